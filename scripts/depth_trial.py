@@ -153,8 +153,9 @@ def _analysed(job: Job) -> dict[str, Any]:
 
 def _measured_again(job: Job) -> dict[str, Any]:
     """Measure on the map that the network drew."""
+    from napari_melanoma.io.slide_folder import validity_in
     from napari_melanoma.io.slide_results import SlideResult
-    from napari_melanoma.workflows.slide_depth import UNFAMILIAR, slide_depth
+    from napari_melanoma.workflows.slide_depth import slide_depth
     from napari_melanoma.workflows.slide_depth_parts import DepthMap
     from napari_melanoma.workflows.slide_findings import read_maps
     from napari_melanoma.workflows.slide_maps import SlideMaps
@@ -164,8 +165,7 @@ def _measured_again(job: Job) -> dict[str, Any]:
     place = read_maps(job.folder, content["target"]).place
     small = SlideMaps(np.asarray(values[:], np.float32) / np.float32(255), place)
     found = DepthMap.of(values, small, classes, content["model"]["fingerprint"])
-    familiar = not any(warning.startswith(UNFAMILIAR) for warning in content["warnings"])
-    content |= slide_depth(found, (), RunContext(), familiar=familiar)
+    content |= slide_depth(found, (), RunContext(), validity_in(content))
     write_json(job.folder / RESULT, content)
     return content
 

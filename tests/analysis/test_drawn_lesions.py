@@ -82,7 +82,7 @@ def test_where_the_model_sees_no_lesion_its_share_of_malignant_ones_is_not_told(
     presence[:, 10:] = 0.8
     shares = LesionMaps(presence, PLACE, malignancy=np.full((10, 20), 0.7, np.float32))
     inside, aside = box(200, 1200, 500, 1500), box(200, 300, 500, 600)
-    assert measure_drawn([inside], shares, CONFIG, index=1).probability == pytest.approx(0.7)
+    assert measure_drawn([inside], shares, CONFIG, index=1).probability == pytest.approx(0.56)
     with pytest.raises(InputError, match=r"sees no lesion where you drew .*: 0\.02"):
         measure_drawn([aside], shares, CONFIG, index=1)
     lesion = measure_drawn([aside], shares, CONFIG, index=1, label="malignant")

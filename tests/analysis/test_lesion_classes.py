@@ -37,10 +37,10 @@ CASES = [
     ),
     Case("barely a tumour", ("background", "tumour"), (0.4, 0.6), "tumour", True, "tumour", 0.6),
     Case("it draws melanomas alone", ("background", "melanoma"), (0.2, 0.8), "melanoma", True, "melanoma", 0.8),
-    Case("it draws both", ("background", "naevus", "melanoma"), (0.1, 0.6, 0.3), "melanoma", True, "benign", 1 / 3),
+    Case("it draws both", ("background", "naevus", "melanoma"), (0.1, 0.6, 0.3), "melanoma", True, "benign", 0.3),
     Case("tiles of a tumour", ("normal", "Tumor"), (0.3, 0.7), "Tumor", False, "Tumor", 0.7),
     Case("tiles, two classes", ("benign", "melanoma"), (0.3, 0.7), "melanoma", False, "malignant", 0.7),
-    Case("tile-demo", ("benign tissue", "naevus", "melanoma"), (0.1, 0.2, 0.7), "melanoma", False, "malignant", 7 / 9),
+    Case("tile-demo", ("benign tissue", "naevus", "melanoma"), (0.1, 0.2, 0.7), "melanoma", False, "malignant", 0.7),
     Case("tiles of healthy skin", ("Dermis", "Epidermis"), (0.1, 0.9), "Epidermis", False, "Epidermis", 0.9),
     Case("epidermis, naevi known", ("Naevus", "Epidermis"), (0.1, 0.9), "Epidermis", False, "Epidermis", 0.9),
     Case("the benign class itself", ("benign", "melanoma"), (0.8, 0.2), "benign", False, "benign", 0.8),
@@ -52,7 +52,7 @@ CASES = [
         "melanoma",
         False,
         "benign",
-        2 / 9,
+        0.2,
     ),
 ]
 

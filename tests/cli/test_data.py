@@ -18,7 +18,7 @@ def masks(tmp_path: Path, photographs: Path) -> Path:
     return tmp_path / "masks"
 
 
-IMPORT = ("data", "import-masks", "masks", "--images", "photographs", "--out", "set")
+IMPORT = ("data", "import-masks", "masks", "--images", "photographs", "--out", "set", "--no-patients")
 
 
 def test_masks_are_imported_and_found_to_be_well(run, masks: Path, lines) -> None:

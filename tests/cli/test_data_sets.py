@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_folder_is_imported_split_reported_and_merged(run, folder: Path, tmp_path: Path, lines) -> None:
-    result = run("data", "import", "folder", "photographs", "--out", "one")
+    result = run("data", "import", "folder", "photographs", "--no-patients", "--out", "one")
     assert result.exit_code == 0, result.output
     assert "4 images, 4 with a mask: data set in one; next: napari-melanoma data check one" in result.stdout
     assert "4 images, 4 with a mask, 4 to learn from" in run("data", "check", "one").stdout
@@ -44,7 +44,7 @@ def test_a_folder_is_imported_split_reported_and_merged(run, folder: Path, tmp_p
     assert "4 images, 4 with a mask." in (tmp_path / "one.md").read_text()
     assert result.exit_code == 0
 
-    run("data", "import", "folder", "photographs", "--out", "two")
+    run("data", "import", "folder", "photographs", "--no-patients", "--out", "two")
     result = run("data", "merge", "one", "two", "--out", "both", "--json")
     assert lines(result.stdout)[-1]["images"] == {"one": 4}
     assert lines(result.stdout)[-1]["message"].endswith("; next: napari-melanoma data check both")
@@ -66,7 +66,7 @@ def test_machines_are_told_how_sources_differ(run, tmp_path: Path, lines, monkey
 
 def test_a_picture_in_two_splits_is_exit_code_1(run, folder: Path, tmp_path: Path) -> None:
     (folder / "metadata.csv").write_text("image_id,split\na,train\nd,val\n")
-    run("data", "import", "folder", "photographs", "--out", "one")
+    run("data", "import", "folder", "photographs", "--no-patients", "--out", "one")
     result = run("data", "duplicates", "one")
     assert result.exit_code == 1
     assert "same picture: one/a (train) and one/d (val), likeness" in result.stderr
@@ -80,14 +80,14 @@ def test_a_picture_in_two_splits_is_exit_code_1(run, folder: Path, tmp_path: Pat
 def test_where_no_picture_occurs_twice_nothing_else_is_said(run, folder: Path, words: tuple[str, ...]) -> None:
     for name in ("d.png", "d_mask.png"):
         (folder / name).unlink()
-    run("data", "import", "folder", "photographs", "--out", "one")
+    run("data", "import", "folder", "photographs", "--no-patients", "--out", "one")
     result = run("data", "duplicates", "one", *words)
     assert result.stdout.splitlines()[-1] == "none of 3 images shows the same picture as another"
 
 
 def test_what_cannot_be_imported_is_named(run, folder: Path, lines) -> None:
     (folder / "b.png").write_bytes(b"text")
-    result = run("data", "import", "folder", "photographs", "--out", "one", "--json")
+    result = run("data", "import", "folder", "photographs", "--no-patients", "--out", "one", "--json")
     assert result.exit_code == 1
     failed = [
         (line["image"], "holds text" in line["error"]) for line in lines(result.stdout) if line["event"] == "failed"
@@ -100,11 +100,11 @@ def test_a_table_of_ones_own_is_imported_by_a_mapping_and_merged(run, tmp_path: 
     (tmp_path / "clinic.toml").write_text(
         '[columns]\nDatei = "image_id"\nBefund = "diagnosis"\nStelle = "site"\n[words.diagnosis]\nMM = "melanoma"\n'
     )
-    result = run("data", "import", "table", "clinic.csv", "--map", "clinic.toml", "--out", "clinic")
+    result = run("data", "import", "table", "clinic.csv", "--map", "clinic.toml", "--out", "clinic", "--no-patients")
     assert result.exit_code == 0, result.output
     assert "2 rows, no images: data set in clinic" in result.stdout
     assert "note: site: 1 cell is not understood" in result.stderr
-    run("data", "import", "table", "clinic.csv", "--map", "clinic.toml", "--out", "again")
+    run("data", "import", "table", "clinic.csv", "--map", "clinic.toml", "--out", "again", "--no-patients")
     result = run("data", "merge", "clinic", "again", "--out", "both", "--json")
     last = lines(result.stdout)[-1]
     assert (last["rows"], last["images"], last["joined"], last["conflicts"]) == ({"clinic": 2}, {}, 2, 0)

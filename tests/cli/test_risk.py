@@ -51,7 +51,7 @@ def patch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_answer_is_said_with_what_it_rests_on_and_what_stands_beside(run, patch: Path, tmp_path: Path) -> None:
     done = run("risk", patch, "--model", "tiny", "--age", "64", "--out", tmp_path / "out")
     assert done.exit_code == 0
-    assert "p: metastasis 0.31 (0.20 to 0.44): cannot tell at 90 % coverage" in done.output
+    assert "p: Inconclusive: risk of metastasis 0.31 (95 % interval 0.20–0.44)" in done.output
     assert "depth 1.80 mm (1.60 to 2.00), measured by A; image +0.05, depth -0.20, patient +0.00" in done.output
     assert "0.46 where nothing is known; not known: sex" in done.output
     assert "beside it: Breslow thickness alone 0.42" in done.output

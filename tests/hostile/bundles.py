@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from hostile.oracle import Case, Refused, verb
-from hostile.photographs import written
+from hostile.photos import written
 from hostile.sandbox import Sandbox
 from numpy.random import Generator
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hostile.oracle import Case, Refused, anything, verb
-from hostile.photographs import encoded, scene, written
+from hostile.photos import encoded, scene, written
 from hostile.sandbox import Sandbox
 from hostile.tables import outside
 from numpy.random import Generator

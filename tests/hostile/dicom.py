@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from hostile import slides
 from hostile.oracle import Case, equal
-from hostile.photographs import read, scene, written
+from hostile.photos import read, scene, written
 from hostile.sandbox import Sandbox
 from numpy.random import Generator
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from hostile.oracle import Case, anything
-from hostile.photographs import written
+from hostile.photos import written
 from hostile.sandbox import Sandbox
 from numpy.random import Generator
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import tifffile
-from hostile.photographs import encoded, scene, written
+from hostile.photos import encoded, scene, written
 from hostile.sandbox import Sandbox
 from hostile.tables import data_set, write
 

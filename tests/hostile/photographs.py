@@ -1,326 +1,207 @@
-"""Photographs: odd ones that are legal, damaged ones, and files that are none."""
+"""Photographs in every format that is read, and ways to damage them; pure functions of a random generator."""
 
 from __future__ import annotations
 
 import io
-import os
+import re
 import struct
-import sys
-import zlib
 from collections.abc import Callable
-from pathlib import Path
 
+import imagecodecs
 import numpy as np
+import pillow_heif
 import tifffile
-from hostile.oracle import Case, equal
-from hostile.sandbox import Sandbox
-from numpy.random import Generator
 from PIL import Image
-
-LOSSY = {"jpeg": 6.0, "progressive": 6.0, "webp": 8.0}  # mean distance from what was encoded, of 255
-SUFFIX = {"jpeg": ".jpg", "progressive": ".jpg", "png": ".png", "tiff": ".tif", "webp": ".webp", "bmp": ".bmp"}
-NAMES = ("Läsion 7.x", "病変 12", "a b'c", "лицо", "n" * 180, "=1+1", "-rf", "lesion;x", "a&b%20", "ё" * 60)
-UNCHECKED = ("bmp", "tiff", "jpeg", "progressive", "webp")  # formats without checksums over their pixels
-
-
-def scene(rng: Generator) -> np.ndarray:
-    """Skin with a dark lesion: smooth enough for JPEG, with no two rows alike."""
-    height, width = rng.integers(40, 400, 2)
-    rows, columns = np.mgrid[:height, :width] / max(height, width)
-    center = rng.uniform(0.2, 0.5, 2)
-    lesion = np.exp(-((rows - center[0]) ** 2 + (columns - center[1]) ** 2) * rng.uniform(10, 60))[..., None]
-    skin = rng.uniform(150, 220, 3) + 25 * np.stack([rows, columns, rows * columns], -1)
-    return np.clip(skin * (1 - 0.7 * lesion) + rng.normal(0, 3, (height, width, 3)), 0, 255).astype(np.uint8)
-
-
-def encoded(kind: str, rgb: np.ndarray, rng: Generator) -> bytes:
-    """Encode an image; options that do not matter to pixels are drawn."""
-    file = io.BytesIO()
-    if kind == "tiff":
-        how = {"compression": rng.choice(["none", "lzw", "zlib"]), "byteorder": rng.choice(["<", ">"])}
-        parts = {"tile": (64, 64)} if rng.random() < 0.3 else {"rowsperstrip": int(rng.choice([8, len(rgb)]))}
-        tifffile.imwrite(file, rgb, photometric="rgb" if rgb.ndim == 3 else "minisblack", metadata=None, **how, **parts)
-        return file.getvalue()
-    options: dict[str, dict] = {
-        "jpeg": {"quality": int(rng.integers(80, 96)), "subsampling": int(rng.integers(3))},
-        "progressive": {"quality": int(rng.integers(80, 96)), "progressive": True},
-        "webp": {"quality": int(rng.integers(80, 96)), "lossless": bool(rng.integers(2))},
-        "png": {"compress_level": int(rng.integers(1, 10))},
-    }
-    if kind == "jpeg" and rng.random() < 0.3:
-        options[kind]["restart_marker_rows"] = 1
-    Image.fromarray(rgb).save(file, {"progressive": "JPEG"}.get(kind, kind.upper()), **options.get(kind, {}))
-    return file.getvalue()
-
-
-def read(path: Path) -> Callable[[], np.ndarray]:
-    """What the product is asked: the pixels of a photograph."""
-
-    def act() -> np.ndarray:
-        from napari_melanoma.io.photographs import read_photograph
-
-        return read_photograph(path).rgb
-
-    return act
-
-
-def legal(path: Path, rgb: np.ndarray, kind: str = "png", mean: float | None = None) -> Case:
-    """A photograph that must be read, with these pixels."""
-    right = equal(rgb, mean=mean or LOSSY.get(kind)) if mean or kind in LOSSY else equal(rgb, 1.0)
-    return Case(read(path), path.name, right, refusable=False, seconds=10)
-
-
-def written(path: Path, content: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
-
-
-def drawn(rng: Generator, kinds: tuple[str, ...] = tuple(SUFFIX)) -> tuple[str, np.ndarray, bytes]:
-    kind, rgb = str(rng.choice(kinds)), scene(rng)
-    return kind, rgb, encoded(kind, rgb, rng)
-
-
-# Legal but unusual
-
-
-def usual_formats(rng: Generator, box: Sandbox) -> Case:
-    kind, rgb, content = drawn(rng)
-    return legal(written(box.inputs / f"photo{SUFFIX[kind]}", content), rgb, kind)
-
-
-def odd_modes(rng: Generator, box: Sandbox) -> Case:
-    rgb, file, mode = scene(rng), io.BytesIO(), str(rng.choice(["L", "P", "RGBA", "LA", "CMYK", "1"]))
-    if mode == "CMYK":
-        image = Image.fromarray(rgb).convert("CMYK")
-        image.save(file, "JPEG", quality=95)
-        return legal(written(box.inputs / "print.jpg", file.getvalue()), np.asarray(image.convert("RGB")), mean=12.0)
-    image = Image.fromarray(rgb).convert("L" if mode == "LA" else mode)
-    expected = np.asarray(image.convert("RGB"))
-    (image.convert("LA") if mode == "LA" else image).save(file, "PNG")
-    return legal(written(box.inputs / f"mode{mode}.png", file.getvalue()), expected)
-
-
-def sixteen_bits(rng: Generator, box: Sandbox) -> Case:
-    rgb = scene(rng)
-    wide = rgb.astype(np.uint16) * 257
-    path = box.inputs / "deep.tif"
-    tifffile.imwrite(path, wide, photometric="rgb", compression="zlib", metadata=None)
-    return legal(path, rgb)
-
-
-def twelve_in_sixteen_bits(rng: Generator, box: Sandbox) -> Case:
-    rgb = scene(rng)
-    rgb[:2] = 255  # so that the range is used
-    path = box.inputs / "twelve.tif"
-    tifffile.imwrite(path, (rgb.astype(np.float64) / 255 * 4095).round().astype(np.uint16), photometric="rgb")
-    return legal(path, rgb, mean=2.0)
-
-
-def exif_rotated(rng: Generator, box: Sandbox) -> Case:
-    rgb, file, turn = scene(rng), io.BytesIO(), int(rng.integers(2, 9))
-    exif = Image.Exif()
-    exif[0x0112] = turn
-    Image.fromarray(rgb).save(file, "JPEG", quality=95, exif=exif)
-    flips = {2: rgb[:, ::-1], 3: rgb[::-1, ::-1], 4: rgb[::-1]}
-    turned = rgb.transpose(1, 0, 2)
-    flips |= {5: turned, 6: turned[:, ::-1], 7: turned[::-1, ::-1], 8: turned[::-1]}
-    return legal(written(box.inputs / "turned.jpg", file.getvalue()), flips[turn], "jpeg")
-
-
-def odd_names(rng: Generator, box: Sandbox) -> Case:
-    kind, rgb, content = drawn(rng)
-    name = f"{rng.choice(NAMES)}{SUFFIX[kind]}"
-    if sys.platform == "linux" and rng.random() < 0.3:
-        name = os.fsdecode(b"l\xe4sion" + SUFFIX[kind].encode())
-    folder = box.inputs.joinpath(*["deep"] * int(rng.integers(0, 12)))
-    path = written(folder / name, content)
-    if rng.random() < 0.3:
-        path.chmod(0o400)
-    return legal(path, rgb, kind)
-
-
-def wrong_suffix(rng: Generator, box: Sandbox) -> Case:
-    kind, rgb, content = drawn(rng)
-    return legal(written(box.inputs / f"photo{rng.choice(list(SUFFIX.values()))}", content), rgb, kind)
-
-
-def trailing_bytes(rng: Generator, box: Sandbox) -> Case:
-    kind, rgb, content = drawn(rng, ("jpeg", "png", "progressive"))
-    return legal(written(box.inputs / "phone.jpg", content + rng.bytes(int(rng.integers(1, 5000)))), rgb, kind)
-
-
-def no_end_marker(rng: Generator, box: Sandbox) -> Case:
-    _, rgb, content = drawn(rng, ("jpeg",))
-    return legal(written(box.inputs / "no-eoi.jpg", content[:-2]), rgb, "jpeg")
-
-
-# Damaged: refused, or read with the pixels of the whole file
-
-
-def damaged(kind: str, content: bytes, rgb: np.ndarray, box: Sandbox, undecidable: bool = False) -> Case:
-    path = written(box.inputs / f"damaged{SUFFIX[kind]}", content)
-    right = equal(rgb, mean=LOSSY[kind]) if kind in LOSSY else equal(rgb, 1.0)
-    return Case(read(path), path.name, lambda found: _and_last_rows(found, rgb, right), undecidable=undecidable)
-
-
-def _and_last_rows(found: np.ndarray, rgb: np.ndarray, right: Callable[[np.ndarray], str]) -> str:
-    """A few rows that are missing hide in a mean over all: each band of eight rows must be right."""
-    said = right(found)
-    if said:
-        return said
-    bands = (np.abs(found[row : row + 8].astype(float) - rgb[row : row + 8]).mean() for row in range(0, len(rgb), 8))
-    return "rows are missing or damaged" if max(bands) > 20 else ""
-
-
-def cut(rng: Generator, box: Sandbox) -> Case:
-    kind, rgb, content = drawn(rng)
-    return damaged(kind, content[: int(len(content) * rng.uniform(0.02, 0.99))], rgb, box)
-
-
-def zeroed_range(rng: Generator, box: Sandbox) -> Case:
-    kind, rgb, content = drawn(rng)
-    start = int(len(content) * rng.uniform(0.3, 0.9))
-    stop = min(len(content) - 2, start + int(len(content) * rng.uniform(0.02, 0.4)) + 8)
-    zeroed = content[:start] + bytes(stop - start) + content[stop:]
-    return damaged(kind, zeroed, rgb, box, undecidable=kind in ("bmp", "tiff", "webp"))
-
-
-def premature_end(rng: Generator, box: Sandbox) -> Case:
-    kind, rgb, content = drawn(rng, ("jpeg", "progressive"))
-    at = int(len(content) * rng.uniform(0.35, 0.95))
-    return damaged(kind, content[:at] + b"\xff\xd9" + content[at + 2 :], rgb, box)
-
-
-def flipped_bits(rng: Generator, box: Sandbox) -> Case:
-    kind, rgb, content = drawn(rng)
-    changed = bytearray(content)
-    for place in rng.integers(0, len(content), int(rng.integers(1, 12))):
-        changed[place] ^= 1 << int(rng.integers(8))
-    return damaged(kind, bytes(changed), rgb, box, undecidable=kind in UNCHECKED)
-
-
-def swapped_blocks(rng: Generator, box: Sandbox) -> Case:
-    kind, rgb, content = drawn(rng)
-    size = max(4, len(content) // 12)
-    one, two = sorted(int(n) for n in rng.integers(len(content) // 3, len(content) - size, 2))
-    two = max(two, one + size)
-    parts = (content[:one], content[two : two + size], content[one + size : two], content[one : one + size])
-    return damaged(kind, b"".join(parts) + content[two + size :], rgb, box, undecidable=kind in UNCHECKED)
-
-
-def lying_size(rng: Generator, box: Sandbox) -> Case:
-    """A header that claims far more pixels than the data hold."""
-    kind = str(rng.choice(["jpeg", "png", "bmp", "tiff"]))
-    rgb = scene(rng)
-    content = bytearray(encoded(kind, rgb, rng))
-    wide, high = (int(n) for n in rng.integers(9000, 14000, 2))
-    if kind == "jpeg":
-        at = next(content.find(bytes([0xFF, mark])) for mark in (0xC0, 0xC1, 0xC2) if bytes([0xFF, mark]) in content)
-        content[at + 5 : at + 9] = struct.pack(">HH", high, wide)
-    elif kind == "png":
-        content[16:24] = struct.pack(">II", wide, high)
-        content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
-    elif kind == "bmp":
-        content[18:26] = struct.pack("<ii", wide, high)
-    else:
-        with tifffile.TiffFile(io.BytesIO(content)) as tiff:
-            order = tiff.byteorder
-            tags = [tiff.pages[0].tags[name] for name in ("ImageWidth", "ImageLength")]
-        for tag, value in zip(tags, (wide, high), strict=True):
-            content[tag.valueoffset : tag.valueoffset + 4] = struct.pack(f"{order}I", value) if tag.dtype == 4 else (
-                struct.pack(f"{order}H", value) + bytes(2)
-            )
-    return damaged(kind, bytes(content), rgb, box)
-
-
-def bomb(rng: Generator, box: Sandbox) -> Case:
-    """A few kilobytes that hold hundreds of millions of pixels."""
-    side = int(rng.integers(16000, 60000))
-    row = b"\0" * (side // 8 + 2)
-    packer = zlib.compressobj(9)
-    data = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
-
-    def chunk(name: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0))
-    content = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", data) + chunk(b"IEND", b"")
-    return Case(read(written(box.inputs / "bomb.png", content)), "bomb.png")
-
-
-def text_bomb(rng: Generator, box: Sandbox) -> Case:
-    """A PNG whose compressed text or profile unpacks to hundreds of megabytes; its pixels are sound."""
-    rgb = scene(rng)
-    content = encoded("png", rgb, rng)
-    body = b"Comment\0\0" + zlib.compress(bytes(int(rng.integers(100, 400)) * 2**20), 9)
-    name = b"zTXt" if rng.random() < 0.5 else b"iCCP"
-    chunk = struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-    path = written(box.inputs / "text.png", content[:33] + chunk + content[33:])
-    return Case(read(path), path.name, equal(rgb, 1.0), seconds=3)
-
-
-# No photographs
-
-
-def no_image(rng: Generator, box: Sandbox) -> Case:
-    kind = int(rng.integers(6))
-    path = box.inputs / f"thing{rng.choice(list(SUFFIX.values()))}"
-    if kind == 0:
-        written(path, b"")
-    elif kind == 1:
-        path.mkdir()
-    elif kind == 2 and hasattr(os, "mkfifo"):
-        os.mkfifo(path)
-    elif kind == 3:
-        written(path, rng.choice([b"GIF89a", b"%PDF-1.7", b"PK\x03\x04", b"<svg/>", b"\x1f\x8b"]) + rng.bytes(500))
-    elif kind == 4:
-        heads = [b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"RIFF\0\0\0\0WEBP", b"BM", b"\0\0\0 ftypheic"]
-        written(path, heads[int(rng.integers(len(heads)))] + rng.bytes(int(rng.integers(0, 3000))))
-    return Case(read(path), path.name)
-
-
-def batches(rng: Generator, box: Sandbox) -> Case:
-    """The verb over a folder with good and damaged files: the damaged ones fail alone, and each row says the truth."""
-    good = {f"good{n}": scene(rng) for n in range(2)}
-    for name, rgb in good.items():
-        written(box.inputs / f"{name}.png", encoded("png", rgb, rng))
-    content = encoded("png", scene(rng), rng)
-    written(box.inputs / "bad.png", content[: len(content) // 2])
-
-    def act() -> str:
-        import csv
-
-        from hostile.oracle import Refused, verb
-
-        try:
-            verb("lesion", box.inputs, "--out", box.outputs, process=rng.random() < 0.1)
-        except Refused:
-            with (box.outputs / "results.csv").open(encoding="utf-8", newline="") as file:
-                rows = {row["image"]: row for row in csv.DictReader(file)}
-            states = {name: rows.get(name, {}).get("status") for name in (*good, "bad")}
-            if states["bad"] == "failed" and "failed" not in (states["good0"], states["good1"]) and len(rows) == 3:
-                return _masks(box.outputs, good)
-            return f"the table says {states}"
-        return "exit code 0 with a damaged photograph"
-
-    return Case(act, "bad", lambda said: said, seconds=60, megabytes=2500)
-
-
-def _masks(out: Path, good: dict[str, np.ndarray]) -> str:
-    for name, rgb in good.items():
-        mask = np.asarray(Image.open(out / name / "mask.png"))
-        if mask.shape != rgb.shape[:2]:
-            return f"the mask of {name} is {mask.shape}, the photograph {rgb.shape[:2]}"
-    return ""
-
-
-FAULTS = {
-    fault.__name__: fault
-    for fault in (
-        *(usual_formats, odd_modes, sixteen_bits, twelve_in_sixteen_bits, exif_rotated, odd_names, wrong_suffix),
-        *(trailing_bytes, no_end_marker, cut, zeroed_range, premature_end, flipped_bits, swapped_blocks, lying_size),
-        *(bomb, text_bomb, no_image),
-    )
+from pydicom import Dataset, dcmwrite
+from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
+
+Random = np.random.Generator
+
+_PHOTOGRAPHIC = "1.2.840.10008.5.1.4.1.1.77.1.4"
+_PILLOW = {
+    "jpeg": {"format": "JPEG", "quality": 88},
+    "jpeg progressive": {"format": "JPEG", "quality": 88, "progressive": True},
+    "jpeg optimized": {"format": "JPEG", "quality": 70, "optimize": True, "subsampling": 0},
+    "jpeg restart": {"format": "JPEG", "quality": 88, "restart_marker_rows": 1},
+    "png": {"format": "PNG"},
+    "bmp": {"format": "BMP"},
+    "webp": {"format": "WEBP", "quality": 85},
+    "webp lossless": {"format": "WEBP", "lossless": True},
 }
-SLOW = {"batches": batches}
+_TIFF = {
+    "tiff": {"rowsperstrip": 10_000},
+    "tiff strips": {"rowsperstrip": 16},
+    "tiff lzw": {"compression": "lzw", "rowsperstrip": 32},
+    "tiff deflate": {"compression": "zlib", "predictor": True, "rowsperstrip": 32},
+    "tiff packbits": {"compression": "packbits", "rowsperstrip": 32},
+    "tiff jpeg": {"compression": "jpeg", "rowsperstrip": 32},
+    "tiff tiles": {"tile": (64, 64), "compression": "zlib"},
+}
+KINDS = (
+    *_PILLOW, "jpeg gray", "jpeg cmyk", "jpeg no end", "png interlaced palette", "png 16", "heic", *_TIFF,
+    "dicom", "dicom jpeg", "dicom jpeg2000", "dicom rle",
+)  # fmt: skip
+# No checksum, and every value is a color: what is zeroed, swapped or flipped in them cannot be told from a picture.
+UNCHECKED = ("bmp", "tiff", "tiff strips", "dicom")
+
+
+def encoded(kind: str, rgb: np.ndarray) -> bytes:
+    """Encode a picture, uint8 (row, column, channel=3), as one of ``KINDS``."""
+    if kind in _TIFF:
+        buffer = io.BytesIO()
+        tifffile.imwrite(buffer, rgb, photometric="rgb", metadata=None, **_TIFF[kind])
+        return buffer.getvalue()
+    if kind.startswith("dicom"):
+        return _dicom(kind, rgb)
+    if kind == "png 16":
+        return bytes(imagecodecs.png_encode(rgb.astype(np.uint16) * 257))
+    image, buffer = Image.fromarray(rgb), io.BytesIO()
+    if kind == "heic":
+        pillow_heif.from_pillow(image).save(buffer, quality=80)
+    elif kind == "png interlaced palette":
+        return bytes(imagecodecs.png_encode(np.asarray(image.convert("L"))))
+    elif kind in ("jpeg gray", "jpeg cmyk"):
+        image.convert("L" if kind == "jpeg gray" else "CMYK").save(buffer, "JPEG", quality=88)
+    elif kind == "jpeg no end":
+        image.save(buffer, "JPEG", quality=88)
+        return buffer.getvalue()[:-2]
+    else:
+        image.save(buffer, **_PILLOW[kind])
+    return buffer.getvalue()
+
+
+def zeroed(content: bytes, random: Random) -> bytes:
+    """Set a range of 2 to 40 % of the file to zero."""
+    start, stop = _range(content, random)
+    return content[:start] + bytes(stop - start) + content[stop:]
+
+
+def cut(content: bytes, random: Random) -> bytes:
+    """Cut the file off at a random place behind its head."""
+    return content[: random.integers(_head(content), len(content))]
+
+
+def ended_early(content: bytes, random: Random) -> bytes:
+    """Cut a JPEG off and end it properly, wherever it is inside of the file; cut another format off."""
+    end = content.rfind(b"\xff\xd9")
+    if b"\xff\xd8\xff" not in content[: len(content) // 2] or end < 0:
+        return cut(content, random)
+    place = int(random.integers(_head(content), end))
+    return content[:place] + b"\xff\xd9" + content[end + 2 :]
+
+
+def swapped(content: bytes, random: Random) -> bytes:
+    """Swap two blocks of 2 to 10 % of the file behind its head."""
+    head = _head(content)
+    size = max(8, int((len(content) - head) * random.uniform(0.02, 0.1)))
+    first = int(random.integers(head, max(head + 1, len(content) - 2 * size)))
+    second = int(random.integers(first + size, max(first + size + 1, len(content) - size)))
+    parts = (
+        content[:first],
+        content[second : second + size],
+        content[first + size : second],
+        content[first : first + size],
+    )
+    return b"".join(parts) + content[second + size :]
+
+
+def without_interval(content: bytes, random: Random) -> bytes:
+    """Drop a restart interval of a JPEG; drop 1 to 10 % of the bytes of another."""
+    markers = [match.start() for match in re.finditer(rb"\xff[\xd0-\xd7]", content)]
+    if len(markers) > 3 and content.startswith(b"\xff\xd8"):
+        first = int(random.integers(0, len(markers) - 1))
+        return content[: markers[first]] + content[markers[first + 1] :]
+    head = _head(content)
+    size = max(4, int((len(content) - head) * random.uniform(0.01, 0.1)))
+    start = int(random.integers(head, len(content) - size))
+    return content[:start] + content[start + size :]
+
+
+def flipped(content: bytes, random: Random) -> bytes:
+    """Flip 1 to 20 bits behind the head."""
+    damaged = bytearray(content)
+    for place in random.integers(_head(content), len(content), random.integers(1, 21)):
+        damaged[place] ^= 1 << int(random.integers(8))
+    return bytes(damaged)
+
+
+def padded(content: bytes, random: Random) -> bytes:
+    """Add bytes behind the file, which costs the picture nothing."""
+    return content + random.choice([bytes(1), bytes(4096), random.bytes(700), b"\xff\xd8\xff\xe0 a preview"])
+
+
+DAMAGES: dict[str, Callable[[bytes, Random], bytes]] = {
+    "zeroed": zeroed,
+    "cut": cut,
+    "ended early": ended_early,
+    "swapped": swapped,
+    "without interval": without_interval,
+    "flipped": flipped,
+    "padded": padded,
+}
+
+
+def damaged(kind: str, content: bytes, random: Random) -> bytes:
+    """Damage an encoded image in one of ``DAMAGES``."""
+    return DAMAGES[kind](content, random)
+
+
+def _head(content: bytes) -> int:
+    """Where the head of a file ends, for damage to it is met by what reads headers, not by what counts pixels."""
+    if content.startswith(b"\xff\xd8"):
+        return content.find(b"\xff\xda") + 14
+    if content[128:132] == b"DICM":
+        return max(content.find(b"\xe0\x7f\x10\x00"), 132) + 40
+    if content.startswith(b"\x89PNG"):
+        return content.find(b"IDAT") + 6
+    if content[4:8] == b"ftyp":
+        return content.find(b"mdat") + 200
+    return min(700, len(content) // 4)
+
+
+def _range(content: bytes, random: Random) -> tuple[int, int]:
+    head = _head(content)
+    size = int((len(content) - head) * random.uniform(0.02, 0.4))
+    start = int(random.integers(head, len(content) - size))
+    return start, start + size
+
+
+def _dicom(kind: str, rgb: np.ndarray) -> bytes:
+    """A visible light photograph in DICOM."""
+    syntax, photometric, data = ExplicitVRLittleEndian, "RGB", rgb.tobytes()
+    if kind == "dicom jpeg":
+        syntax, photometric = JPEGBaseline8Bit, "YBR_FULL_422"
+        data = encapsulate([bytes(imagecodecs.jpeg8_encode(rgb, level=88))])
+    elif kind == "dicom jpeg2000":
+        syntax, photometric = JPEG2000Lossless, "YBR_RCT"
+        data = encapsulate([bytes(imagecodecs.jpeg2k_encode(rgb, reversible=True, codecformat="j2k", mct=True))])
+    elif kind == "dicom rle":
+        syntax, data = RLELossless, encapsulate([_run_lengths(rgb)])
+    dataset = Dataset()
+    dataset.SOPClassUID, dataset.SOPInstanceUID, dataset.Modality = _PHOTOGRAPHIC, "1.2.3", "XC"
+    dataset.Rows, dataset.Columns = rgb.shape[:2]
+    dataset.SamplesPerPixel, dataset.PlanarConfiguration, dataset.PixelRepresentation = 3, 0, 0
+    dataset.PhotometricInterpretation = photometric
+    dataset.BitsAllocated = dataset.BitsStored = 8
+    dataset.HighBit = 7
+    dataset.PixelData = data
+    dataset["PixelData"].VR = "OB"
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    buffer = io.BytesIO()
+    dcmwrite(buffer, dataset, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def _run_lengths(rgb: np.ndarray) -> bytes:
+    """A frame in the run lengths of DICOM: a segment a channel, each row packed by itself."""
+    segments = []
+    for channel in range(3):
+        packed = b"".join(bytes(imagecodecs.packbits_encode(row.tobytes())) for row in rgb[..., channel])
+        segments.append(packed + bytes(len(packed) % 2))
+    starts = [64 + sum(map(len, segments[:number])) for number in range(3)]
+    return struct.pack("<16L", 3, *starts, *[0] * 12) + b"".join(segments)

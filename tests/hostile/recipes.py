@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hostile.oracle import Case, verb
-from hostile.photographs import written
+from hostile.photos import written
 from hostile.sandbox import Sandbox
 from hostile.tables import data_set, write
 from numpy.random import Generator

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from hostile.cases import _places
 from hostile.oracle import Case, Refused, anything, verb
-from hostile.photographs import encoded, scene, written
+from hostile.photos import encoded, scene, written
 from hostile.sandbox import Sandbox
 from numpy.random import Generator
 from PIL import Image

@@ -23,7 +23,7 @@ from hostile import oracle, sandbox
 
 # Family to its share of the inputs; kills and writers run whole jobs in processes of their own: 100 and 27 of 5,000.
 SHARES = {
-    **{"photographs": 800, "slides": 500, "dicom": 450, "zarr_slides": 450, "tables": 700, "recipes": 400},
+    **{"photos": 800, "slides": 500, "dicom": 450, "zarr_slides": 450, "tables": 700, "recipes": 400},
     **{"cases": 450, "bundles": 350, "geojson": 450, "worker_requests": 250, "results": 250, "kills": 100, "writers": 27},
 }
 JOBS = ("kills", "writers")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 from hostile.oracle import Case, equal, same
-from hostile.photographs import written
+from hostile.photos import written
 from hostile.sandbox import Sandbox
 from numpy.random import Generator
 

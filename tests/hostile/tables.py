@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from hostile.oracle import Case, Refused, anything, verb
-from hostile.photographs import encoded, scene, written
+from hostile.photos import encoded, scene, written
 from hostile.sandbox import Sandbox
 from numpy.random import Generator
 from PIL import Image

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from hostile.oracle import Case
-from hostile.photographs import written
+from hostile.photos import written
 from hostile.sandbox import Sandbox
 from hostile.slides import complete, read, right_but_for_damage, tissue
 from numpy.random import Generator

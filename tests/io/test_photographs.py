@@ -98,8 +98,9 @@ def test_reads(case: Case, scene, tmp_path) -> None:
 
 def test_deep_grey_rounds_instead_of_cutting(tmp_path) -> None:
     deep = np.full((16, 16), 1000, np.uint16)
+    deep[0, 0] = 65535
     (tmp_path / "deep.png").write_bytes(imagecodecs.png_encode(deep))
-    assert np.unique(read_photograph(tmp_path / "deep.png").rgb).tolist() == [4]  # 1000 / 257 = 3.9; 1000 >> 8 = 3
+    assert np.unique(read_photograph(tmp_path / "deep.png").rgb).tolist() == [4, 255]  # 1000 / 257 = 3.9; 1000 >> 8 = 3
 
 
 def test_one_bit(tmp_path) -> None:
@@ -191,7 +192,7 @@ def png(width: int, height: int) -> bytes:
 
 
 BAD = [
-    ("truncated.jpg", jpeg()[:9000], "begins as a JPEG image but cannot be decoded"),
+    ("truncated.jpg", jpeg()[:9000], "is damaged:"),
     ("header only.jpg", jpeg()[:20], "begins as a JPEG image but cannot be decoded"),
     ("truncated.png", png(20, 20), "begins as a PNG image but cannot be decoded"),
     ("damaged.webp", b"RIFF\x10\0\0\0WEBPVP8 " + bytes(40), "begins as a WebP image but cannot be decoded"),
@@ -270,7 +271,7 @@ def test_a_cut_png_is_damaged_also_where_its_exif_is_malformed(scene, tmp_path) 
     Image.fromarray(scene).save(path)
     whole = path.read_bytes()
     path.write_bytes(whole[:33] + exif_chunk(b"junk") + whole[33 : len(whole) // 2])
-    with pytest.raises(UnreadableImage, match="truncated or damaged"):
+    with pytest.raises(UnreadableImage, match=r"is damaged: .* rows could be decoded"):
         read_photograph(path)
 
 

@@ -37,7 +37,7 @@ def loaded(info: BundleInfo) -> Classifier:
 
 @pytest.fixture
 def picture(patches: Path) -> PatchPicture:
-    return PatchPicture(read_photograph(patches / "p0.png").rgb, "patch")
+    return PatchPicture(read_photograph(patches / "p0.png").rgb, "patch", wide_mm=3.0)
 
 
 def options(model: Path, **more: object) -> RiskOptions:
@@ -55,17 +55,17 @@ def test_the_answer_is_the_networks_and_lies_in_its_interval(picture: PatchPictu
     assert answer.probability == pytest.approx(float(expected))
     assert answer.interval is not None
     assert answer.interval[0] <= answer.probability <= answer.interval[1]
-    assert answer.verdict.startswith(f"metastasis {answer.probability:.2f} (")
+    assert answer.number.startswith(f"risk of metastasis {answer.probability:.2f} (95 % interval ")
 
 
 def test_what_is_sure_is_said_of_metastasis(picture: PatchPicture, loaded: Classifier) -> None:
     answer = asked(picture, FORM, loaded)
     for possible, said in {
-        (loaded.info.config.classes[0],): "no metastasis at",
-        ("metastasis",): "metastasis at",
-        tuple(loaded.info.config.classes): "cannot tell at",
+        (loaded.info.config.classes[0],): "No metastasis at",
+        ("metastasis",): "Metastasis at",
+        tuple(loaded.info.config.classes): "Inconclusive: risk of metastasis",
     }.items():
-        assert replace(answer, possible=possible).verdict.rpartition(": ")[2].startswith(said)
+        assert replace(answer, possible=possible).verdict.startswith(said)
 
 
 def test_shares_add_up_to_the_answer(picture: PatchPicture, loaded: Classifier) -> None:
@@ -128,7 +128,7 @@ def test_without_reference_cases_nothing_is_claimed(
     info = risk_model(str(write_model(tmp_path / "bare", reference=False, comparators=False)))
     answer = asked(picture, FORM, Classifier.load(info, "cpu"))
     assert (answer.interval, answer.shares, answer.because, answer.compared) == (None, None, "", "")
-    assert "how sure that is was never measured" in answer.verdict
+    assert answer.verdict.startswith("Not valid: the error is unknown.")
     assert any("no reference cases" in one for one in answer.warnings)
 
 

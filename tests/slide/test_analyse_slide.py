@@ -387,8 +387,8 @@ def test_a_slide_unlike_what_the_model_learnt_from_is_said(shared_data: Path, tm
     if not path.exists():
         pytest.skip("needs CMU-1-Small-Region.svs")
     outcome = analyse_slide(path, tmp_path / "out", SlideOptions(model="tile-demo"), RunContext())
-    warnings = " ".join(outcome.content["warnings"])
-    assert "'tile-demo' is a demonstration" in warnings
-    assert "out of distribution: " in warnings
+    codes = [one["code"] for one in outcome.content["validity"]["reasons"]]
+    assert codes == ["demonstration", "out_of_distribution"]
+    assert outcome.content["validity"]["headline"].startswith("Not valid: says nothing about a real patient.")
     assert outcome.content["tiles_failed"] == 0
     assert outcome.content["mpp"] == pytest.approx([0.499, 0.499])

@@ -73,17 +73,15 @@ def test_an_analysed_photograph_is_answered(person):
     analysed(person)
     found = answer(person)
     assert found.provenance["verb"] == "classify"
-    assert said(
-        person
-    ) == f"Melanoma {found.probability:.2f} ({found.interval[0]:.2f} to {found.interval[1]:.2f}): " + (
-        "cannot tell at 90 % coverage."
-    )
+    low, high = found.interval
+    assert said(person) == f"Inconclusive: melanoma {found.probability:.2f} (95 % interval {low:.2f}–{high:.2f})."
     assert "finds 91 % (86 to 95) of melanoma" in said(person, "answer_side")
     rows = {row.name: row for row in person.dock.answer.classes.rows}
     assert rows["Melanoma"].value == pytest.approx(found.probability)
     assert (rows["Melanoma"].interval, rows["Melanoma"].mark) == (found.interval, 0.2)
     assert person.dock.answer.nearest.topLevelItemCount() == 3
-    assert said(person, "answer_unlike") == ""
+    assert said(person, "answer_validity") == ""
+    assert person.dock.answer.verdict.isVisibleTo(person.dock)
 
 
 def test_the_form_changes_the_answer_and_asks_the_head_alone(person):
@@ -344,7 +342,19 @@ def test_a_picture_unlike_those_of_the_training_is_warned_of(person, models):
     person.dock.classifier.refresh()
     analysed(person)
     chooses_model(person, "unlike-model")
-    assert "does not look like what the model was trained on" in said(person, "answer_unlike")
+    section = person.dock.answer
+    assert said(person, "answer_validity").startswith("Not valid: the image is out of distribution.")
+    assert not section.verdict.isVisibleTo(section)
+    seen = " ".join(one.text() for one in section.findChildren(QLabel) if one.isVisibleTo(section)).lower()
+    assert seen.strip().startswith("not valid")
+    assert not [word for word in ("nevus", "at 90 % coverage", "below", "mask") if word in seen]
+    section.validity.anyway.click()
+    assert said(person).startswith("melanoma 0.")
+    assert section.verdict.isVisibleTo(section)
+    chooses_model(person, "melanoma-test")
+    assert said(person, "answer_validity") == ""
+    chooses_model(person, "unlike-model")
+    assert not section.verdict.isVisibleTo(section)  # folded away again
 
 
 @pytest.mark.one_qt

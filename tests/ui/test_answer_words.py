@@ -88,17 +88,19 @@ def test_small_changes_are_not_drawn_as_if_they_were_large():
 
 
 def test_sentences():
-    assert words.verdict(ANSWER).startswith("Melanoma 0.31 (0.20 to 0.44): ")
-    assert words.verdict(ANSWER).endswith("cannot tell which at 90 % coverage.")
+    assert words.verdict(ANSWER).startswith("Inconclusive (")
+    assert words.verdict(ANSWER).endswith("): melanoma 0.31 (95 % interval 0.20–0.44).")
     assert words.side(ANSWER).startswith("At or above the cut 0.20, which finds 91 % (86 to 95) of melanoma")
     assert words.side(replace(ANSWER, operating_point=None)) == ""
     assert (
         words.about_form(ANSWER) == "From the picture alone melanoma would be 0.29. Not used by this model: ethnicity."
     )
     assert words.about_form(replace(ANSWER, contributions=(), unused=())) == ""
-    assert words.unlike(ANSWER) == ""
-    assert "do not go by its answer" in words.unlike(replace(ANSWER, likeness=Likeness(25.0, 20.0)))
-    assert words.short(ANSWER) == "melanoma 0.31 (0.20 to 0.44)"
+    assert words.short(ANSWER) == "melanoma 0.31 (95 % interval 0.20–0.44)"
+    strange = replace(ANSWER, likeness=Likeness(25.0, 20.0))
+    assert words.verdict(strange).startswith("Not valid: the image is out of distribution.")
+    assert words.side(strange) == ""
+    assert words.short(strange) == "Not valid"
 
 
 @pytest.fixture

@@ -270,6 +270,9 @@ def test_masks_made_elsewhere_are_imported_with_a_report(three, corrections, tmp
     dialog = three.dock.window().findChild(QFileDialog, "masks_dialog")
     dialog.fileSelected.emit(str(masks))
     dialog.reject()
+    question = three.dock.window().findChild(QMessageBox, "patients_question")
+    assert corrections.rows() == []  # nothing is imported before the question is answered
+    next(button for button in question.buttons() if button.objectName() == "no_patients").click()
     three.waits()
     (row,) = corrections.rows()
     assert (row["image_id"], row["review"]) == ("b-90", "accepted")

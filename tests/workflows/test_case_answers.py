@@ -148,7 +148,7 @@ def test_each_lesion_is_answered_over_its_images(store: CaseStore, model: Rednes
     (age,) = both.answer.contributions
     assert age.change == pytest.approx(chance(130) - chance(130, age=50), abs=1e-3)
     assert both.answer.from_image == pytest.approx(chance(130, age=50), abs=1e-3)
-    assert both.answer.verdict.startswith(f"melanoma {chance(130):.2f} (")
+    assert both.answer.number.startswith(f"melanoma {chance(130):.2f} (95 % interval ")
     assert found.notes == (("I6", "is of no lesion yet: file it, and answer again."),)
 
 

@@ -192,4 +192,10 @@ def test_the_command_line_prints_it(case: Case, tmp_path: Path) -> None:
     with CaseStore.create(folder, case) as store:
         store.save(keep_risk(store, store.case, "I1", ANSWER))
     done = CliRunner().invoke(app, ["case", str(folder)])
+    assert "section.svs, wsi, risk: Not valid: says nothing about a real patient." in done.output
+    assert "cannot tell" not in done.output
+    valid = {**ANSWER, "warnings": []}
+    with CaseStore.open(folder) as store:
+        store.save(keep_risk(store, store.case, "I1", valid))
+    done = CliRunner().invoke(app, ["case", str(folder)])
     assert f"section.svs, wsi, risk: {ANSWER['verdict']}" in done.output

@@ -95,14 +95,18 @@ def test_the_table_says_what_each_lesion_may_be(tmp_path: Path, model, draw, tel
     assert float(found["one"]["probability_melanoma"]) == pytest.approx(0.9)
     assert float(found["two"]["probability_melanoma_low"]) == pytest.approx(0.4)
     assert found["two"]["class_set"] == "other|melanoma"
-    assert "unlike what the classifier was trained on" in found["one"]["warning"]
+    assert found["one"]["valid"] == "false"
+    assert "out of distribution" in found["one"]["validity"]
+    assert "mask" not in found["one"]["validity"]
     assert found["none"]["probability_melanoma"] == ""
     assert found["none"]["note"] == "no lesion found"
-    assert found["one"]["verdict"] == "melanoma 0.90 (0.80 to 1.00): melanoma at 90 % coverage"
-    assert found["two"]["verdict"].endswith("cannot tell at 90 % coverage")
+    assert found["one"]["verdict"].startswith("Not valid: the image is out of distribution.")
+    assert found["one"]["side"] == ""
+    assert found["two"]["verdict"].startswith("Inconclusive: melanoma 0.")
     assert [found[name]["used_age"] for name in ("one", "two", "none")] == ["90", "50", ""]
     stored = json.loads((tmp_path / "out" / "one" / "result.json").read_text())
-    assert stored["answer"]["verdict"].startswith("melanoma 0.90 (0.80 to 1.00)")
+    assert stored["answer"]["number"] == "melanoma 0.90 (95 % interval 0.80–1.00)"
+    assert stored["answer"]["validity"]["reasons"][0]["code"] == "out_of_distribution"
     assert stored["form"] == {"age": "90"}
 
     assert sorted(teller.asked) == ["one", "two"]

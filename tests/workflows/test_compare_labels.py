@@ -31,7 +31,9 @@ class Misreading:
     device = "cpu"
 
     def __init__(self, name: str, wrong: dict[int, float], classes: tuple[str, ...] = CLASSES) -> None:
-        config = SimpleNamespace(classes=classes, threshold=0.5, modalities=(), draws_one_class=False)
+        config = SimpleNamespace(
+            classes=classes, threshold=0.5, is_demonstration=False, modalities=(), draws_one_class=False
+        )
         self.info: Any = SimpleNamespace(name=name, fingerprint=name * 8, config=config)
         self._wrong = wrong
 

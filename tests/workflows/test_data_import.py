@@ -17,7 +17,7 @@ from napari_melanoma.data.mapping import Mapping
 from napari_melanoma.data.source_files import Archive
 from napari_melanoma.data.sources import find_source
 from napari_melanoma.io.results import read_mask, read_table
-from napari_melanoma.workflows.data_import import SourceReport, import_source
+from napari_melanoma.workflows.data_import import SourceOptions, SourceReport, import_source
 
 COUNT = 6
 
@@ -178,7 +178,8 @@ def test_a_table_of_ones_own_follows_a_mapping(tmp_path: Path) -> None:
     (tmp_path / "clinic.csv").write_bytes("Datei;Befund;Alter\na.jpg;böse;43,5\nb.jpg;Naevus;9\n".encode("cp1252"))
     mapping = Mapping(columns={"Datei": "image_id", "Befund": "diagnosis"}, words={"diagnosis": {"böse": "melanoma"}})
     out = tmp_path / "clinic"
-    report = import_source(find_source("table"), tmp_path / "clinic.csv", out, mapping=mapping, run=RunContext())
+    options = SourceOptions(mapping, no_patients=True)
+    report = import_source(find_source("table"), tmp_path / "clinic.csv", out, options, run=RunContext())
     rows = read_table(out / "dataset.csv")
     assert [(row["image_id"], row["diagnosis"], row["age"]) for row in rows] == [
         ("a", "melanoma", "43.5"),

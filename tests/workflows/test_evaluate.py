@@ -28,7 +28,11 @@ class Darkness:
     """Takes dark pixels for lesion."""
 
     device = "cpu"
-    info = SimpleNamespace(name="darkness", fingerprint="0" * 64, config=SimpleNamespace(threshold=0.5, modalities=()))
+    info = SimpleNamespace(
+        name="darkness",
+        fingerprint="0" * 64,
+        config=SimpleNamespace(threshold=0.5, is_demonstration=False, modalities=()),
+    )
 
     def probability(self, rgb: np.ndarray) -> np.ndarray:
         return (1 - rgb.mean(2) / 255).astype(np.float32)
@@ -106,7 +110,9 @@ def test_subgroups(squares: Path, tmp_path: Path) -> None:
 
 def test_flips_say_how_wide_the_band_is_and_what_it_holds(squares: Path, tmp_path: Path) -> None:
     class Leaning(Darkness):
-        config = SimpleNamespace(threshold=0.5, modalities=(), input_size=60, preprocessing=PreprocessingConfig())
+        config = SimpleNamespace(
+            threshold=0.5, is_demonstration=False, modalities=(), input_size=60, preprocessing=PreprocessingConfig()
+        )
         info = SimpleNamespace(name="leaning", fingerprint="0" * 64, config=config)
 
         def logits(self, inputs) -> np.ndarray:
@@ -328,7 +334,7 @@ def test_difficulty_is_measured_where_it_is_asked_for(
 
 def test_images_of_a_kind_that_the_model_was_not_trained_on(squares: Path, tmp_path: Path) -> None:
     class Dermoscopic(Darkness):
-        config = SimpleNamespace(threshold=0.5, modalities=("dermoscopic",))
+        config = SimpleNamespace(threshold=0.5, is_demonstration=False, modalities=("dermoscopic",))
         info = SimpleNamespace(name="darkness", fingerprint="0" * 64, config=config)
 
     kinds = ["macroscopic", "macroscopic", "dermoscopic", ""]

@@ -43,7 +43,7 @@ def images(tmp_path: Path) -> Path:
 @pytest.fixture
 def bring(tmp_path: Path, images: Path) -> Import:
     def bring(masks: Path, **options: object) -> ImportReport:
-        parsed = ImportOptions.parse(options, "the test")
+        parsed = ImportOptions.parse({"no_patients": "metadata" not in options, **options}, "the test")
         return import_masks(masks, images, tmp_path / "out", parsed, run=RunContext())
 
     return bring
@@ -237,5 +237,5 @@ def test_a_stop_keeps_what_was_stored(tmp_path: Path, images: Path) -> None:
     masks = masks_of(tmp_path / "masks", one=square(9), two=square(8), three=square(7))
     run = RunContext(lambda progress: run.cancel() if progress.done == 2 else None)
     with pytest.raises(Cancelled):
-        import_masks(masks, images, tmp_path / "out", ImportOptions(), run=run)
+        import_masks(masks, images, tmp_path / "out", ImportOptions(no_patients=True), run=run)
     assert len(Corrections(tmp_path / "out").rows()) == 2

@@ -16,6 +16,7 @@ from napari_melanoma.analysis.slide_lesions import LesionConfig, LesionMaps, fin
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.placement import MapPlace
 from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.core.validity import PredictionFacts
 from napari_melanoma.workflows import slide_depth as depth
 from napari_melanoma.workflows import slide_depth_parts as parts
 from napari_melanoma.workflows.slide_depth import depth_in_words, slide_depth
@@ -128,9 +129,12 @@ def test_an_interval_that_reaches_several_categories_warns(monkeypatch: pytest.M
     assert told["breslow_interval_mm"] == pytest.approx([0.7, 0.9], abs=2e-3)
     assert told["t_category"] == "T1b"
     assert "the interval reaches T1a and T1b: the category is not sure" in told["depth"]["notes"]
-    unlike = slide_depth(depth_map(section(300, 400, 0.8)), (), RunContext(), familiar=False)
+    strange = PredictionFacts("own", distance=1, limit=0.1).validity()
+    unlike = slide_depth(depth_map(section(300, 400, 0.8)), (), RunContext(), strange)
     assert unlike["breslow_interval_mm"] == told["breslow_interval_mm"]
     assert any("its interval may be too narrow" in note for note in unlike["depth"]["notes"])
+    assert depth_in_words(unlike).startswith("Not valid: the image is out of distribution.")
+    assert "0.80" not in depth_in_words(unlike)
     said = depth_in_words(told)
     assert said.startswith("Breslow thickness 0.80 mm (90 % interval 0.70 to 0.90), T1b, Clark level 4 by estimate; ")
 

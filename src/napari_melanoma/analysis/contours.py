@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 YELLOW = (255, 221, 0)
+RED, DAMAGED = (200, 0, 0), "DAMAGED"
 DARK = (25, 25, 25)
 TOLERANCE_PX = 0.35
 ROUNDS = 16
@@ -81,6 +82,36 @@ def draw_overlay(
     for ink, extent in ((DARK, width + 2 * max(1, width // 3)), (colour, width)):
         for line in lines:
             draw.line(line, fill=ink, width=extent, joint="curve")
+    return np.array(image)
+
+
+def draw_damage(picture: NDArray[np.uint8], damage: str | None) -> NDArray[np.uint8]:
+    """Mark a picture of a damaged photograph with a red frame and a word that stay with it wherever it is shown.
+
+    Parameters
+    ----------
+    picture : numpy.ndarray
+        uint8, (row, column, channel=3).
+    damage : str or None
+        What is wrong with the photograph; None leaves the picture as it is.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8, same shape; a copy where it is marked.
+    """
+    if not damage:
+        return picture
+    from PIL import Image, ImageDraw, ImageFont
+
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    draw = ImageDraw.Draw(image)
+    width = max(2, min(image.size) // 60)
+    draw.rectangle((0, 0, image.width - 1, image.height - 1), outline=RED, width=width)
+    font = ImageFont.load_default(max(10, min(image.size) // 16))
+    box = draw.textbbox((2 * width, 2 * width), DAMAGED, font=font)
+    draw.rectangle((box[0] - width, box[1] - width, box[2] + width, box[3] + width), fill=RED)
+    draw.text((2 * width, 2 * width), DAMAGED, fill=(255, 255, 255), font=font)
     return np.array(image)
 
 

@@ -51,8 +51,7 @@ def measure_drawn(
     Returns
     -------
     SlideLesion
-        With origin ``drawn``. Where the model sees hardly a lesion, its probability is that of a malignant lesion, not
-        the share of malignant ones; not-a-number where nothing is known under it.
+        With origin ``drawn``; its probability is not-a-number where nothing is known under it.
 
     Raises
     ------
@@ -62,9 +61,7 @@ def measure_drawn(
     cells, tissue = _cells_under(polygons, maps), maps.tissue_cells
     lesion = measure_region(cells, maps, config, index=index, tissue=tissue)
     if maps.malignancy is not None and lesion.presence < config.low:
-        # Of what is hardly there the share that is malignant is noise: how likely a malignant lesion is there, then.
-        plain = replace(maps, malignancy=maps.malignancy * maps.presence)
-        lesion = measure_region(cells, plain, config, index=index, tissue=tissue)
+        # Of what is hardly there the share that is malignant is noise.
         unsaid = f"the model sees no lesion where you drew (probability that there is one: {lesion.presence:.2f})"
     else:
         unsaid = "no tile was analysed where you drew" if math.isnan(lesion.probability) else ""

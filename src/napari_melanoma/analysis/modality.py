@@ -61,8 +61,26 @@ def recognise(rgb: NDArray[np.uint8]) -> Recognised:
     return whole if inner is None or inner.kind == "neither" else inner
 
 
+def certain_kind(looks: Recognised, stated: str | None = None) -> str | None:
+    """Give the kind of a photograph where it is certain.
+
+    Parameters
+    ----------
+    looks : Recognised
+        What the photograph looks like.
+    stated : str, optional
+        Kind that the photograph's file states; it counts more than what it looks like.
+
+    Returns
+    -------
+    str or None
+        The stated kind, else the recognized one (``neither`` included); None where the check is not sure.
+    """
+    return stated or (looks.kind if looks.sure else None)
+
+
 def warning_for(looks: Recognised, modalities: Sequence[str], stated: str | None = None) -> str:
-    """Say in a sentence that a photograph and a model do not go together.
+    """Say in a sentence that a photograph and a model that outlines lesions do not go together.
 
     Parameters
     ----------
@@ -78,12 +96,10 @@ def warning_for(looks: Recognised, modalities: Sequence[str], stated: str | None
     str
         Empty where nothing is odd, or where the check is not sure.
     """
-    if stated is None and not looks.sure:
-        return ""
-    if stated is None and looks.kind == "neither":
+    kind = certain_kind(looks, stated)
+    if kind == "neither":
         return "This looks like no photograph of a skin lesion, so its mask may mean nothing."
-    kind = stated or looks.kind
-    if not modalities or kind in modalities:
+    if kind is None or not modalities or kind in modalities:
         return ""
     seems = "is" if stated else "looks like"
     return (

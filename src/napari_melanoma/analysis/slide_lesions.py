@@ -59,7 +59,7 @@ class LesionConfig(Config):
     min_area_mm2: float = Field(0.0, ge=0, description="smaller lesions are dropped; without a scale none is")
     fill_holes: bool = Field(False, description="what a lesion encloses belongs to it")
     malignant_from: float = Field(
-        0.5, ge=0, le=1, description="a lesion is malignant where its probability is at least this"
+        0.5, ge=0, le=1, description="a lesion is malignant where this share of its probability is malignant"
     )
     score: Literal["mean", "maximum"] = Field(
         "mean",
@@ -106,6 +106,11 @@ class LesionMaps:
         return self.presence if self.malignancy is None else self.malignancy
 
     @property
+    def target(self) -> NDArray[np.float32]:
+        """Probability that a malignant lesion, or the class that is looked for, is there: the scale of the heatmap."""
+        return self.presence if self.malignancy is None else self.presence * self.malignancy
+
+    @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
         rows, columns = self.presence.shape
@@ -144,7 +149,8 @@ class SlideLesion:
     label : str
         Malignant or benign; of a model that cannot tell these apart, the class that it looks for, such as ``tumour``.
     probability : float
-        That it is malignant, or of that class.
+        Of the class that is looked for (malignant, or that class), whatever its own class is: mean over the lesion of
+        the values of the heatmap, so that none exceeds the maximum of the slide.
     presence : float
         Mean probability that a lesion is there.
     area_px, perimeter_px : float
@@ -280,7 +286,7 @@ def measure_region(region: Region, maps: LesionMaps, config: LesionConfig, *, in
     """
     place, mask = maps.place, region.mask
     malignant, weight = maps.malignant[region.slices], maps.weight(region.slices)
-    probability = _score(malignant[mask], weight[mask], config.score)
+    share = _score(malignant[mask], weight[mask], config.score)
     peak = np.unravel_index(np.where(mask & np.isfinite(malignant), malignant, -1.0).argmax(), mask.shape)
     moved = replace(place, top=place.top + region.top * place.step_y, left=place.left + region.left * place.step_x)
     seed = moved.to_slide((peak[0] + 0.5, peak[1] + 0.5))
@@ -288,8 +294,8 @@ def measure_region(region: Region, maps: LesionMaps, config: LesionConfig, *, in
     height, width = cells.box
     return SlideLesion(
         index=index,
-        label=maps.label or ("malignant" if probability >= config.malignant_from else "benign"),
-        probability=probability,
+        label=maps.label or ("malignant" if share >= config.malignant_from else "benign"),
+        probability=_score(maps.target[region.slices][mask], weight[mask], config.score),
         presence=_score(maps.presence[region.slices][mask], weight[mask], "mean"),
         area_px=cells.area * place.cell_area_px,
         perimeter_px=cells.perimeter((place.step_y, place.step_x)),

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from napari_melanoma.cli.answer_options import Target, given
-from napari_melanoma.cli.options import Debug, Json, Out, examples
+from napari_melanoma.cli.options import AcceptDamaged, AllowOutside, Debug, Json, Out, examples
 from napari_melanoma.cli.session import session
 
 HELP = examples(
@@ -40,11 +40,13 @@ def biomarkers(
             help="A model that draws epidermis and tumour, such as skin-demo: also measure the share of ulceration.",
         ),
     ] = None,
+    allow_outside: AllowOutside = False,
+    accept_damaged: AcceptDamaged = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Show which features tell the classes apart."""
-    with session(json, debug) as current:
+    with session(json, debug, allow_outside, accept_damaged) as current:
         from napari_melanoma.inference.classification import Classifier
         from napari_melanoma.models.registry import find_bundle
         from napari_melanoma.workflows.biomarkers import BiomarkerOptions, biomarkers

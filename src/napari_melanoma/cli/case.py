@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.options import Debug, Json, examples
+from napari_melanoma.cli.options import AcceptDamaged, Debug, Json, examples
 from napari_melanoma.cli.session import Session, session
 from napari_melanoma.core.counting import counted
 from napari_melanoma.core.errors import InputError
@@ -45,11 +45,12 @@ def case(
     classifier: Annotated[
         str, typer.Option(metavar="NAME", help="Which one, with --answer: its name or folder; none: the usual one.")
     ] = "",
+    accept_damaged: AcceptDamaged = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Print, check, make or classify a case."""
-    with session(json, debug) as current:
+    with session(json, debug, accept_damaged=accept_damaged) as current:
         _check_options(answer=answer, classifier=classifier, makes=bool(sources))
         if sources:
             _make(current, folder, sources, patient, mapping)
@@ -121,8 +122,8 @@ def _answer(current: Session, folder: Path, classifier: str) -> None:
 
 def _answer_line(one: LesionAnswer) -> str:
     """The answer of a lesion for people."""
-    odd, unlike = one.odd.sentence if one.odd else "", "unlike all it was trained on" if one.answer.unlike else ""
-    return f"{one.lesion_id}  {'; '.join(filter(None, (one.answer.verdict, odd, unlike)))}"
+    odd = one.odd.sentence if one.odd else ""
+    return f"{one.lesion_id}  {'; '.join(filter(None, (one.answer.verdict, odd)))}"
 
 
 def _lines(shown: Case) -> Iterator[str]:
@@ -144,7 +145,7 @@ def _image_lines(images: Iterable[CaseImage]) -> Iterator[str]:
     """The images of a lesion for people."""
     for image in images:
         results = counted(len(image.results), "result") if image.results else ""
-        risk = f"risk: {image.risk.verdict}" if image.risk else ""
+        risk = f"risk: {image.risk.headline}" if image.risk else ""
         facts = (_said(image, "modality"), image.taken_on, "corrected" if image.correction else "", results, risk)
         yield f"    {image.id}  {', '.join((image.path.name, *filter(None, facts)))}"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_melanoma.cli.answer_options import Cut, Drawer, Masks, Target, given
-from napari_melanoma.cli.options import Debug, Flips, Json, NoRefine, examples, refinement
+from napari_melanoma.cli.options import AcceptDamaged, AllowOutside, Debug, Flips, Json, NoRefine, examples, refinement
 from napari_melanoma.cli.session import session
 
 if TYPE_CHECKING:
@@ -53,11 +53,13 @@ def compare(
     masks: Masks = None,
     segmenter: Drawer = None,
     sensitivity: Cut = None,
+    allow_outside: AllowOutside = False,
+    accept_damaged: AcceptDamaged = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Compare models."""
-    with session(json, debug) as current:
+    with session(json, debug, allow_outside, accept_damaged) as current:
         current.after_stop = "Nothing was written."
         telling = given(target=target, masks=masks, segmenter=segmenter, sensitivity=sensitivity)
         if runs and all(_is_evaluation(path) for path in runs):

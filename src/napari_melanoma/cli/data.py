@@ -13,7 +13,16 @@ from napari_melanoma.cli.data_report import add_to as add_report_to
 from napari_melanoma.cli.data_sets import add_to as add_sets_to
 from napari_melanoma.cli.data_tables import add_to as add_tables_to
 from napari_melanoma.cli.data_tiles import add_to as add_tiles_to
-from napari_melanoma.cli.options import Debug, Json, add_verb, examples
+from napari_melanoma.cli.options import (
+    AcceptDamaged,
+    AllowOutside,
+    Debug,
+    Json,
+    MaskValues,
+    NoPatients,
+    add_verb,
+    examples,
+)
 from napari_melanoma.cli.session import Session, session
 
 if TYPE_CHECKING:
@@ -21,11 +30,11 @@ if TYPE_CHECKING:
     from napari_melanoma.workflows.mask_import import ImportReport
 
 IMPORT_HELP = examples(
-    "napari-melanoma data import-masks masks --images photographs --out dataset",
-    "napari-melanoma data import-masks annotations.json --images photographs --out dataset --class lesion",
-    "Bring masks made elsewhere into a data set: a folder of PNG files, COCO, labelme or GeoJSON. Matches masks and "
-    "photographs by name, unites the objects of an image, and says what did not fit. The same command again, or with "
-    "more masks, adds what is new.",
+    "napari-melanoma data import-masks masks --images photographs --metadata patients.csv --out dataset",
+    "napari-melanoma data import-masks annotations.json --images photographs --class lesion --no-patients -o set",
+    "Bring masks made elsewhere into a data set: a folder of PNG or TIFF files, COCO, labelme or GeoJSON. Matches "
+    "masks and photographs by name, unites the objects of an image, and says what did not fit. The same command again, "
+    "or with more masks, adds what is new.",
 )
 CHECK_HELP = examples(
     "napari-melanoma data check dataset",
@@ -57,13 +66,23 @@ def import_masks(
     reviewer: Annotated[str, typer.Option(help="Who drew or checked the masks.")] = "",
     modality: Annotated[str | None, typer.Option(help="dermoscopic, macroscopic or tbp_tile.")] = None,
     metadata: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="image_id with patient_id, lesion_id, diagnosis, modality.")
+        Path | None,
+        typer.Option(metavar="CSV", help="Table with image_id, patient_id, lesion_id, diagnosis, age, sex, site ..."),
     ] = None,
+    map_: Annotated[
+        Path | None,
+        typer.Option("--map", metavar="FILE", help="TOML that says what the table's columns and words mean."),
+    ] = None,
+    no_patients: NoPatients = False,
+    values: MaskValues = None,
+    accept_damaged: AcceptDamaged = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Import masks."""
-    with session(json, debug) as current:
+    with session(json, debug, accept_damaged=accept_damaged) as current:
+        from napari_melanoma.data.mapping import Mapping, read_mapping
+        from napari_melanoma.data.masks.values import parse_values
         from napari_melanoma.workflows import mask_import
 
         given = {
@@ -76,6 +95,9 @@ def import_masks(
             "reviewer": reviewer,
             "modality": modality,
             "metadata": metadata,
+            "mapping": read_mapping(map_) if map_ else Mapping(),
+            "no_patients": no_patients,
+            "values": parse_values(values),
         }
         options = mask_import.ImportOptions.parse(given, "the command line")
         current.after_stop = f"What was imported stays in {out}: run the same command again to go on."
@@ -89,6 +111,8 @@ def _say_import(current: Session, report: ImportReport, out: Path) -> None:
         current.report.tell("failed", f"failed: {image}: {reason}", image=image, error=reason)
     for what, count in report.left_out.items():
         current.report.tell("left_out", f"left out: {count} {what}", what=what, count=count)
+    for about, said in report.notes:
+        current.report.tell("note", f"note: {about}: {said}", about=about, said=said)
     counts = [f"{len(report.added)} masks imported"]
     counts += [f"{len(report.faults)} did not fit"] if report.faults else []
     counts += [f"{len(report.kept)} images reviewed before and kept (--replace)"] if report.kept else []
@@ -96,17 +120,19 @@ def _say_import(current: Session, report: ImportReport, out: Path) -> None:
     counts += [f"{report.resized} objects scaled"] if report.resized else []
     counts += [f"{report.points_cut_off} points outside their image cut off"] if report.points_cut_off else []
     text = f"{', '.join(counts)}: data set in {out}; next: napari-melanoma data check {out}"
-    values = {name: value for name, value in vars(report).items() if name not in ("faults", "left_out")}
+    values = {name: value for name, value in vars(report).items() if name not in ("faults", "left_out", "notes")}
     current.done(text, some_failed=bool(report.faults), out=str(out), failed=len(report.faults), **values)
 
 
 def check(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of a data set, or a table alone.")],
+    allow_outside: AllowOutside = False,
+    accept_damaged: AcceptDamaged = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Look a data set over."""
-    with session(json, debug) as current:
+    with session(json, debug, allow_outside, accept_damaged) as current:
         from napari_melanoma.workflows.data_check import check_data
 
         current.after_stop = "Nothing was written."

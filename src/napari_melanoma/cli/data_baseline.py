@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from napari_melanoma.cli.options import Debug, Json, add_verb, examples
+from napari_melanoma.cli.options import AllowOutside, Debug, Json, add_verb, examples
 from napari_melanoma.cli.session import session
 
 BASELINE_HELP = examples(
@@ -26,11 +26,12 @@ def baseline(
     target: Annotated[str, typer.Option(help="Column that holds the answer.")] = "melanoma",
     folds: Annotated[int, typer.Option(min=2, max=100, help="Of the cross-validation.")] = 5,
     seed: Annotated[int, typer.Option(help="Of folds and trees.")] = 0,
+    allow_outside: AllowOutside = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Measure what the table alone tells."""
-    with session(json, debug) as current:
+    with session(json, debug, allow_outside) as current:
         from napari_melanoma.workflows.evaluation_classes import METRICS, class_estimates
         from napari_melanoma.workflows.tabular_baseline import baseline as measure
 

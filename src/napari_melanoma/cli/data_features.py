@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from napari_melanoma.cli.options import Debug, Json, add_verb, examples
+from napari_melanoma.cli.options import AcceptDamaged, AllowOutside, Debug, Json, add_verb, examples
 from napari_melanoma.cli.session import session
 
 FEATURES_HELP = examples(
@@ -25,11 +25,13 @@ def features(
         Path | None, typer.Option("--out", "-o", metavar="CSV", help="Table to write; features.csv in the data set.")
     ] = None,
     model: Annotated[str | None, typer.Option("--model", help="Bundle whose encoder compares pictures too.")] = None,
+    allow_outside: AllowOutside = False,
+    accept_damaged: AcceptDamaged = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Measure lesions and compare them within patients."""
-    with session(json, debug) as current:
+    with session(json, debug, allow_outside, accept_damaged) as current:
         from napari_melanoma.workflows.data_features import FEATURES, FeatureOptions, make_features
 
         table = out or dataset / FEATURES

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.options import Debug, Json, add_verb, examples
+from napari_melanoma.cli.options import AcceptDamaged, AllowOutside, Debug, Json, add_verb, examples
 from napari_melanoma.cli.session import Session, session
 
 if TYPE_CHECKING:
@@ -31,11 +31,13 @@ def report(
     images: Annotated[int | None, typer.Option(help="Images of each source that are looked at.")] = None,
     seed: Annotated[int | None, typer.Option(help="Another seed, other images.")] = None,
     no_look: Annotated[bool, typer.Option("--no-look", help="Do not look for the same pictures.")] = False,
+    allow_outside: AllowOutside = False,
+    accept_damaged: AcceptDamaged = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Say what is in data sets."""
-    with session(json, debug) as current:
+    with session(json, debug, allow_outside, accept_damaged) as current:
         if out is not None and out.suffix.lower() != ".md":
             given = {"images": images, "seed": seed, "duplicates": False if no_look else None}
             _page(current, datasets, out, {name: value for name, value in given.items() if value is not None})

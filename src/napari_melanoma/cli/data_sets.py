@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.options import Debug, Json, add_verb, examples
+from napari_melanoma.cli.options import (
+    AcceptDamaged,
+    AllowOutside,
+    Debug,
+    Json,
+    MaskValues,
+    NoPatients,
+    add_verb,
+    examples,
+)
 from napari_melanoma.cli.session import session
 
 if TYPE_CHECKING:
@@ -77,18 +86,24 @@ def import_(
     map_: Annotated[
         Path | None, typer.Option("--map", metavar="FILE", help="TOML that says what its columns and words mean.")
     ] = None,
+    no_patients: NoPatients = False,
+    mask_values: MaskValues = None,
+    accept_damaged: AcceptDamaged = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Import a public set."""
-    with session(json, debug) as current:
+    with session(json, debug, accept_damaged=accept_damaged) as current:
         from napari_melanoma.data.mapping import read_mapping
+        from napari_melanoma.data.masks.values import parse_values
         from napari_melanoma.data.sources import AS_IT_IS, find_source
-        from napari_melanoma.workflows.data_import import import_source
+        from napari_melanoma.workflows.data_import import SourceOptions, import_source
 
         current.after_stop = "What was imported is kept: run the same command again to go on."
         mapping = read_mapping(map_) if map_ else AS_IT_IS
-        found = import_source(find_source(source), folder, out, mapping=mapping, run=current.run)
+        source_ = find_source(source)
+        options = SourceOptions(mapping, no_patients, parse_values(mask_values))
+        found = import_source(source_, folder, out, options, run=current.run)
         for image, reason in found.faults:
             current.report.tell("failed", f"failed: {image}: {reason}", image=image, error=reason)
         if found.found < found.expected:
@@ -113,11 +128,12 @@ def merge(
     keep_duplicates: Annotated[
         bool, typer.Option("--keep-duplicates", help="Take a picture from each data set that has it.")
     ] = False,
+    allow_outside: AllowOutside = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Merge data sets."""
-    with session(json, debug) as current:
+    with session(json, debug, allow_outside) as current:
         from napari_melanoma.workflows.data_merge import MergeOptions, merge_datasets
 
         options = MergeOptions(keep_duplicates=keep_duplicates)
@@ -149,11 +165,12 @@ def split(
     no_look: Annotated[
         bool, typer.Option("--no-look", help="Do not look for images that show the same picture.")
     ] = False,
+    allow_outside: AllowOutside = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Split a data set."""
-    with session(json, debug) as current:
+    with session(json, debug, allow_outside) as current:
         from napari_melanoma.workflows.data_split import SplitOptions, split_dataset
 
         current.after_stop = "Nothing was changed."
@@ -181,11 +198,12 @@ def duplicates(
     across: Annotated[
         bool, typer.Option("--across", help="Only pairs of different data sets, none within one.")
     ] = False,
+    allow_outside: AllowOutside = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Find the same pictures."""
-    with session(json, debug) as current:
+    with session(json, debug, allow_outside) as current:
         from napari_melanoma.data.dataset import read_datasets
         from napari_melanoma.data.duplicates import find_duplicates
         from napari_melanoma.io.results import write_table

@@ -46,7 +46,7 @@ def harmonise(
         for theirs, ours in found.columns.items():
             if (theirs,) != ours:
                 current.report.listing("column", f"{theirs} -> {', '.join(ours)}", theirs=theirs, ours=list(ours))
-        for about, said in found.findings():
+        for about, said in [*found.unrecognized_columns(), *found.findings()]:
             current.report.tell("note", f"note: {about}: {said}", about=about, said=said)
         text = f"{found.rows} rows, {len(found.columns)} columns understood, {len(found.own)} kept as they are: {out}"
         text += f"; next: napari-melanoma data check {out}"

@@ -67,19 +67,14 @@ def tiles(
         from napari_melanoma.workflows.forms import Forms
         from napari_melanoma.workflows.tile_data import TileDataOptions, make_tile_data
 
-        given: dict[str, object] = {
-            "mpp": mpp,
-            "tile_px": tile_px,
-            "share": share,
-            "overlap": overlap,
-            "most": most,
-            "rest": rest,
-        }
-        given |= {"classes": class_, "readers": readers, "held_out": held_out, "seed": seed}
+        given: dict[str, object] = {"mpp": mpp, "tile_px": tile_px, "share": share, "overlap": overlap}
+        given |= {"most": most, "rest": rest, "classes": class_, "readers": readers, "held_out": held_out, "seed": seed}
         options = TileDataOptions.parse({k: v for k, v in given.items() if v is not None}, "the command line")
         current.after_stop = "No data set was made: run the same command again."
         paths = find_slides(slides)
         forms = Forms({}, patients)
+        for about, said in forms.unrecognized:
+            current.report.tell("note", f"note: column '{about}' of {patients}: {said}", about=about, said=said)
         known = {path.stem: forms.of(path.stem) for path in paths}
         report = make_tile_data(paths, regions or [], out, options, run=current.run, patients=known)
         _say(current, report, out)

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_melanoma.cli.answer_options import Cut, Drawer, Masks, Pointing, PointingMasks, Target
-from napari_melanoma.cli.options import Debug, Flips, Json, NoRefine, Out, examples, refinement
+from napari_melanoma.cli.options import (
+    AcceptDamaged,
+    AllowOutside,
+    Debug,
+    Flips,
+    Json,
+    NoRefine,
+    Out,
+    examples,
+    refinement,
+)
 from napari_melanoma.cli.session import session
 
 if TYPE_CHECKING:
@@ -57,11 +67,13 @@ def evaluate(
     sensitivity: Cut = None,
     pointing: Pointing = None,
     pointing_masks: PointingMasks = None,
+    allow_outside: AllowOutside = False,
+    accept_damaged: AcceptDamaged = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Measure a model."""
-    with session(json, debug) as current:
+    with session(json, debug, allow_outside, accept_damaged) as current:
         from napari_melanoma.models.registry import find_bundle
 
         info = find_bundle(model)

@@ -20,7 +20,7 @@ from napari_melanoma.cli.answer_options import (
     asked,
     given,
 )
-from napari_melanoma.cli.options import Debug, Flips, Json, NoRefine, Out, examples, refinement
+from napari_melanoma.cli.options import AcceptDamaged, Debug, Flips, Json, NoRefine, Out, examples, refinement
 from napari_melanoma.cli.session import Session, session
 
 if TYPE_CHECKING:
@@ -80,11 +80,12 @@ def lesion(
     force: Annotated[
         bool, typer.Option("--force", help="Do again what is done; never what a person corrected.")
     ] = False,
+    accept_damaged: AcceptDamaged = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Analyse photographs."""
-    with session(json, debug) as current:
+    with session(json, debug, accept_damaged=accept_damaged) as current:
         from napari_melanoma.workflows.lesions import BatchOptions, analyse_files, find_inputs
 
         refined = refinement(off=no_refine, all_lesions=all_lesions, no_fill=no_fill, smoothing=smoothing)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from napari_melanoma.cli.options import Debug, Json, add_verb, examples
+from napari_melanoma.cli.options import AllowOutside, Debug, Json, add_verb, examples
 from napari_melanoma.cli.session import Session, session
 
 if TYPE_CHECKING:
@@ -156,11 +156,12 @@ def export(
     images: Annotated[
         int | None, typer.Option(help="For int8: photographs of each data set on which Dice is measured.")
     ] = None,
+    allow_outside: AllowOutside = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Write a model as a file for other programs."""
-    with session(json, debug) as current:
+    with session(json, debug, allow_outside) as current:
         from napari_melanoma.models.registry import find_bundle
 
         current.after_stop = "Nothing was written."

@@ -10,6 +10,19 @@ import typer
 
 Json = Annotated[bool, typer.Option("--json", help="JSON lines on standard output, the last one a summary.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+AllowOutside = Annotated[
+    bool,
+    typer.Option(
+        "--allow-outside",
+        help="Let data sets name files outside their folders, and links that lead there; what lies outside is listed.",
+    ),
+]
+AcceptDamaged = Annotated[
+    bool,
+    typer.Option(
+        "--accept-damaged", help="Read what is left of photographs of which a part is missing, and mark every result."
+    ),
+]
 NoRefine = Annotated[
     bool, typer.Option("--no-refine", help="Take what the threshold gives: smooth, choose and fill nothing.")
 ]
@@ -17,6 +30,22 @@ Flips = Annotated[
     bool,
     typer.Option(
         "--flips", help="Ask the model about the mirror images too: the mean of four answers, and where they disagree."
+    ),
+]
+NoPatients = Annotated[
+    bool,
+    typer.Option(
+        "--no-patients",
+        help="Confirm that no column names the patients. Images of one patient may then be in training and test set.",
+    ),
+]
+MaskValues = Annotated[
+    str | None,
+    typer.Option(
+        "--values",
+        metavar="VALUES",
+        help="What is lesion in masks with several values: values or names with commas, all (every value but 0) or "
+        "keep (as classes).",
     ),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder that receives the results; made where it is missing.")]

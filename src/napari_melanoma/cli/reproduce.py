@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.options import Debug, Json, examples
+from napari_melanoma.cli.options import AllowOutside, Debug, Json, examples
 from napari_melanoma.cli.session import session
 
 if TYPE_CHECKING:
@@ -44,11 +44,12 @@ def reproduce(
         list[str] | None, typer.Option("--weights", metavar="NAME=FILE", help="Initial weights; may be repeated.")
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Only say what would run and how long it would take.")] = False,
+    allow_outside: AllowOutside = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Reproduce a paper."""
-    with session(json, debug) as current:
+    with session(json, debug, allow_outside) as current:
         from napari_melanoma.workflows.reproduction import run as workflow
         from napari_melanoma.workflows.reproduction.paper_files import read_paper
         from napari_melanoma.workflows.reproduction.request import ReproduceOptions

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from napari_melanoma.cli.answer_options import Age, Metadata, Sex, Site, given
-from napari_melanoma.cli.options import Debug, Json, Out, examples
+from napari_melanoma.cli.options import AcceptDamaged, Debug, Json, Out, examples
 from napari_melanoma.cli.session import Session, session
 from napari_melanoma.core.errors import InputError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_melanoma.workflows.forms import Forms
     from napari_melanoma.workflows.risk_answer import RiskAnswer
     from napari_melanoma.workflows.risks import RiskOutcome
 
@@ -55,11 +58,12 @@ def risk(
     mpp: Annotated[
         float | None, typer.Option(help="Micrometres per pixel, where a slide does not say it or says it wrong.")
     ] = None,
+    accept_damaged: AcceptDamaged = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Tell risks."""
-    with session(json, debug) as current:
+    with session(json, debug, accept_damaged=accept_damaged) as current:
         from napari_melanoma.workflows.forms import Forms
         from napari_melanoma.workflows.risk_answer import RiskOptions
         from napari_melanoma.workflows.risk_pictures import find_cases
@@ -70,10 +74,7 @@ def risk(
         known = given(age=age, sex=sex, site=site, depth_mm=depth_mm)
         forms = Forms({name: str(value) for name, value in known.items()}, metadata)
         paths = find_cases(cases)
-        if lacking := forms.lacking([case_name(path) for path in paths]):
-            who = f"{', '.join(lacking[:5])}{' and others' if len(lacking) > 5 else ''}"
-            said = f"{metadata} has no row for {who} (image_id): what it would say is taken as not known"
-            current.report.tell("warning", said, lacking=lacking)
+        _warn_of_table(current, forms, metadata, [case_name(path) for path in paths])
         done = assess_files(paths, out, options, forms, run=current.run, tell=lambda one: _tell(current, one))
         counts = f"{done.done} done" + (f", {done.failed} failed" if done.failed else "")
         step = "see the column 'error' there" if done.failed else "each risk.json says what it rests on"
@@ -98,6 +99,16 @@ def _one(models: list[str]) -> str:
     return models[0]
 
 
+def _warn_of_table(current: Session, forms: Forms, table: Path | None, cases: list[str]) -> None:
+    """Name the columns that are not recognized and the cases that the table has no row for."""
+    for about, said in forms.unrecognized:
+        current.report.tell("warning", f"column '{about}' of {table}: {said}", column=about)
+    if lacking := forms.lacking(cases):
+        who = f"{', '.join(lacking[:5])}{' and others' if len(lacking) > 5 else ''}"
+        said = f"{table} has no row for {who} (image_id): what it would say is taken as not known"
+        current.report.tell("warning", said, lacking=lacking)
+
+
 def _tell(current: Session, outcome: RiskOutcome) -> None:
     """Say the answer to one input, what it rests on, and what a reader should know."""
     about = {"case": outcome.name, "path": outcome.path}
@@ -111,7 +122,12 @@ def _tell(current: Session, outcome: RiskOutcome) -> None:
 
 def _tell_answer(current: Session, said: str, answer: RiskAnswer, about: dict[str, object]) -> None:
     """Say an answer, and what it rests on."""
-    current.report.tell("answer", said, **about, probability=answer.probability)
+    validity = answer.validity
+    current.report.tell("answer", said, **about, probability=answer.probability, validity=validity.to_json())
+    for reason in validity.cautions if validity.valid else validity.also:
+        current.report.tell("warning", f"  {about['case']}: {reason}", **about, warning=reason)
+    if not validity.valid:
+        return
     parts = (answer.depth.words, answer.because, f"not known: {', '.join(answer.missing)}" if answer.missing else "")
     current.report.tell("because", f"  {'; '.join(filter(None, parts))}", **about, shares=answer.shares)
     if answer.compared:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_melanoma.cli.options import Debug, Json, examples
+from napari_melanoma.cli.options import AcceptDamaged, AllowOutside, Debug, Json, examples
 from napari_melanoma.cli.session import Session, session
 
 HELP = examples(
@@ -25,11 +25,13 @@ def search(
     trials: Annotated[
         int | None, typer.Option(min=1, help="How many draws; the recipe's own number by default.")
     ] = None,
+    allow_outside: AllowOutside = False,
+    accept_damaged: AcceptDamaged = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Search over options."""
-    with session(json, debug) as current:
+    with session(json, debug, allow_outside, accept_damaged) as current:
         _search(current, recipe, out, trials)
 
 

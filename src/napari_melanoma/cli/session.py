@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import NoReturn
@@ -23,7 +23,9 @@ from napari_melanoma.core.errors import (
     RunError,
     ScaleMissing,
 )
+from napari_melanoma.core.paths import Outside, outside_allowed
 from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.io.photographs import accepting_damaged
 
 FAILED, USAGE, INTERRUPTED, UNREAD = 1, 2, 130, 141
 USAGE_ERRORS = (BundleError, ConfigError, InputError, RunError, ScaleMissing)
@@ -121,7 +123,7 @@ class Session:
 
 
 @contextmanager
-def session(as_json: bool, debug: bool) -> Iterator[Session]:
+def session(as_json: bool, debug: bool, allow_outside: bool = False, accept_damaged: bool = False) -> Iterator[Session]:
     """Frame a verb.
 
     Parameters
@@ -130,6 +132,10 @@ def session(as_json: bool, debug: bool) -> Iterator[Session]:
         Whether a machine listens.
     debug : bool
         Whether tracebacks are shown.
+    allow_outside : bool
+        Whether data sets may name files outside their folders.
+    accept_damaged : bool
+        Whether photographs of which a part is missing are read.
 
     Yields
     ------
@@ -144,9 +150,9 @@ def session(as_json: bool, debug: bool) -> Iterator[Session]:
     """
     report = choose_report(as_json)
     current = Session(report, RunContext(report.progress))
-    with _logged(debug), _until_nobody_reads():
+    with _logged(debug), _until_nobody_reads(), accepting_damaged(accept_damaged):
         try:
-            with _signals(current):
+            with _signals(current), _outside(report) if allow_outside else nullcontext():
                 yield current
         except (Cancelled, KeyboardInterrupt):
             current.stopped()
@@ -156,6 +162,22 @@ def session(as_json: bool, debug: bool) -> Iterator[Session]:
             raise
         except Exception as error:  # noqa: BLE001 - the one place that hands any error to a person
             current.failed(error, FAILED)
+
+
+@contextmanager
+def _outside(report: Report) -> Iterator[None]:
+    """Let data sets name files outside their folders, and tell once of each which those are."""
+    told: set[str] = set()
+
+    def tell(found: Outside) -> None:
+        text = f"note: {found}; used because of --allow-outside"
+        if text not in told:
+            told.add(text)
+            values = {"folder": str(found.folder), "count": found.count, "first": found.first}
+            report.tell("outside", text, **values)
+
+    with outside_allowed(tell):
+        yield
 
 
 @contextmanager

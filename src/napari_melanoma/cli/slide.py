@@ -13,6 +13,7 @@ from napari_melanoma.cli.options import Debug, Json, Out, examples
 from napari_melanoma.cli.session import Session, session
 from napari_melanoma.cli.slide_cohort import Sharing, run_cohort
 from napari_melanoma.cli.slide_options import (
+    AcceptScale,
     BatchSize,
     Border,
     ConfigFile,
@@ -59,6 +60,7 @@ def slide(
     weights: Weights = None,
     download: Download = False,
     mpp: Mpp = None,
+    accept_scale: AcceptScale = False,
     tile_mpp: TileMpp = None,
     tile_um: TileUm = None,
     overlap: Overlap = None,
@@ -93,6 +95,7 @@ def slide(
         said |= given(
             border=border, tissue_mask=tissue_mask, min_tissue=min_tissue, target=target, prevalence=prevalence
         )
+        said |= given(accept_scale=accept_scale or None)
         said |= given(batch_size=batch_size, workers=workers, precision=precision, download=download or None)
         said |= given(stain={"method": stain} if stain else None, score={"method": score} if score else None)
         chosen = _options(config, said)
@@ -134,7 +137,20 @@ def _tell(current: Session, status: SlideStatus) -> None:
         current.report.tell("before", f"{name}: was analysed already, nothing was changed", **values)
     for warning in status.content["warnings"]:
         current.report.tell("warning", f"{name}: {warning}", warning=warning, **values)
+    from napari_melanoma.io.slide_folder import validity_in
     from napari_melanoma.workflows.slide_depth import depth_in_words
+    from napari_melanoma.workflows.slide_findings import said_slide
+
+    validity = validity_in(status.content)
+    current.report.tell(
+        "slide",
+        f"{name}: {validity.headline(said_slide(status.content))}",
+        probability=status.content.get("probability"),
+        validity=validity.to_json(),
+        **values,
+    )
+    for reason in validity.also if not validity.valid else validity.cautions:
+        current.report.tell("warning", f"{name}: {reason}", warning=reason, **values)
 
     told = depth_in_words(status.content)
     if told:

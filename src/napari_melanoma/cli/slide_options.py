@@ -16,6 +16,13 @@ Download = Annotated[
     bool, typer.Option("--download", help="Let an encoder's weights be fetched; its licence is shown.")
 ]
 Mpp = Annotated[float | None, typer.Option(metavar="UM", help="Micrometres per pixel of the slides.")]
+AcceptScale = Annotated[
+    bool,
+    typer.Option(
+        "--accept-scale",
+        help="Analyze although the scale is off by more than a factor of 4; outputs are marked as not valid.",
+    ),
+]
 TileMpp = Annotated[float | None, typer.Option(metavar="UM", help="Micrometres per pixel of a tile.")]
 TileUm = Annotated[float | None, typer.Option(metavar="UM", help="Side of a tile, such as 3000 for 3 mm.")]
 Overlap = Annotated[float | None, typer.Option(help="Share of a tile's side that the next one sees again.")]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_melanoma.cli.options import Debug, Json, examples
+from napari_melanoma.cli.options import AcceptDamaged, AllowOutside, Debug, Json, examples
 from napari_melanoma.cli.session import Session, session
 from napari_melanoma.core.durations import duration
 from napari_melanoma.core.errors import RunError
@@ -36,11 +36,13 @@ def train(
     check: Annotated[bool, typer.Option("--check", help="Only check recipe and data, and estimate.")] = False,
     queue: Annotated[bool, typer.Option("--queue", help="Wait for runs that were started before.")] = False,
     nice: Annotated[bool, typer.Option("--nice", help="Stand back behind what a person is waiting for.")] = False,
+    allow_outside: AllowOutside = False,
+    accept_damaged: AcceptDamaged = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Train a model."""
-    with session(json, debug) as current:
+    with session(json, debug, allow_outside, accept_damaged) as current:
         if nice:
             from napari_melanoma.workflows.processes import lower_priority
 

@@ -39,6 +39,22 @@ class UnreadableImage(InputError):  # noqa: N818 - reads as what it is at the pl
     """A file is no image that can be decoded: truncated, empty, of another format or out of bounds."""
 
 
+class DamagedImage(UnreadableImage):
+    """A part of an image is missing or corrupt; the rest can be opened where a user accepts that.
+
+    Parameters
+    ----------
+    message : str
+        What a person reads.
+    damage : str
+        What is missing or corrupt, in a few words.
+    """
+
+    def __init__(self, message: str, damage: str) -> None:
+        super().__init__(message)
+        self.damage = damage
+
+
 class DataSetError(InputError):
     """A data set does not follow its contract: a missing column, image or mask, or sizes that differ."""
 

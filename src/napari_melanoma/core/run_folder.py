@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import logging
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast, get_args
 
+from napari_melanoma.core.csv_cells import CsvWriter
 from napari_melanoma.core.files import finite, save_error, write_json, write_text
 from napari_melanoma.core.ownership import beating, is_locked, locked
 from napari_melanoma.core.runs import RunContext
@@ -138,10 +138,10 @@ class RunFolder:
         """
         path = self.path / "metrics.csv"
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, list(row), lineterminator="\n")
+        writer = CsvWriter(text)
         if not path.exists() or path.stat().st_size == 0:
-            writer.writeheader()
-        writer.writerow({key: f"{value:.6g}" for key, value in row.items()})
+            writer.row(row)
+        writer.row(f"{value:.6g}" for value in row.values())
         _append(path, text.getvalue())
 
     def mend(self) -> None:

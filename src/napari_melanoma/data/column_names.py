@@ -5,14 +5,32 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from functools import cache, lru_cache
 
 from napari_melanoma.data.table_schema import AS_GIVEN, NAMES, column_named
 from napari_melanoma.data.taxonomy import HERE, read_rows
-from napari_melanoma.data.taxonomy.wording import plain
+from napari_melanoma.data.taxonomy.wording import plain, spellings
 
 _IN_BRACKETS = re.compile(r"\s*[\[(]([^\])]*)[\])]\s*$")
 _LAST = 1_000_000  # the rank of what stood in a column once and was not understood then
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=\D)(?=\d)")
+_ALIKE = 0.78  # least similarity of two names of which one may be a misspelling of the other
+_SHORTEST = 4  # letters of a name that is compared by similarity: of shorter ones everything is similar
+# What a part of a name says, where the whole name is not known; the first that fits counts.
+_PARTS = (
+    ("patient_id", {"patient", "patients", "pat", "subject", "subj", "paciente", "paziente", "person", "mrn", "pid"}),
+    ("lesion_id", {"lesion", "lesions"}),
+    ("depth_mm", {"breslow", "thickness", "tumordicke"}),
+    ("diagnosis", {"diagnosis", "diagnose", "dx", "histology", "histopathology"}),
+    ("fitzpatrick", {"fitzpatrick", "phototype", "skintype"}),
+    ("site", {"localization", "localisation", "anatomic", "anatomical", "site", "lokalisation"}),
+    ("image_id", {"image", "img", "photo", "photograph", "file", "filename", "picture", "bild"}),
+    ("age", {"age", "alter", "edad", "idade"}),
+    ("sex", {"sex", "gender", "geschlecht", "sexo"}),
+)
+# Of these nothing but the patient's name is meant by the word: "patient age" is no patient.
+_NOT_AN_ID = {"age", "sex", "gender", "history", "birth", "dob", "height", "weight", "name", "race", "ethnicity"}
 
 
 @dataclass(frozen=True)
@@ -61,10 +79,38 @@ def meanings(name: str, source: str = "") -> tuple[Meaning, ...]:
         return (Meaning(stripped.removesuffix(AS_GIVEN), _LAST),)
     if column_named(stripped) and stripped not in NAMES:
         return (Meaning(stripped, 0),)  # of a reader
-    if found := _known(plain(stripped), source):
+    if found := _known(stripped, source):
         return found
     bare, bracket = _IN_BRACKETS.sub("", stripped), _IN_BRACKETS.search(stripped)
-    return tuple(_in_unit(meaning, bracket.group(1).strip()) for meaning in _known(plain(bare), source) if bracket)
+    return tuple(_in_unit(meaning, bracket.group(1).strip()) for meaning in _known(bare, source) if bracket)
+
+
+@lru_cache(maxsize=4096)
+def nearest(name: str) -> str:
+    """Find the column of ours that a column with an unknown name most probably is.
+
+    Parameters
+    ----------
+    name : str
+        In the header of any table; one that ``meanings`` does not know.
+
+    Returns
+    -------
+    str
+        Such as ``"patient_id"`` for ``"Patienten_Kennung"``; "" where no known name is similar.
+    """
+    bare = _IN_BRACKETS.sub("", name.strip())
+    known = {word: means[0].ours for (source, word), means in _meanings().items() if not source}
+    word = _compact(bare)
+    if len(word) >= _SHORTEST:
+        alike = get_close_matches(word, [one for one in known if len(one) >= _SHORTEST], n=1, cutoff=_ALIKE)
+        if alike:
+            return known[alike[0]]
+    parts = set(plain(_CAMEL.sub(" ", bare)).split())
+    found = next((ours for ours, words in _PARTS if parts & words), "")
+    if found == "patient_id" and parts & _NOT_AN_ID:
+        return next((ours for ours, words in _PARTS[1:] if parts & words), "")
+    return found
 
 
 def _in_unit(meaning: Meaning, unit: str) -> Meaning:
@@ -73,10 +119,23 @@ def _in_unit(meaning: Meaning, unit: str) -> Meaning:
     return replace(meaning, unit=unit) if column and column.kind == "number" else meaning
 
 
-def _known(word: str, source: str) -> tuple[Meaning, ...]:
-    """What the plain name of a column means to a source, else to anybody."""
+def _compact(name: str) -> str:
+    """Write a name without case, accents and separators: PatNr, Pat-Nr and pat_nr are one name."""
+    return _bare(plain(name))
+
+
+def _bare(word: str) -> str:
+    return word.replace(" ", "").replace(".", "")
+
+
+def _known(name: str, source: str) -> tuple[Meaning, ...]:
+    """What a column means to a source, else to anybody."""
     known = _meanings()
-    return (known.get((source, word)) if source else None) or known.get(("", word), ())
+    for spelling in spellings(name):
+        word = _bare(spelling)
+        if found := (known.get((source, word)) if source else None) or known.get(("", word), ()):
+            return found
+    return ()
 
 
 def known_names() -> dict[str, tuple[str, ...]]:
@@ -106,19 +165,20 @@ def meant_by_any(name: str) -> frozenset[str]:
     frozenset of str
         Our columns that it is to anybody, or to one source alone.
     """
-    word = plain(name)
+    word = _compact(name)
     return frozenset(meaning.ours for (_, known), means in _meanings().items() if known == word for meaning in means)
 
 
 @cache
 def _meanings() -> dict[tuple[str, str], tuple[Meaning, ...]]:
-    """(Source, plain name) to what it means; our own names mean themselves."""
+    """(Source, compact name) to what it means; our own names mean themselves."""
     found: dict[tuple[str, str], list[Meaning]] = defaultdict(list)
     for name in NAMES:
-        found["", plain(name)].append(Meaning(name, 0))
+        found["", _compact(name)].append(Meaning(name, 0))
     for rank, row in enumerate(read_rows(HERE / "columns.csv"), start=1):
         meaning = Meaning(row["ours"], rank, row["rule"] == "keep", row["rule"] == "only")
-        key = (row["source"], plain(row["theirs"]))
-        if all(meaning.ours != other.ours for other in found[key]):
-            found[key].append(meaning)
+        for spelling in spellings(row["theirs"]):
+            key = (row["source"], _bare(spelling))
+            if all(meaning.ours != other.ours for other in found[key]):
+                found[key].append(meaning)
     return {key: tuple(meant) for key, meant in found.items()}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
@@ -15,6 +16,13 @@ from napari_melanoma.data.dataset import REVIEWS, Review
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+# Columns of the harmonized table that a correction may bring along, beside those that each has.
+CLINICAL = (
+    *("age", "sex", "site", "sub_site", "laterality", "fitzpatrick", "ethnicity", "personal_history", "family_history"),
+    *("diagnosis_detail", "diagnosis_by", "target", "melanoma", "diameter_1_mm", "diameter_2_mm", "depth_mm", "clark"),
+    *("ulceration", "mitoses_per_mm2", "metastasis", "licence", "attribution"),
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Correction:
@@ -22,7 +30,8 @@ class Correction:
 
     ``rgb`` is uint8 (row, column, channel), upright sRGB; ``mask`` and ``prediction`` are bool (row, column) of its
     size. A diagnosis, patient, lesion or modality of None leaves what the data set says already; "" empties it. Of
-    ``source``, the file the photograph came from, only the name is kept.
+    ``source``, the file the photograph came from, only the name is kept. ``clinical`` holds further columns of the
+    harmonized table, of those in ``CLINICAL``.
 
     Raises
     ------
@@ -43,6 +52,8 @@ class Correction:
     lesion_id: str | None = None
     modality: str | None = None
     source: Path | str | None = None
+    clinical: Mapping[str, str] = field(default_factory=dict)
+    damage: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no data set could hold."""
@@ -76,10 +87,12 @@ def cells(correction: Correction) -> dict[str, str]:
         "lesion_id": correction.lesion_id,
         "diagnosis": correction.diagnosis,
         "modality": correction.modality,
+        "damage": correction.damage or "",
         "source": None if correction.source is None else PureWindowsPath(correction.source).name,
     }
     return {
         **{column: " ".join(text.split()) for column, text in given.items() if text is not None},
+        **{column: " ".join(text.split()) for column, text in correction.clinical.items() if column in CLINICAL},
         "review": correction.review,
         "reviewer": " ".join(correction.reviewer.split()),
         "reviewed_at": datetime.now(UTC).isoformat(timespec="seconds"),

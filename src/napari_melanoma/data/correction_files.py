@@ -13,6 +13,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import SaveError, UnreadableImage
 from napari_melanoma.core.files import save_error
+from napari_melanoma.core.paths import NamedPaths, UnsafePath
 from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.data.correction import Correction, cells
 from napari_melanoma.io.results import read_mask, write_mask, write_rgb
@@ -108,8 +109,8 @@ class StoredImage:
         SaveError
             Where it cannot be put into its place.
         """
-        path = self.before.get("path")
-        if path and (self.folder / path).is_file():
+        path = self.before.get("path", "")
+        if stored_file(self.folder, path) is not None:
             return path
         if hidden is None:
             raise SaveError(f"cannot write {self.folder}: another window took the photograph out. Do the same again.")
@@ -137,10 +138,11 @@ class StoredImage:
         """
         if hidden is None:
             return ""
-        path = self.before.get(column)
-        if path:
+        path = self.before.get(column, "")
+        file = stored_file(self.folder, path)
+        if file is not None:
             with suppress(UnreadableImage):  # what cannot be read is replaced
-                if np.array_equal(read_mask(self.folder / path), read_mask(hidden)):
+                if np.array_equal(read_mask(file), read_mask(hidden)):
                     return path
         return self._place(column, hidden)
 
@@ -157,6 +159,15 @@ class StoredImage:
         except OSError as error:
             raise save_error(path, error) from error
         return path.relative_to(self.folder).as_posix()
+
+
+def stored_file(folder: Path, path: str) -> Path | None:
+    """Find a file that a row names; None where it is not there or not of this data set."""
+    try:
+        file = NamedPaths(folder, allow_outside=False).follow(path) if path else None
+    except UnsafePath:
+        return None
+    return file if file is not None and file.is_file() else None
 
 
 @contextmanager

@@ -12,13 +12,13 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
+from napari_melanoma.core.file_names import free_name, safe_name
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.change_log import Change, ChangeLog, Row
 from napari_melanoma.data.correction import Correction
-from napari_melanoma.data.correction_files import FILES, Prepared, StoredImage, removed_on_error
+from napari_melanoma.data.correction_files import FILES, Prepared, StoredImage, removed_on_error, stored_file
 from napari_melanoma.data.corrections_place import corrections_folder
 from napari_melanoma.data.dataset import REVIEWS, Review
-from napari_melanoma.data.safe_names import free_name, safe_name
 from napari_melanoma.data.shared_table import Index, SharedTable
 from napari_melanoma.data.split_choice import SplitChoice
 from napari_melanoma.data.table_file import TableFile
@@ -27,7 +27,7 @@ __all__ = ["COLUMNS", "Correction", "Corrections", "Review", "corrections_folder
 
 COLUMNS = (
     *("image_id", "path", "mask_path", "patient_id", "lesion_id", "diagnosis", "modality", "split", "source"),
-    *("review", "reviewer", "reviewed_at", "model", "model_fingerprint", "prediction_path", "image_sha256"),
+    *("review", "reviewer", "reviewed_at", "model", "model_fingerprint", "prediction_path", "image_sha256", "damage"),
 )
 AT_ONCE = 20  # photographs at least between two writings of the table
 
@@ -230,7 +230,7 @@ class Corrections:
     def _has_photograph(self, digest: str) -> bool:
         """Whether a photograph is there; also says at once where the table cannot be read."""
         row = self.find(digest)
-        return row is not None and bool(row["path"]) and (self.folder / row["path"]).is_file()
+        return row is not None and stored_file(self.folder, row["path"]) is not None
 
     def _store(self, draft: _Draft, prepared: Prepared) -> str:
         """Give the files of a correction their places and put its row into the draft."""
@@ -245,11 +245,12 @@ class Corrections:
             for column in ("mask_path", "prediction_path"):
                 values[column] = image.mask(column, prepared.files.get(column))
         draft.fresh += fresh
+        table = draft.table.with_columns(tuple(values))
         if number is None:
-            number = len(draft.table.records)
-            table = draft.table.insert(number, values)
+            number = len(table.records)
+            table = table.insert(number, values)
         else:
-            table = draft.table.put(number, values)
+            table = table.put(number, values)
         draft.change(Change(image_id, before, table.row(number), number), table)
         return image_id
 
@@ -277,8 +278,10 @@ class Corrections:
         for column in FILES:
             path = after.get(column)
             if path and path != before.get(column) and path not in table.index(column):
+                file = stored_file(self.folder, path)  # the history may come from anybody
                 with suppress(OSError):  # it does no harm where it stays
-                    (self.folder / path).unlink(missing_ok=True)
+                    if file is not None and file.parent.name == FILES[column]:
+                        file.unlink()
 
 
 class _Draft:

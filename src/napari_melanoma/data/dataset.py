@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.file_names import unfit_for_id
+from napari_melanoma.core.paths import NamedPaths, UnsafePath
 from napari_melanoma.data.table_file import each_table_row
 from napari_melanoma.io.slide_folder import read_object
 
@@ -20,6 +22,10 @@ MODALITY_WORDS = ("dermoscopic", "macroscopic", "tbp_tile")
 Review = Literal["unreviewed", "accepted", "corrected", "rejected"]
 REVIEWS: tuple[Review, ...] = ("unreviewed", "accepted", "corrected", "rejected")
 LEARNT_FROM: tuple[Review, ...] = ("accepted", "corrected")
+OUTSIDE = (
+    "A data set names files in its own folder, by paths such as images/a.png: put the file there, or, if you trust the "
+    "data set and want to use files elsewhere, allow it (--allow-outside)."
+)
 
 
 @dataclass(frozen=True)
@@ -168,29 +174,45 @@ def each_entry(folder: Path) -> Iterator[Entry | DataSetError]:
     Yields
     ------
     Entry or DataSetError
-        A row with its files, or what is wrong with it (a name that occurs twice, a file that it names and that is not
-        there), in the order of the table.
+        A row with its files, or what is wrong with it (a name that occurs twice or names a path, a file that it names
+        and that is not there, or lies outside the folder), in the order of the table.
 
     Raises
     ------
     DataSetError
         Where the table is missing, has no ``image_id`` or no rows.
     """
-    table = table_of(folder)
+    table, paths = table_of(folder), NamedPaths(folder)
     images, masks = _files_by_stem(folder / "images"), _files_by_stem(folder / "masks")
     seen: set[str] = set()
-    for row in each_table_row(table):
+    number = 0
+    for number, row in enumerate(each_table_row(table), start=1):
         image_id = row["image_id"]
+        if said := unfit_for_id(image_id):
+            yield row_fault(table, number, "image_id", image_id, said, "Give the image another id.")
+            continue
         if image_id in seen:
             yield DataSetError(f"{table} repeats image_id {image_id}: each row needs an id of its own.")
             continue
         seen.add(image_id)
-        image = folder / row["path"] if row.get("path") else images.get(image_id)
-        mask = folder / row["mask_path"] if row.get("mask_path") else masks.get(image_id)
+        column = "path"
+        try:
+            image = _file_of(row, "path", images, paths)
+            column = "mask_path"
+            mask = _file_of(row, "mask_path", masks, paths)
+        except UnsafePath as error:
+            yield row_fault(table, number, column, row.get(column) or image_id, str(error), OUTSIDE)
+            continue
         lost = [(what, path) for what, path in (("image", image), ("mask", mask)) if path and not path.is_file()]
         yield _not_there(folder, *lost[0], image_id) if lost else Entry(row, image, mask)
-    if not seen:
+    if not number:
         raise DataSetError(f"{table} needs at least one row, one for each image; found a header alone.")
+    paths.report()
+
+
+def row_fault(table: Path, number: int, column: str, value: str, said: str, advice: str) -> DataSetError:
+    """Say what is wrong with a cell of a table; rows are counted from 1, without the header."""
+    return DataSetError(f"{table}, row {number}, {column} {value[:200]!r} {said}. {advice}")
 
 
 def table_of(folder: Path) -> Path:
@@ -209,12 +231,15 @@ def table_of(folder: Path) -> Path:
     Raises
     ------
     DataSetError
-        Where none is.
+        Where none is, or it is a link to somewhere else.
     """
     table = next((folder / name for name in TABLES if (folder / name).is_file()), None)
     if table is None:
         raise DataSetError(f"{folder} is no data set: expected a table {' or '.join(TABLES)} in it, found none.")
-    return table
+    try:
+        return NamedPaths(folder).check(table)
+    except UnsafePath as error:
+        raise DataSetError(f"{table} {error}. Copy the table itself into the folder, or use --allow-outside.") from None
 
 
 def sample_of(entry: Entry, folder: Path) -> Sample | DataSetError:
@@ -314,6 +339,14 @@ def with_masks(samples: Iterable[Sample], split: str | None = None) -> list[Samp
             "Name another split, put the masks into masks/ under the names of the images, or review them."
         )
     return kept
+
+
+def _file_of(row: Mapping[str, str], column: str, by_stem: Mapping[str, Path], paths: NamedPaths) -> Path | None:
+    """The file that a row names, or that is called as its image is."""
+    if text := row.get(column):
+        return paths.follow(text)
+    found = by_stem.get(row["image_id"])
+    return None if found is None else paths.check(found)
 
 
 def _files_by_stem(folder: Path) -> dict[str, Path]:

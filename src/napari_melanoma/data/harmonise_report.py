@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from napari_melanoma.data.column_names import nearest
 from napari_melanoma.data.table_schema import AS_GIVEN, column_named
 
 MOST = 12  # words of one column that a line names
+MAP_IT = 'if it is that, name a TOML file with --map that has the line {key} = "{ours}" below [columns]'
+MOST_COMPARED = 200  # columns with an unknown name that are compared with the known ones
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,42 @@ class HarmoniseReport:
     disagreements: Mapping[str, int] = field(default_factory=dict)
     duplicates: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def unrecognized(self) -> dict[str, str]:
+        """Columns with an unknown name, each with the column of ours that is nearest, "" where none is similar."""
+        own = [name for name in self.own if name and not name.startswith("other_") and not name.endswith(AS_GIVEN)]
+        return {name: nearest(name) if place < MOST_COMPARED else "" for place, name in enumerate(own)}
+
+    def unrecognized_columns(
+        self, fate: str = "kept under its own name, where nothing reads it", how: str = MAP_IT, near: bool = False
+    ) -> Iterator[tuple[str, str]]:
+        """Name the columns that are not recognized, with the nearest known one and how to map them.
+
+        Parameters
+        ----------
+        fate : str
+            What becomes of such a column.
+        how : str
+            How to map one; ``{key}`` is its name as a key of TOML, ``{ours}`` the nearest known column.
+        near : bool
+            Leave out those that resemble no known column, which a public set has many of.
+
+        Yields
+        ------
+        about, said : str
+            A column, and a sentence on it.
+        """
+        others = []
+        for theirs, ours in self.unrecognized.items():
+            if ours and ours not in self.known:
+                advice = how.format(key=toml_key(theirs), ours=ours)
+                yield theirs, f"not recognized, so it is {fate}. The nearest known column is {ours}: {advice}"
+            else:
+                others.append(theirs)
+        if others and not near:
+            more = f" and {len(others) - MOST} more" if len(others) > MOST else ""
+            yield "columns", f"not recognized and {fate}: {', '.join(others[:MOST])}{more}"
+
     def findings(self) -> Iterator[tuple[str, str]]:
         """Say what a person should look at.
 
@@ -67,6 +108,11 @@ class HarmoniseReport:
             yield "image_id", f"{ids} in several rows: {listed(self.duplicates)}"
         for column in self.empty:
             yield column, "no row says anything in this column"
+
+
+def toml_key(name: str) -> str:
+    """Write the name of a column as a key of TOML."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
 
 
 def listed(counts: Mapping[str, int], most: int = MOST) -> str:

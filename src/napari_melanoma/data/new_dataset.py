@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from napari_melanoma.core.csv_cells import CsvWriter
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.files import atomic_file, save_error
 from napari_melanoma.data.packed_rows import as_dict
@@ -78,6 +78,4 @@ def write_dataset_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
         name for name in there if name not in NAMES
     ]
     with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-        table.writeheader()
-        table.writerows(map(as_dict, rows))
+        CsvWriter(file).dicts(columns, map(as_dict, rows))

@@ -6,14 +6,18 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.file_names import free_name, safe_name
 from napari_melanoma.data.dataset import IMAGE_SUFFIXES
 from napari_melanoma.data.masks.matching import plain_stem
-from napari_melanoma.data.safe_names import free_name, safe_name
 from napari_melanoma.data.source_files import SourceFile, SourceTree
 from napari_melanoma.data.sources import Record
 
 _MASK_FOLDER = re.compile(r"(?:^|[ ._-])(?:masks?|segmentations?|seg|gt|ground[ _]?truths?)(?:[ ._-]|$)", re.IGNORECASE)
-_KINDS = ("image", "images", "photographs", "photos")
+_LABEL_FOLDER = re.compile(r"labels?(?:tr|ts|val)?", re.IGNORECASE)  # a folder of labels, where there is one of images
+_KINDS = ("image", "images", "photographs", "photos", "imagestr", "imagests", "imagesval")
+_NNUNET = {"imagestr": "", "imagests": "test", "imagesval": "val"}  # folder of nnU-Net to split
+_CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})", re.IGNORECASE)
 
 Key = tuple[tuple[str, ...], str]
 
@@ -23,7 +27,8 @@ def paired_records(tree: SourceTree, known: Mapping[str, Mapping[str, str]], com
 
     A mask lies in a folder whose name says so (of several folders that say what they hold, the innermost counts), or
     its name ends in ``_mask``, ``_segmentation``, ``_gt`` and the like and an image is called as it is without that.
-    Images of one name in several folders get the folders' names too.
+    Images of one name in several folders get the folders' names too. In the layout of nnU-Net (``imagesTr/x_0000.png``,
+    ``labelsTr/x.png``) an image is called as its case is, and those of ``imagesTs`` are of the split test.
 
     Parameters
     ----------
@@ -39,6 +44,7 @@ def paired_records(tree: SourceTree, known: Mapping[str, Mapping[str, str]], com
     list of Record
         In order of their ids; images without a mask and rows of the tables without an image are among them.
     """
+    nnunet = {file.name: case for file in tree.files if (case := _nnunet_case(file))}
     images, masks = _told_apart(tree.files)
     if masks and not images:  # "skin segmentation/" around everything says nothing
         inner = _told_apart(tree.files, _common_folders(tree.files))
@@ -48,17 +54,46 @@ def paired_records(tree: SourceTree, known: Mapping[str, Mapping[str, str]], com
         by_stem[stem].append(mask)
     counts = Counter(stem for _, stem in images)
     records, taken = [], set[str]()
-    stems = {image.stem for image in images.values()}
+    names = {key: nnunet.get(image.name, image.stem) for key, image in images.items()}
+    stems = set(names.values())
     for key, image in images.items():
-        named = image.stem if counts[key[1]] == 1 else "_".join((*key[0], image.stem))
+        named = names[key] if counts[key[1]] == 1 else "_".join((*key[0], names[key]))
         image_id = free_name(safe_name(named), taken)
         taken.add(image_id.lower())
         alone = by_stem[key[1]] if counts[key[1]] == 1 and len(by_stem[key[1]]) == 1 else [None]
-        records.append(Record(image_id, image, masks.get(key) or alone[0], {**common, **known.get(image.stem, {})}))
+        records.append(
+            Record(
+                image_id,
+                image,
+                masks.get(key) or alone[0],
+                {**common, **_split_of(image), **known.get(names[key], known.get(image.stem, {}))},
+            )
+        )
     for name, said in known.items():
         if name not in stems and name.lower() not in taken:
             records.append(Record(name, None, None, {**common, **said}))
     return sorted(records, key=lambda record: record.image_id)
+
+
+def _nnunet_case(file: SourceFile) -> str:
+    """Name the case of an image of nnU-Net, "" for another file."""
+    folders = file.name.lower().split("/")[:-1]
+    match = _CHANNEL.fullmatch(file.stem)
+    if match is None or file.suffix not in IMAGE_SUFFIXES or not any(name in _NNUNET for name in folders):
+        return ""
+    if match["channel"] != "0000":
+        raise DataSetError(
+            f"{file.name} is one channel of an nnU-Net case that is stored in several files: expected one color image "
+            f"a case, {match['case']}_0000{file.suffix}. Merge the channels into one RGB image, then import again."
+        )
+    return match["case"]
+
+
+def _split_of(file: SourceFile) -> dict[str, str]:
+    """The split that a folder of nnU-Net stands for."""
+    folders = file.name.lower().split("/")[:-1]
+    split = next((_NNUNET[name] for name in folders if name in _NNUNET), "")
+    return {"split": split} if split else {}
 
 
 def _told_apart(files: Iterable[SourceFile], outer: int = 0) -> tuple[dict[Key, SourceFile], dict[Key, SourceFile]]:
@@ -69,13 +104,16 @@ def _told_apart(files: Iterable[SourceFile], outer: int = 0) -> tuple[dict[Key, 
     images: dict[Key, SourceFile] = {}
     masks: dict[Key, SourceFile] = {}
     unsure: list[tuple[Key, Key, SourceFile]] = []
+    files = list(files)
+    has_images = any(name.lower() in _KINDS for file in files for name in file.name.split("/")[outer:-1])
     for file in files:
         if file.suffix not in IMAGE_SUFFIXES:
             continue
         folders = file.name.split("/")[outer:-1]
-        place = tuple(name for name in folders if not _MASK_FOLDER.search(name) and name.lower() not in _KINDS)
-        stem, plain = file.stem.casefold(), plain_stem(file.stem)
-        if _holds_masks(folders):
+        place = tuple(name for name in folders if not _says_masks(name, has_images) and name.lower() not in _KINDS)
+        name = _nnunet_case(file) or file.stem
+        stem, plain = name.casefold(), plain_stem(name)
+        if _holds_masks(folders, has_images):
             masks.setdefault((place, plain), file)
         elif plain != stem:
             unsure.append(((place, stem), (place, plain), file))
@@ -89,12 +127,17 @@ def _told_apart(files: Iterable[SourceFile], outer: int = 0) -> tuple[dict[Key, 
     return images, masks
 
 
-def _holds_masks(folders: Sequence[str]) -> bool:
+def _says_masks(name: str, has_images: bool) -> bool:
+    """Whether a folder's name says that it holds masks; ``labels`` says so only beside a folder of images."""
+    return bool(_MASK_FOLDER.search(name)) or (has_images and bool(_LABEL_FOLDER.fullmatch(name)))
+
+
+def _holds_masks(folders: Sequence[str], has_images: bool) -> bool:
     """Whether the innermost folder that says what it holds says masks."""
     for name in reversed(folders):
         if name.lower() in _KINDS:
             return False
-        if _MASK_FOLDER.search(name):
+        if _says_masks(name, has_images):
             return True
     return False
 

@@ -6,7 +6,6 @@ and encode as Windows does. Rows that are not changed are written back character
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
+from napari_melanoma.core.csv_cells import CsvError, CsvReader, CsvWriter
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.data.table_text import BYTE_ORDER_MARKS, decoded, each_row, form_of, separator_of
@@ -43,8 +43,8 @@ class Layout:
             Quoted where needed.
         """
         text = io.StringIO()
-        csv.writer(text, delimiter=self.separator, lineterminator="\r\n").writerow(cells)  # so it quotes both
-        return text.getvalue().removesuffix("\r\n")
+        CsvWriter(text, self.separator, line_end="").row(cells)
+        return text.getvalue()
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class TableFile:
             separator, before = separator_of(lines[:1])
             layout = Layout(separator, _line_end(lines), raw.startswith(BYTE_ORDER_MARKS))
             records = _records(lines[before:], layout)
-        except (OSError, UnicodeDecodeError, csv.Error, DataSetError) as error:
+        except (OSError, UnicodeDecodeError, CsvError, DataSetError) as error:
             raise DataSetError(f"cannot read {path}: {error}. Expected a CSV table in UTF-8.") from error
         header = records[0] if records else Record("", [])
         if KEY not in header.cells:
@@ -330,11 +330,11 @@ def _line_end(lines: list[str]) -> str:
 
 def _records(lines: list[str], layout: Layout) -> list[Record]:
     """Parse lines to records, each with its own text; a quoted cell may hold line ends."""
-    reader = csv.reader(lines, delimiter=layout.separator)
+    reader = CsvReader(lines, layout.separator)
     records, start = [], 0
     for cells in reader:
         text = "".join(lines[start : reader.line_num]).rstrip("\r\n")
         start = reader.line_num
         if any(cells):
-            records.append(Record(text, cells))
+            records.append(Record(text if reader.is_safe else layout.line(cells), cells))
     return records

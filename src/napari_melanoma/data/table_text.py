@@ -7,7 +7,6 @@ A large table is never in memory as a whole.
 from __future__ import annotations
 
 import codecs
-import csv
 import gzip
 import io
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from napari_melanoma.core.csv_cells import CsvError, CsvReader
 from napari_melanoma.core.errors import DataSetError
 
 SEPARATORS = (",", ";", "\t", "|")
@@ -125,7 +125,7 @@ def separator_of(lines: Sequence[str]) -> tuple[str, int]:
     head = lines[0].strip().lower() if lines else ""
     if head.startswith("sep=") and len(head) in (4, 5):
         return head[4:] or "\t", 1
-    return max(SEPARATORS, key=lambda separator: len(next(csv.reader(lines[:1], delimiter=separator), []))), 0
+    return max(SEPARATORS, key=lambda separator: len(next(CsvReader(lines[:1], separator), []))), 0
 
 
 def rows_of(lines: Iterable[str], form: TableForm, where: str) -> Iterator[dict[str, str]]:
@@ -151,7 +151,7 @@ def rows_of(lines: Iterable[str], form: TableForm, where: str) -> Iterator[dict[
     DataSetError
         Where a row has more cells than the header, which the form may allow, or the text is no table.
     """
-    reader = csv.reader(lines, delimiter=form.separator)
+    reader = CsvReader(lines, form.separator)
     try:
         for _ in range(form.before_header):
             next(reader, None)
@@ -166,7 +166,7 @@ def rows_of(lines: Iterable[str], form: TableForm, where: str) -> Iterator[dict[
             if any(cells):
                 cells += [""] * (width - len(cells))
                 yield dict(zip(header, map(str.strip, cells), strict=False))
-    except csv.Error as error:
+    except CsvError as error:
         raise DataSetError(f"{where} cannot be read: {error}, line {reader.line_num}. Expected a CSV table.") from error
 
 
@@ -214,7 +214,7 @@ def form_of(path: Path) -> TableForm:
             encoding = encoding_of(iter(lambda: file.read(CHUNK_BYTES), b""))
         with _opened(path) as file, io.TextIOWrapper(file, encoding, newline="") as text:
             return TableForm(encoding, *separator_of([text.readline()]))
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error, DataSetError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, CsvError, DataSetError) as error:
         raise _unreadable(path, error) from error
 
 

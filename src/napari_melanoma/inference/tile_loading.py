@@ -21,6 +21,7 @@ from napari_melanoma.models.foundation import (
     read_weights,
 )
 from napari_melanoma.models.precision import best_device
+from napari_melanoma.models.reference import REFERENCE
 from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.models.zoo import encoder_of
 
@@ -223,7 +224,9 @@ def _of_bundle(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
         bundle.fingerprint,
         threshold=config.threshold,
         bundle=str(bundle.path),
-        caution=_caution(bundle),
+        demonstration=config.is_demonstration,
+        synthetic_share=config.drawn_share,
+        calibrated=None if config.classifier is None else (bundle.path / REFERENCE).is_file(),
         answers=bundle.answering(),
     )
     network = load_network(bundle)
@@ -235,13 +238,6 @@ def _of_bundle(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
     point = classifier.operating_point
     answers = tile_answers.Classes(cast("Any", network), classifier)
     return replace(info, positive=classifier.positive, threshold=point.cut if point else 0.5), answers
-
-
-def _caution(bundle: BundleInfo) -> str:
-    """Say what a demonstration is worth."""
-    if "demonstration" not in bundle.config.title.lower():
-        return ""
-    return f"'{bundle.name}' is a demonstration: on slides of patients its answers mean nothing."
 
 
 def _loaded(network: nn.Module) -> str:

@@ -85,8 +85,12 @@ class TileModelInfo:
         From which on a probability of that class counts.
     bundle : str
         Folder of the bundle, where it is one.
-    caution : str
-        What a reader of its answers should know; empty where nothing.
+    demonstration : bool
+        Whether its bundle says that it is one.
+    synthetic_share : float
+        Of the images that it was trained on.
+    calibrated : bool, optional
+        Whether its bundle has the cases by which its probabilities were calibrated; None where it needs none.
     answers : str
         Hash of what its answers depend on beside the weights; empty where its name says it all.
     terms : str
@@ -105,7 +109,9 @@ class TileModelInfo:
     positive: str = ""
     threshold: float = 0.5
     bundle: str = ""
-    caution: str = ""
+    demonstration: bool = False
+    synthetic_share: float = 0.0
+    calibrated: bool | None = None
     terms: str = ""
     answers: str = ""
 

@@ -2,7 +2,8 @@
 
 The rules, which every decoder shares:
 
-- integers are spread over their full range (a 16-bit value is divided by 257), floating points as ``eight_bit`` says;
+- integers are spread over their full range (a 16-bit value is divided by 257; where a file states fewer bits, or
+  ``real_depth`` finds them, over that of these), floating points as ``eight_bit`` says;
 - transparency is laid over white, as paper and viewers show it;
 - an embedded ICC profile is converted to sRGB (relative colorimetric with black point compensation); a profile that is
   damaged or belongs to other colours is passed over, and the colours are taken as sRGB;
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_STORED_IN_16 = (8, 12)  # bits per channel that cameras store in 16 without spreading them
 _SRGB_TOLERANCE = 2  # levels of 255; profiles that are sRGB under another name differ from it by rounding alone
 
 
@@ -65,6 +67,32 @@ def eight_bit(samples: NDArray, bits: int | None = None) -> NDArray[np.uint8]:
         f"has samples of type {samples.dtype}, but a photograph has 8 or 16 bits unsigned, or floating points. "
         "Export it with 8 bits per channel."
     )
+
+
+def real_depth(samples: NDArray) -> tuple[int | None, str | None]:
+    """Find how many bits the values of a 16-bit image have, where cameras have stored fewer than 16 in them.
+
+    An image whose brightest value is below a sixteenth of the range is all but black when spread over all of it, which
+    no photograph is; such values come from sensors of 12 bits, or are those of 8 bits.
+
+    Parameters
+    ----------
+    samples : numpy.ndarray
+        (row, column) or (row, column, channel); alpha does not count.
+
+    Returns
+    -------
+    tuple
+        The bits and a sentence for the notes of a result; both None where the full range is used.
+    """
+    if samples.dtype != np.uint16:
+        return None, None
+    colors = samples if samples.ndim == 2 else samples[..., : max(1, samples.shape[2] - 1 + samples.shape[2] % 2)]
+    brightest = int(colors.max(initial=0))
+    bits = next((bits for bits in _STORED_IN_16 if 0 < brightest < 2**bits), None)
+    if bits is None:
+        return None, None
+    return bits, f"no value of its 16-bit channels is above {brightest}: they were read as {bits}-bit values"
 
 
 def _eight_bit_of_floats(samples: NDArray) -> NDArray[np.uint8]:

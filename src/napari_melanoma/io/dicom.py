@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.io.color import eight_bit, srgb
+from napari_melanoma.io.color import eight_bit, real_depth, srgb
+from napari_melanoma.io.damage import dicom_pixels
 from napari_melanoma.io.formats import DAMAGE, Decoded, Modality, check_size
 
 if TYPE_CHECKING:
@@ -46,13 +49,21 @@ def decode(file: IO[bytes]) -> Decoded:
     """
     from pydicom import dcmread
 
-    with damage_as_value_error():
-        dataset = dcmread(file)
-        fault = not_a_photograph(dataset)
+    with damage_as_value_error(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what pydicom warns of in damaged files is checked here
+        head = dcmread(file, stop_before_pixels=True)
+        place = file.tell()
+        fault = not_a_photograph(head)
         if fault:
             raise UnreadableImage(fault)
-        check_size(dataset.Columns, dataset.Rows)
-        return Decoded(_rgb(dataset), pixel_size_of(dataset), modality_of(dataset))
+        check_size(head.Columns, head.Rows)
+        _refuse_codec(head)
+        file.seek(0)
+        checked = dicom_pixels.check(file.read(), place, head)
+        dataset = dcmread(io.BytesIO(checked.content))
+        rgb, note = _rgb(dataset)
+    notes = (note,) if note else ()
+    return Decoded(rgb, pixel_size_of(dataset), modality_of(dataset), checked.damage, notes)
 
 
 def not_a_photograph(dataset: Dataset) -> str | None:
@@ -150,25 +161,33 @@ def damage_as_value_error() -> Iterator[None]:
         raise ValueError(str(error)) from error
 
 
-def _rgb(dataset: Dataset) -> NDArray[np.uint8]:
-    """Decode the pixels: uint8 (row, column, channel=3), sRGB."""
-    from PIL import Image
-    from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
+def _refuse_codec(head: Dataset) -> None:
+    """Refuse a compression that cannot be decoded here."""
+    from pydicom.pixels import get_decoder
 
-    syntax = dataset.file_meta.TransferSyntaxUID
+    syntax = head.file_meta.TransferSyntaxUID
     if syntax.is_encapsulated and not get_decoder(syntax).is_available:
         raise UnreadableImage(
             f"is compressed as {syntax.name}, for which no decoder is installed. "
             "Install one with 'pip install pylibjpeg[all]', or export the image uncompressed."
         )
+
+
+def _rgb(dataset: Dataset) -> tuple[NDArray[np.uint8], str | None]:
+    """Decode the pixels: uint8 (row, column, channel=3), sRGB; with what was assumed of their range."""
+    from PIL import Image
+    from pydicom.pixels import apply_color_lut, pixel_array
+
     samples = pixel_array(dataset)  # colours in YCbCr arrive as RGB
+    note = None
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
         pixels = eight_bit(apply_color_lut(samples, dataset))
     elif dataset.SamplesPerPixel == 1:
         pixels = _displayed(samples, dataset)
     else:
-        pixels = eight_bit(samples, dataset.BitsStored)
-    return srgb(Image.fromarray(pixels), dataset.get("ICCProfile"))
+        bits, note = real_depth(samples) if dataset.BitsStored == 16 else (dataset.BitsStored, None)
+        pixels = eight_bit(samples, bits or dataset.BitsStored)
+    return srgb(Image.fromarray(pixels), dataset.get("ICCProfile")), note
 
 
 def _displayed(stored: NDArray, dataset: Dataset) -> NDArray[np.uint8]:

@@ -20,6 +20,17 @@ TABLE_SUFFIXES = (".csv", ".tsv")
 Wanted = Callable[[Path], bool]
 
 
+def is_image_file(path: Path) -> bool:
+    """Say whether a file is an image, by its suffix and by its first bytes; one of them alone is easily wrong."""
+    if not path.name.lower().endswith((*SUFFIXES, *SLIDE_SUFFIXES)):
+        return False
+    try:
+        with path.open("rb") as file:
+            return identify(file.read(HEAD_BYTES)) is not None
+    except OSError:
+        return False
+
+
 def find_photographs(inputs: Iterable[str | Path]) -> list[Path]:
     """List the photographs that files, folders and glob patterns name.
 

@@ -29,6 +29,12 @@ HEAD_BYTES = 132
 MIN_SIDE = 16  # a smaller image holds no lesion that could be outlined
 MAX_PIXELS = 200_000_000  # the largest phone sensors; in RGB this is 600 MB, and decoding takes a few times as much
 
+# The most pixels that a byte of a file can stand for: JPEG needs a bit for each block of 64, lossy WebP 3 for 256;
+# deflate packs 1032:1, LZW about 1300:1 and run lengths 128:1, with a bit a pixel. Plain pixels may be cut off.
+PIXELS_PER_BYTE = {"JPEG": 512, "WebP": 1000, "BMP": 1024, "PNG": 8256, "deflate": 10_400, "rle": 1024, "raw": 64}
+_MOST_PIXELS_PER_BYTE = 50_000  # where the format has no bound; no photograph comes near
+_ALWAYS_READ = 1_000_000  # pixels; they take 3 MB, whatever the file claims
+
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _OTHERS = {
@@ -42,11 +48,16 @@ _OTHERS = {
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a decoder hands back: uint8 (row, column, channel=3), upright sRGB, and what the file says about it."""
+    """What a decoder hands back: uint8 (row, column, channel=3), upright sRGB, and what the file says about it.
+
+    ``damage`` says what of the picture is missing or corrupt, and ``notes`` what was assumed when it was read.
+    """
 
     rgb: NDArray[np.uint8]
     pixel_size: PixelSize | None = None
     modality: Modality | None = None
+    damage: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def identify(head: bytes) -> Format | None:
@@ -102,26 +113,53 @@ def unknown_content(head: bytes) -> UnreadableImage:
     )
 
 
-def check_size(width: int, height: int) -> None:
+def check_size(width: int, height: int, smallest: int = MIN_SIDE) -> None:
     """Refuse an image that is too small or too large, before its pixels are decoded.
 
     Parameters
     ----------
     width, height : int
         In pixels, in either order.
+    smallest : int
+        Pixels that each side has at least.
 
     Raises
     ------
     UnreadableImage
-        Where a side is below ``MIN_SIDE`` or there are more than ``MAX_PIXELS`` pixels.
+        Where a side is below ``smallest`` or there are more than ``MAX_PIXELS`` pixels.
     """
-    if min(width, height) < MIN_SIDE:
+    if min(width, height) < smallest:
         raise UnreadableImage(
-            f"is {width} x {height} pixels, but a photograph has at least {MIN_SIDE} on each side. "
+            f"is {width} x {height} pixels, but a photograph has at least {smallest} on each side. "
             "Open the original instead of a thumbnail."
         )
     if width * height > MAX_PIXELS:
         raise UnreadableImage(
             f"is {width} x {height} pixels ({width * height / 1e6:.0f} million), but photographs are read up to "
             f"{MAX_PIXELS / 1e6:.0f} million. Crop it or scale it down; a slide is opened by a slide reader."
+        )
+
+
+def check_plausible(width: int, height: int, found: int, packing: str = "") -> None:
+    """Refuse an image that claims more pixels than its data can hold, before memory for them is taken.
+
+    Parameters
+    ----------
+    width, height : int
+        In pixels, in either order.
+    found : int
+        Bytes of data in the file.
+    packing : str
+        A key of ``PIXELS_PER_BYTE``; any other where its best compression has no bound.
+
+    Raises
+    ------
+    UnreadableImage
+        Where the pixels cannot be in the data.
+    """
+    most = max(_ALWAYS_READ, found * PIXELS_PER_BYTE.get(packing, _MOST_PIXELS_PER_BYTE))
+    if width * height > most:
+        raise UnreadableImage(
+            f"claims {width} x {height} pixels, which {found} bytes of data cannot hold: its header is damaged, or "
+            "most of its data are missing. Copy or export it again."
         )

@@ -35,13 +35,15 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerD
     return None if any(_is_for_others(Path(single)) for single in _as_list(path)) else read_layers
 
 
-def read_layers(path: str | list[str]) -> list[LayerData]:
+def read_layers(path: str | list[str], accept_damaged: bool | None = None) -> list[LayerData]:
     """Read photographs and slides as layers of napari.
 
     Parameters
     ----------
     path : str or list of str
         A file, or several.
+    accept_damaged : bool, optional
+        As ``read_photograph`` takes it.
 
     Returns
     -------
@@ -54,9 +56,9 @@ def read_layers(path: str | list[str]) -> list[LayerData]:
     Raises
     ------
     UnreadableImage
-        Where a file is neither; napari shows the message.
+        Where a file is neither, or damaged; napari shows the message.
     """
-    return [layer for single in _as_list(path) for layer in _read(Path(single))]
+    return [layer for single in _as_list(path) for layer in _read(Path(single), accept_damaged)]
 
 
 def write_mask_layer(path: str, data: NDArray, meta: dict[str, Any]) -> list[str]:
@@ -115,7 +117,7 @@ def _no_mask(labels: NDArray, meta: dict[str, Any]) -> str:
     return ""
 
 
-def _read(path: Path) -> list[LayerData]:
+def _read(path: Path, accept_damaged: bool | None) -> list[LayerData]:
     """Layer data of one photograph or slide."""
     if _is_slide(path):
         from napari_melanoma.io.slides.layers import slide_layers
@@ -127,7 +129,7 @@ def _read(path: Path) -> list[LayerData]:
         return [*slide_layers(slide)]
     from napari_melanoma.io.photographs import read_photograph
 
-    return [_layer(read_photograph(path), str(path))]
+    return [_layer(read_photograph(path, accept_damaged=accept_damaged), str(path))]
 
 
 def _is_slide(path: Path) -> bool:
@@ -141,6 +143,7 @@ def _layer(photograph: Photograph, path: str) -> LayerData:
     """Layer data of one photograph."""
     size = photograph.pixel_size
     about = {"path": str(Path(path).absolute()), "modality": photograph.modality, "pixel_size": size}
+    about |= {"damage": photograph.damage} if photograph.damage else {}
     keywords: dict[str, Any] = {"name": photograph.name, "rgb": True, "metadata": {"napari_melanoma": about}}
     if size is not None:
         keywords |= {"scale": (size.y_um, size.x_um), "units": ("um", "um")}

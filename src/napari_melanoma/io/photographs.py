@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
 from typing import IO, TYPE_CHECKING
 
-from napari_melanoma.core.errors import UnreadableImage
+from napari_melanoma.core.errors import DamagedImage, UnreadableImage
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.io.finding import SUFFIXES, find_photographs
 from napari_melanoma.io.formats import DAMAGE, HEAD_BYTES, Decoded, Format, Modality, identify, unknown_content
@@ -16,7 +19,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["SUFFIXES", "Modality", "Photograph", "find_photographs", "read_photograph", "stored_size"]
+__all__ = [
+    "SUFFIXES", "Modality", "Photograph", "accepting_damaged", "damage_of", "damage_warning", "damaged_accepted",
+    "find_photographs", "read_photograph", "stored_size",
+]  # fmt: skip
+
+_ACCEPT_VARIABLE = "NAPARI_MELANOMA_ACCEPT_DAMAGED"
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,15 +41,21 @@ class Photograph:
         Micrometres per pixel, where the file states a real scale.
     modality : {"dermoscopic", "macroscopic", "tbp_tile"}, optional
         How it was taken, where the file states it.
+    damage : str, optional
+        What of the file is missing or corrupt, where it was read all the same.
+    notes : tuple of str
+        What was assumed when the file was read.
     """
 
     rgb: NDArray[np.uint8]
     name: str
     pixel_size: PixelSize | None = None
     modality: Modality | None = None
+    damage: str | None = None
+    notes: tuple[str, ...] = ()
 
 
-def read_photograph(path: Path) -> Photograph:
+def read_photograph(path: Path, *, accept_damaged: bool | None = None) -> Photograph:
     """Read a photograph as upright 8-bit sRGB.
 
     JPEG, PNG, TIFF, BMP, WebP, HEIC and DICOM, told apart by content. ``io.color`` says how depth, transparency and
@@ -53,6 +67,9 @@ def read_photograph(path: Path) -> Photograph:
     ----------
     path : pathlib.Path
         The file.
+    accept_damaged : bool, optional
+        Whether to read what is left of a file of which a part is missing or corrupt, and to say so in ``damage``; by
+        default as ``accepting_damaged`` says.
 
     Returns
     -------
@@ -61,8 +78,10 @@ def read_photograph(path: Path) -> Photograph:
 
     Raises
     ------
+    DamagedImage
+        Where a part of the picture is missing or corrupt, and that is not accepted.
     UnreadableImage
-        Where the file is missing, unreadable, damaged, of another format, a stack or a slide, smaller than
+        Where the file is missing, unreadable, of another format, a stack or a slide, smaller than
         ``formats.MIN_SIDE`` on a side or larger than ``formats.MAX_PIXELS``.
     """
     try:
@@ -72,7 +91,95 @@ def read_photograph(path: Path) -> Photograph:
         raise UnreadableImage(f"{path} {fault}") from None
     except OSError as error:
         raise UnreadableImage(f"{path} {_refusal(path, error)}") from error
-    return Photograph(decoded.rgb, path.stem, decoded.pixel_size, decoded.modality)
+    accepted = damaged_accepted() if accept_damaged is None else accept_damaged
+    if decoded.damage and not accepted:
+        raise DamagedImage(
+            f"{path} is damaged: {decoded.damage}. Copy or export it again. To read what is left of it all the same, "
+            "which marks every result, use --accept-damaged or open it in the Lesion dock.",
+            decoded.damage,
+        )
+    return Photograph(
+        decoded.rgb, path.stem, decoded.pixel_size, decoded.modality, damage=decoded.damage, notes=decoded.notes
+    )
+
+
+def damage_of(path: Path) -> str | None:
+    """Say what of a photograph is missing or corrupt.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+
+    Returns
+    -------
+    str or None
+        None where it is whole, and where it cannot be read at all, which ``read_photograph`` explains.
+    """
+    try:
+        with path.open("rb") as file:
+            kind = identify(file.read(HEAD_BYTES))
+            file.seek(0)
+            if kind in ("TIFF", "DICOM"):
+                return _decode(file).damage
+            if kind is None:
+                return None
+            from napari_melanoma.io import pillow_images
+
+            return pillow_images.check(file, kind).damage
+    except (UnreadableImage, *DAMAGE):
+        return None
+
+
+def damage_warning(damage: str | None) -> str:
+    """Say in a sentence that a result rests on a damaged photograph.
+
+    Parameters
+    ----------
+    damage : str or None
+        As ``Photograph`` has it.
+
+    Returns
+    -------
+    str
+        Empty where it is whole.
+    """
+    return f"Damaged photograph: {damage}. The result may be wrong." if damage else ""
+
+
+def damaged_accepted() -> bool:
+    """Whether damaged photographs are read in this process.
+
+    Returns
+    -------
+    bool
+        As ``accepting_damaged`` says.
+    """
+    return bool(os.environ.get(_ACCEPT_VARIABLE))
+
+
+@contextmanager
+def accepting_damaged(accepted: bool = True) -> Iterator[None]:
+    """Let ``read_photograph`` read damaged files too, in this process and those that it starts.
+
+    Parameters
+    ----------
+    accepted : bool
+        False leaves everything as it is.
+
+    Yields
+    ------
+    None
+        While they are read.
+    """
+    before = os.environ.get(_ACCEPT_VARIABLE)
+    if accepted:
+        os.environ[_ACCEPT_VARIABLE] = "1"  # of the process, since threads and loaders read photographs too
+    try:
+        yield
+    finally:
+        if accepted and before is None:
+            os.environ.pop(_ACCEPT_VARIABLE, None)
 
 
 def stored_size(path: Path) -> tuple[int, int] | None:
@@ -110,8 +217,7 @@ def _size(file: IO[bytes], kind: Format) -> tuple[int, int]:
         return dicom.stored_size(file)
     from napari_melanoma.io import pillow_images
 
-    with pillow_images.open_lazily(file, kind) as image:
-        return image.size
+    return pillow_images.stored_size(file, kind)
 
 
 def _refusal(path: Path, error: OSError) -> str:

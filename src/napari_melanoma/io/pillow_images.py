@@ -7,10 +7,13 @@ phones write) and an animation give their first picture.
 
 from __future__ import annotations
 
+import io
 from typing import IO, TYPE_CHECKING
 
-from napari_melanoma.io.color import eight_bit, srgb, upright
-from napari_melanoma.io.formats import DAMAGE, Decoded, Format, check_size
+from napari_melanoma.core.errors import UnreadableImage
+from napari_melanoma.io.color import eight_bit, real_depth, srgb, upright
+from napari_melanoma.io.damage.checked import Checked
+from napari_melanoma.io.formats import DAMAGE, MIN_SIDE, Decoded, Format, check_plausible, check_size
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
 _ORIENTATION_TAG = 0x0112
 _PNG_DEPTH_OFFSET = 24
+_PNG_HEADER_BYTES = 33
 
 
 def decode(file: IO[bytes], kind: Format) -> Decoded:
@@ -35,22 +39,144 @@ def decode(file: IO[bytes], kind: Format) -> Decoded:
     Returns
     -------
     Decoded
-        Upright sRGB, without pixel size and modality.
+        Upright sRGB, without pixel size and modality; with what is missing or corrupt.
 
     Raises
     ------
     UnreadableImage
         Where the size is out of bounds.
     OSError, SyntaxError, ValueError
-        And others that decoders raise where the file is damaged.
+        And others that decoders raise where nothing can be decoded.
     """
-    with open_lazily(file, kind) as image:
-        check_size(*image.size)
+    checked = check(file, kind)
+    content = io.BytesIO(checked.content)
+    with _opened(content, kind, checked.damage) as image:
         profile = image.info.get("icc_profile")
-        image.load()  # a damaged picture is told here, so that what fails below is its EXIF alone
         orientation = _orientation(image)
-        pixels = _deep_png(file) if kind == "PNG" and _is_deep(file) else image
-        return Decoded(upright(srgb(pixels, profile), orientation))
+        pixels, notes = _deep_png(checked.content) if kind == "PNG" and _is_deep(checked.content) else (image, ())
+        return Decoded(upright(srgb(pixels, profile), orientation), damage=checked.damage, notes=notes)
+
+
+def check(file: IO[bytes], kind: Format, smallest: int = MIN_SIDE) -> Checked:
+    """Refuse sizes that are out of bounds from the head of a file, and check that the file is whole.
+
+    Parameters
+    ----------
+    file : binary file
+        Open at its start.
+    kind : {"JPEG", "PNG", "BMP", "WebP", "HEIC"}
+        What ``formats.identify`` found.
+    smallest : int
+        Pixels that each side has at least.
+
+    Returns
+    -------
+    Checked
+        What the decoder is to be given, and what is missing or corrupt.
+
+    Raises
+    ------
+    UnreadableImage
+        Where the size is out of bounds, or more than the data can hold.
+    SyntaxError, OSError, ValueError
+        And others, where the header is damaged.
+    """
+    width, height = stored_size(file, kind)
+    check_size(width, height, smallest)
+    file.seek(0)
+    content = file.read()
+    check_plausible(width, height, len(content), _packing(content, kind))
+    return _checked(content, kind)
+
+
+def open_whole(file: IO[bytes], kind: Format) -> ImageFile:
+    """Open an image that is no photograph, a mask, say, and refuse it where something of it is missing.
+
+    Parameters
+    ----------
+    file : binary file
+        Open at its start.
+    kind : {"JPEG", "PNG", "BMP", "WebP", "HEIC"}
+        What ``formats.identify`` found.
+
+    Returns
+    -------
+    PIL.ImageFile.ImageFile
+        As ``open_lazily`` gives it.
+
+    Raises
+    ------
+    ValueError
+        Where it is damaged.
+    SyntaxError, OSError
+        And others, where the header is damaged.
+    """
+    checked = check(file, kind, smallest=1)
+    if checked.damage:
+        raise ValueError(checked.damage)
+    return open_lazily(io.BytesIO(checked.content), kind)
+
+
+def _opened(content: IO[bytes], kind: Format, damage: str | None) -> ImageFile:
+    """Decode an image, so that what fails later is its EXIF alone; say what is missing where that fails."""
+    try:
+        image = open_lazily(content, kind)
+        image.load()
+    except DAMAGE:
+        if damage is None:
+            raise
+        raise UnreadableImage(
+            f"is damaged: {damage}, and what is left of it cannot be decoded. Copy or export it again."
+        ) from None
+    return image
+
+
+def stored_size(file: IO[bytes], kind: Format) -> tuple[int, int]:
+    """Read the width and height of an image from its header.
+
+    Parameters
+    ----------
+    file : binary file
+        Open at its start.
+    kind : {"JPEG", "PNG", "BMP", "WebP", "HEIC"}
+        What ``formats.identify`` found.
+
+    Returns
+    -------
+    tuple of int
+        In pixels.
+
+    Raises
+    ------
+    SyntaxError, OSError
+        Where the header is damaged.
+    """
+    if kind == "PNG":  # Pillow unpacks the words before the pixels, too
+        from napari_melanoma.io.damage import png
+
+        head = png.header(file.read(_PNG_HEADER_BYTES))
+        if head is None:
+            raise SyntaxError("its header is incomplete")
+        return head.width, head.height
+    with open_lazily(file, kind) as image:
+        return image.size
+
+
+def _packing(content: bytes, kind: Format) -> str:
+    """Key of ``formats.PIXELS_PER_BYTE`` for a file; "" where a picture of one color takes nearly no data."""
+    from napari_melanoma.io.damage import jpeg
+
+    if kind == "JPEG":
+        return "" if jpeg.JpegStream.of(content).arithmetic else kind
+    return "" if kind == "WebP" and content[12:16] != b"VP8 " else kind
+
+
+def _checked(content: bytes, kind: Format) -> Checked:
+    """Check an image by the rules of its format."""
+    from napari_melanoma.io.damage import heif, jpeg, png, simple
+
+    checks = {"JPEG": jpeg.check, "PNG": png.check, "BMP": simple.check_bmp, "WebP": simple.check_webp}
+    return checks.get(kind, heif.check)(content)
 
 
 def open_lazily(file: IO[bytes], kind: Format) -> ImageFile:
@@ -102,19 +228,16 @@ def _orientation(image: ImageFile) -> int:
         return 1
 
 
-def _is_deep(png: IO[bytes]) -> bool:
-    """Whether a PNG has 16 bits per channel; the place in the file is kept."""
-    place = png.tell()
-    png.seek(_PNG_DEPTH_OFFSET)
-    depth = png.read(1)
-    png.seek(place)
-    return depth == b"\x10"
+def _is_deep(png: bytes) -> bool:
+    """Whether a PNG has 16 bits per channel."""
+    return png[_PNG_DEPTH_OFFSET : _PNG_DEPTH_OFFSET + 1] == b"\x10"
 
 
-def _deep_png(png: IO[bytes]) -> Image:
-    """Decode a PNG of 16 bits per channel to a Pillow image of 8."""
+def _deep_png(png: bytes) -> tuple[Image, tuple[str, ...]]:
+    """Decode a PNG of 16 bits per channel to a Pillow image of 8; with what was assumed of its range."""
     import imagecodecs
     from PIL import Image
 
-    png.seek(0)
-    return Image.fromarray(eight_bit(imagecodecs.png_decode(png.read())))
+    samples = imagecodecs.png_decode(png)
+    bits, note = real_depth(samples)
+    return Image.fromarray(eight_bit(samples, bits)), (note,) if note else ()

@@ -5,7 +5,6 @@ Pixels are all that is written: no metadata of the photograph (place, owner, pat
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_melanoma.core.csv_cells import CsvError, CsvWriter, csv_dicts
 from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.io.formats import DAMAGE, HEAD_BYTES, identify
@@ -100,7 +100,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     UnreadableImage
         Where the file is missing or no image.
     """
-    from napari_melanoma.io.pillow_images import open_lazily
+    from napari_melanoma.io.pillow_images import open_whole
 
     try:
         with path.open("rb") as file:
@@ -108,7 +108,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
             file.seek(0)
             if kind not in ("PNG", "JPEG", "BMP", "WebP"):
                 raise ValueError(f"found {kind or 'no image'}")
-            with open_lazily(file, kind) as image:
+            with open_whole(file, kind) as image:
                 values = np.asarray(image.convert("L"))
     except DAMAGE as error:
         raise UnreadableImage(
@@ -154,7 +154,7 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
     UnreadableImage
         Where the file is missing or no image, or has more than one value a pixel, or values of more than 8 bits.
     """
-    from napari_melanoma.io.pillow_images import open_lazily
+    from napari_melanoma.io.pillow_images import open_whole
 
     try:
         with path.open("rb") as file:
@@ -162,7 +162,7 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
             file.seek(0)
             if kind not in ("PNG", "BMP", "WebP"):
                 raise ValueError(f"found {kind or 'no image'}")
-            with open_lazily(file, kind) as image:
+            with open_whole(file, kind) as image:
                 values = np.asarray(image, dtype=np.uint8) if image.mode == "1" else np.asarray(image)
                 if image.mode not in ("L", "P", "1"):
                     values = _one_value(values)
@@ -206,9 +206,9 @@ def write_table(path: Path, rows: Iterable[Mapping[str, object]], columns: Seque
         rows = list(rows)
         columns = list(dict.fromkeys(key for row in rows for key in row))
     text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(columns)
-    table.writerows([format_cell(row.get(column)) for column in columns] for row in rows)
+    table = CsvWriter(text)
+    table.row(columns)
+    table.rows([format_cell(row.get(column)) for column in columns] for row in rows)
     with atomic_file(path) as temporary:
         # A file name that is no valid Unicode must not cost the whole table.
         temporary.write_bytes(text.getvalue().encode("utf-8", "backslashreplace"))
@@ -234,10 +234,10 @@ def read_table(path: Path) -> list[dict[str, str]]:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, restval="", strict=True))
+            rows = list(csv_dicts(file, strict=True))
     except FileNotFoundError as error:
         raise InputError(f"there is no file {path}: expected a table, CSV in UTF-8.") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, CsvError) as error:
         raise InputError(
             f"{path} cannot be read as a table ({error}): expected CSV in UTF-8. Save it again."
         ) from error

@@ -12,6 +12,8 @@ from pydantic import Field
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.validity import Validity
+from napari_melanoma.io.slide_folder import validity_in
 
 DEPTH = "depth.json"
 
@@ -113,6 +115,7 @@ class Proposed(Config):
     ulcerated: bool | None = None
     clark: int | None = Field(None, ge=1, le=5)
     notes: tuple[str, ...] = ()
+    validity: Validity = Validity()
 
 
 def read_depth(folder: Path) -> SlideDepth:
@@ -184,6 +187,7 @@ def proposed(content: Mapping[str, Any]) -> Proposed:
         ulcerated=ulcerated if isinstance(ulcerated, bool) else None,
         clark=clark if isinstance(clark, int) and 1 <= clark <= 5 else None,
         notes=tuple(str(one) for one in (notes if isinstance(notes, list) else [])),
+        validity=(Validity.from_json(told.get("validity")) or validity_in(content)) if told else Validity(),
     )
 
 

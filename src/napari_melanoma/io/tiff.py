@@ -8,8 +8,9 @@ from typing import IO, TYPE_CHECKING, cast
 import numpy as np
 
 from napari_melanoma.core.errors import UnreadableImage
-from napari_melanoma.io.color import eight_bit, srgb, upright
-from napari_melanoma.io.formats import DAMAGE, Decoded, check_size
+from napari_melanoma.io.color import eight_bit, real_depth, srgb, upright
+from napari_melanoma.io.damage import tiff_pages
+from napari_melanoma.io.formats import DAMAGE, Decoded, check_plausible, check_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,6 +33,7 @@ _OTHER_KINDS = {
 }
 _THUMBNAIL_SHARE = 0.5  # of both sides of the first page; a page that is larger is a picture of its own
 _ICC_TAG, _ORIENTATION_TAG = 34675, 274
+_MOST_TAGS = (341, 281)  # SMaxSampleValue, MaxSampleValue: the largest value that a pixel may have
 _MODES = {"MINISWHITE": "L", "MINISBLACK": "L", "RGB": "RGB", "SEPARATED": "CMYK", "YCBCR": "RGB"}
 _ALPHA = {"ASSOCALPHA": "a", "UNASSALPHA": "A"}
 _DECODED_TO_RGB = ("JPEG", "OJPEG", "ALT_JPEG")  # by the codec, where the photometric interpretation says YCbCr
@@ -67,9 +69,11 @@ def decode(file: IO[bytes]) -> Decoded:
             raise UnreadableImage(fault)
         page = cast("TiffPage", tiff.pages[0])
         check_size(page.imagewidth, page.imagelength)
+        check_plausible(page.imagewidth, page.imagelength, tiff_pages.stored_bytes(page), tiff_pages.packing(page))
         profile = page.tags.valueof(_ICC_TAG)
         orientation = page.tags.valueof(_ORIENTATION_TAG, 1)
-        return Decoded(upright(srgb(_image(page), profile), orientation))
+        image, damage, notes = _image(page)
+        return Decoded(upright(srgb(image, profile), orientation), damage=damage, notes=notes)
 
 
 def not_a_photograph(tiff: TiffFile) -> str | None:
@@ -162,21 +166,35 @@ def _is_thumbnail(page: TiffPage, first: TiffPage) -> bool:
     return page.is_reduced or page.is_mask or (small and page.imagelength <= _THUMBNAIL_SHARE * first.imagelength)
 
 
-def _image(page: TiffPage) -> Image:
-    """Decode a page to a Pillow image of 8 bits per channel, with its alpha."""
+def _image(page: TiffPage) -> tuple[Image, str | None, tuple[str, ...]]:
+    """Decode a page to a Pillow image of 8 bits per channel, with its alpha; what is missing, and what was assumed."""
     from PIL import Image
 
-    if _name(page.photometric) == "PALETTE":
-        return Image.fromarray(_through_palette(page))
-    mode = _mode(page)
-    samples = page.asarray()
-    if page.axes == "SYX":
-        samples = np.moveaxis(samples, 0, -1)
-    samples = samples.reshape(*samples.shape[:2], -1)[..., : len(mode)]
-    samples = np.ascontiguousarray(eight_bit(samples, page.bitspersample))
+    palette = _name(page.photometric) == "PALETTE"
+    mode = "" if palette else _mode(page)
+    samples, damage = tiff_pages.decode(page)
+    if palette:
+        return Image.fromarray(_palette(page)[samples[..., 0]]), damage, ()
+    samples = samples[..., : len(mode)]
+    bits, note = _depth(page, samples)
+    samples = np.ascontiguousarray(eight_bit(samples, bits))
     if _name(page.photometric) == "MINISWHITE":
         samples[..., 0] = ~samples[..., 0]
-    return Image.frombuffer(mode, (page.imagewidth, page.imagelength), samples, "raw", mode, 0, 1)
+    size = (page.imagewidth, page.imagelength)
+    return Image.frombuffer(mode, size, samples, "raw", mode, 0, 1), damage, (note,) if note else ()
+
+
+def _depth(page: TiffPage, samples: NDArray) -> tuple[int | None, str | None]:
+    """Bits that the values of a page have, and a note where they are fewer than the page states."""
+    if page.bitspersample != 16 or samples.dtype != np.uint16:
+        return page.bitspersample, None
+    stated = next((page.tags.valueof(tag) for tag in _MOST_TAGS if page.tags.valueof(tag) is not None), None)
+    most = int(np.max(stated)) if stated is not None else 0
+    bits = most.bit_length()
+    if 8 <= bits < 16 and most == 2**bits - 1 and int(samples[..., :3].max(initial=0)) <= most:
+        return bits, f"its file states {most} as the largest value: its channels were read as {bits}-bit values"
+    found, note = real_depth(samples)
+    return found or 16, note
 
 
 def _mode(page: TiffPage) -> str:
@@ -198,9 +216,9 @@ def _name(value: int) -> str:
     return value.name if isinstance(value, Enum) else str(value)
 
 
-def _through_palette(page: TiffPage) -> NDArray[np.uint8]:
-    """Look up the colours of a page with a palette: uint8 (row, column, channel=3)."""
+def _palette(page: TiffPage) -> NDArray[np.uint8]:
+    """Colors of a page with a palette: uint8 (index, channel=3)."""
     palette = np.asarray(page.colormap).T
     if palette.max() > 255:  # some programs write 8-bit values where TIFF asks for 16-bit ones
         palette = eight_bit(palette)
-    return palette.astype(np.uint8)[page.asarray()]
+    return palette.astype(np.uint8)

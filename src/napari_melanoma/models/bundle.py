@@ -109,6 +109,11 @@ class BundleConfig(Config):
         return known.get("drawn", 0) / learnt if learnt else 0.0
 
     @property
+    def is_demonstration(self) -> bool:
+        """Whether it says that it is a demonstration, trained on synthetic data only."""
+        return self.drawn_share >= 1 or "demonstration" in self.title.lower()
+
+    @property
     def is_of_slides(self) -> bool:
         """Whether it looks at tiles of slides; then no photograph is shown to it."""
         return SLIDE in self.modalities

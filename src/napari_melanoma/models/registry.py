@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import BundleError, ConfigError
+from napari_melanoma.core.file_names import is_device
 from napari_melanoma.core.files import atomic_folder, write_json
+from napari_melanoma.core.paths import NamedPaths
 from napari_melanoma.models.bundle import CONFIG, BundleConfig, BundleInfo, read_bundle
 
 if TYPE_CHECKING:
@@ -244,8 +247,11 @@ def adopt(bundle: BundleInfo, name: str | None = None) -> BundleInfo:
     ------
     SaveError
         Where the folder cannot be written; nothing half-written is left.
+    BundleError
+        Where a file of it is a link to somewhere else.
     """
     stem = re.sub(r"[^\w.-]+", "-", name or bundle.name).strip("-.")[:60] or "model"
+    stem = f"model-{stem}" if is_device(stem) else stem
     taken = {known.name: known for known in list_bundles()}
     wanted, number = stem, 1
     while wanted in taken or (user_folder() / wanted).exists():
@@ -254,8 +260,19 @@ def adopt(bundle: BundleInfo, name: str | None = None) -> BundleInfo:
             return known
         number += 1
         wanted = f"{stem}-{number}"
+    _refuse_links(bundle.path)
     config = bundle.config.model_copy(update={"name": wanted})
     with atomic_folder(user_folder() / wanted) as folder:
         shutil.copytree(bundle.path, folder, dirs_exist_ok=True)
         write_json(folder / CONFIG, config.model_dump(mode="json"))
     return BundleInfo(user_folder() / wanted, config)
+
+
+def _refuse_links(folder: Path) -> None:
+    """Raise where a bundle has a link that leads out of it: what lies there must not be copied as a part of it."""
+    # The hub's cache holds the files of all revisions of a model in one folder, and a bundle of links to them.
+    paths = NamedPaths(folder.parent.parent if folder.parent.name == "snapshots" else folder, allow_outside=False)
+    for parent, folders, files in os.walk(folder):
+        strange = next((path for name in (*folders, *files) if not paths.holds(path := Path(parent, name))), None)
+        if strange is not None:
+            raise BundleError(f"{strange} is a link that leads out of the bundle: put the file itself there.")

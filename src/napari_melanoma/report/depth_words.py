@@ -11,6 +11,7 @@ from napari_melanoma.core.counting import counted
 
 if TYPE_CHECKING:
     from napari_melanoma.core.geometry import PixelSize
+    from napari_melanoma.core.validity import Validity
     from napari_melanoma.io.slide_depth import Interval, Mitoses, Proposal, Proposed, Reading, SlideDepth
 
 ROMAN = ("I", "II", "III", "IV", "V")
@@ -42,19 +43,23 @@ def said_mm(mm: float, interval: Interval | None = None, *, at_least: bool = Fal
     return f"{'at least ' if at_least else ''}{mm:.2f} mm{within}"
 
 
-def said_head(reading: Reading) -> str:
+def said_head(reading: Reading, validity: Validity | None = None) -> str:
     """Say thickness and T category in a line.
 
     Parameters
     ----------
     reading : Reading
         What counts.
+    validity : Validity, optional
+        Of the analysis, which a reading that no reader has made rests on.
 
     Returns
     -------
     str
-        Such as ``1.34 mm (1.20 to 1.50)   T2a``.
+        Such as ``1.34 mm (1.20 to 1.50)   T2a``; why it is not valid where it is a model's and not valid.
     """
+    if validity is not None and not validity.valid and not reading.when:
+        return validity.headline("")
     if not reading.mm:
         return NONE_YET
     more = " or more" if reading.at_least else ""
@@ -266,7 +271,7 @@ def said_found(found: Proposed, reading: Reading, chosen: int = 0) -> str:
     str
         Empty where there was no analysis.
     """
-    said = []
+    said: list[str] = []
     if found.proposals:
         order = ", the likeliest first" if len(found.proposals) > 1 else ""
         said = [f"{counted(len(found.proposals), 'line')} found by the model{order}"]

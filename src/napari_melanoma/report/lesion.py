@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_melanoma.core.validity import Validity
 from napari_melanoma.report.page import data_uri, write_html
 
 if TYPE_CHECKING:
@@ -28,8 +29,11 @@ td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabula
 {% block content %}
 <h1>{{ about.image }}</h1>
 <p class="quiet">{{ facts }}</p>
+{% if about.damage %}<p class="notice"><strong>Damaged photograph:</strong> {{ about.damage }}.
+The result may be wrong.</p>{% endif %}
 <p class="notice">{{ about.notice }}</p>
-<div class="pictures">
+{% for one in validity %}<p class="notice">{{ one }}</p>
+{% endfor %}<div class="pictures">
 <figure><img alt="The photograph" src="{{ pictures.photograph }}"><figcaption>Photograph</figcaption></figure>
 <figure><img alt="The photograph with the border of the lesion in yellow" src="{{ pictures.overlay }}">
 <figcaption>Border{{ ", corrected by hand" if about.corrected_by_hand }}</figcaption></figure>
@@ -45,7 +49,7 @@ td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabula
 <td class="quiet">{{ row.explanation }}</td></tr>
 {% endfor %}</tbody>
 </table>
-{% else %}<p>No lesion was found.</p>{% endif %}
+{% else %}<p>{{ nothing }}</p>{% endif %}
 <h2>What produced this</h2>
 <table>
 {% for name, value in origin.items() %}<tr><th>{{ name }}</th><td>{{ value }}</td></tr>
@@ -87,8 +91,17 @@ def write_lesion_report(
         "overlay": _picture(overlay),
         "region": None if roi is None else _picture(roi.image),
     }
-    rows = _rows(about["measurements"])
-    write_html(path, PAGE, about=about, facts=_facts(about), pictures=pictures, rows=rows, origin=_origin(about))
+    validity = Validity.from_json(about.get("validity")) or Validity()
+    values = {
+        "about": about,
+        "facts": _facts(about),
+        "pictures": pictures,
+        "rows": _rows(about["measurements"]),
+        "origin": _origin(about),
+        "nothing": "No lesion was found." if validity.valid else "The model outlined nothing.",
+        "validity": [f"{one}." for one in (validity.headline(""),) if one] + list(validity.also),
+    }
+    write_html(path, PAGE, **values)
     return path
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from napari_melanoma.data.table_schema import column_named
+from napari_melanoma.io.slide_folder import risk_validity_in
 from napari_melanoma.report.depth_words import said_when
 
 STYLE = """
@@ -19,9 +20,10 @@ td.number { white-space: nowrap; } .patches { display: flex; flex-wrap: wrap; ga
 .patches figure { flex: 0 1 18rem; margin: .4rem 0; }
 """
 BLOCK = """{% if risk %}<h2>Risk of metastasis</h2>
-<p class="lead">{{ risk.verdict }}</p>
+<p class="lead{{ '' if risk.valid else ' notice' }}">{{ risk.verdict }}</p>
 {% for one in risk.warnings %}<p class="notice">{{ one }}</p>
 {% endfor %}
+{% if not risk.valid %}<details><summary>Show the number anyway</summary>{% endif %}
 <table>
 <thead><tr><th>Method</th><th class="number">Probability</th><th></th></tr></thead>
 {% for one in risk.methods %}<tr><td>{{ one.title }}</td><td class="number">{{ one.said }}</td>
@@ -44,6 +46,7 @@ class="{{ 'less' if one.value < 0 else 'more' }}" style="left:{{ 50 + 50 * [one.
 <figure><img alt="{{ caption }}" src="{{ picture }}"><figcaption>{{ caption }}</figcaption></figure>
 {% endfor %}</div>{% endif %}
 <p class="quiet">{{ risk.note }}</p>
+{% if not risk.valid %}</details>{% endif %}
 {% endif %}
 """
 NO_SHARES = "What each part changes is not known of this model."
@@ -83,6 +86,8 @@ class RiskPart:
         What to know, those of the model first.
     pictures : sequence of tuple
         Caption, and a picture as a data URI.
+    valid : bool
+        Whether the prediction is valid; all numbers are folded away where it is not.
     """
 
     verdict: str
@@ -93,6 +98,7 @@ class RiskPart:
     warnings: Sequence[str]
     pictures: Sequence[tuple[str, str]] = ()
     note: str = NO_MAPS
+    valid: bool = True
 
 
 def risk_part(
@@ -126,10 +132,12 @@ def risk_part(
     shares, without = answer.get("shares") or {}, answer.get("without")
     rows = [RiskRow(name.capitalize(), f"{round(value, 2) + 0.0:+.2f}", float(value)) for name, value in shares.items()]
     since = f"They count from {without:.2f}, where nothing of this patient is known." if rows and without else NO_SHARES
-    warnings = [sentence(str(one)) for one in (*cautions, *(answer.get("warnings") or ()))]
-    return RiskPart(
-        sentence(str(answer["verdict"])), [network, *others], rows, since, _fields(answer), warnings, pictures, note
-    )
+    validity = risk_validity_in(answer)
+    against = validity.cautions if validity.valid else validity.also
+    warnings = [*against, *(sentence(str(one)) for one in (*cautions, *(answer.get("warnings") or ())))]
+    verdict = sentence(validity.headline("") or str(answer["verdict"]))
+    fields, methods = _fields(answer), [network, *others]
+    return RiskPart(verdict, methods, rows, since, fields, warnings, pictures, note, validity.valid)
 
 
 def sentence(text: str) -> str:
@@ -146,6 +154,23 @@ def sentence(text: str) -> str:
         With a capital letter and a full stop.
     """
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
+def number_words(answer: Mapping[str, Any]) -> str:
+    """Give the probability of an answer in words, without any conclusion.
+
+    Parameters
+    ----------
+    answer : mapping
+        Of ``risk.json``.
+
+    Returns
+    -------
+    str
+        Such as ``risk of metastasis 0.31 (0.20 to 0.44)``.
+    """
+    said = f"risk of {answer.get('positive', 'metastasis')} {_said(answer['probability'], answer.get('interval'))}"
+    return str(answer.get("number") or said)
 
 
 def known_words(known: Mapping[str, object]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 from collections.abc import Iterable
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from napari_melanoma.core.csv_cells import CsvError, CsvWriter, csv_dicts
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.files import write_text
 from napari_melanoma.data.dataset import Sample
@@ -51,11 +51,11 @@ def write_data(path: Path, rows: Iterable[DataRow]) -> None:
         Where it cannot be written.
     """
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer = CsvWriter(text)
+    writer.row(COLUMNS)
     for row in rows:
         sample = row.sample
-        writer.writerow(
+        writer.row(
             [
                 *(row.part, sample.image_id, sample.domain, sample.group, sample.split, sample.diagnosis or ""),
                 *(
@@ -90,8 +90,8 @@ def read_data(path: Path) -> list[DataRow]:
     """
     try:
         with path.open(newline="", encoding="utf-8") as table:
-            return [_row(cells) for cells in csv.DictReader(table)]
-    except (OSError, KeyError, ValueError, csv.Error) as error:
+            return [_row(cells) for cells in csv_dicts(table)]
+    except (OSError, KeyError, ValueError, CsvError) as error:
         raise RunError(
             f"{path}, the list of the run's images, cannot be read ({error!r}). Start a new run in another folder."
         ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from lightning.pytorch.callbacks import Callback
 
 from napari_melanoma.analysis.contours import draw_overlay
 from napari_melanoma.analysis.label_colours import tinted
+from napari_melanoma.core.file_names import file_names
 from napari_melanoma.core.files import atomic_folder
 from napari_melanoma.io.results import write_rgb
 
@@ -44,7 +44,8 @@ class Sampler(Callback):
 
     def __init__(self, folder: RunFolder, names: Sequence[str]) -> None:
         self._folder = folder
-        self._names = [f"{_safe(name)}.png" for name in names]
+        found = file_names(names)
+        self._names = [f"{found[name]}.png" for name in names]
 
     @abstractmethod
     def pictures(self, task: Any) -> Iterable[NDArray[np.uint8]]:  # noqa: ANN401 - each task has its own
@@ -140,8 +141,3 @@ class LabelSampleWriter(Sampler):
         for image, labels, said in zip(self._images, self._labels, found, strict=True):
             rgb = image.permute(1, 2, 0).numpy()
             yield np.concatenate([tinted(rgb, each, self._classes) for each in (said, labels[0].numpy())], axis=1)
-
-
-def _safe(name: str) -> str:
-    """Make a file's name of an image's id."""
-    return re.sub(r"[^\w.-]+", "_", name)[:120] or "image"

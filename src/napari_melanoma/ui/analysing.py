@@ -152,7 +152,8 @@ def summary(last: Analysed, done: int, seconds: float) -> str:
         return f"{done} photographs analysed in {seconds:.1f} s {model}."
     name = last.result.photograph.name
     if not last.result.measurements:
-        return f"{name}: no lesion found {model}. Lower the threshold, or paint one."
+        nothing = last.result.validity.headline(f"no lesion found {model}")
+        return f"{name}: {nothing}. Lower the threshold, or paint one."
     return f"{name}: analysed in {seconds:.1f} s {model}.{_said_of_band(last.result)}"
 
 

@@ -193,6 +193,7 @@ def store_result(folder: Path, result: LesionResult, name: str, verdict: Verdict
         model_fingerprint=result.model.fingerprint,
         prediction=prediction(result),
         modality=result.photograph.modality,
+        damage=result.photograph.damage,
     )
     return _add(folder, correction, verdict)
 
@@ -275,6 +276,7 @@ def _reject(folder: Path, source: Source, verdict: Verdict, then: Callable[[Stor
         nothing,
         verdict.review,
         modality=photograph.modality,
+        damage=photograph.damage,
     )
     stored = _add(folder, correction, verdict)
     return lambda desk: then(stored)

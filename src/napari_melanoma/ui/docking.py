@@ -1,4 +1,8 @@
-"""Where the docks of this package open: behind one another or side by side, for stacked none of them can be read."""
+"""The layout of this package's docks in napari's window: tabs of one column, or two columns in a wide window.
+
+Every change of the layout is made here. ``splitDockWidget`` is not used: on a dock that is a tab already it moves the
+other tabs out of the window.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from qtpy.QtWidgets import QDockWidget, QMainWindow, QSizePolicy, QWidget
 
 WIDTH_PX = 340  # what every dock promises to work at; it is never narrower
 BESIDE_PX = 1500  # a window at least so wide has room for a photograph and two docks side by side
+CANVAS_PX = 400  # what a second column of docks leaves of the canvas at least
 # A review is gone through in both at once, and so are the images of a case.
 TOGETHER = (frozenset({"lesion_dock", "review_dock"}), frozenset({"lesion_dock", "case_dock"}))
 
@@ -16,7 +21,7 @@ class Docking(QObject):
     """Gives a dock its place when it is opened, once: how the user arranges the window later is the user's.
 
     In the area of the window where it opens, it becomes a tab of another dock of this package, and is the one in front.
-    The Lesion dock is laid beside the Review or the Case dock where the window is wide enough.
+    The Lesion dock gets a column of its own beside the Review or the Case dock where the window is wide enough.
 
     Parameters
     ----------
@@ -28,21 +33,32 @@ class Docking(QObject):
         super().__init__(dock)
         self._dock = dock
         self._frame: QDockWidget | None = None
+        self._in_front = False
+        self._closing = False
         dock.setMinimumWidth(WIDTH_PX)
         # Else napari puts a stretch below what is in it, a greater one for each dock that was opened before.
         dock.setSizePolicy(dock.sizePolicy().horizontalPolicy(), QSizePolicy.Policy.Expanding)
         dock.installEventFilter(self)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
-        """Hear that the dock was put into a frame, and that a frame that was hidden is shown again."""
+        """Hear that the dock was put into a frame, and that the frame is closed, hidden or shown again."""
         kind = None if event is None else event.type()
         if watched is self._dock and kind == QEvent.Type.ParentChange:
             frame = self._dock.parentWidget()
             self._frame = frame if isinstance(frame, QDockWidget) else None
             # Later, for the frame is not in the window yet, or another may take the dock over.
             QTimer.singleShot(0, self._dispose if frame is None else self._settle)
-        elif watched is self._frame and kind == QEvent.Type.ShowToParent:
+        elif self._frame is None or watched is not self._frame:
+            return False
+        elif kind == QEvent.Type.ShowToParent:
             QTimer.singleShot(0, self._to_front)
+        elif kind == QEvent.Type.Close:
+            self._closing = True
+        elif kind == QEvent.Type.HideToParent:
+            # napari's menu hides a dock that is open, also where it is a tab behind others: the user wants to see it.
+            if not self._in_front and not self._closing:
+                QTimer.singleShot(0, self._open_again)
+            self._closing = False
         return False
 
     def _alive(self) -> QDockWidget | None:
@@ -55,22 +71,38 @@ class Docking(QObject):
         window = None if frame is None else frame.parentWidget()
         if frame is None or not isinstance(window, QMainWindow) or frame.isFloating():
             return
+        frame.setWindowTitle(self._dock.accessibleName() or frame.windowTitle())  # five tabs fit the least width
         frame.installEventFilter(self)
-        others = [other for other in _frames(window) if other is not frame and _shares_area(window, other, frame)]
-        if not others:
-            return
-        partner = next((other for other in others if {_name(other), _name(frame)} in TOGETHER), None)
-        if partner is not None and window.width() >= BESIDE_PX:
-            window.splitDockWidget(partner, frame, Qt.Orientation.Horizontal)
-        else:
-            window.tabifyDockWidget(partner or others[-1], frame)
+        frame.visibilityChanged.connect(self._on_visibility)
+        self._in_front = True
+        _place(window, frame)
         frame.show()
         frame.raise_()
+
+    def _on_visibility(self, visible: bool) -> None:
+        """Remember whether the dock is in front; when it is hidden, only after the event that tells of it."""
+        if visible:
+            self._in_front = True
+        else:
+            QTimer.singleShot(0, self._look)
+
+    def _look(self) -> None:
+        frame = self._alive()
+        self._in_front = frame is not None and not frame.visibleRegion().isEmpty()
 
     def _dispose(self) -> None:
         """End a dock that was closed for good: napari takes it out of its frame and leaves it to nobody."""
         if isalive(self) and isalive(self._dock) and self._dock.parentWidget() is None:
             self._dock.deleteLater()
+
+    def _open_again(self) -> None:
+        """Show a dock that was hidden while it was a tab behind others, unless it was removed or shown meanwhile."""
+        frame = self._alive()
+        window = None if frame is None else frame.parentWidget()
+        if frame is None or not isinstance(window, QMainWindow) or not frame.isHidden():
+            return
+        if window.dockWidgetArea(frame) != Qt.DockWidgetArea.NoDockWidgetArea and frame.widget() is self._dock:
+            frame.show()
 
     def _to_front(self) -> None:
         frame = self._alive()
@@ -78,9 +110,68 @@ class Docking(QObject):
             frame.raise_()
 
 
-def _frames(window: QMainWindow) -> list[QDockWidget]:
-    """Frames of the docks of this package, in the order in which they were opened."""
-    return [frame for frame in window.findChildren(QDockWidget) if _name(frame) is not None]
+def place_beside_canvas(window: QMainWindow, frame: QDockWidget) -> None:
+    """Put a dock between the canvas and the docks of this package, which keep their columns, tabs and those in front.
+
+    Parameters
+    ----------
+    window : QMainWindow
+        The window.
+    frame : QDockWidget
+        Any dock of it, in the area of those of this package.
+    """
+    columns = _columns(window, frame)
+    front = [one for column in columns for one in column if not one.visibleRegion().isEmpty()]
+    _add_column(window, [frame])
+    for column in columns:
+        _add_column(window, column)
+    for one in front:
+        one.raise_()
+
+
+def _place(window: QMainWindow, frame: QDockWidget) -> None:
+    """Make a new dock a tab of one of the columns, or a column of its own."""
+    columns = [column for column in _columns(window, frame) if frame not in column]
+    partners = [column for column in columns if any({_name(one), _name(frame)} in TOGETHER for one in column)]
+    others = [column for column in columns if column not in partners]
+    if partners and not others and _has_room(window):
+        _add_column(window, [frame])
+    elif columns:
+        # Not on top of a partner where there is another column: both are used at once.
+        window.tabifyDockWidget((others or columns)[-1][-1], frame)
+
+
+def _has_room(window: QMainWindow) -> bool:
+    """Whether a second column of docks leaves enough of the canvas."""
+    canvas = window.centralWidget()
+    return window.width() >= BESIDE_PX and canvas is not None and canvas.width() - WIDTH_PX >= CANVAS_PX
+
+
+def _add_column(window: QMainWindow, frames: list[QDockWidget]) -> None:
+    """Move docks into a column of their own, the outermost of their area, one a tab of the other."""
+    area = window.dockWidgetArea(frames[0])
+    for frame in frames:
+        window.removeDockWidget(frame)
+    window.addDockWidget(area, frames[0], Qt.Orientation.Horizontal)
+    for frame in frames[1:]:
+        window.tabifyDockWidget(frames[0], frame)
+    for frame in frames:
+        frame.show()
+
+
+def _columns(window: QMainWindow, frame: QDockWidget) -> list[list[QDockWidget]]:
+    """The columns of this package's docks in the area of a frame, from left to right, each with its tabs."""
+    columns: list[list[QDockWidget]] = []
+    for one in window.findChildren(QDockWidget):
+        if _name(one) is None or not _shares_area(window, one, frame):
+            continue
+        tabs = window.tabifiedDockWidgets(one)
+        column = next((column for column in columns if any(tab in column for tab in tabs)), None)
+        if column is None:
+            columns.append([one])
+        else:
+            column.append(one)
+    return sorted(columns, key=lambda column: max(one.x() for one in column))  # those behind others lie outside
 
 
 def _name(frame: QDockWidget) -> str | None:

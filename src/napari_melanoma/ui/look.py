@@ -270,7 +270,7 @@ class ThemedIcons(QObject):
         button.setIconSize(QSize(18, 18))
         self._buttons.append((button, icon))
         if self._colour:
-            button.setIcon(_icon(icon, self._colour))
+            button.setIcon(theme_icon(icon, self._colour))
 
     def fold(self, *sections: QCollapsible) -> None:
         """Give sections the theme's arrows.
@@ -292,7 +292,7 @@ class ThemedIcons(QObject):
         colour = self._colour = theme.icon.as_hex()
         self._buttons = [pair for pair in self._buttons if isalive(pair[0])]  # rows of a list come and go
         for button, icon in self._buttons:
-            button.setIcon(_icon(icon, colour))
+            button.setIcon(theme_icon(icon, colour))
         for fold in self._folds:
             _set_arrows(fold, colour)
         colours = {"primary": PRIMARY, "hover": PRIMARY_HOVER, "warning": theme.warning, "highlight": theme.highlight}
@@ -331,12 +331,25 @@ class ThemedIcons(QObject):
 
 
 def _set_arrows(fold: QCollapsible, colour: str) -> None:
-    fold.setExpandedIcon(_icon("chevron_down", colour))
-    fold.setCollapsedIcon(_icon("right_arrow", colour))
+    fold.setExpandedIcon(theme_icon("chevron_down", colour))
+    fold.setCollapsedIcon(theme_icon("right_arrow", colour))
 
 
-def _icon(name: str, colour: str) -> QIcon:
-    """Draw one of napari's icons in a colour."""
+def theme_icon(name: str, colour: str) -> QIcon:
+    """Draw one of napari's icons in a colour.
+
+    Parameters
+    ----------
+    name : str
+        Of the icon, such as ``warning``.
+    colour : str
+        As CSS names it.
+
+    Returns
+    -------
+    QIcon
+        Sharp at every size that docks use.
+    """
     from napari.resources import get_colorized_svg, get_icon_path
 
     picture = QPixmap(ICON_PX, ICON_PX)

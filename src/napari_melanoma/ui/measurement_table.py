@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping
 
@@ -10,6 +11,7 @@ from qtpy.QtGui import QGuiApplication, QKeyEvent, QKeySequence
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
 from napari_melanoma.analysis.measurements import MEASUREMENTS, Measurement
+from napari_melanoma.core.csv_cells import CsvWriter
 from napari_melanoma.ui.look import named
 
 HEADERS = ("Measurement", "pixels", "mm")
@@ -101,8 +103,9 @@ class MeasurementModel(QAbstractTableModel):
         str
             A line a row, the header first.
         """
-        lines = [HEADERS, *((item.label, *texts) for item, *texts in self._rows)]
-        return "\n".join("\t".join(line) for line in lines)
+        text = io.StringIO(newline="")
+        CsvWriter(text, "\t").rows([HEADERS, *((item.label, *texts) for item, *texts in self._rows)])
+        return text.getvalue().removesuffix("\n")
 
 
 class MeasurementTable(QTableView):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -99,8 +99,7 @@ def viewer_with_dock() -> tuple[Viewer, LesionDock]:
     import napari
 
     viewer = napari.Viewer()
-    _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, DOCK)
-    return viewer, dock
+    return viewer, show_dock(viewer, DOCK)  # type: ignore[return-value]
 
 
 def show_dock(viewer: Viewer, name: str) -> QWidget | None:
@@ -118,10 +117,21 @@ def show_dock(viewer: Viewer, name: str) -> QWidget | None:
     QWidget or None
         The dock's widget; None where this installation has no such dock.
     """
-    try:
-        frame, widget = viewer.window.add_plugin_dock_widget(PLUGIN, name)
-    except ValueError:
+    import npe2
+
+    manifest = npe2.PluginManager.instance().get_manifest(PLUGIN)
+    widgets = manifest.contributions.widgets or ()
+    make: Any = next((widget.get_callable() for widget in widgets if widget.display_name == name), None)
+    if make is None:
         return None
-    frame.show()
-    frame.raise_()
-    return widget
+    docked = getattr(viewer.window, "dock_widgets", {})  # since napari 0.6.2
+    dock: QWidget | None = next((one for one in docked.values() if isinstance(one, make)), None)
+    if dock is None:
+        dock = make(napari_viewer=viewer)
+        # Under the name by which napari's menu looks for it: else the menu would open a second one.
+        viewer.window.add_dock_widget(dock, name=f"{name} ({manifest.display_name})")
+    frame = dock.parentWidget()
+    if frame is not None:
+        frame.show()
+        frame.raise_()
+    return dock

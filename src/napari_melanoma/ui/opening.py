@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QFileDialog, QWidget
+from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_melanoma.core.runs import Progress, RunContext
 from napari_melanoma.io.photographs import SUFFIXES, find_photographs
+from napari_melanoma.ui.close_guard import ask
 from napari_melanoma.ui.job import Job, Work
 from napari_melanoma.ui.turning import bring_into_view
 
@@ -69,6 +70,16 @@ class Opener(QObject):
         """
         self._start(partial(_read, list(paths)))
 
+    def accept(self, path: Path) -> None:
+        """Open a photograph although it is damaged.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            The file.
+        """
+        self._start(partial(_read, [path], accept_damaged=True))
+
     def sample(self) -> None:
         """Open a synthetic photograph."""
         self._start(_sample)
@@ -119,7 +130,26 @@ class Opener(QObject):
             bring_into_view(self._viewer, added)
         self._count += len(layers)
         for error in errors:
-            self.failed.emit(error)
+            if isinstance(error, _Damaged):
+                self._offer(error)
+            else:
+                self.failed.emit(error)
+
+    def _offer(self, found: _Damaged) -> None:
+        """Ask whether a damaged photograph is to be opened; the window lives meanwhile."""
+        box = ask(
+            self.parent(),
+            "damaged_photograph",
+            f"{found.path.name} is damaged: {found.damage}.",
+            "Open it anyway? Results may be wrong, and each of them is marked as damaged.",
+            "Damaged photograph",
+        )
+        box.setIcon(QMessageBox.Icon.Warning)
+        box.addButton("Open anyway", QMessageBox.ButtonRole.AcceptRole)
+        box.setDefaultButton(box.addButton("Do not open", QMessageBox.ButtonRole.RejectRole))
+        box.accepted.connect(partial(self.accept, found.path))
+        box.finished.connect(box.deleteLater)
+        box.open()
 
     def _on_finished(self) -> None:
         self._job = None
@@ -129,16 +159,28 @@ class Opener(QObject):
         self.finished.emit(self._count)
 
 
-def _read(paths: list[Path], run: RunContext) -> tuple[list[LayerData], list[Exception]]:
+class _Damaged(Exception):  # noqa: N818 - carried beside errors, never raised
+    """A photograph that is opened where the user accepts that a part of it is missing."""
+
+    def __init__(self, path: Path, damage: str) -> None:
+        super().__init__(damage)
+        self.path, self.damage = path, damage
+
+
+def _read(
+    paths: list[Path], run: RunContext, *, accept_damaged: bool = False
+) -> tuple[list[LayerData], list[Exception]]:
     """Read what can be read; what cannot is said, and the others are opened."""
-    from napari_melanoma.core.errors import MelanomaError
+    from napari_melanoma.core.errors import DamagedImage, MelanomaError
     from napari_melanoma.io.napari_functions import read_layers
 
     layers: list[LayerData] = []
     errors: list[Exception] = []
     for path in run.track(find_photographs(paths), "Opening"):
         try:
-            layers += read_layers(str(path))
+            layers += read_layers(str(path), accept_damaged)
+        except DamagedImage as error:
+            errors.append(_Damaged(path, error.damage))
         except MelanomaError as error:
             errors.append(error)
     return layers, errors

@@ -58,6 +58,7 @@ class Source:
     name: str
     pixel_size: PixelSize | None
     modality: str | None
+    damage: str | None = None
 
     @classmethod
     def of(cls, image: Image) -> Source:
@@ -74,7 +75,8 @@ class Source:
             With the largest level where the layer has several.
         """
         data = image.data[0] if image.multiscale else image.data
-        return cls(data, image.name, pixel_size(image), _about(image).get("modality"))
+        about = _about(image)
+        return cls(data, image.name, pixel_size(image), about.get("modality"), about.get("damage"))
 
     def read(self) -> Photograph:
         """Read the pixels; meant for a thread.
@@ -91,7 +93,8 @@ class Source:
         """
         from napari_melanoma.io.photographs import Photograph
 
-        return Photograph(_colours(self.data, self.name), self.name, self.pixel_size, self.modality)  # type: ignore[arg-type]
+        rgb = _colours(self.data, self.name)
+        return Photograph(rgb, self.name, self.pixel_size, self.modality, self.damage)  # type: ignore[arg-type]
 
 
 def _colours(data: Any, name: str) -> NDArray[np.uint8]:  # noqa: ANN401 - numpy, dask or zarr
@@ -196,4 +199,6 @@ def describe(image: Image) -> str:
     rows, columns = (image.data[0] if image.multiscale else image.data).shape[:2]
     size = pixel_size(image)
     scale = f"{in_words(size)}/px" if size else "scale unknown"
-    return ", ".join(part for part in (f"{columns} x {rows} px", scale, _about(image).get("modality")) if part)
+    about = _about(image)
+    damage = f"DAMAGED: {about['damage']}" if about.get("damage") else None
+    return ", ".join(part for part in (f"{columns} x {rows} px", scale, about.get("modality"), damage) if part)

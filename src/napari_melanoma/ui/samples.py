@@ -12,6 +12,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QImage
 
 from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.core.file_names import file_name
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -138,7 +139,8 @@ def _photographs(table: Path, stamp: float) -> dict[str, Path]:
         rows = read_table(table)
     except (OSError, ValueError, MelanomaError):
         return {}
-    return {row["image_id"]: table.parent / row["image"] for row in rows if row.get("image_id") and row.get("image")}
+    shown = [row for row in rows if row.get("image_id") and row.get("image")]
+    return {file_name(row["image_id"]): table.parent / row["image"] for row in shown}
 
 
 @lru_cache(maxsize=128)

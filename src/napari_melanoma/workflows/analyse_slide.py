@@ -29,6 +29,7 @@ from napari_melanoma.workflows.slide_lesion_files import set_aside, settled
 from napari_melanoma.workflows.slide_options import SlideOptions
 from napari_melanoma.workflows.slide_outputs import Analysed, target_class, write_outputs
 from napari_melanoma.workflows.slide_plan import SlidePlan, check_slide, plan_slide, preparation, scale_of, spec_of
+from napari_melanoma.workflows.slide_validity import slide_validity
 
 if TYPE_CHECKING:
     from napari_melanoma.inference.slide import Batch
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["SlideOptions", "SlideOutcome", "analyse_slide"]
 
 EVENT_INTERVAL_S = 0.5
-LOOKED_AT, UNLIKE_SHARE = 64, 0.1  # tiles, and the share of them that may look unfamiliar
+LOOKED_AT = 64  # tiles, by which a slide is compared with the training data
 CHECKED_TILES = 8  # on which half precision is compared with float32 before anything is analysed
 log = logging.getLogger(__name__)
 
@@ -172,15 +173,16 @@ def _analyse(work: _Work, model: TileModel, started: float) -> Analysed:
         *slide.info.warnings,
         *plan.warnings,
         *_cautions(model, result, worked=worked),
-        *_unfamiliar(model, tiles, plan),
     )
     warnings = (kept, *warnings) if kept else warnings
-    said = None
+    said, unfamiliar = None, _unfamiliar(model, tiles, plan)
     if model.bags is not None:
         work.run.report(Progress(0, None, f"Answering {slide.info.name} as a whole"))
         found = answer_slide(model.bags, result, options, work.run)
-        said, warnings = found.content, (*warnings, *found.warnings)
-    return Analysed(slide.info, info_of(model), plan, options, result, warnings, time.monotonic() - started, said)
+        said, unfamiliar = found.content, 1.0 if found.unlike else unfamiliar
+    info = info_of(model)
+    validity = slide_validity(slide.info, plan.grid, info, options, result, unfamiliar)
+    return Analysed(slide.info, info, plan, options, result, warnings, time.monotonic() - started, said, validity)
 
 
 def load_model(options: SlideOptions) -> TileModel:
@@ -322,32 +324,24 @@ def _cautions(model: TileModel, result: SlideResult, *, worked: bool) -> list[st
         cautions.append(
             f"{failed} of {tiles} tiles ({100 * failed / tiles:.1f} %) could not be read; they count for nothing."
         )
-    if model.info.caution:
-        cautions.append(model.info.caution)
     if worked and model.precision != result.spec.precision:
         cautions.append(f"begun in {result.spec.precision}, gone on in {model.precision}: {MIXED}")
     return cautions
 
 
-def _unfamiliar(model: TileModel, tiles: SlideTiles, plan: SlidePlan) -> list[str]:
-    """Say whether tiles spread over the slide look unlike those that the model learnt from."""
+def _unfamiliar(model: TileModel, tiles: SlideTiles, plan: SlidePlan) -> float | None:
+    """Share of tiles spread over the slide that look unlike those that the model learnt from; None if unknown."""
     if not model.info.bundle:
-        return []
+        return None
     from napari_melanoma.inference.familiar import Familiar
     from napari_melanoma.models.bundle import read_bundle
 
     familiar = Familiar.of(read_bundle(Path(model.info.bundle)), model.device)
     if familiar is None:
-        return []
+        return None
     shown, good = tiles.read(plan.sample(LOOKED_AT))
     unlike = familiar.unlike(shown[good])
-    share = float(unlike.mean()) if len(unlike) else 0.0
-    if share <= UNLIKE_SHARE:
-        return []
-    return [
-        f"out of distribution: {100 * share:.0f} % of {len(unlike)} tiles looked at are unlike those that "
-        f"'{model.info.name}' learnt from. Its answers on this slide may mean nothing."
-    ]
+    return float(unlike.mean()) if len(unlike) else None
 
 
 @contextmanager

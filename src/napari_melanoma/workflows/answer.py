@@ -13,6 +13,7 @@ from pydantic import Field
 
 from napari_melanoma.core.classifier import AgeGroup, OperatingPoint, SetRule
 from napari_melanoma.core.config import Config
+from napari_melanoma.core.validity import PredictionFacts, Validity
 from napari_melanoma.inference.explanation import Method
 
 NOTICE = "Research use only; not for diagnosis."
@@ -85,6 +86,7 @@ class Answer:
     the form fills in; ``from_image`` is the positive class's probability with an empty form. ``missing`` are columns
     that the model would use and the form leaves open; ``unused`` are filled in and not used by it. ``age_group`` is
     how often the model was right at the operating point about people of the patient's age, where that is known.
+    ``validity`` says whether the model may be applied to this photograph at all.
     """
 
     classes: tuple[str, ...]
@@ -105,6 +107,10 @@ class Answer:
     options: ClassifyOptions
     provenance: dict[str, object] = field(default_factory=dict)
     age_group: AgeGroup | None = None
+    validity: Validity = field(default_factory=Validity)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "validity", self.validity.with_reasons(_validity_of(self)))
 
     @property
     def probability(self) -> float:
@@ -133,15 +139,19 @@ class Answer:
 
     @property
     def verdict(self) -> str:
-        """The answer in a sentence, such as "melanoma 0.31 (0.20 to 0.44): cannot tell at 90 % coverage"."""
-        between = "" if self.interval is None else f" ({self.interval[0]:.2f} to {self.interval[1]:.2f})"
-        return f"{self.positive} {self.probability:.2f}{between}: {self._said()}"
+        """The headline, such as "Inconclusive: melanoma 0.31 (95 % interval 0.20–0.44)"; or why it is not valid."""
+        return self.validity.headline(f"{self._conclusion()}: {self.number}")
+
+    @property
+    def number(self) -> str:
+        """Probability of the positive class with its interval, such as "melanoma 0.31 (95 % interval 0.20–0.44)"."""
+        return f"{self.positive} {probability_words(self.probability, self.interval)}"
 
     @property
     def side(self) -> str:
-        """On which side of the operating point it lies, in a sentence; empty where there is none."""
+        """On which side of the operating point a valid prediction lies, in a sentence; empty where there is none."""
         point = self.operating_point
-        if point is None:
+        if point is None or not self.validity.valid:
             return ""
         where = "at or above" if self.above_cut else "below"
         return (
@@ -163,16 +173,12 @@ class Answer:
             f"{_share(group.specificity, group.specificity_interval)} alone"
         )
 
-    def _said(self) -> str:
-        """What can be told."""
-        if not self.calibrated:
-            return "how sure that is was never measured"
-        percent = f"{100 * self.coverage:g} %"
+    def _conclusion(self) -> str:
+        """What the prediction set leaves."""
         if not self.cannot_tell:
-            return f"{self.possible[0]} at {percent} coverage"
-        if set(self.possible) == set(self.classes):
-            return f"cannot tell at {percent} coverage"
-        return f"{' or '.join(self.possible)}, cannot tell which at {percent} coverage"
+            return f"{self.possible[0]} at {100 * self.coverage:g} % coverage"
+        some = 1 < len(self.possible) < len(self.classes)
+        return f"Inconclusive ({' or '.join(self.possible)})" if some else "Inconclusive"
 
     def to_json(self) -> dict[str, Any]:
         """Say it in plain values.
@@ -180,10 +186,11 @@ class Answer:
         Returns
         -------
         dict
-            Every field, and ``verdict``, ``side``, ``cannot_tell`` and ``unlike`` for those who only read.
+            Every field, and ``verdict``, ``number``, ``side``, ``cannot_tell`` and ``unlike`` for those who only read.
         """
-        told = {"verdict": self.verdict, "side": self.side, "cannot_tell": self.cannot_tell, "unlike": self.unlike}
-        configs = ("operating_point", "age_group", "options")
+        told: dict[str, Any] = {"verdict": self.verdict, "validity": self.validity.to_json(), "number": self.number}
+        told |= {"side": self.side, "cannot_tell": self.cannot_tell, "unlike": self.unlike}
+        configs = ("operating_point", "age_group", "options", "validity")
         values = {name: value for name, value in vars(self).items() if name not in configs}
         point = self.operating_point
         return {
@@ -209,8 +216,9 @@ class Answer:
         Answer
             Equal to the one that was told.
         """
-        known = {name: values[name] for name in cls.__dataclass_fields__ if name in values or name != "age_group"}
-        group = known.get("age_group")  # not there in what was stored before 2026-11-21
+        later = ("age_group", "validity")  # not there in what was stored before 2026-11-21 and 2026-11-22
+        known = {name: values[name] for name in cls.__dataclass_fields__ if name in values or name not in later}
+        group = known.get("age_group")
         point, interval, likeness = known["operating_point"], known["interval"], known["likeness"]
         stamp = known["model"]
         known |= {
@@ -224,7 +232,39 @@ class Answer:
             "options": ClassifyOptions.parse(known["options"], "the options of an answer"),
         }
         tuples = ("classes", "probabilities", "possible", "missing", "unused", "warnings")
+        known["validity"] = Validity.from_json(known.get("validity")) or Validity()
         return cls(**(known | {name: tuple(known[name]) for name in tuples}))
+
+
+def _validity_of(answer: Answer) -> Validity:
+    """What an answer says against itself, also one that was stored without its validity."""
+    likeness = answer.likeness
+    return PredictionFacts(
+        answer.model.name,
+        demonstration="demonstration" in answer.model.title.lower(),
+        distance=None if likeness is None else likeness.distance,
+        limit=None if likeness is None else likeness.limit,
+        calibrated=answer.calibrated,
+    ).validity()
+
+
+def probability_words(probability: float, interval: tuple[float, float] | None) -> str:
+    """Write a probability with its interval.
+
+    Parameters
+    ----------
+    probability : float
+        In [0, 1].
+    interval : tuple of float or None
+        Its ends, by the method of Venn and Abers.
+
+    Returns
+    -------
+    str
+        Such as ``0.31 (95 % interval 0.20–0.44)``.
+    """
+    between = "" if interval is None else f" (95 % interval {interval[0]:.2f}–{interval[1]:.2f})"
+    return f"{probability:.2f}{between}"
 
 
 def _share(value: float, interval: tuple[float, float]) -> str:

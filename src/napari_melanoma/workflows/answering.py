@@ -64,7 +64,7 @@ class Answering:
         run.report(Progress(1, 2, "Looking at the lesion"))
         self._last = None
         rgb, mask = _arrays(arguments)
-        photograph = Photograph(rgb, "", modality=arguments.get("modality"))
+        photograph = Photograph(rgb, "", modality=arguments.get("modality"), damage=arguments.get("damage"))
         seen = look_at(photograph, mask, model, self._known_looks(arguments["image"]))
         self._looks = _file(arguments["image"]), seen.looks
         self._last = model, seen

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.runs import RunContext
+from napari_melanoma.core.validity import Validity
 from napari_melanoma.inference.flips import Answer, flipped_logits
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.workflows.ahead import Room, ahead
@@ -30,8 +31,9 @@ WAITING = 2  # more threads than cores, for some of them wait for the disk
 NO_LESION = "no lesion found"
 
 COLUMNS = (
-    "image", "file", "status", "error", "note", "warning", "looks_like", "model", "threshold", "height_px", "width_px",
-    "pixel_height_um", "pixel_width_um",
+    "image", "file", "status", "error", "note", "warning", "damage", "valid", "validity", "looks_like", "model",
+    "threshold",
+    "height_px", "width_px", "pixel_height_um", "pixel_width_um",
 )  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -154,21 +156,24 @@ def row_of(image: str, file: str, stored: Mapping[str, Any], note: str = "") -> 
     """
     height, width = [*(stored.get("image_shape") or (None, None)), None][:2]
     scale, looks = stored.get("pixel_size_um") or {}, stored.get("looks_like") or {}
-    notes = (note, "" if stored.get("lesion_found") else NO_LESION)
+    answer = stored.get("answer") or {}
+    about = [found for one in (stored, answer) if (found := Validity.from_json(one.get("validity")))]
+    validity = Validity().with_reasons(*about)
+    cells = validity.cells() if about else dict.fromkeys(validity.cells())
+    notes = (note, "" if stored.get("lesion_found") else validity.headline(NO_LESION), *(stored.get("notes") or ()))
     values = (
         image, file, "done", "", "; ".join(filter(None, notes)),
-        _warning(stored), looks.get("kind"), (stored.get("model") or {}).get("name"),
-        stored.get("threshold"), height, width, scale.get("y"), scale.get("x"),
+        _warning(stored), stored.get("damage"), *cells.values(), looks.get("kind"),
+        (stored.get("model") or {}).get("name"), stored.get("threshold"), height, width, scale.get("y"), scale.get("x"),
     )  # fmt: skip
-    cells = answer_cells(stored.get("answer"))
-    return {**dict(zip(COLUMNS, values, strict=True)), **(stored.get("measurements") or {}), **cells}
+    measured = stored.get("measurements") or {}
+    return {**dict(zip(COLUMNS, values, strict=True)), **measured, **answer_cells(answer)}
 
 
 def _warning(stored: Mapping[str, Any]) -> str:
-    """What speaks against a result: of the photograph, and of the answer about it."""
+    """What to know of a photograph and of the prediction for it, beside its validity."""
     answer = stored.get("answer") or {}
-    unlike = "this is unlike what the classifier was trained on" if answer.get("unlike") else ""
-    return "; ".join(dict.fromkeys(filter(None, (stored.get("warning"), unlike, *answer.get("warnings", ())))))
+    return "; ".join(dict.fromkeys(filter(None, (stored.get("warning"), *answer.get("warnings", ())))))
 
 
 def failed_row(image: str, file: str, error: str) -> dict[str, object]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_melanoma.core.errors import BundleError, ConfigError, InputError, ScaleMissing
-from napari_melanoma.core.files import plain_name, save_error
+from napari_melanoma.core.file_names import file_names
+from napari_melanoma.core.files import save_error
 from napari_melanoma.data.features.reading import number_of
 from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.workflows.depth_readings import SURFACE
@@ -90,14 +91,17 @@ def ulceration_shares(judged: Judged, model: str | None, out: Path, run: RunCont
     if model is None:
         return found, NO_MAP
     first = ""
+    names = file_names(f"{sample.domain}-{sample.image_id}" for sample in judged.samples)
     for place, sample in enumerate(run.track(judged.samples, "Drawing the tissue")):
         written = judged.rows.get((sample.domain, sample.image_id), {}).get("mpp_x")
-        found[place], why = _share(sample, number_of(written), model, out / TISSUE, run)
+        found[place], why = _share(
+            sample, number_of(written), model, out / TISSUE / names[f"{sample.domain}-{sample.image_id}"], run
+        )
         first = first or (why and f"{sample.image_id}: {why}")
     return found, first
 
 
-def _share(sample: Sample, mpp: float, model: str, place: Path, run: RunContext) -> tuple[float, str]:
+def _share(sample: Sample, mpp: float, model: str, folder: Path, run: RunContext) -> tuple[float, str]:
     """The share in one picture; where there is none, why."""
     from napari_melanoma.core.runs import RunContext as Quiet
     from napari_melanoma.workflows.analyse_slide import analyse_slide
@@ -109,7 +113,6 @@ def _share(sample: Sample, mpp: float, model: str, place: Path, run: RunContext)
         options = SlideOptions.parse({"model": model, "mpp": mpp}, "the scale in its row (mpp_x)")
     except ConfigError as error:
         return np.nan, str(error)
-    folder = place / plain_name(f"{sample.domain}-{sample.image_id}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

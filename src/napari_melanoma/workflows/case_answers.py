@@ -152,7 +152,7 @@ def fused(answers: Sequence[Answer], judge: Judge, options: ClassifyOptions) -> 
     -------
     Answer
         That of the image alone where it is one. Interval and set of classes are made anew; likeness is that of the
-        image most unlike the training cases, and warnings are those of all.
+        image most unlike the training cases, and warnings are those of all, as are the reasons against its validity.
     """
     if len(answers) == 1:
         return answers[0]
@@ -171,6 +171,7 @@ def fused(answers: Sequence[Answer], judge: Judge, options: ClassifyOptions) -> 
         from_image=_mean([one.from_image for one in answers]),
         neighbours=tuple(sorted(near.values(), key=lambda one: one.distance)[: options.neighbours]),
         warnings=tuple(dict.fromkeys(said for one in answers for said in one.warnings)),
+        validity=first.validity.with_reasons(*(one.validity for one in answers[1:])),
     )
 
 

@@ -147,7 +147,18 @@ def answer_of(risk: CaseRisk) -> dict[str, Any]:
 def _kept(path: Path, answer: Mapping[str, Any], row: dict[str, str]) -> CaseRisk:
     """What a case holds of an answer."""
     model, made = answer["model"], answer.get("provenance") or {}
-    same = ("verdict", "probability", "interval", "without", "beside", "known", "missing", "warnings")
+    same = (
+        "verdict",
+        "number",
+        "validity",
+        "probability",
+        "interval",
+        "without",
+        "beside",
+        "known",
+        "missing",
+        "warnings",
+    )
     values = {
         **{name: answer.get(name) for name in same},
         "path": path,

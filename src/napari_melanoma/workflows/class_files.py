@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from napari_melanoma.analysis.calibration import calibration_error_by_chance, re
 from napari_melanoma.analysis.depth_told import MEASURES
 from napari_melanoma.analysis.ranking import area_under_roc, average_precision, confusion, precision_recall, roc_curve
 from napari_melanoma.analysis.statistics import INTERVAL, Estimate
+from napari_melanoma.core.csv_cells import csv_dicts
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.provenance import provenance
@@ -139,7 +139,7 @@ def read_class_evaluation(folder: Path) -> Read:
         about = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         classes = tuple(about["classes"])
         with (folder / TABLE).open(encoding="utf-8", newline="") as file:
-            rows = [row for row in csv.DictReader(file) if row["status"] == "done"]
+            rows = [row for row in csv_dicts(file) if row["status"] == "done"]
         told = Told(
             np.array([probabilities_in(row, classes) for row in rows]).reshape(-1, len(classes)),
             np.array([classes.index(row["label"]) for row in rows], np.intp),

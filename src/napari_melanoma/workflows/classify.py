@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from napari_melanoma.analysis.modality import Recognised, recognise, warning_for
+from napari_melanoma.analysis.modality import Recognised, certain_kind, recognise
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import RunContext
+from napari_melanoma.core.validity import PredictionFacts, Validity
 from napari_melanoma.data.features.encoding import TableValues, understand, without_each
 from napari_melanoma.data.features.reading import number_of, word_of
 from napari_melanoma.data.table_schema import check_value, column_named
+from napari_melanoma.io.photographs import damage_warning
 from napari_melanoma.workflows.answer import (
     Answer,
     ClassifierStamp,
@@ -113,6 +115,7 @@ class Seen:
     looked: Looked
     looks: Recognised
     modality: str | None = None
+    damage: str | None = None
 
 
 def classify(
@@ -184,7 +187,8 @@ def look_at(
         As ``classify`` does.
     """
     view = model.seen(photograph.rgb, mask)
-    return Seen(view, model.look([view.image])[0], looks or recognise(photograph.rgb), photograph.modality)
+    looked = model.look([view.image])[0]
+    return Seen(view, looked, looks or recognise(photograph.rgb), photograph.modality, photograph.damage)
 
 
 def answer_again(seen: Seen, row: Row, model: ClassifyingModel, options: ClassifyOptions) -> Answer:
@@ -215,6 +219,8 @@ def answer_again(seen: Seen, row: Row, model: ClassifyingModel, options: Classif
     said = judge.possible(mine, options.coverage, options.rule)[0]
     coverage = options.coverage or judge.config.coverage
     alike = judge.alike(seen.looked.embedding, max(1, options.neighbours))
+    validity = _validity(seen, model, coverage)
+    surprises = _surprises(config.classes, mine[0], said, coverage) if validity.valid else []
     return Answer(
         classes=config.classes,
         positive=judge.config.positive,
@@ -235,11 +241,12 @@ def answer_again(seen: Seen, row: Row, model: ClassifyingModel, options: Classif
         ),
         missing=tuple(name for name, is_known in zip(encoding.fields, known, strict=True) if not is_known),
         unused=tuple(sorted(name for name, cell in row.items() if word_of(cell) and _is_unused(name, encoding))),
-        warnings=(*_warnings(seen, values, model, alike), *_surprises(config.classes, mine[0], said, coverage)),
+        warnings=(*filter(None, [damage_warning(seen.damage)]), *_warnings(values, model, alike), *surprises),
         model=stamp_of(model),
         options=options.model_copy(update={"model": model.info.name}),
         provenance=provenance(),
         age_group=_age_group(row, judge, options.sensitivity),
+        validity=validity,
     )
 
 
@@ -278,6 +285,21 @@ def _likeness(judge: Judge, seen: Seen) -> Likeness | None:
     return None if distance is None or limit is None else Likeness(distance, limit)
 
 
+def _validity(seen: Seen, model: ClassifyingModel, coverage: float) -> Validity:
+    """Whether the model may be applied to the photograph; what the answer itself says is added there."""
+    config, box = model.info.config, seen.view.box
+    return PredictionFacts(
+        model.info.name,
+        demonstration=config.is_demonstration,
+        synthetic_share=config.drawn_share,
+        modality=certain_kind(seen.looks, seen.modality),
+        modalities=config.modalities,
+        detail=max(box.height, box.width) / config.input_size,
+        damage=seen.damage,
+        coverage=coverage,
+    ).validity()
+
+
 def _age_group(row: Row, judge: Judge, sensitivity: float | None) -> AgeGroup | None:
     """How often the model was right about people of that age; measured at its own operating point alone."""
     column, config = column_named("age"), judge.config
@@ -310,10 +332,9 @@ def _surprises(
     ]
 
 
-def _warnings(seen: Seen, values: TableValues, model: ClassifyingModel, alike: Sequence[Alike]) -> list[str]:
+def _warnings(values: TableValues, model: ClassifyingModel, alike: Sequence[Alike]) -> list[str]:
     """What a reader of the answer should know before it is believed."""
-    config, judge = model.info.config, model.judge
-    said = [warning_for(seen.looks, config.modalities, seen.modality)]
+    said = []
     for name, cells in values.unseen.items():
         said.append(f"{_not_understood(name, list(cells), model.encoding)}, so it is taken as not known")
     said += [
@@ -322,6 +343,4 @@ def _warnings(seen: Seen, values: TableValues, model: ClassifyingModel, alike: S
         for one in alike[:1]
         if one.distance < SAME
     ]
-    if judge.reference is None:
-        said.append("the model has no reference cases: how sure its answer is, is not known")
-    return [one for one in said if one]
+    return said

@@ -11,10 +11,10 @@ import numpy as np
 
 from napari_melanoma.analysis.statistics import INTERVAL, Estimate
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.file_names import free_name
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import RunContext
-from napari_melanoma.data.safe_names import free_name
 from napari_melanoma.io.results import write_table
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.registry import of_task

@@ -15,11 +15,11 @@ import numpy as np
 
 from napari_melanoma.analysis.statistics import INTERVAL, Estimate
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.file_names import free_name
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import Milestone, RunContext
 from napari_melanoma.data.dataset import Sample
-from napari_melanoma.data.safe_names import free_name
 from napari_melanoma.io.results import write_table
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.report.evaluation_page import Page, write_page

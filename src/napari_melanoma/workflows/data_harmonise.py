@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterable, Iterator
 from itertools import repeat
@@ -11,6 +10,7 @@ from pathlib import Path
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
+from napari_melanoma.core.csv_cells import CsvWriter
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.core.runs import Progress, RunContext
@@ -111,7 +111,7 @@ class _Lines:
         self._places: dict[str, int] = {}
         self._records = _Records()
         self._widths: list[int] = []
-        self._table = csv.writer(self._records, lineterminator="")
+        self._table = CsvWriter(self._records, line_end="")
 
     @property
     def count(self) -> int:
@@ -128,13 +128,13 @@ class _Lines:
         if not row.keys() <= places.keys():
             for column in row:
                 places.setdefault(column, len(places))
-        self._table.writerow(map(row.get, places, repeat("")))
+        self._table.row(map(row.get, places, repeat("")))
         self._widths.append(len(places))
 
     def write(self, path: Path) -> None:
         """Write all rows, the earlier ones with empty cells for columns that came later."""
         header = _Records()
-        csv.writer(header, lineterminator="").writerow(self._places)
+        CsvWriter(header, line_end="").row(self._places)
         width = len(self._places)
         with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             file.write(f"{header[0]}\n")

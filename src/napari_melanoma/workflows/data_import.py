@@ -11,11 +11,13 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from napari_melanoma.core.errors import DataSetError, UnreadableImage
+from napari_melanoma.core.file_names import file_names, unfit_for_id
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import Progress, RunContext
@@ -23,12 +25,14 @@ from napari_melanoma.data.harmonise import Harmoniser
 from napari_melanoma.data.harmonise_report import HarmoniseReport
 from napari_melanoma.data.looks import look_at
 from napari_melanoma.data.mapping import Mapping
+from napari_melanoma.data.masks.values import LesionValues, lesion_mask, nnunet_labels
 from napari_melanoma.data.new_dataset import gathered, write_dataset_table
 from napari_melanoma.data.packed_rows import PackedRow, as_dict
+from napari_melanoma.data.patients import patients_note
 from napari_melanoma.data.source_files import close_archives
 from napari_melanoma.data.sources import AS_IT_IS, Record, Source, SourceSpec
-from napari_melanoma.io.photographs import stored_size
-from napari_melanoma.io.results import read_mask, write_mask
+from napari_melanoma.io.photographs import damage_of, damaged_accepted, stored_size
+from napari_melanoma.io.results import write_labels, write_mask
 from napari_melanoma.workflows.ahead import Room, ahead
 
 JOURNAL, ORIGIN = "imported.jsonl", "source.json"
@@ -57,63 +61,80 @@ class SourceReport:
     notes: list[tuple[str, str]] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class SourceOptions:
+    """How a set is read.
+
+    ``mapping`` says what the columns and words of its tables mean, where they are not the published ones;
+    ``no_patients`` that the user has confirmed that nothing names the patients of their own set; ``values`` which
+    values of a label image are lesion.
+    """
+
+    mapping: Mapping = AS_IT_IS
+    no_patients: bool = False
+    values: LesionValues = None
+
+
 def import_source(
-    source: Source, folder: Path, out: Path, *, mapping: Mapping = AS_IT_IS, run: RunContext
+    source: Source, folder: Path, out: Path, options: SourceOptions = SourceOptions(), *, run: RunContext
 ) -> SourceReport:
-    """Import a public set, or a table of one's own.
+    """Import a public set, or images or a table of one's own, into the new data set ``out``.
 
     Images are copied byte for byte, masks become PNG of 0 and 255. Where the folder holds a table and no image, the
     data set has rows without images (``path`` is empty). All is gathered in a hidden folder beside ``out``, which takes
-    its name once it is complete; the same command goes on after a stop or a crash.
-
-    Parameters
-    ----------
-    source : Source
-        The set.
-    folder : pathlib.Path
-        That it was downloaded or unpacked into.
-    out : pathlib.Path
-        The data set, which must not exist.
-    mapping : Mapping
-        What the columns and words of its tables mean, where they are not the published ones.
-    run : RunContext
-        Takes the progress; may stop it.
-
-    Returns
-    -------
-    SourceReport
-        What was taken and what was not: an image that cannot be read, or whose mask cannot or has another size, is
-        left out and named.
+    its name once it is complete; the same command goes on after a stop or a crash. An image that cannot be read, or
+    whose mask cannot or has another size, is left out and named in the report.
 
     Raises
     ------
     InputError
         Where there is no such folder, or an archive in it cannot be read.
     DataSetError
-        Where the folder does not hold the set, ``out`` exists, or nothing could be taken.
+        Where the folder does not hold the set, ``out`` exists, or nothing could be taken; where no row of a set of the
+        user's own names a patient, unless ``options.no_patients``.
     SaveError
         Where the data set cannot be written.
     Cancelled
         Where the user stopped it.
     """
-    found = source.find(folder, mapping)
-    records = found.taken
+    found = source.find(folder, options.mapping)
+    records = _as_file_names(found.taken)
     report = SourceReport(len(records), source.spec.images, left=len(found.records) - len(records), notes=found.notes)
+    if not source.spec.public:
+        report.notes += _check_patients(records, options.no_patients)
     with gathered(out) as place:
-        journal = _Journal(place / JOURNAL, f"{source.spec.name} {folder.absolute()}")
+        said = "" if options.values is None else f" {options.values}"
+        journal = _Journal(place / JOURNAL, f"{source.spec.name} {folder.absolute()}{said}")
+        masks = _Masks(options.values, nnunet_labels(folder) if folder.is_dir() else {})
         try:
-            taken = _take_all(records, journal, report, run)
+            taken = _take_all(records, masks, journal, report, run)
         finally:
             close_archives(file for record in records for file in (record.image, record.mask) if file)
         if not taken:
             raise DataSetError(_nothing_taken(folder, report))
         rows, met = _harmonised(source.spec, taken, run)
         report.rows = len(rows)
-        report.notes += met.findings()
+        report.notes += [*met.unrecognized_columns(near=source.spec.public), *met.findings()]
         write_dataset_table(place / "dataset.csv", rows)
         write_json(place / ORIGIN, {**_origin(source, report), "not_understood": met.unmapped})
         journal.path.unlink()
     return report
+
+
+def _check_patients(records: Sequence[Record], no_patients: bool) -> list[tuple[str, str]]:
+    """Refuse images that no patient is named for, before anything is copied."""
+    at_work = Harmoniser()
+    named = sum("patient_id" in at_work.row(as_dict(record.values)) for record in records)
+    return patients_note(named, len(records), at_work.report(), no_patients)
+
+
+def _as_file_names(records: Sequence[Record]) -> list[Record]:
+    """Give images ids that are file names, as archives and tables may name them anything."""
+    names = file_names(one.image_id for one in records if one.image is not None or unfit_for_id(one.image_id))
+    return [
+        replace(one, image_id=name) if (name := names.get(one.image_id, one.image_id)) != one.image_id else one
+        for one in records
+    ]
 
 
 def _harmonised(
@@ -180,14 +201,23 @@ class _Taken:
     fault: str = ""
 
 
-def _take_all(records: Sequence[Record], journal: _Journal, report: SourceReport, run: RunContext) -> list[Record]:
+class _Masks(NamedTuple):
+    """How the masks of a set are read: which values are lesion, and the names of nnU-Net's classes."""
+
+    values: LesionValues
+    names: dict[str, int]
+
+
+def _take_all(
+    records: Sequence[Record], masks: _Masks, journal: _Journal, report: SourceReport, run: RunContext
+) -> list[Record]:
     """Copy every image and mask that an earlier try has not copied, in threads."""
     taken = {record.image_id: record for record in records if record.image is None or journal.has(record)}
     rest = [record for record in records if record.image_id not in taken]
     report.resumed = sum(record.image is not None for record in taken.values())
     threads = min(MOST_THREADS, (os.cpu_count() or 1) + 1)
     with ThreadPoolExecutor(threads, thread_name_prefix="importing") as pool, journal.writing() as note:
-        work = ahead(pool, partial(_take, place=journal.path.parent), rest, Room(AHEAD), run)
+        work = ahead(pool, partial(_take, place=journal.path.parent, masks=masks), rest, Room(AHEAD), run)
         for done, one in enumerate(work, start=1):
             if one.fault:
                 report.faults.append((one.record.image_id, one.fault))
@@ -200,13 +230,15 @@ def _take_all(records: Sequence[Record], journal: _Journal, report: SourceReport
     return [record for record in records if record.image_id in taken]
 
 
-def _take(record: Record, place: Path) -> _Taken:
+def _take(record: Record, place: Path, masks: _Masks) -> _Taken:
     """Copy an image and draw its mask; or say why not."""
     assert record.image is not None
     image = _image_of(record, place)
     try:
         _write(image, record.image.read())
-        fault = _mask_fault(record, image, place)
+        fault = _mask_fault(record, image, place, masks)
+    except DataSetError as error:
+        fault = str(error)
     except (zipfile.BadZipFile, UnreadableImage) as error:
         fault = f"cannot be read: {error}"
     if fault:
@@ -214,24 +246,30 @@ def _take(record: Record, place: Path) -> _Taken:
     return _Taken(record, fault.replace(f"{place}{os.sep}", ""))
 
 
-def _mask_fault(record: Record, image: Path, place: Path) -> str:
+def _mask_fault(record: Record, image: Path, place: Path, masks: _Masks) -> str:
     """Check an image that was copied and write its mask; gives what is wrong, "" where nothing is."""
     look = look_at(image)
     if isinstance(look, str):
         return look
+    damage = None if damaged_accepted() else damage_of(image)  # a thumbnail of a damaged JPEG can be read
+    if damage:
+        return f"is damaged: {damage}. Copy it again, or accept it with --accept-damaged."
     if record.mask is None:
         return ""
     drawn = place / "masks" / f".{record.image_id}{record.mask.suffix}"
     _write(drawn, record.mask.read())
+    size, of_mask = stored_size(image), stored_size(drawn)
     try:
-        mask = read_mask(drawn)
+        if size and of_mask and of_mask not in (size, size[::-1]):  # before it is decoded: it may claim to be huge
+            return f"has {size[0]} x {size[1]} pixels, its mask {of_mask[0]} x {of_mask[1]}"
+        mask = lesion_mask(drawn, record.mask.name, masks.values, masks.names)
     finally:
         drawn.unlink()
-    size = stored_size(image)
     if size not in (mask.shape, mask.shape[::-1]):  # an image may lie on its side until its EXIF is followed
         said = f"has {size[0]} x {size[1]} pixels" if size else "states no size"
         return f"{said}, its mask {mask.shape[1]} x {mask.shape[0]}"
-    write_mask(place / "masks" / f"{record.image_id}.png", mask)
+    write = write_mask if mask.dtype == bool else write_labels
+    write(place / "masks" / f"{record.image_id}.png", mask)
     return ""
 
 

@@ -12,15 +12,15 @@ from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.core.files import write_json
+from napari_melanoma.core.file_names import file_names, free_name
+from napari_melanoma.core.files import plain_name, write_json
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import RunContext
-from napari_melanoma.data.dataset import Sample, check_names, each_entry, sample_of
+from napari_melanoma.data.dataset import Entry, Sample, check_names, each_entry, row_fault, sample_of, table_of
 from napari_melanoma.data.duplicates import Duplicate, find_duplicates
 from napari_melanoma.data.harmonise import Harmoniser
 from napari_melanoma.data.new_dataset import gathered, write_dataset_table
 from napari_melanoma.data.packed_rows import PackedRow, as_dict
-from napari_melanoma.data.safe_names import free_name
 from napari_melanoma.data.same_rows import (
     CONFLICT_COLUMNS,
     Conflict,
@@ -29,6 +29,7 @@ from napari_melanoma.data.same_rows import (
     groups_of,
     united,
 )
+from napari_melanoma.io.finding import is_image_file
 from napari_melanoma.io.results import write_table
 from napari_melanoma.workflows.data_split import held_back
 
@@ -129,12 +130,14 @@ def merge_datasets(folders: Sequence[Path], out: Path, options: MergeOptions, *,
 def _write(place: Path, taken: Sequence[_Merged], report: MergeReport, run: RunContext) -> None:
     """Copy the images and write the tables."""
     names = _names(taken)
-    shown = [(one, one.sample, name) for one, name in zip(taken, names, strict=True) if one.sample is not None]
+    files = file_names(names)
+    shown = [(one, one.sample, files[name]) for one, name in zip(taken, names, strict=True) if one.sample is not None]
     for _, sample, name in run.track(shown, "Copying images"):
         _copy(sample, name, place)
     _name_rows(taken, names)
-    for one, sample, name in shown if len(shown) < len(taken) else ():  # beside rows that say that they have no image
-        one.row = PackedRow({**as_dict(one.row), "path": _image_path(sample, name)})
+    # Beside rows that say that they have no image, and where an id is no file name, the table names the files.
+    for one, sample, name in shown if len(shown) < len(taken) or any(map(str.__ne__, files, files.values())) else ():
+        one.row = PackedRow({**as_dict(one.row), **_paths(sample, name)})
     write_dataset_table(place / "dataset.csv", [one.row for one in taken])
     write_table(place / "left_out.csv", [pair_row(pair) for pair in report.left_out], PAIR_COLUMNS)
     write_table(place / "conflicts.csv", list(conflict_rows(report.conflicts)), CONFLICT_COLUMNS)
@@ -175,9 +178,11 @@ class _Read:
 
     def origins(self, run: RunContext) -> Iterator[Origin]:
         """Read the rows."""
-        for entry in run.track(each_entry(self.folder), f"Reading {self.folder.name}"):
+        entries = run.track(each_entry(self.folder), f"Reading {self.folder.name}")
+        for number, entry in enumerate(entries, start=1):
             if isinstance(entry, DataSetError):
                 raise entry
+            self._refuse_other_files(entry, number)
             row = {column: text for column, text in entry.row.items() if text and column not in OWN}
             row = {"source": self.folder.name, **self._harmoniser.row(row), "image_id": entry.image_id}
             sample = None if entry.image is None else sample_of(entry, self.folder)
@@ -188,6 +193,14 @@ class _Read:
             if sample is not None:
                 self.samples[id(origin)] = sample
             yield origin
+
+    def _refuse_other_files(self, entry: Entry, number: int) -> None:
+        """Raise where a row names a file that is no image: nothing else is copied."""
+        for column, path in (("path", entry.image), ("mask_path", entry.mask)):
+            if path is not None and not is_image_file(path):
+                value = entry.row.get(column) or str(path.relative_to(self.folder))
+                advice = "Only images are copied, whose suffix and content are of one: correct the row."
+                raise row_fault(table_of(self.folder), number, column, value, "is no image", advice)
 
 
 def _united(groups: Iterable[Sequence[Origin]], samples: Mapping[int, Sample]) -> tuple[list[_Merged], list[Conflict]]:
@@ -268,12 +281,12 @@ def _names(merged: Sequence[_Merged]) -> list[str]:
     """A name for each image; where data sets share one, with the data set's before it."""
     domains: dict[str, set[str]] = defaultdict(set)
     for one in merged:
-        domains[one.first.image_id.lower()].add(one.first.data_set)
+        domains[plain_name(one.first.image_id)].add(one.first.data_set)
     names: list[str] = []
     taken: set[str] = set()
     for one in merged:
         image_id = one.first.image_id
-        shared = len(domains[image_id.lower()]) > 1
+        shared = len(domains[plain_name(image_id)]) > 1
         name = free_name(f"{one.first.data_set}-{image_id}" if shared else image_id, taken)
         names.append(name)
         taken.add(name.lower())
@@ -296,17 +309,17 @@ def _name_rows(merged: Sequence[_Merged], names: Sequence[str]) -> None:
         one.row = PackedRow(row)
 
 
-def _image_path(sample: Sample, name: str) -> str:
-    """Where an image goes, from the table."""
-    return f"images/{name}{sample.image.suffix.lower()}"
+def _paths(sample: Sample, name: str) -> dict[str, str]:
+    """Where an image and its mask go, from the table."""
+    found = {"path": f"images/{name}{sample.image.suffix.lower()}"}
+    return found if sample.mask is None else found | {"mask_path": f"masks/{name}{sample.mask.suffix.lower()}"}
 
 
 def _copy(sample: Sample, name: str, place: Path) -> None:
     """Copy an image and its mask, unless an earlier try has."""
-    files = [(sample.image, place / _image_path(sample, name))]
-    if sample.mask is not None:
-        files.append((sample.mask, place / "masks" / f"{name}{sample.mask.suffix.lower()}"))
-    for source, target in files:
+    for source, goal in zip((sample.image, sample.mask), _paths(sample, name).values(), strict=False):
+        assert source is not None
+        target = place / goal
         there = target.stat() if target.exists() else None
         wanted = source.stat()
         if there is None or (there.st_size, there.st_mtime_ns) != (wanted.st_size, wanted.st_mtime_ns):

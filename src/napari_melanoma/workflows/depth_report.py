@@ -9,7 +9,9 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.provenance import provenance
+from napari_melanoma.core.validity import Validity
 from napari_melanoma.data.case.edit import set_lesion
+from napari_melanoma.io.slide_depth import Proposed, Reading
 from napari_melanoma.report import depth_words as words
 from napari_melanoma.report.depth_page import DepthPage, write_depth_page
 from napari_melanoma.report.risk_part import sentence
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.data.case.model import Case, CaseImage
-    from napari_melanoma.io.slide_depth import Change, Line, Reading, SlideDepth
+    from napari_melanoma.io.slide_depth import Change, Line, SlideDepth
     from napari_melanoma.io.slides.slide import Slide, SlideInfo
 
 SIDE_PX, AROUND, LINE_PX = 900, 0.35, 4  # of the picture; share of the line's length around it; width of the line
@@ -106,12 +108,15 @@ def write_depth_report(
     risk = None if folder is None else risk_of(folder, info.path)
     if not reading.when and risk is None:
         raise InputError("nothing is measured yet that a report could say: draw a line, or take the model's.")
+    validity = proposed_in(folder).validity if folder is not None else Validity()
+    if not validity.valid:  # what a model alone says is left out
+        base, reading = Reading(), reading if reading.when else Reading()
     made, size = provenance(), info.pixel_size
     scale = "no scale" if size is None else f"{size.y_um:.4g} x {size.x_um:.4g} µm per pixel ({size.source})"
     about = DepthPage(
         info.name,
         ", ".join(part for part in (scale, words.said_origin(reading) if reading.when else "") if part),
-        report_fields(reading),
+        report_fields(reading, validity),
         (*words.warnings(reading, size), *_beside(reading, folder)),
         words.COLUMNS,
         words.reader_rows(depth, reading.reader, base),
@@ -126,28 +131,35 @@ def _beside(reading: Reading, folder: Path | None) -> tuple[str, ...]:
     """What to know of values that nobody has read, or that come from the analysis."""
     if reading.when and reading.method != "automatic":
         return ()
-    notes = () if folder is None else proposed_in(folder).notes
-    said = [sentence(f"the analysis says: {note}") for note in dict.fromkeys(notes)]
+    found = Proposed() if folder is None else proposed_in(folder)
+    if not found.validity.valid:
+        taken = "The line was taken from a model. " if reading.when else ""
+        said = [f"{taken}{found.validity.headline('')}.", *found.validity.also]
+    else:
+        notes = (*found.validity.cautions, *found.notes)
+        said = [sentence(f"the analysis says: {note}") for note in dict.fromkeys(notes)]
     return tuple(said) if reading.when else (NOBODY, *said)
 
 
-def report_fields(reading: Reading) -> dict[str, str]:
+def report_fields(reading: Reading, validity: Validity | None = None) -> dict[str, str]:
     """Give the fields of a synoptic report in words.
 
     Parameters
     ----------
     reading : Reading
         What counts.
+    validity : Validity, optional
+        Of the analysis, where no reader has made the reading.
 
     Returns
     -------
     dict
         Name to words; a dash for what is not known.
     """
+    thick = words.said_head(reading, validity)
     clark = words.said_clark(reading.clark) + (" (estimate of the model)" if reading.clark_by == "estimate" else "")
     margins = {"lateral": reading.margins.lateral_mm, "deep": reading.margins.deep_mm}
     said = {f"Margin, {name}": "–" if mm is None else f"{mm:.3g} mm" for name, mm in margins.items()}
-    thick = words.said_head(reading)
     return {
         "Breslow thickness and T category (AJCC 8)": "–" if thick == words.NONE_YET else thick,
         "Ulceration": {None: "not known", True: "present", False: "absent"}[reading.ulcerated],

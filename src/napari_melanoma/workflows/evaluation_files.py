@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.analysis.difficulty import TRAITS
 from napari_melanoma.analysis.statistics import INTERVAL, Estimate
+from napari_melanoma.core.csv_cells import csv_dicts
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.provenance import provenance
@@ -143,7 +143,7 @@ def read_evaluation(folder: Path) -> Candidate:
         about = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         figures = Figures((*MEASURED, REFERENCE_SHARE))
         with (folder / "per_image.csv").open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
+            for row in csv_dicts(file):
                 if row["status"] == "done":
                     values = {name: float(row[name]) for name in figures.names if row.get(name)}
                     group, split, domain = (row[name] for name in ("group", "split", "domain"))

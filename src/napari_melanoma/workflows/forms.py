@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import InputError
+
+if TYPE_CHECKING:
+    from napari_melanoma.data.harmonise_report import HarmoniseReport
 
 KEY = "image_id"
 
@@ -27,13 +31,21 @@ class Forms:
     ------
     InputError
         Where the table cannot be read or has no ``image_id``.
+
+    Attributes
+    ----------
+    unrecognized : list of (str, str)
+        Columns of the table that are not recognized, and a sentence on each.
     """
 
     def __init__(self, given: Mapping[str, str], table: Path | None = None) -> None:
-        self._given = _understood([dict(given)])[0] if given else {}
+        self._given = _understood([dict(given)])[0][0] if given else {}
         self._of: dict[str, Form] = {}
+        self.unrecognized: list[tuple[str, str]] = []
         if table is not None:
-            self._of = _by_image(_understood(_rows(table)), table)
+            forms, report = _understood(_rows(table))
+            self._of = _by_image(forms, table)
+            self.unrecognized = list(report.unrecognized_columns("not used", "rename it if it is that"))
 
     def __len__(self) -> int:
         """How many photographs the table speaks of."""
@@ -99,13 +111,13 @@ def _by_image(rows: list[Form], table: Path) -> dict[str, Form]:
     return found
 
 
-def _understood(rows: list[dict[str, str]]) -> list[Form]:
-    """Rows in our columns and words; what could not be understood stays as it was said."""
+def _understood(rows: list[dict[str, str]]) -> tuple[list[Form], HarmoniseReport]:
+    """Rows in our columns and words; what could not be understood stays as it was said. And what was met."""
     from napari_melanoma.data.harmonise import harmonise
     from napari_melanoma.data.table_schema import AS_GIVEN
 
-    forms = []
-    for row in harmonise(rows).rows:
+    forms, found = [], harmonise(rows)
+    for row in found.rows:
         kept = {name.removesuffix(AS_GIVEN): str(value) for name, value in row.items() if name.endswith(AS_GIVEN)}
         forms.append(kept | {name: str(value) for name, value in row.items() if value and not name.endswith(AS_GIVEN)})
-    return forms
+    return forms, found.report

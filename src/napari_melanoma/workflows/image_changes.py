@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -11,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.file_names import free_name, safe_name
 from napari_melanoma.data.dataset import Sample
-from napari_melanoma.data.safe_names import free_name
 from napari_melanoma.io.results import write_rgb, write_table
 from napari_melanoma.report.comparison import draw_changes, draw_contours
 from napari_melanoma.report.comparison_page import write_page
@@ -123,7 +122,7 @@ class Extremes:
 
     def _path(self, sample: Sample, folder: Path) -> Path:
         """Find a file name for the picture of an image; data sets may have images of one name."""
-        image, domain = (re.sub(r"[^\w.-]+", "_", name) for name in (sample.image_id, sample.domain))
+        image, domain = safe_name(sample.image_id), safe_name(sample.domain)
         name = free_name(image if image.lower() not in self._names else f"{domain}-{image}", self._names)
         self._names.add(name.lower())
         return folder / f"{name}.png"

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Protocol, cast
 from pydantic import Field
 
 from napari_melanoma.analysis.colormaps import draw_heatmap
-from napari_melanoma.analysis.contours import contours, draw_overlay
+from napari_melanoma.analysis.contours import contours, draw_damage, draw_overlay
 from napari_melanoma.analysis.measurements import measure
-from napari_melanoma.analysis.modality import Recognised, recognise, warning_for
+from napari_melanoma.analysis.modality import Recognised, certain_kind, recognise, warning_for
 from napari_melanoma.analysis.refinement import RefinementConfig, refine_mask, smooth_probability
 from napari_melanoma.analysis.roi import Roi, extract_roi
 from napari_melanoma.analysis.uncertainty import uncertain_band
@@ -20,8 +20,9 @@ from napari_melanoma.core.files import atomic_folder, write_json
 from napari_melanoma.core.provenance import fingerprint, provenance
 from napari_melanoma.core.region import RoiConfig
 from napari_melanoma.core.runs import RunContext
+from napari_melanoma.core.validity import PredictionFacts, Validity
 from napari_melanoma.inference.flips import Answer, LogitModel, flipped_answer
-from napari_melanoma.io.photographs import Photograph
+from napari_melanoma.io.photographs import Photograph, damage_warning
 from napari_melanoma.io.results import write_mask, write_probability, write_rgb
 from napari_melanoma.models.preprocessing import restore_size
 from napari_melanoma.models.registry import DEFAULT_BUNDLE
@@ -76,6 +77,7 @@ class ModelStamp:
     device: str
     threshold: float
     modalities: tuple[str, ...] = ()
+    demonstration: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "modalities", tuple(self.modalities))  # a list where it comes from JSON
@@ -96,7 +98,8 @@ class ModelStamp:
         """
         info = model.info
         config = info.config
-        return cls(info.name, info.fingerprint, model.device, config.threshold, config.modalities)
+        demonstration = config.is_demonstration
+        return cls(info.name, info.fingerprint, model.device, config.threshold, config.modalities, demonstration)
 
 
 @dataclass(frozen=True)
@@ -132,10 +135,22 @@ class LesionResult:
 
     @property
     def warning(self) -> str:
-        """Why the photograph and the model may not go together, in a sentence; empty where nothing is odd."""
-        if self.looks is None:
-            return ""
-        return warning_for(self.looks, self.model.modalities, self.photograph.modality)
+        """Why not to rely on the result: damage, or a photograph and model that may not go together; else empty."""
+        fit = "" if self.looks is None else warning_for(self.looks, self.model.modalities, self.photograph.modality)
+        damage = damage_warning(self.photograph.damage)
+        return " ".join(filter(None, (damage, fit)))
+
+    @property
+    def validity(self) -> Validity:
+        """Whether the model may be applied to the photograph: what it finds, and that it finds nothing."""
+        looks, photograph = self.looks, self.photograph
+        return PredictionFacts(
+            self.model.name,
+            demonstration=self.model.demonstration,
+            modality=None if looks is None else certain_kind(looks, photograph.modality),
+            modalities=self.model.modalities,
+            damage=photograph.damage,
+        ).validity()
 
     @property
     def answer(self) -> Answer:
@@ -327,11 +342,13 @@ def save_lesion(result: LesionResult, folder: Path) -> Path:
     with atomic_folder(folder) as temporary:
         write_mask(temporary / "mask.png", result.mask)
         write_probability(temporary / "probability.png", result.smoothed)
-        write_rgb(temporary / "overlay.png", draw_overlay(result.photograph.rgb, result.mask))
+        overlay = draw_overlay(result.photograph.rgb, result.mask)
+        write_rgb(temporary / "overlay.png", draw_damage(overlay, result.photograph.damage))
         if result.roi is not None:
             write_rgb(temporary / "roi.png", result.roi.image)
         if result.heatmap is not None:
-            write_rgb(temporary / "heatmap.png", draw_heatmap(result.photograph.rgb, result.heatmap))
+            heatmap = draw_heatmap(result.photograph.rgb, result.heatmap)
+            write_rgb(temporary / "heatmap.png", draw_damage(heatmap, result.photograph.damage))
         if result.band is not None:
             write_mask(temporary / "band.png", result.band)
         write_json(temporary / "result.json", describe(result))
@@ -360,6 +377,9 @@ def describe(result: LesionResult) -> dict[str, object]:
         "modality": photograph.modality,
         "looks_like": result.looks and vars(result.looks),
         "warning": result.warning,
+        "validity": result.validity.to_json(),
+        "damage": photograph.damage,
+        "notes": list(photograph.notes),
         "pixel_size_um": pixel_size and {"y": pixel_size.y_um, "x": pixel_size.x_um, "source": pixel_size.source},
         "lesion_found": bool(result.measurements),
         "corrected_by_hand": result.corrected,

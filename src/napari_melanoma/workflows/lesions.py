@@ -163,6 +163,8 @@ def analyse_files(
 
 def _tell_lacking(forms: Forms, paths: Sequence[Path], run: RunContext) -> None:
     """Say whose patients the table says nothing of: a wrong column of names would else go unseen."""
+    for about, said in forms.unrecognized:
+        run.report(Milestone(0, len(paths), f"Warning: column '{about}' of the table: {said}."))
     lacking = forms.lacking(path.stem for path in paths)
     if lacking:
         some = ", ".join(lacking[:NAMED]) + (" ..." if len(lacking) > NAMED else "")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
@@ -15,12 +15,15 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import DataSetError, InputError, UnreadableImage
 from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.core.runs import Progress, RunContext
+from napari_melanoma.data.correction import CLINICAL
 from napari_melanoma.data.corrections import Correction, Corrections, Review
 from napari_melanoma.data.dataset import LEARNT_FROM
 from napari_melanoma.data.harmonise import Harmoniser
+from napari_melanoma.data.mapping import Mapping
 from napari_melanoma.data.masks.areas import MaskObject, Picture, Size
 from napari_melanoma.data.masks.formats import MaskFormat, read_masks
 from napari_melanoma.data.masks.matching import ImageNames
+from napari_melanoma.data.patients import patients_note
 from napari_melanoma.data.table_schema import AS_GIVEN
 from napari_melanoma.data.table_text import each_row
 from napari_melanoma.io.photographs import Modality, Photograph, find_photographs, read_photograph
@@ -42,8 +45,11 @@ class ImportOptions(Config):
     review: Review = Field("accepted", description="review state that they get")
     reviewer: str = Field("", description="who drew or checked them")
     modality: Modality | None = Field(None, description="of all the photographs")
-    metadata: Path | None = Field(
-        None, description="table with image_id and patient_id, lesion_id, diagnosis, modality"
+    metadata: Path | None = Field(None, description="table with image_id, patient_id, diagnosis and any other columns")
+    mapping: Mapping = Field(Mapping(), description="what the columns and words of the table mean")
+    no_patients: bool = Field(False, description="the user has confirmed that nothing names the patients")
+    values: tuple[str, ...] | Literal["all"] | None = Field(
+        None, description="what is lesion in masks with several values; refused by default"
     )
 
 
@@ -53,7 +59,8 @@ class ImportReport:
 
     ``faults`` are masks that could not be taken, by image or mask; ``kept`` are images whose mask in the data set a
     person has reviewed already; ``without_mask`` are photographs that no mask belongs to; ``left_out`` counts objects
-    that enclose nothing or are of other classes; ``points_cut_off`` lay outside their image.
+    that enclose nothing or are of other classes; ``points_cut_off`` lay outside their image; ``notes`` are what was
+    noticed about the table of metadata.
     """
 
     added: list[str] = field(default_factory=list)
@@ -63,6 +70,7 @@ class ImportReport:
     left_out: Counter[str] = field(default_factory=Counter)
     points_cut_off: int = 0
     resized: int = 0
+    notes: list[tuple[str, str]] = field(default_factory=list)
 
 
 def import_masks(masks: Path, images: Path, out: Path, options: ImportOptions, *, run: RunContext) -> ImportReport:
@@ -94,7 +102,8 @@ def import_masks(masks: Path, images: Path, out: Path, options: ImportOptions, *
     InputError
         Where there are no photographs, no masks, or none of the classes.
     DataSetError
-        Where a file of masks is not as its format says.
+        Where a file of masks is not as its format says; where nothing names the patients, unless
+        ``options.no_patients``: nothing is written then.
     SaveError
         Where the data set cannot be written.
     Cancelled
@@ -111,21 +120,31 @@ def import_masks(masks: Path, images: Path, out: Path, options: ImportOptions, *
     used = {path for path, _ in matched}
     report.without_mask = [path.name for path in paths if path not in used]
     corrections = Corrections(out)
-    known = {} if options.metadata is None else _known(options.metadata)
+    known = _known(options, used, report)
     drawn = _drawn(matched, corrections, options, report, run)
     report.added = corrections.add_all((_described(one, known.get(one.name, {})) for one in drawn), run=run)
     return report
 
 
-def _known(table: Path) -> dict[str, dict[str, str]]:
-    """Rows of a table of metadata by the photographs' names."""
-    harmoniser = Harmoniser()
-    rows = [harmoniser.row(row) for row in each_row(table)]
-    known = {row["image_id"]: row for row in rows if "image_id" in row}
-    if not known:
-        raise InputError(
-            f"{table} has no rows with an image_id, the photograph's name without suffix. Add that column."
-        )
+def _known(options: ImportOptions, paths: Iterable[Path], report: ImportReport) -> dict[str, dict[str, str]]:
+    """Rows of the table of metadata by the photographs' names; refuses photographs of patients that nobody names."""
+    harmoniser, known = Harmoniser(), dict[str, dict[str, str]]()
+    if options.metadata is not None:
+        rows = [harmoniser.row(options.mapping.apply(row)) for row in each_row(options.metadata)]
+        known = {row["image_id"]: row for row in rows if "image_id" in row}
+        if not known:
+            raise InputError(
+                f"{options.metadata} has no rows with an image_id, the photograph's name without suffix. "
+                "Add that column."
+            )
+    met, names = harmoniser.report(), [path.stem for path in paths]
+    named = sum("patient_id" in known.get(name, {}) for name in names)
+    report.notes += patients_note(named, len(names), met, options.no_patients)
+    report.notes += met.unrecognized_columns("left out")
+    lacking = [name for name in names if name not in known] if known else []
+    if lacking:
+        shown = ", ".join(sorted(lacking)[:3]) + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")
+        report.notes.append(("image_id", f"the table has no row for {shown}"))
     return known
 
 
@@ -137,6 +156,7 @@ def _described(correction: Correction, row: dict[str, str]) -> Correction:
         lesion_id=row.get("lesion_id") or None,
         diagnosis=row.get("diagnosis") or row.get(f"diagnosis{AS_GIVEN}") or correction.diagnosis,
         modality=row.get("modality") or correction.modality,
+        clinical={name: row[name] for name in CLINICAL if name in row},
     )
 
 
@@ -223,12 +243,15 @@ def _correction(
         diagnosis=next(iter(given), None),
         modality=options.modality or photograph.modality,
         source=path.name,
+        damage=photograph.damage,
     )
 
 
 def _mask(one: MaskObject, shape: Size, options: ImportOptions, report: ImportReport) -> NDArray[np.bool_]:
     """Draw one object on a photograph, where it was outlined on one of that size."""
     size = one.size or shape
+    if isinstance(one.area, Picture):
+        one = replace(one, area=replace(one.area, lesion=options.values))
     if size != shape:
         said = f"its mask is for {size[1]} x {size[0]} pixels, the upright photograph has {shape[1]} x {shape[0]}"
         aspect = (size[0] * shape[1]) / (size[1] * shape[0])

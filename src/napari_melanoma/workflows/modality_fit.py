@@ -7,10 +7,12 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from napari_melanoma.data.dataset import Sample
+from napari_melanoma.io.photographs import damage_of, damaged_accepted
 
 if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
 
+_NAMED = 10  # damaged images that a warning names
 UNFIT = (
     "'{model}' was trained on {modalities} photographs alone, and {count} of {all} images of '{data}' are {kinds}: "
     "their figures say how it does on a kind that it was not made for."
@@ -30,7 +32,7 @@ def unfit_images(models: Iterable[BundleInfo], samples: Sequence[Sample]) -> tup
     Returns
     -------
     tuple of str
-        A sentence for each model and data set that do not go together.
+        A sentence for each model and data set that do not go together, and one where damaged images are judged too.
     """
     found: dict[str, Counter[str | None]] = {}
     for sample in samples:
@@ -50,7 +52,19 @@ def unfit_images(models: Iterable[BundleInfo], samples: Sequence[Sample]) -> tup
                     kinds=" or ".join(map(_word, sorted(others))),
                 )
                 said[text] = None
-    return tuple(said)
+    return (*said, *_damaged(samples))
+
+
+def _damaged(samples: Sequence[Sample]) -> tuple[str, ...]:
+    """Say which images are damaged, where such images are accepted."""
+    if not damaged_accepted():
+        return ()
+    names = [sample.image_id for sample in samples if damage_of(sample.image)]
+    if not names:
+        return ()
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    text = f"{len(names)} of {len(samples)} images are damaged and were accepted: {', '.join(names[:_NAMED])}{more}. "
+    return (text + "The figures count them like the others.",)
 
 
 def _word(modality: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from napari_melanoma.analysis.pointing import Pointed, PointingGame, pointed, pointing_game
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.file_names import file_name
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.data.dataset import Entry, Sample, check_names, each_entry, read_dataset
@@ -115,7 +116,7 @@ def _shown(datasets: Sequence[Path], options: PointingOptions) -> Iterator[tuple
     """Pictures of the split with the files of their masks."""
     for folder in datasets:
         for sample in read_dataset(folder):
-            mask = sample.mask if options.masks is None else options.masks / f"{sample.image_id}.png"
+            mask = sample.mask if options.masks is None else options.masks / f"{file_name(sample.image_id)}.png"
             if options.split in (None, sample.split) and mask is not None and mask.is_file():
                 yield sample, mask
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import errno
 import io
 import logging
@@ -11,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from threading import Lock
 
+from napari_melanoma.core.csv_cells import CsvError, CsvReader, CsvWriter
 from napari_melanoma.core.errors import InputError, MelanomaError, SaveError
 from napari_melanoma.core.files import atomic_file, save_error
 from napari_melanoma.io.results import format_cell
@@ -156,8 +156,8 @@ class ResultTable:
             return
         with self.path.open(encoding="utf-8-sig", newline="") as file:
             try:
-                self._take(csv.reader(file))
-            except (csv.Error, UnicodeDecodeError, KeyError) as error:
+                self._take(CsvReader(file))
+            except (CsvError, UnicodeDecodeError, KeyError) as error:
                 raise InputError(
                     f"{self.path} exists and is no table of results: expected comma-separated UTF-8 with a column "
                     f"'{KEY}' ({error}). Move it away or choose another folder."
@@ -194,5 +194,5 @@ class ResultTable:
 def _encode(cells: list[str]) -> str:
     """Join cells to a line of CSV."""
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerow(cells)
+    CsvWriter(buffer).row(cells)
     return buffer.getvalue()

@@ -12,18 +12,18 @@ from napari_melanoma.analysis.risk_patches import pooled
 from napari_melanoma.core.depth import DEPTH
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.provenance import provenance
+from napari_melanoma.core.validity import PredictionFacts, ScaleMatch, Validity
 from napari_melanoma.data.features.encoding import understand
 from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.workflows.risk_answer import PARTS, Beside, DepthUsed, PatchAnswer, RiskAnswer, RiskOptions
 from napari_melanoma.workflows.risk_branches import Parted, log_odds, parted
-from napari_melanoma.workflows.risk_comparators import METHODS, Comparators, of_phantoms, read_comparators
+from napari_melanoma.workflows.risk_comparators import METHODS, Comparators, read_comparators
 from napari_melanoma.workflows.risk_gaps import (
     GapsUnknown,
     far_off,
     lacking,
     never_empty,
     refusal,
-    said_strangers,
     strangers,
 )
 from napari_melanoma.workflows.risk_known import KnownCase
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
 
 POSITIVE = "metastasis"
+UM = 1000.0  # in a millimetre
 NONE = "the model has none to compare with"
 
 
@@ -128,7 +129,8 @@ def assess(pictures: Sequence[PatchPicture], known: KnownCase, model: Classifier
     beside = _beside(comparators, known, model, looked, options)
     _refuse_gaps(model, known, beside, depths)
     there = None if never_empty(config) else parted(model, looked, known.row, options.background)
-    parts, strange = _together(there, each, options), strangers(model, looked)
+    parts, far = _together(there, each, options), [model.judge.distance(one.embedding) for one in looked]
+    strange = strangers(model, far)
     return RiskAnswer(
         positive=model.judge.config.positive,
         probability=probability,
@@ -142,11 +144,44 @@ def assess(pictures: Sequence[PatchPicture], known: KnownCase, model: Classifier
         beside=beside,
         known={name: cell for name, cell in known.row.items() if name in _asked(model)},
         missing=lacking(known.row, model.encoding),
-        warnings=(*_warnings(model, known, strange), *known.notes, *_notes(pictures)),
+        warnings=(*_warnings(model, known), *known.notes, *_notes(pictures)),
         model={"name": model.info.name, "title": config.title, "fingerprint": model.info.fingerprint},
         options=options.model_copy(update={"model": model.info.name}),
         provenance=provenance(),
+        validity=known.validity.with_reasons(_validity(pictures, far, model, comparators, options)),
     )
+
+
+def _validity(
+    pictures: Sequence[PatchPicture],
+    far: Sequence[float | None],
+    model: Classifier,
+    comparators: Comparators,
+    options: RiskOptions,
+) -> Validity:
+    """Whether the model may be applied to the patches: a reason against one of them is one against the answer."""
+    config, judge = model.info.config, model.judge
+    um_per_px = options.patch_mm * UM / config.input_size
+    each = [
+        PredictionFacts(
+            model.info.name,
+            demonstration=config.is_demonstration or comparators.phantom,
+            synthetic_share=config.drawn_share,
+            synthetic_input=one.synthetic,
+            modality=one.modality,
+            modalities=config.modalities,
+            scale=ScaleMatch(None if one.wide_mm is None else um_per_px, um_per_px),
+            field_mm=one.wide_mm,
+            model_field_mm=options.patch_mm,
+            distance=distance,
+            limit=judge.config.unlike,
+            damage=one.damage,
+            calibrated=judge.reference is not None,
+            coverage=judge.config.coverage,
+        ).validity()
+        for one, distance in zip(pictures, far, strict=True)
+    ]
+    return Validity().with_reasons(*each)
 
 
 def _refuse_gaps(model: Classifier, known: KnownCase, beside: dict[str, Beside], told: Depths | None) -> None:
@@ -228,14 +263,12 @@ def _asked(model: Classifier) -> tuple[str, ...]:
     return (*model.encoding.fields, DEPTH, "clark")
 
 
-def _warnings(model: Classifier, known: KnownCase, strange: Sequence[bool]) -> list[str]:
+def _warnings(model: Classifier, known: KnownCase) -> list[str]:
     """What a reader of the answer should know before it is believed."""
-    said = [of_phantoms(model.info), said_strangers(strange)]
+    said = []
     for name, cells in understand([known.row], model.encoding).unseen.items():
         said.append(f"{name}: the model does not understand {', '.join(map(repr, cells))}: taken as not known")
     said += far_off(known.row, model.encoding)
     if never_empty(model.info.config):
         said.append("the model has never seen an empty cell while learning (drop_form = 0): shares are not told")
-    if model.judge.reference is None:
-        said.append("the model has no reference cases: how sure its answer is, is not known")
-    return [one for one in said if one]
+    return said

@@ -9,6 +9,8 @@ from pydantic import Field
 
 from napari_melanoma.analysis.risk_patches import Pool
 from napari_melanoma.core.config import Config
+from napari_melanoma.core.validity import Validity
+from napari_melanoma.workflows.answer import probability_words
 
 PARTS = ("image", "depth", "patient")  # the three branches of P3
 DepthSource = Literal["reader", "automatic", "metadata", "predicted", "unknown"]
@@ -86,7 +88,8 @@ class RiskAnswer:
 
     ``interval`` is None where the bundle has no reference cases. ``shares`` are what each part moves the probability
     by, from ``without`` (nothing known of this case) to ``probability``; None where the bundle remembers no training
-    cases. ``missing`` are columns that the model asks for and nobody filled in.
+    cases. ``missing`` are columns that the model asks for and nobody filled in. ``validity`` says whether the model may
+    be applied to this melanoma at all.
     """
 
     positive: str
@@ -105,19 +108,24 @@ class RiskAnswer:
     model: dict[str, str]
     options: RiskOptions
     provenance: dict[str, object] = field(default_factory=dict)
+    validity: Validity = field(default_factory=Validity)
 
     @property
     def verdict(self) -> str:
-        """The answer in a sentence, such as ``metastasis 0.31 (0.20 to 0.44): cannot tell at 90 % coverage``."""
-        between = "" if self.interval is None else f" ({self.interval[0]:.2f} to {self.interval[1]:.2f})"
-        if self.interval is None:
-            said = "how sure that is was never measured"
-        elif len(self.possible) == 1:
-            answer = self.positive if self.possible[0] == self.positive else f"no {self.positive}"
-            said = f"{answer} at {100 * self.coverage:g} % coverage"
-        else:
-            said = f"cannot tell at {100 * self.coverage:g} % coverage"
-        return f"{self.positive} {self.probability:.2f}{between}: {said}"
+        """The headline, ``Inconclusive: risk of metastasis 0.61 (95 % interval 0.42–0.90)``; or why it is not valid."""
+        return self.validity.headline(f"{self._conclusion()}: {self.number}")
+
+    @property
+    def number(self) -> str:
+        """Probability with its interval, such as ``risk of metastasis 0.61 (95 % interval 0.42–0.90)``."""
+        return f"risk of {self.positive} {probability_words(self.probability, self.interval)}"
+
+    def _conclusion(self) -> str:
+        """What the prediction set leaves."""
+        if len(self.possible) != 1:
+            return "Inconclusive"
+        answer = self.positive if self.possible[0] == self.positive else f"no {self.positive}"
+        return f"{answer[:1].upper()}{answer[1:]} at {100 * self.coverage:g} % coverage"
 
     @property
     def because(self) -> str:
@@ -141,8 +149,9 @@ class RiskAnswer:
         dict
             Every field, and the sentences for those who only read.
         """
-        words = {"verdict": self.verdict, "because": self.because, "depth_in_words": self.depth.words}
-        apart = ("options", "depth", "patches", "beside")
+        words: dict[str, Any] = {"verdict": self.verdict, "validity": self.validity.to_json(), "number": self.number}
+        words |= {"because": self.because, "depth_in_words": self.depth.words}
+        apart = ("options", "depth", "patches", "beside", "validity")
         plain = {name: value for name, value in vars(self).items() if name not in apart}
         return {
             **words,

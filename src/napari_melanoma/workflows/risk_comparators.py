@@ -25,7 +25,6 @@ from napari_melanoma.data.features.fitting import fit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.models.bundle import BundleInfo
 
 COMPARATORS = "comparators.json"
 Row = Mapping[str, object]
@@ -224,33 +223,6 @@ def read_comparators(bundle: Path) -> Comparators:
     except (OSError, ValueError) as error:
         raise BundleError(f"cannot read {path}: {error}. Get the bundle again from where it came.") from error
     return Comparators.parse(values, str(path))
-
-
-def of_phantoms(bundle: BundleInfo) -> str:
-    """Say whether a model that tells a risk has learnt from drawn patients.
-
-    Parameters
-    ----------
-    bundle : BundleInfo
-        Of the model.
-
-    Returns
-    -------
-    str
-        What to know, in words; empty where nothing says so.
-    """
-    share = bundle.config.drawn_share
-    if 0 < share < 1:
-        return (
-            f"{100 * share:.0f} % of the patients that '{bundle.name}' has learnt from were drawn: what it says of a "
-            "real one means little"
-        )
-    if not share and not read_comparators(bundle.path).phantom:
-        return ""
-    return (
-        f"'{bundle.name}' has learnt from drawn patients alone (phantom-trained, demonstration): it shows what an "
-        "answer looks like, and says nothing of a real one"
-    )
 
 
 def _fit_image(log_odds: NDArray[np.float64], labels: NDArray[np.bool_]) -> ImageLogistic:

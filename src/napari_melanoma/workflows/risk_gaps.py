@@ -13,7 +13,7 @@ from napari_melanoma.data.table_schema import column_named
 
 if TYPE_CHECKING:
     from napari_melanoma.core.tabular import FittedNumbers, FittedWords, TabularEncoding
-    from napari_melanoma.inference.classification import Classifier, Looked
+    from napari_melanoma.inference.classification import Classifier
     from napari_melanoma.models.bundle import BundleConfig
     from napari_melanoma.workflows.risk_answer import Beside, DepthUsed
 
@@ -160,15 +160,15 @@ def far_off(row: Mapping[str, object], encoding: TabularEncoding) -> list[str]:
     return [said for one in encoding.numbers if (said := _far(number_of(row.get(one.name)), one))]
 
 
-def strangers(model: Classifier, looked: Sequence[Looked]) -> list[bool]:
+def strangers(model: Classifier, far: Sequence[float | None]) -> list[bool]:
     """Say which patches look like nothing that a network has learnt from.
 
     Parameters
     ----------
     model : Classifier
         Loaded.
-    looked : sequence of Looked
-        What it saw of them.
+    far : sequence of float or None
+        Distance of each from the training cases.
 
     Returns
     -------
@@ -176,31 +176,7 @@ def strangers(model: Classifier, looked: Sequence[Looked]) -> list[bool]:
         None of them where the bundle remembers no training cases.
     """
     limit = model.judge.config.unlike
-    far = [model.judge.distance(one.embedding) for one in looked]
     return [distance is not None and limit is not None and distance > limit for distance in far]
-
-
-def said_strangers(strange: Sequence[bool]) -> str:
-    """Say that patches are strange to a network.
-
-    Parameters
-    ----------
-    strange : sequence of bool
-        Of each patch.
-
-    Returns
-    -------
-    str
-        Empty where none is.
-    """
-    count = sum(strange)
-    if not count:
-        return ""
-    which = "the patch looks" if len(strange) == 1 else f"{count} of {len(strange)} patches look"
-    return (
-        f"{which} like nothing that the model has learnt from (out of distribution): the answer may be far off, and "
-        "its interval does not say so"
-    )
 
 
 def _far(value: float, column: FittedNumbers) -> str:

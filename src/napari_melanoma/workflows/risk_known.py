@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from napari_melanoma.core.depth import DEPTH
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.validity import Validity
 from napari_melanoma.data.features.reading import number_of
 from napari_melanoma.io.slide_depth import Line, Proposed, Reading, read_depth
-from napari_melanoma.io.slide_folder import read_content
+from napari_melanoma.io.slide_folder import read_content, validity_in
 from napari_melanoma.workflows.depth_readings import proposed_in
 from napari_melanoma.workflows.risk_answer import DepthUsed
 from napari_melanoma.workflows.risk_gaps import check_possible
@@ -24,6 +25,7 @@ class KnownCase:
     depth: DepthUsed
     lines: tuple[Line, ...] = ()
     notes: tuple[str, ...] = ()
+    validity: Validity = field(default_factory=Validity)  # of the analysis that depth and places come from
 
 
 def known_of_patch(form: Mapping[str, str]) -> KnownCase:
@@ -79,7 +81,11 @@ def known_of_slide(folder: Path, form: Mapping[str, str], reader: str | None) ->
         row[DEPTH] = f"{depth.mm:g}"
     own = () if reading is None or reading.line is None else (reading.line,)
     notes = [f"the thickness is at least {depth.mm:.2f} mm: it may be more"] if depth.at_least and depth.mm else []
-    return KnownCase(row, depth, (*own, *(one.line for one in found.proposals)), (*notes, *found.notes))
+    lines = (*own, *(one.line for one in found.proposals))
+    is_measured = bool(own) and depth.source == "reader"
+    validity = Validity() if is_measured else found.validity.with_reasons(validity_in(read_content(folder)))
+    notes = [*notes, *found.notes] if validity.valid else notes
+    return KnownCase(row, depth, lines, tuple(notes), validity)
 
 
 def _reading(folder: Path, reader: str | None) -> Reading | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,8 @@ from napari_melanoma.core.errors import InputError, ScaleMissing
 from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.data.dataset import MODALITY_WORDS
 from napari_melanoma.data.features.reading import number_of
-from napari_melanoma.io.photographs import Photograph, read_photograph
+from napari_melanoma.data.phantom.mark import is_phantom
+from napari_melanoma.io.photographs import Photograph, damage_warning, read_photograph
 from napari_melanoma.io.slide_depth import Line
 from napari_melanoma.io.slides.opening import find_slides, is_slide, open_slide
 from napari_melanoma.workflows.risk_answer import RiskOptions
@@ -27,18 +29,26 @@ if TYPE_CHECKING:
 MOST_PX = 1024  # side of a patch as it is read: networks look at less
 OFF = 0.1  # share by which a patch may be larger or smaller than the model has learnt them
 LIKE_SKIN = "this looks like a {} photograph of skin, and not like a section: then the answer means nothing"
-NO_WIDTH = "nothing says how wide the patch is: taken for {:g} mm (mpp_x and mpp_y of the table would say it)"
+NO_WIDTH = "nothing says how wide the patch is: taken for {:g} mm (state it with --mpp, or mpp_x and mpp_y of a table)"
 HARMLESS = ("benign", "naevus", "nevus")
 
 
 @dataclass(frozen=True, eq=False)
 class PatchPicture:
-    """Pixels of a patch, uint8 (row, column, channel=3), what is there, its box in the slide's finest pixels, notes."""
+    """Pixels of a patch, uint8 (row, column, channel=3), what is there, its box in the slide's finest pixels, notes.
+
+    ``wide_mm`` is the width of the slide within it, None where that is unknown; ``modality`` is ``slide``, or what else
+    it certainly shows; ``synthetic`` says that it is of a phantom.
+    """
 
     rgb: NDArray[np.uint8]
     what: str
     box: Box | None = None
     notes: tuple[str, ...] = ()
+    wide_mm: float | None = None
+    modality: str | None = None
+    damage: str | None = None
+    synthetic: bool = False
 
 
 def find_cases(inputs: Sequence[str]) -> list[Path]:
@@ -123,18 +133,30 @@ def patch_picture(path: Path, form: Mapping[str, str], options: RiskOptions) -> 
     photograph = read_photograph(path)
     _refuse_photograph(path.name, photograph, form)
     rgb = photograph.rgb
+    stated = {name: number_of(form.get(name)) for name in ("mpp_y", "mpp_x")}
+    mpp = {name: um if um > 0 else options.mpp for name, um in stated.items()}
     for name, count in (("mpp_y", rgb.shape[0]), ("mpp_x", rgb.shape[1])):
-        side_mm = number_of(form.get(name)) * count / UM
+        side_mm = (mpp[name] or math.nan) * count / UM
         if abs(side_mm - options.patch_mm) > OFF * options.patch_mm:
             raise InputError(
-                f"{path.name} shows {side_mm:.2f} mm, as {name} of the table says; the model looks at patches of "
+                f"{path.name} shows {side_mm:.2f} mm, as {name} or --mpp says; the model looks at patches of "
                 f"{options.patch_mm:g} mm. Cut it to that, correct the table, or name the model's own with --patch-mm."
             )
-    notes = () if number_of(form.get("mpp_x")) > 0 else (NO_WIDTH.format(options.patch_mm),)
-    seen = recognise(rgb)
+    notes = () if mpp["mpp_x"] else (NO_WIDTH.format(options.patch_mm),)
+    if photograph.damage:
+        notes = (damage_warning(photograph.damage), *notes)
+    seen, modality = recognise(rgb), "slide"
     if seen.sure and seen.kind != "neither":
-        notes = (LIKE_SKIN.format(seen.kind), *notes)
-    return PatchPicture(rgb, "the patch that was given", notes=notes)
+        notes, modality = (LIKE_SKIN.format(seen.kind), *notes), seen.kind
+    return PatchPicture(
+        rgb,
+        "the patch that was given",
+        notes=notes,
+        wide_mm=options.patch_mm if mpp["mpp_x"] else None,
+        modality=modality,
+        damage=photograph.damage,
+        synthetic=is_phantom(path),
+    )
 
 
 def _refuse_photograph(name: str, photograph: Photograph, form: Mapping[str, str]) -> None:
@@ -219,4 +241,14 @@ def _cut(slide: Slide, place: PatchPlace, um_per_px: Point) -> PatchPicture:
     pixels = slide.read_region(index, part)
     if slide.info.kind != "brightfield":
         raise InputError(f"{slide.info.path.name} is no brightfield slide: networks have learnt from stained tissue.")
-    return PatchPicture(fitted(pixels.astype("uint8", copy=False), side, side), place.what, box)
+    rgb = fitted(pixels.astype("uint8", copy=False), side, side)
+    wide = min(_within(box, slide, um_per_px))
+    return PatchPicture(rgb, place.what, box, wide_mm=wide, modality="slide", synthetic=is_phantom(slide.info.path))
+
+
+def _within(box: Box, slide: Slide, um_per_px: Point) -> tuple[float, float]:
+    """Height and width in mm of the part of a box that lies on the slide."""
+    full = slide.info.levels[0]
+    bottom, right = min(box.top + box.height, full.height), min(box.left + box.width, full.width)
+    sides = bottom - max(box.top, 0), right - max(box.left, 0)
+    return max(0, sides[0]) * um_per_px[0] / UM, max(0, sides[1]) * um_per_px[1] / UM

@@ -31,7 +31,18 @@ if TYPE_CHECKING:
 TABLE, RISK = "risk.csv", "risk.json"
 SHARES = tuple(f"share_{name}" for name in PARTS)
 BESIDE = tuple(f"probability_{name}_alone" for name in (*METHODS, "image"))
-FIRST = ("case", "file", "status", "error", "probability", "probability_low", "probability_high", "verdict")
+FIRST = (
+    "case",
+    "file",
+    "status",
+    "error",
+    "probability",
+    "probability_low",
+    "probability_high",
+    "valid",
+    "validity",
+    "verdict",
+)
 DEPTH = ("depth_mm", "depth_low_mm", "depth_high_mm", "depth_from", "depth_reader")
 COLUMNS = (*FIRST, *DEPTH, *SHARES, "probability_nothing_known", *BESIDE, "patches", "missing", "warnings", "model")
 
@@ -277,6 +288,7 @@ def _row(outcome: RiskOutcome) -> dict[str, object]:
         "probability": answer.probability,
         "probability_low": low,
         "probability_high": high,
+        **answer.validity.cells(),
         "verdict": answer.verdict,
         **shares,
         "probability_nothing_known": answer.without,

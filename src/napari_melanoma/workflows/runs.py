@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_melanoma.core.config import read_toml
+from napari_melanoma.core.csv_cells import CsvError, csv_dicts
 from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.training.monitor import Monitor, monitor_in, monitor_of
@@ -303,8 +303,8 @@ def _metrics(path: Path) -> list[dict[str, float]]:
     """Rows of ``metrics.csv``; a row that is cut off is not yet there."""
     try:
         with path.open(newline="", encoding="utf-8", errors="replace") as table:
-            rows = list(csv.DictReader(table))
-    except (OSError, csv.Error):
+            rows = list(csv_dicts(table))
+    except (OSError, CsvError):
         return []
     found = []
     for row in rows:

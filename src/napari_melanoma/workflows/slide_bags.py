@@ -25,17 +25,13 @@ if TYPE_CHECKING:
     from napari_melanoma.inference.tiles import TileModel, TileModelInfo
     from napari_melanoma.workflows.slide_options import SlideOptions
 
-UNLIKE = (
-    "out of distribution: the slide as a whole is unlike those that '{name}' learnt from. Its answer may mean nothing."
-)
-
 
 @dataclass(frozen=True)
 class BagFound:
-    """What a model of whole slides said of one, ready for ``result.json``, and what a reader should know."""
+    """The prediction of a model of whole slides, ready for ``result.json``, and whether it is out of distribution."""
 
     content: dict[str, Any]
-    warnings: tuple[str, ...]
+    unlike: bool
 
 
 def check_bags(model: TileModel, grid: TileGrid, options: SlideOptions) -> None:
@@ -124,8 +120,7 @@ def answer_slide(bags: BagModel, result: SlideResult, options: SlideOptions, run
         )
     found = bags.answer(_pieces(result, done, run))
     write_attention(result, places[done], found.weights)
-    warnings = (UNLIKE.format(name=bags.info.name),) if bags.is_unlike(found) else ()
-    return BagFound(_content(bags, found, options), warnings)
+    return BagFound(_content(bags, found, options), bags.is_unlike(found))
 
 
 def info_of(model: TileModel) -> TileModelInfo:
@@ -146,7 +141,17 @@ def info_of(model: TileModel) -> TileModelInfo:
     bundle = model.bags.info
     licence = f"{bundle.config.licence}; encoder {model.bags.encoder.name}: {model.info.licence}"
     answers = bundle.answering()
-    return replace(model.info, name=bundle.name, fingerprint=bundle.fingerprint, licence=licence, answers=answers)
+    config = bundle.config
+    return replace(
+        model.info,
+        name=bundle.name,
+        fingerprint=bundle.fingerprint,
+        licence=licence,
+        answers=answers,
+        demonstration=config.is_demonstration,
+        synthetic_share=config.drawn_share,
+        calibrated=model.bags.judge.reference is not None,
+    )
 
 
 def attention_map(result: SlideResult) -> SlideMaps | None:

@@ -14,6 +14,8 @@ from napari_melanoma.analysis.breslow.config import DepthConfig
 from napari_melanoma.analysis.breslow.interval import IntervalLaw, known_laws
 from napari_melanoma.analysis.breslow.roles import ClassRoles, tells_naevi
 from napari_melanoma.core.errors import ScaleMissing
+from napari_melanoma.core.validity import PredictionFacts, Validity
+from napari_melanoma.io.slide_folder import validity_in
 from napari_melanoma.workflows.slide_depth_parts import DepthMap, SectionFound, sections_of
 
 if TYPE_CHECKING:
@@ -27,7 +29,6 @@ UNLIKE = (
     "the slide is unlike those that the model learnt from: the thickness may mean nothing, and its interval may be too "
     "narrow"
 )
-UNFAMILIAR = "out of distribution"  # how a warning begins that says so
 COARSER = "section {} is large: measured on cells of {:.1f} micrometres"
 STRADDLES = "the interval reaches {}: the category is not sure"
 CUT_OFF = "the lesion is cut off, and may be thicker where nothing is seen of it: the category is {} or higher"
@@ -37,7 +38,7 @@ NO_LETTER = "ulceration is not known: the category may lack its letter"
 
 
 def slide_depth(
-    found: DepthMap, lesions: Sequence[SlideLesion], run: RunContext, *, familiar: bool = True
+    found: DepthMap, lesions: Sequence[SlideLesion], run: RunContext, validity: Validity | None = None
 ) -> dict[str, Any]:
     """Measure the thickness of the lesions of each section.
 
@@ -49,8 +50,8 @@ def slide_depth(
         Of the slide, to say which of them a candidate belongs to.
     run : RunContext
         Asked between sections whether to go on.
-    familiar : bool
-        Whether the slide looks like those that the model learnt from; else it is said what that means here.
+    validity : Validity, optional
+        Of the model's predictions for the slide.
 
     Returns
     -------
@@ -65,11 +66,15 @@ def slide_depth(
     """
     if ClassRoles.of(found.classes) is None:
         return dict(NOTHING)
+    own, law = validity or Validity(), known_laws().get(found.weights)
     try:
-        candidates, notes = _measured(found, run, familiar=familiar)
+        candidates, notes = _measured(found, run, law, familiar="out_of_distribution" not in own.codes)
     except ScaleMissing as error:
-        return {**NOTHING, "depth": _told((), [str(error)])}
-    return _answer([_with_lesion(one, lesions) for one in candidates], notes)
+        return {**NOTHING, "depth": {"validity": own.to_json(), **_told((), [str(error)])}}
+    told = _answer([_with_lesion(one, lesions) for one in candidates], notes)
+    error_known = PredictionFacts("the model", calibrated=law is not None).validity()
+    told["depth"] = {"validity": own.with_reasons(error_known).to_json(), **told["depth"]}
+    return told
 
 
 def depth_in_words(content: Mapping[str, Any]) -> str:
@@ -88,6 +93,14 @@ def depth_in_words(content: Mapping[str, Any]) -> str:
     told = content.get("depth")
     if not told:
         return ""
+    validity = Validity.from_json(told.get("validity")) or validity_in(content)
+    if not validity.valid:
+        return validity.headline("")
+    return validity.headline(_thickness_in_words(content, told))
+
+
+def _thickness_in_words(content: Mapping[str, Any], told: Mapping[str, Any]) -> str:
+    """Thickness, category and notes of a prediction that is valid."""
     if content["breslow_mm"] is None:
         return f"no Breslow thickness: {'; '.join(told['notes']) or 'nothing to measure'}"
     interval = content["breslow_interval_mm"]
@@ -98,9 +111,11 @@ def depth_in_words(content: Mapping[str, Any]) -> str:
     return "; ".join([thick, *told["notes"]])
 
 
-def _measured(found: DepthMap, run: RunContext, *, familiar: bool) -> tuple[tuple[DepthCandidate, ...], list[str]]:
+def _measured(
+    found: DepthMap, run: RunContext, law: IntervalLaw | None, *, familiar: bool
+) -> tuple[tuple[DepthCandidate, ...], list[str]]:
     """Measure section after section, each in the part of the map that its lesions need."""
-    config, law = DepthConfig(), known_laws().get(found.weights)
+    config = DepthConfig()
     sections = sections_of(found, config)
     candidates: list[DepthCandidate] = []
     notes: list[str] = [] if sections else [NO_TISSUE]

@@ -15,8 +15,9 @@ from napari_melanoma.analysis.slide_lesions import LESION_COLUMNS, lesions_table
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import atomic_file, save_error
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.paths import UnsafePath, is_inside
 from napari_melanoma.core.placement import MapPlace
-from napari_melanoma.io.slide_folder import HEATMAP, OUTLINES, read_content
+from napari_melanoma.io.slide_folder import HEATMAP, OUTLINES, read_content, validity_in
 from napari_melanoma.io.slide_results import DONE, FAILED, NO_TISSUE, STORE, WAITING, SlideResult
 from napari_melanoma.workflows.slide_lesion_files import COLOURS, read_lesions, write_lesions_table, write_outlines
 from napari_melanoma.workflows.slide_regions import slide_noted
@@ -96,7 +97,7 @@ def _geojson(path: Path, given: Exported, run: RunContext) -> None:
 
 def _csv(path: Path, given: Exported, run: RunContext) -> None:
     """Write a row a lesion."""
-    write_lesions_table(path, given.found)
+    write_lesions_table(path, given.found, validity_in(given.content))
 
 
 def _lesions_parquet(path: Path, given: Exported, run: RunContext) -> None:
@@ -229,7 +230,9 @@ FORMATS: Mapping[str, Format] = {
 
 
 def _copy(source: Path, path: Path) -> None:
-    """Copy a file of the folder."""
+    """Copy a file of the folder; a link that leads elsewhere is none."""
+    if not is_inside(source, source.parent):
+        raise UnsafePath(f"{source} is a link that leads out of the folder: put the file itself there.")
     try:
         with atomic_file(path) as temporary:
             shutil.copyfile(source, temporary)

@@ -14,6 +14,7 @@ from napari_melanoma.analysis.lesion_classes import lesion_maps
 from napari_melanoma.analysis.slide_lesions import LesionMaps
 from napari_melanoma.analysis.stitching import map_shape
 from napari_melanoma.analysis.tiling import TileGrid, tissue_share
+from napari_melanoma.core.counting import counted
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.placement import MapPlace
@@ -53,6 +54,29 @@ def usual_target(classes: Sequence[str], content: Mapping[str, Any]) -> str:
         return str(said)
     known = next((name for name in classes if name.lower() in SUSPICIOUS), None)
     return known or (classes[-1] if classes else "")
+
+
+def said_slide(content: Mapping[str, Any]) -> str:
+    """Say what was predicted for a slide, in a line.
+
+    Parameters
+    ----------
+    content : mapping
+        Of ``result.json``.
+
+    Returns
+    -------
+    str
+        Such as ``melanoma 0.42; 3 lesions, 2 malignant``; ``analyzed`` where the model tells no probability.
+    """
+    target, lesions = content.get("target"), content.get("lesions") or []
+    if not target or content.get("probability") is None:
+        return "analyzed"
+    said = f"{target} {float(content['probability']):.2f}"
+    if "attention" in (content.get("scores") or {}):
+        return said
+    malignant = sum(lesion.get("label") == "malignant" for lesion in lesions)
+    return f"{said}; {counted(len(lesions), 'lesion')}{f', {malignant} malignant' if malignant else ''}"
 
 
 def read_maps(folder: Path, target: str, size: tuple[int, int] | None = None) -> LesionMaps:

@@ -17,10 +17,11 @@ from napari_melanoma.analysis.slide_lesions import LESION_COLUMNS, LesionConfig,
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import atomic_file, finite, save_error, write_json
 from napari_melanoma.core.ownership import locked
+from napari_melanoma.core.validity import Validity
 from napari_melanoma.io.geojson import Annotation, write_geojson
 from napari_melanoma.io.geojson_reading import read_geojson
 from napari_melanoma.io.results import read_table, write_table
-from napari_melanoma.io.slide_folder import LESIONS, OUTLINES, RESULT, read_content
+from napari_melanoma.io.slide_folder import LESIONS, OUTLINES, RESULT, read_content, validity_in
 
 COLOURS = {"malignant": (200, 0, 0), "benign": (0, 160, 0)}
 UNSAID = (220, 120, 0)  # of a lesion that may be either
@@ -65,7 +66,7 @@ def read_lesions(folder: Path) -> tuple[SlideLesion, ...] | None:
         ) from error
 
 
-def store_lesions(folder: Path, lesions: Sequence[SlideLesion]) -> tuple[str, str]:
+def store_lesions(folder: Path, lesions: Sequence[SlideLesion], validity: Validity) -> tuple[str, str]:
     """Write the lesions that an analysis has found; what was saved meanwhile is kept.
 
     Parameters
@@ -74,6 +75,8 @@ def store_lesions(folder: Path, lesions: Sequence[SlideLesion]) -> tuple[str, st
         The slide's own.
     lesions : sequence of SlideLesion
         In their order.
+    validity : Validity
+        Of the predictions.
 
     Returns
     -------
@@ -92,7 +95,7 @@ def store_lesions(folder: Path, lesions: Sequence[SlideLesion]) -> tuple[str, st
             write_geojson(temporary, map(annotation_of, lesions))
             digest = hash_of(temporary)
             said = _kept(folder, move=False) if before not in ("", mine, digest) else ""
-        write_lesions_table(folder / LESIONS, lesions)
+        write_lesions_table(folder / LESIONS, lesions, validity)
     return digest, said
 
 
@@ -125,8 +128,8 @@ def save_lesions(
         except InputError:
             _kept(folder, move=False)  # what cannot be read today may be mended tomorrow
         write_outlines(folder / OUTLINES, lesions)
-        write_lesions_table(folder / LESIONS, lesions)
         content = read_content(folder)
+        write_lesions_table(folder / LESIONS, lesions, validity_in(content) if content else None)
         if content:
             options = content.get("options", {})
             told = {
@@ -166,7 +169,7 @@ def settled(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
         except InputError as error:
             return {**content, "warnings": [*content.get("warnings", ()), str(error)]}
         if finite(lesions_table(lesions)) != content.get("lesions"):
-            write_lesions_table(folder / LESIONS, lesions)
+            write_lesions_table(folder / LESIONS, lesions, validity_in(content))
             content = {**content, "lesions": lesions_table(lesions), "corrected_by_hand": True}
             write_json(folder / RESULT, content)
     return content
@@ -203,7 +206,7 @@ def set_aside(folder: Path) -> str:
     return ""
 
 
-def write_lesions_table(path: Path, lesions: Sequence[SlideLesion]) -> None:
+def write_lesions_table(path: Path, lesions: Sequence[SlideLesion], validity: Validity | None = None) -> None:
     """Write a row a lesion as CSV.
 
     Parameters
@@ -212,13 +215,16 @@ def write_lesions_table(path: Path, lesions: Sequence[SlideLesion]) -> None:
         The file.
     lesions : sequence of SlideLesion
         In their order.
+    validity : Validity, optional
+        Of the predictions; columns of each row where it is given.
 
     Raises
     ------
     SaveError
         Where it cannot be written.
     """
-    write_table(path, lesions_table(lesions), LESION_COLUMNS)
+    cells = {} if validity is None else validity.cells()
+    write_table(path, [{**row, **cells} for row in lesions_table(lesions)], (*LESION_COLUMNS, *cells))
 
 
 def write_outlines(path: Path, lesions: Sequence[SlideLesion]) -> None:

@@ -27,6 +27,7 @@ HOW = (
     "score",
     "target",
     "prevalence",
+    "accept_scale",
 )
 
 
@@ -38,6 +39,9 @@ class SlideOptions(Config):
     download: bool = Field(False, description="let an encoder's weights be fetched from where they are published")
     mpp: float | None = Field(
         None, ge=0.01, le=100, description="micrometres per pixel of the slide; none: what its file states"
+    )
+    accept_scale: bool = Field(
+        False, description="analyze although the scale is far from the model's; outputs are marked as not valid"
     )
     tile_mpp: float | None = Field(None, gt=0, le=100, description="micrometres per pixel of a tile; none: the model's")
     tile_um: float | None = Field(None, gt=0, description="side of a tile in micrometres; decides if given")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,11 +15,12 @@ from napari_melanoma.analysis.slide_scores import SlideScoreConfig, slide_score
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.files import atomic_file, write_json
 from napari_melanoma.core.provenance import provenance
+from napari_melanoma.core.validity import Validity
 from napari_melanoma.io.slide_attention import ATTENTION
 from napari_melanoma.io.slide_folder import HEATMAP, RESULT
 from napari_melanoma.io.slide_results import DONE, FAILED, SlideResult
 from napari_melanoma.workflows.slide_bags import attention_map
-from napari_melanoma.workflows.slide_depth import NOTHING, UNFAMILIAR, slide_depth
+from napari_melanoma.workflows.slide_depth import NOTHING, slide_depth
 from napari_melanoma.workflows.slide_depth_parts import DepthMap
 from napari_melanoma.workflows.slide_lesion_files import store_lesions
 from napari_melanoma.workflows.slide_maps import SlideMaps, stitched_maps, tile_maps
@@ -49,6 +50,7 @@ class Analysed:
     warnings: tuple[str, ...]
     seconds: float
     answer: dict[str, Any] | None = None  # of a model of whole slides
+    validity: Validity = field(default_factory=Validity)
 
 
 def write_outputs(analysed: Analysed, folder: Path, run: RunContext) -> dict[str, Any]:
@@ -87,8 +89,8 @@ def write_outputs(analysed: Analysed, folder: Path, run: RunContext) -> dict[str
         if analysed.model.kind != "regression":
             target = target_class(analysed.model, analysed.options)
             lesions = find_lesions(_lesion_maps(maps, analysed, target), analysed.options.lesions)
-            outlines, kept = store_lesions(folder, lesions)
-            found |= {"target": target, "lesions": lesions_table(lesions), **_scores(analysed, target)}
+            outlines, kept = store_lesions(folder, lesions, analysed.validity)
+            found |= {"target": target, "lesions": lesions_table(lesions), **_scores(analysed, maps, target)}
             found |= {"outlines": outlines, "warnings": [*analysed.warnings, kept] if kept else [*analysed.warnings]}
             found |= _depth(analysed, maps, lesions, run)
         else:
@@ -138,8 +140,7 @@ def _depth(analysed: Analysed, maps: SlideMaps, lesions: Sequence[SlideLesion], 
     if analysed.model.kind != "dense":
         return dict(NOTHING)
     whole = DepthMap.of(analysed.result.array("map"), maps, analysed.model.classes, analysed.model.fingerprint)
-    familiar = not any(warning.startswith(UNFAMILIAR) for warning in analysed.warnings)
-    return slide_depth(whole, lesions, run, familiar=familiar)
+    return slide_depth(whole, lesions, run, analysed.validity)
 
 
 def _lesion_maps(maps: SlideMaps, analysed: Analysed, target: str) -> LesionMaps:
@@ -156,8 +157,8 @@ def _tissue(maps: SlideMaps, analysed: Analysed) -> NDArray[np.float32] | None:
     return share if share.shape == maps.probability.shape[1:] else None
 
 
-def _scores(analysed: Analysed, target: str) -> dict[str, Any]:
-    """Probability of the slide by each way to come to one, that of the options first."""
+def _scores(analysed: Analysed, maps: SlideMaps, target: str) -> dict[str, Any]:
+    """Probability of the slide by each way to come to one; the maximum is that of the map that lesions are found on."""
     result, classes = analysed.result, analysed.model.classes
     done = result.state == DONE
     values, shares = result.probability[done], analysed.plan.share[done]
@@ -166,6 +167,9 @@ def _scores(analysed: Analysed, target: str) -> dict[str, Any]:
     for method in METHODS:
         config = SlideScoreConfig(method=method, top_k=chosen.top_k, positive=index)
         found = slide_score(values, config, shares).probability
+        if method == "maximum" and np.isfinite(maps.probability[index]).any():
+            peak = np.unravel_index(np.nanargmax(maps.probability[index]), maps.probability.shape[1:])
+            found = maps.probability[:, peak[0], peak[1]].astype(np.float64)
         scores[method] = dict(zip(classes, found.tolist(), strict=True))
     return {"probability": scores[chosen.method][target], "scores": scores}
 
@@ -190,6 +194,7 @@ def _of_slide(analysed: Analysed) -> dict[str, Any]:
         "slide": slide.name,
         "file": slide.path.name,
         "fingerprint": slide.fingerprint,
+        "validity": analysed.validity.to_json(),
         "mpp": None if size is None else [size.y_um, size.x_um],
         "mpp_source": None if size is None else size.source,
         "model": {

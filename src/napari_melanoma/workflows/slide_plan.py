@@ -20,6 +20,7 @@ from napari_melanoma.io.slide_results import ResultSpec
 from napari_melanoma.io.slides.slide import DamagedTile
 from napari_melanoma.workflows.slide_options import DENSE_OVERLAP, SlideOptions, decisive_settings
 from napari_melanoma.workflows.slide_overview import read_overview, scanned_cells, tissue_of_overview
+from napari_melanoma.workflows.slide_validity import refuse_scale
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -134,12 +135,13 @@ def plan_slide(slide: Slide, model: TileModelInfo, options: SlideOptions) -> Sli
     Raises
     ------
     InputError
-        Where the slide cannot be analysed, or shows no tissue.
+        Where the slide cannot be analysed, its scale is far from the model's, or it shows no tissue.
     ScaleMissing
         Where nobody says how large a pixel is.
     """
     check_slide(slide.info)
     grid = plan_tiles(slide.info.levels, slide.info.pixel_size, _tiling(model, options), _part(slide.info, options))
+    refuse_scale(slide.info, grid, model, options)
     overview = cache(partial(read_overview, slide))
     mask, place, warnings = _tissue(slide.info, overview, options)
     share = tissue_share(grid, mask, place)

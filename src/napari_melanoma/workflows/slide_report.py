@@ -69,7 +69,8 @@ def write_slide_report(path: Path, folder: Path, slide: Path | None = None, *, s
     info = _info(folder, slide or slide_noted(folder), _scale_of(latest) or scale)
     base = automatic_reading(found, 0, info.pixel_size)
     if latest is None and base.mm is None and not (folder / RISK).is_file():
-        said = f" The analysis says: {'; '.join(found.notes)}." if found.notes else ""
+        said = found.validity.headline(f"The analysis says: {'; '.join(found.notes)}" if found.notes else "")
+        said = f" {said}." if said else ""
         raise InputError(f"{folder.name}: neither a thickness nor a risk is known.{said}")
     return write_depth_report(path, info, _named(depth), latest or base, base, folder)
 

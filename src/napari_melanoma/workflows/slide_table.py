@@ -10,7 +10,9 @@ from typing import Any, Literal, get_args
 from napari_melanoma.analysis.slide_lesions import LesionClass
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.ownership import locked
+from napari_melanoma.core.validity import Validity
 from napari_melanoma.io.results import read_table, write_table
+from napari_melanoma.io.slide_folder import validity_in
 
 TABLE, LOCK = "slides.csv", ".slides.lock"
 MALIGNANT_OR_NOT = {*get_args(LesionClass)}
@@ -26,6 +28,8 @@ COLUMNS = (
     "probability_maximum",
     "probability_top_k",
     "probability_attention",
+    "valid",
+    "validity",
     "lesions",
     "lesions_malignant",
     "lesion_area_mm2",
@@ -150,6 +154,7 @@ def row_of(status: SlideStatus) -> Row:
         **first,
         **{name: value for name, value in scores.items() if name in COLUMNS},
         **{name: content[name] for name in OF_CONTENT},
+        **_validity(content).cells(),
         **_depth(content),
         "model": content["model"]["name"],
         "lesions": len(lesions),
@@ -158,6 +163,12 @@ def row_of(status: SlideStatus) -> Row:
         "mpp": None if content["mpp"] is None else content["mpp"][1],
         "warnings": " ".join(content["warnings"]),
     }
+
+
+def _validity(content: dict[str, Any]) -> Validity:
+    """Of all predictions of a row, the depth among them."""
+    depth = Validity.from_json((content.get("depth") or {}).get("validity"))
+    return validity_in(content).with_reasons(*([depth] if depth else []))
 
 
 def _depth(content: dict[str, Any]) -> Row:

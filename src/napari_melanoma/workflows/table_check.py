@@ -10,6 +10,7 @@ from napari_melanoma.core.runs import Progress, RunContext
 from napari_melanoma.data.dataset import owner_of
 from napari_melanoma.data.harmonise import Harmoniser
 from napari_melanoma.data.harmonise_report import HarmoniseReport, listed
+from napari_melanoma.data.patients import PatientLeaks
 from napari_melanoma.data.table_file import each_table_row
 from napari_melanoma.data.table_schema import AS_GIVEN
 
@@ -32,6 +33,7 @@ class TableCheck:
         self._splits: Counter[str] = Counter()
         self._diagnoses: Counter[str] = Counter()
         self._set_aside: dict[str, Counter[str]] = defaultdict(Counter)
+        self._leaks = PatientLeaks()
 
     @property
     def splits(self) -> dict[str, int]:
@@ -67,6 +69,7 @@ class TableCheck:
             The row in our columns and words, without what was set aside.
         """
         found = self._harmoniser.row({column: text for column, text in row.items() if not self._aside(column, text)})
+        self._leaks.row(row, found)
         split = found.get("split", NONE)
         self._splits[split] += 1
         self._diagnoses[found.get("diagnosis", NONE)] += 1
@@ -102,6 +105,7 @@ class TableCheck:
             splits = [self._split_of[one] for one in (image, other) if one in self._split_of]
             if len({*splits}) > 1:
                 yield image, f"shows the same as {other}, but is in another split ({' and '.join(splits)})"
+        yield from ((about, said) for about, said, leaks in self._leaks.findings() if leaks)
         report = self.report
         if report.duplicates:
             yield "image_id", f"each row needs an id of its own; found several times: {listed(report.duplicates)}"
@@ -116,6 +120,7 @@ class TableCheck:
         about, said : str
             A column, and a sentence.
         """
+        yield from ((about, said) for about, said, leaks in self._leaks.findings() if not leaks)
         report = self.report
         if partly := [group for group, parts in self._groups.items() if NONE in parts and len(parts) == 2]:
             yield "split", f"said of some rows and not of others, {_of(partly)}: data split gives these the same one"

@@ -12,12 +12,12 @@ from pydantic import Field
 
 from napari_melanoma.core.counting import counted
 from napari_melanoma.core.errors import DataSetError, MelanomaError
+from napari_melanoma.core.file_names import free_name, safe_name
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.core.tile import TileConfig
 from napari_melanoma.data.new_dataset import gathered, write_dataset_table
-from napari_melanoma.data.safe_names import free_name, safe_name
 from napari_melanoma.data.tiles import TARGET, TileSet, write_tile_set
 from napari_melanoma.io.results import write_labels, write_rgb
 from napari_melanoma.io.slides.opening import open_slide

@@ -14,6 +14,7 @@ from typing import Any
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import finite
+from napari_melanoma.core.paths import is_inside
 from napari_melanoma.data.case.model import (
     VERSION,
     Case,
@@ -33,6 +34,8 @@ _PARTS: dict[type[Config], dict[str, type[Config]]] = {
     CaseLesion: {"images": CaseImage},
     CaseImage: {"correction": CaseCorrection, "results": CaseResult, "risk": CaseRisk},
 }
+
+_IN_THE_FOLDER = (CaseCorrection, CaseResult, CaseRisk)  # images may lie anywhere, as they are only read
 
 
 def case_text(case: Case, folder: Path) -> str:
@@ -129,6 +132,11 @@ def _read(part: dict[str, Any], kind: type[Config], folder: Path) -> dict[str, A
     known = {key: value for key, value in part.items() if key in kind.model_fields and key != "more"}
     if isinstance(known.get("path"), str):
         known["path"] = _absolute(known["path"], folder)
+        if kind in _IN_THE_FOLDER and (".." in known["path"].parts or not is_inside(Path(known["path"]), folder)):
+            raise InputError(
+                f"{folder / CASE} names {part['path'][:200]!r}, which does not lie in the case folder, as masks, "
+                "results and risks of a case do. The case was not opened: correct the path."
+            )
     return {**known, "more": {key: value for key, value in part.items() if key not in known}}
 
 

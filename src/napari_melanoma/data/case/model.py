@@ -14,8 +14,10 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from napari_melanoma.core.config import Config
+from napari_melanoma.core.validity import Validity
 from napari_melanoma.data.table_schema import check_value, column_named
 from napari_melanoma.data.taxonomy import UNKNOWN
+from napari_melanoma.io.slide_folder import risk_validity_in
 
 VERSION = "1.0"  # a greater first number is another format; a greater second one has keys that are not known here
 NAME = r"^[A-Za-z0-9_-]{0,32}$"  # of files in the case folder
@@ -118,7 +120,20 @@ class CaseRisk(Config):
     model: str = Field("", description="name of the model")
     fingerprint: str = Field("", description="SHA-256 of its weights")
     created: str = Field("", description="UTC, ISO 8601")
+    number: str = Field("", description="the probability with its interval, in words")
+    validity: dict[str, Any] | None = Field(None, description="whether it is valid, and the reasons against it")
     more: dict[str, Any] = Field({}, description="keys that a newer version wrote, kept as they are")
+
+    @property
+    def known_validity(self) -> Validity:
+        """Whether it is valid, also where it was stored without saying so."""
+        return risk_validity_in({**self.model_dump(mode="json"), "model": {"name": self.model}})
+
+    @property
+    def headline(self) -> str:
+        """Its first line: what it says, or why it is not valid."""
+        validity = self.known_validity
+        return validity.headline("") or self.verdict
 
 
 class CaseImage(CasePart):

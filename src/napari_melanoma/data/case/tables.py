@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.paths import NamedPaths, Outside
 from napari_melanoma.data.case.facts import Facts
 from napari_melanoma.data.harmonise import Harmoniser
 from napari_melanoma.data.mapping import Mapping as ColumnMapping
@@ -111,6 +112,7 @@ def read_case_table(path: Path, images: Iterable[Path] = (), mapping: ColumnMapp
     beside, harmoniser, there = _beside(path), Harmoniser(), set(images)
     names = {image.stem for image in there.union(beside)}
     by_name, by_path, named, notes = dict[str, Row](), dict[Path, Row](), 0, list[tuple[str, str]]()
+    paths, outside = NamedPaths(path.parent, allow_outside=False), Outside(path.parent)
     try:
         for given in each_row(path):
             row = harmoniser.row(mapping.apply(given) if mapping else given)
@@ -118,12 +120,19 @@ def read_case_table(path: Path, images: Iterable[Path] = (), mapping: ColumnMapp
             named += bool(name)
             if name in names:  # of two rows that name one image the first counts
                 by_name.setdefault(name, row)
-            if "path" in row and (file := _meant(row["path"], path.parent)).is_file():
-                by_path.setdefault(file, row)
+            if "path" in row:
+                file = _meant(row["path"], path.parent)
+                if file not in there and not paths.holds(file):
+                    outside.add(row["path"])
+                elif file.is_file():
+                    by_path.setdefault(file, row)
     except InputError as error:
         notes.append((path.name, f"was left out: {error}"))
+    if outside.count:
+        notes.append((path.name, f"{outside}. These images were not taken: name them or their folder, too."))
     report = harmoniser.report()
-    notes += [(path.name, f"{about}: {said}.") for about, said in report.findings()]
+    unknown = report.unrecognized_columns("left out", "if it is that, map it in the dialog for the table's columns")
+    notes += [(path.name, f"{about}: {said}.") for about, said in (*unknown, *report.findings())]
     if report.rows and not named:
         notes.append((path.name, "no column of it is known to name images: say with a mapping which one does."))
     shared = _shared(there.union(beside, by_path))

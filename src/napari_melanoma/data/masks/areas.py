@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,8 +13,8 @@ import numpy as np
 from napari_melanoma.core.errors import DataSetError, UnreadableImage
 from napari_melanoma.data.masks.fill import fill
 from napari_melanoma.data.masks.run_lengths import decode
+from napari_melanoma.data.masks.values import LesionValues, lesion_mask
 from napari_melanoma.io.formats import DAMAGE
-from napari_melanoma.io.results import read_mask
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -118,14 +118,16 @@ class RunLengths(Area):
 
 @dataclass(frozen=True)
 class Picture(Area):
-    """A file with 255 (or 1) inside and 0 outside."""
+    """A file with one value inside and 0 outside; of a label image ``lesion`` says which values count."""
 
     path: Path
+    lesion: LesionValues = None
+    names: Mapping[str, int] = field(default_factory=dict)
 
     def draw(self, size: Size, shape: Size) -> NDArray[np.bool_]:
         """Read the file."""
         try:
-            return resized(read_mask(self.path), shape)
+            return resized(lesion_mask(self.path, self.path.name, self.lesion, self.names), shape)
         except UnreadableImage as error:
             raise DataSetError(str(error)) from error
 
@@ -160,10 +162,10 @@ class Patch(Area):
 
     def _decoded(self) -> NDArray[np.bool_]:
         """The picture's own pixels."""
-        from napari_melanoma.io.pillow_images import open_lazily
+        from napari_melanoma.io.pillow_images import open_whole
 
         try:
-            with open_lazily(io.BytesIO(self.encoded), "PNG") as picture:
+            with open_whole(io.BytesIO(self.encoded), "PNG") as picture:
                 return np.asarray(picture.convert("L")) > 0
         except DAMAGE as error:
             raise DataSetError(f"a mask inside the file is no PNG ({error}). Save the annotation again.") from error

@@ -7,7 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path, PureWindowsPath
 
-_WORDS = re.compile(r"[ ._-]*(masks?|segmentations?|seg|lesion|labels?|gt|groundtruth|ground_truth)$")
+NNUNET_IMAGE = "_0000"  # behind the name of an image's first (of a photograph: only) file; its labels lack it
+_WORDS = re.compile(r"[ ._-]*((?:cp[ ._-])?masks?|segmentations?|seg|lesion|labels?|gt|groundtruth|ground_truth)$")
 
 
 def plain_stem(stem: str) -> str:
@@ -54,7 +55,8 @@ class ImageNames:
             One where it is clear; more where it is not, as of two folders with a photograph of that name each.
         """
         named = PureWindowsPath(name.casefold())
-        stems = [named.stem, named.name, plain_stem(named.stem)]  # a stem may have a dot
+        plain = plain_stem(named.stem)
+        stems = [named.stem, named.name, plain, f"{plain}{NNUNET_IMAGE}"]  # a stem may have a dot
         candidates = next((self._by_stem[stem] for stem in stems if stem in self._by_stem), [])
         if len(candidates) < 2:
             return candidates

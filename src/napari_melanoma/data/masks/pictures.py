@@ -1,21 +1,25 @@
-"""A folder of pictures: 255 (or 1) inside the lesion and 0 outside, named after the photographs."""
+"""A folder of pictures: one value inside the lesion and 0 outside, named after the photographs."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from napari_melanoma.data.masks.areas import MaskObject, Picture
 from napari_melanoma.data.masks.matching import plain_stem
+from napari_melanoma.data.masks.values import nnunet_labels
 from napari_melanoma.io.photographs import stored_size
 
-SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".webp")
+SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
+LABEL_FOLDER = re.compile(r"labels(?:tr|ts|val)", re.IGNORECASE)  # of nnU-Net, beside imagesTr
 
 
 def read(path: Path) -> Iterator[MaskObject | str]:
     """List the masks of a folder and its subfolders.
 
-    Where masks lie beside photographs, as ``x_mask.png`` beside ``x.jpg``, only files with such a word are masks.
+    Where masks lie beside photographs, as ``x_mask.png`` beside ``x.jpg``, only files with such a word are masks; in
+    the layout of nnU-Net, only those of ``labelsTr`` and the like.
 
     Parameters
     ----------
@@ -27,12 +31,13 @@ def read(path: Path) -> Iterator[MaskObject | str]:
     MaskObject or str
         A mask, or what was left out because it is no picture.
     """
+    names = nnunet_labels(path if path.is_dir() else path.parent)
     for file in _masks(picture_files(path)):
         stored = stored_size(file)
         if stored is None:
             yield f"files that are no pictures ({file.name})"
         else:
-            yield MaskObject(file.name, Picture(file), size=(stored[1], stored[0]))
+            yield MaskObject(file.name, Picture(file, names=names), size=(stored[1], stored[0]))
 
 
 def picture_files(path: Path) -> list[Path]:
@@ -53,7 +58,10 @@ def picture_files(path: Path) -> list[Path]:
 
 
 def _masks(files: list[Path]) -> list[Path]:
-    """Leave photographs out where there are pairs like ``x.jpg`` and ``x_mask.png``."""
+    """Leave photographs out where there are pairs like ``x.jpg`` and ``x_mask.png``, or the folders of nnU-Net."""
+    labels = [file for file in files if any(LABEL_FOLDER.fullmatch(part) for part in file.parts[:-1])]
+    if labels and len(labels) < len(files):
+        return labels
     named = [file for file in files if plain_stem(file.stem) != file.stem.casefold()]
     photographs = {(file.parent, file.stem.casefold()) for file in files}
     pairs = any((file.parent, plain_stem(file.stem)) in photographs for file in named)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from napari_melanoma.data.source_files import SourceTree
 from napari_melanoma.data.source_pairs import paired_records
 from napari_melanoma.data.source_tables import known_of_images
@@ -16,12 +18,14 @@ SPEC = SourceSpec(
     reference="",
     layout="""\
 images (JPEG, PNG, TIFF, BMP, WebP) in folders of any name, or in zip files
-masks of the same name in a folder with 'mask', 'segmentation' or 'ground truth' in its name, or beside the images as
-<image>_mask.png, <image>_segmentation.png, <image>_gt.png
-where it is there a table dataset.csv, metadata.csv or labels.csv with a column image_id, image, filename ...""",
+masks of the same name (PNG, TIFF, BMP, JPEG, WebP) in a folder with 'mask', 'segmentation' or 'ground truth' in its
+name (or 'labels' beside 'images'), or beside the images as <image>_mask.png, <image>_segmentation.png, <image>_gt.png,
+<image>_cp_masks.png (Cellpose); or the layout of nnU-Net: imagesTr/<image>_0000.png, labelsTr/<image>.png
+a table metadata.csv, dataset.csv, labels.csv or patients.csv with a column image_id, image, filename ... and, where it
+is known, patient_id""",
     public=False,
 )
-TABLES = r"(?:dataset|metadata|labels)\.csv"
+TABLES = r"(?:dataset|metadata|labels|patients|clinical)\.(?:csv|tsv)"
 
 
 def find(tree: SourceTree) -> list[Record]:
@@ -37,4 +41,9 @@ def find(tree: SourceTree) -> list[Record]:
     list of Record
         Empty where there are none.
     """
-    return paired_records(tree, known_of_images(tree, TABLES), {})
+    known = known_of_images(tree, TABLES)
+    for file in tree.find("", r"(.+\.(?:csv|tsv))").values():
+        if not re.fullmatch(TABLES, file.name.rpartition("/")[2], re.IGNORECASE):
+            note = "this table was not read: name it metadata.csv if it describes the images"
+            tree.notes.append((file.name, note))
+    return paired_records(tree, known, {})

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-
+from napari_melanoma.core.csv_cells import CsvReader
 from napari_melanoma.data.isic_layout import IDS, Part, challenge_records
 from napari_melanoma.data.source_files import SourceTree
 from napari_melanoma.data.sources import Record, SourceSpec
@@ -47,7 +46,7 @@ def find(tree: SourceTree) -> list[Record]:
     known: dict[str, dict[str, str]] = {}
     for part, split in (("Training", "train"), ("Test", "test")):
         text = tree.text(rf"ISBI2016_ISIC_Part3B?_{part}_GroundTruth\.csv")
-        rows = csv.reader((text or "").splitlines())  # without a header
+        rows = CsvReader((text or "").splitlines())  # without a header
         for image_id, word, *_ in (row for row in rows if len(row) > 1):  # a blank line is an empty row
             malignant = word.strip().lower() in MALIGNANT
             said = {"diagnosis": "melanoma"} if malignant else {"target": "0"}

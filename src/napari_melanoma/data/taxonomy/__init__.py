@@ -7,12 +7,12 @@ Each taxonomy is two tables beside this file that a person reads and corrects: `
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from napari_melanoma.core.csv_cells import csv_dicts
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.data.taxonomy.wording import plain, spellings
 
@@ -212,7 +212,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         Column to text, "" where a cell is missing.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
-        return [{key: (text or "").strip() for key, text in row.items()} for row in csv.DictReader(file, restval="")]
+        return [{key: (text or "").strip() for key, text in row.items()} for row in csv_dicts(file)]
 
 
 def _word(row: Mapping[str, str]) -> Word:

@@ -94,7 +94,7 @@ class AnswerQueue(QObject):
         self._asked: Question | None = None
         self._files: dict[str, tuple[str, Path]] = {}  # kind to fingerprint and array
         self._out: Path | None = None
-        self._modality: str | None = None
+        self._about: dict[str, str | None] = {}  # what the photograph's file says of it
         self._seen: Picture | None = None  # that the worker has looked at last
         self._is_short = False  # whether it is asked only about the patient
 
@@ -187,7 +187,7 @@ class AnswerQueue(QObject):
         if self._is_short:
             self._request("reclassify", {})
             return
-        self._modality = result.photograph.modality
+        self._about = {"modality": result.photograph.modality, "damage": result.photograph.damage}
         digests = {"image": question.picture.image_digest, "mask": question.picture.mask_digest}
         missing = {}
         for kind, array in (("image", result.photograph.rgb), ("mask", result.mask)):
@@ -212,7 +212,7 @@ class AnswerQueue(QObject):
             asked = {"method": question.method, "class": question.target, "out": str(self._out)}
             self._request("explain", {**paths, **asked})
         else:
-            self._request("classify", {**paths, "modality": self._modality})
+            self._request("classify", {**paths, **self._about})
 
     def _request(self, verb: str, more: dict[str, str | None]) -> None:
         question = self._asked

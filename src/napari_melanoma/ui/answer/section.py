@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QAbstractItemView, QFrame, QHeaderView, QTreeWidget, 
 from napari_melanoma.ui.answer import words
 from napari_melanoma.ui.bars import Bars
 from napari_melanoma.ui.look import ThemedIcons, named
+from napari_melanoma.ui.validity import ValidityNotice
 from napari_melanoma.ui.words import Words
 
 if TYPE_CHECKING:
@@ -111,7 +112,6 @@ class AnswerSection(QWidget):
         self.hint.setToolTip("")
         self.hint.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
         self.earlier = Notice("answer_earlier", "Saved before")
-        self.unlike = Notice("answer_unlike", "Unlike what the model was trained on")
         self.warning = Notice("answer_warning", "What to be careful about")
         self.verdict = named(Words(), "answer_verdict", "Answer in words")
         self.verdict.setProperty("loud", True)
@@ -132,10 +132,11 @@ class AnswerSection(QWidget):
         for layout in (inner, column):
             layout.setContentsMargins(0, 0, 0, 0)
             layout.setSpacing(4)
-        said: tuple[QWidget, ...] = (self.unlike, self.verdict, self.classes, self.side, self.warning)
+        said: tuple[QWidget, ...] = (self.verdict, self.classes, self.side, self.warning)
         explained = () if heatmap is None else (heatmap,)
-        for widget in (*said, *explained, self.why, self.changes, self.form, self.alike, self.nearest):
-            inner.addWidget(widget)
+        parts = (*said, *explained, self.why, self.changes, self.form, self.alike, self.nearest)
+        self.validity = ValidityNotice(icons, "answer", *parts)
+        inner.addWidget(self.validity)
         column.addWidget(self.hint)
         column.addWidget(self.earlier)
         column.addWidget(self.about)
@@ -184,8 +185,8 @@ class AnswerSection(QWidget):
         self.hint.hide()
         self.earlier.say("")
         self.about.setEnabled(not awaited)
-        self.unlike.say(words.unlike(answer))
-        self.verdict.setText(words.verdict(answer))
+        self.validity.show_validity(answer.validity, (answer.model.fingerprint, answer.classes))
+        self.verdict.setText(words.verdict(answer) if answer.validity.valid else f"{answer.number}.")
         self.classes.show_rows(words.class_bars(answer))
         _say(self.side, words.side(answer))
         self.warning.say(words.warnings(answer))

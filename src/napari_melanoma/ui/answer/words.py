@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_melanoma.core.validity import NOT_VALID
 from napari_melanoma.data.table_schema import column_named
 from napari_melanoma.data.taxonomy import taxonomy
 from napari_melanoma.ui.bars import Bar
@@ -166,7 +167,7 @@ def verdict(answer: Answer) -> str:
     Returns
     -------
     str
-        Such as ``Melanoma 0.31 (0.20 to 0.44): cannot tell at 90 % coverage.``
+        Such as ``Inconclusive: melanoma 0.31 (95 % interval 0.20–0.44).``, or why it is not valid.
     """
     return _sentence(answer.verdict)
 
@@ -185,27 +186,6 @@ def side(answer: Answer) -> str:
         A sentence; empty where the model has no operating point.
     """
     return _sentence(answer.side)
-
-
-def unlike(answer: Answer) -> str:
-    """Warn of a picture that is unlike all that the model has learned from.
-
-    Parameters
-    ----------
-    answer : Answer
-        Of a classifier.
-
-    Returns
-    -------
-    str
-        Empty where there is nothing to warn of.
-    """
-    if not answer.unlike or answer.likeness is None:
-        return ""
-    return (
-        "This does not look like what the model was trained on: do not go by its answer. (distance "
-        f"{answer.likeness.distance:.3g}, at most {answer.likeness.limit:.3g} is usual)"
-    )
 
 
 def warnings(answer: Answer) -> str:
@@ -257,9 +237,9 @@ def short(answer: Answer) -> str:
     Returns
     -------
     str
-        Such as ``melanoma 0.31 (0.20 to 0.44)``.
+        Such as ``melanoma 0.31 (95 % interval 0.20–0.44)``, or ``Not valid``.
     """
-    return answer.verdict.partition(":")[0]
+    return answer.number if answer.validity.valid else NOT_VALID
 
 
 def _sentence(words: str) -> str:

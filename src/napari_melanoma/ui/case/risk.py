@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_melanoma.data.table_schema import column_named
-from napari_melanoma.report.risk_part import known_words, sentence
+from napari_melanoma.report.risk_part import known_words, number_words, sentence
 from napari_melanoma.ui.answer.section import Notice
 from napari_melanoma.ui.answer.words import field_title
 from napari_melanoma.ui.bars import Bars
 from napari_melanoma.ui.look import ThemedIcons, named
 from napari_melanoma.ui.slide import risk_bars as bars
+from napari_melanoma.ui.validity import ValidityNotice
 from napari_melanoma.ui.words import Words
 
 if TYPE_CHECKING:
@@ -50,7 +51,9 @@ class RiskSection(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
-        for part in (self.old, self.verdict, self.caution, self.bar, self.beside, self.title, self.shares, self.about):
+        numbers = (self.verdict, self.bar, self.beside, self.title, self.shares)
+        self.validity = ValidityNotice(icons, "case_risk", *numbers)
+        for part in (self.old, self.validity, self.caution, self.about):
             column.addWidget(part)
 
     def show_lesion(self, case: Case, lesion: CaseLesion) -> bool:
@@ -79,7 +82,9 @@ class RiskSection(QWidget):
         self.old.say(OLD.format(", ".join(changes)) if changes else "")
         for part in (self.verdict, self.bar, self.beside, self.shares):
             part.setEnabled(not changes)
-        self.verdict.setText(sentence(risk.verdict))
+        validity = risk.known_validity
+        self.validity.show_validity(validity, (risk.path, risk.created))
+        self.verdict.setText(sentence(risk.verdict if validity.valid else number_words(answer)))
         disagreed = _disagreed(overruled(case, lesion, image, risk))
         self.caution.say("\n".join([*disagreed, *map(sentence, risk.warnings)]))
         self.bar.show_rows(bars.answer_bars(answer))

@@ -71,7 +71,8 @@ def _lesion(lesion: CaseLesion, number: str, missing: Collection[str], told: Les
     said, state = words.summary(lesion), ""
     if told is not None:
         said, tip = f"{short(told.answer)} · {said}", f"{tip}\n{verdict(told.answer)}"
-        state = "unlike" if told.answer.unlike else "odd one out" if told.odd and told.odd.stands_out else ""
+        valid = told.answer.validity.valid
+        state = "" if not valid else "odd one out" if told.odd and told.odd.stands_out else ""
     return CaseRow(lesion.id, words.place(lesion), said, state, number=number, tip=tip, rows=images)
 
 

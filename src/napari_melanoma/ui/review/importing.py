@@ -81,7 +81,7 @@ class MaskImport(QObject):
         filters = ("Masks (*.json *.geojson)", "All files (*)") if kind == "file" else ()
         self._ask("masks_dialog", f"Masks: choose the {kind}", filters, self._on_masks)
 
-    def start(self, masks: Path, photographs: Path) -> None:
+    def start(self, masks: Path, photographs: Path, patients: Path | None = None) -> None:
         """Import masks; does nothing while others are being imported.
 
         Parameters
@@ -90,10 +90,12 @@ class MaskImport(QObject):
             A folder or a file.
         photographs : pathlib.Path
             The folder of the photographs that they belong to.
+        patients : pathlib.Path, optional
+            The table of the photographs' patients; without one, the user has confirmed that there is none.
         """
         if self._job is not None or self.out is None:
             return
-        self._job = Job(partial(_import, masks, photographs, self.out, self.reviewer))
+        self._job = Job(partial(_import, masks, photographs, self.out, self.reviewer, patients))
         self._job.progressed.connect(self.progressed)
         self._job.succeeded.connect(self.imported)
         self._job.failed.connect(self.failed)
@@ -120,22 +122,52 @@ class MaskImport(QObject):
 
     def _on_masks(self, name: str) -> None:
         if self.photographs is not None:
-            self.start(Path(name), self.photographs)
+            self._ask_for_patients(Path(name), self.photographs)
         else:
             self._ask("photographs_dialog", "Photographs: choose the folder", (), partial(self._on_photographs, name))
 
     def _on_photographs(self, masks: str, name: str) -> None:
-        self.start(Path(masks), Path(name))
+        self._ask_for_patients(Path(masks), Path(name))
+
+    def _ask_for_patients(self, masks: Path, photographs: Path) -> None:
+        """Ask for the table that says which patient a photograph is of: a split must not separate them."""
+        box = QMessageBox(self._dock.window())
+        box.setObjectName("patients_question")
+        box.setIcon(QMessageBox.Icon.Question)
+        box.setWindowTitle("Import masks")
+        box.setText("Is there a table that names the patient of each photograph?")
+        box.setInformativeText(
+            "Images of one patient resemble each other. Without a table, some may be used for training and others for "
+            "testing, and the measured accuracy is then too high."
+        )
+        table = box.addButton("Choose the table ...", QMessageBox.ButtonRole.AcceptRole)
+        without = box.addButton("Import without patients", QMessageBox.ButtonRole.DestructiveRole)
+        box.addButton(QMessageBox.StandardButton.Cancel)
+        for button, name in ((table, "patients_table"), (without, "no_patients")):
+            button.setObjectName(name)
+        box.setDefaultButton(table)
+        ask = partial(self._ask, "patients_dialog", "Patients: choose the table")
+        chosen = partial(self._on_patients, masks, photographs)
+        table.clicked.connect(lambda: ask(("Tables (*.csv *.tsv *.txt)", "All files (*)"), chosen))
+        without.clicked.connect(lambda: self.start(masks, photographs))
+        box.finished.connect(box.deleteLater)
+        box.open()
+
+    def _on_patients(self, masks: Path, photographs: Path, name: str) -> None:
+        self.start(masks, photographs, Path(name))
 
     def _on_finished(self) -> None:
         self._job = None
         self.finished.emit()
 
 
-def _import(masks: Path, photographs: Path, out: Path, reviewer: str, run: RunContext) -> ImportReport:
+def _import(
+    masks: Path, photographs: Path, out: Path, reviewer: str, patients: Path | None, run: RunContext
+) -> ImportReport:
     from napari_melanoma.workflows.mask_import import ImportOptions, import_masks
 
-    return import_masks(masks, photographs, out, ImportOptions(reviewer=reviewer), run=run)
+    options = ImportOptions(reviewer=reviewer, metadata=patients, no_patients=patients is None)
+    return import_masks(masks, photographs, out, options, run=run)
 
 
 def in_words(report: ImportReport) -> tuple[str, str]:
@@ -161,6 +193,7 @@ def in_words(report: ImportReport) -> tuple[str, str]:
     details = [f"{name}: {why}" for name, why in report.faults[:LISTED]]
     if len(report.faults) > LISTED:
         details.append(f"... and {len(report.faults) - LISTED:,} more")
+    details += [f"{about}: {what}" for about, what in report.notes if about != "patient_id" or report.faults]
     details += [f"{count:,} {what} left out" for what, count in report.left_out.items()]
     details += [f"{name}: its mask in the corrections was reviewed, and stays" for name in report.kept[:LISTED]]
     return ", ".join(said) + ".", "\n".join(details)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QCheckBox, QDockWidget, QMainWindow, QVBoxLayout, QWidget
 
+from napari_melanoma.ui.docking import place_beside_canvas
 from napari_melanoma.ui.editors import StillCombo
 from napari_melanoma.ui.look import named, quiet, row, tool
 from napari_melanoma.ui.slide import layers as slide_layers
@@ -196,7 +197,7 @@ class SlideBeside(QObject):
         window, own = self._dock.window(), self._own()
         frames = [one for one in window.findChildren(QDockWidget) if one.isAncestorOf(self._canvas)]
         if isinstance(window, QMainWindow) and own is not None and frames and not own.isFloating():
-            window.splitDockWidget(frames[0], own, Qt.Orientation.Horizontal)
+            place_beside_canvas(window, frames[0])
             QTimer.singleShot(WIDEN_MS, self._widen)
 
     def _own(self) -> QDockWidget | None:

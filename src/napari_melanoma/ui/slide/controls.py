@@ -29,6 +29,7 @@ from napari_melanoma.ui.slide.strip import TileStrip
 from napari_melanoma.ui.slide.table import LesionTable
 from napari_melanoma.ui.slide.tissue import TissueSection
 from napari_melanoma.ui.status_line import StatusLine
+from napari_melanoma.ui.validity import ValidityNotice
 from napari_melanoma.ui.waiting import Waiting
 from napari_melanoma.ui.welcome import Welcome
 from napari_melanoma.ui.words import Words
@@ -227,6 +228,12 @@ class SlideControls(QWidget):
         if not lesions:
             self.count.setText(NO_LESIONS)
 
+    def _show_numbers(self, shown: bool) -> None:
+        """Show what was predicted, or fold it away where it is not valid."""
+        for part in (self._numbers, self.count):
+            part.setVisible(shown)
+        self.strip.show_values(shown)
+
     def _show_work(self, works: bool) -> None:
         """Show what works on a slide: from the top in several turns, for Qt takes long to show so many widgets."""
         if works and not self._wanted:
@@ -288,8 +295,12 @@ class SlideControls(QWidget):
         self._edit_row = row(*others)
         self._edit_row.layout().setSpacing(2)
         self._make_later_folds()
-        lesions = _column(self.answer, self.cautions, row(self.count, draw, stretch=0), self.table, self._edit_row)
+        self.validity = ValidityNotice(self.icons, "slide", self.answer)
+        self._numbers = _column(self.table)
+        self.validity.shown.connect(self._show_numbers)
+        lesions = _column(self.cautions, row(self.count, draw, stretch=0), self._numbers, self._edit_row)
         results = (
+            self.validity,
             section("Heatmap", "slide_heatmap_section", _column(self.empty, self._heat_part), self.settings, True),
             section("Lesions", "slide_lesions_section", lesions, self.settings, True),
             self.relation_fold,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 FOUND = "The model has measured: look at its line, and take it, move it or draw your own."
 NOT_FOUND = "The model found nothing to measure: the fold Depth says why. Measure by hand."
+NOT_VALID = "The model has ended, and its result is not valid: the fold Depth says why. Measure by hand."
 
 
 class SlideDepths(QObject):
@@ -84,7 +85,7 @@ class SlideDepths(QObject):
             from napari_melanoma.ui.slide.depth_auto import DepthAnalysis
             from napari_melanoma.ui.slide.depth_view import DepthView
 
-            made = self._view = DepthView(self._dock.settings)
+            made = self._view = DepthView(self._dock.settings, self._dock.icons)
             self._fold.content().layout().itemAt(0).widget().layout().addWidget(made)
             self.analysis = DepthAnalysis(self._dock, made.run)
             self._connect(made, self.analysis)
@@ -175,9 +176,9 @@ class SlideDepths(QObject):
             if before != ended:
                 self.keeper.look_again()
 
-    def _on_ended(self, found: bool) -> None:
+    def _on_ended(self, found: bool, valid: bool) -> None:
         """Show what the analysis for the depth has come to."""
-        self._dock.status.say(FOUND if found else NOT_FOUND)
+        self._dock.status.say(NOT_VALID if not valid else FOUND if found else NOT_FOUND)
         self.keeper.look_again()
 
     def _on_changed(self) -> None:
@@ -185,7 +186,8 @@ class SlideDepths(QObject):
         slide, now = self._slide, self.keeper.now
         if slide is not None and now is not None and is_open(self._viewer, slide):
             reading = self.keeper.reading
-            self.line.show(reading.line, "" if reading.mm is None else f"{reading.mm:.2f} mm")
+            is_number = reading.mm is not None and (reading.when or now.found.validity.valid)
+            self.line.show(reading.line, f"{reading.mm:.2f} mm" if is_number else "")
             self.mitoses.show(reading.mitoses)
             show_compared(
                 self._viewer, slide, compared_lines(now.history.now, self.keeper.reader, now.found, reading.line)
@@ -196,18 +198,22 @@ class SlideDepths(QObject):
         """Say what there is, where somebody looks."""
         if self._view is None and not self._fold.isExpanded():
             return
+        from napari_melanoma.io.slide_depth import Reading
         from napari_melanoma.report import depth_words as words
 
         view, now, reading = self.view, self.keeper.now, self.keeper.reading
         view.setEnabled(now is not None)
         self._say(reading)
-        view.fields.show_reading(reading)
+        valid = now is None or now.found.validity.valid
+        unread = reading.model_copy(update={"clark": None, "clark_by": "", "ulcerated": None})
+        view.fields.show_reading(reading if valid or reading.when else unread)
         if now is not None:
             depth, found = now.history.now, now.found
             tips = ["; ".join(one.notes) for one in found.proposals]
             said = words.said_found(found, reading, now.chosen)
             view.show_lines(words.numbered(found.proposals), tips, now.chosen, said)
-            rows = words.reader_rows(depth, self.keeper.reader, self.keeper.base)
+            view.validity.show_validity(found.validity, self._slide and self._slide.identity)
+            rows = words.reader_rows(depth, self.keeper.reader, self.keeper.base if valid else Reading())
             view.show_readers(rows, words.said_others(depth, self.keeper.reader))
             for way, able in (("undo", now.history.past), ("redo", now.history.undone)):
                 view.steps[way].setEnabled(bool(able))
@@ -218,10 +224,13 @@ class SlideDepths(QObject):
             view.show_automatic(self.analysis.models, self._why_not())
 
     def _say(self, reading: Reading) -> None:
-        """Say thickness, category and warnings."""
+        """Say thickness, category and warnings; the number of a model that is not valid stands in its own part."""
         from napari_melanoma.report import depth_words as words
 
         view, slide = self.view, self._slide
+        now = self.keeper.now
+        if now is not None and not now.found.validity.valid and not reading.when:
+            reading = reading.model_copy(update={"mm": None})
         view.head.setText(words.said_head(reading))
         view.origin.setText(words.said_origin(reading))
         view.origin.setVisible(bool(view.origin.text()))

@@ -87,15 +87,15 @@ class DepthAnalysis(QObject):
 
     Attributes
     ----------
-    ended : Signal(bool)
-        It has come to an end; whether it found a line.
+    ended : Signal(bool, bool)
+        It has come to an end; whether it found a line, and whether its result is valid.
     changed : Signal()
         It is being started, or at work, or is so no more.
     failed : Signal(object)
         An exception: it was not started.
     """
 
-    ended = Signal(bool)
+    ended = Signal(bool, bool)
     changed = Signal()
     failed = Signal(object)
 
@@ -175,8 +175,10 @@ class DepthAnalysis(QObject):
         if state != self._state:
             before, self._state = self._state, state
             if state == "finished" and before:
-                told = sight.content.get("depth") or {}
-                self.ended.emit(bool(told.get("candidates")))
+                from napari_melanoma.io.slide_depth import proposed
+
+                found = proposed(sight.content)
+                self.ended.emit(bool(found.proposals), found.validity.valid)
         self.changed.emit()
 
     def _on_wish(self, wish: Wish) -> None:

@@ -20,10 +20,11 @@ from qtpy.QtWidgets import (
 )
 
 from napari_melanoma.report.depth_words import COLUMNS, NONE_YET
-from napari_melanoma.ui.look import named, quiet, row, tool
+from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, tool
 from napari_melanoma.ui.slide.depth_auto import DepthRunPanel
 from napari_melanoma.ui.slide.depth_fields import DepthFields
 from napari_melanoma.ui.slide.regions_controls import READER
+from napari_melanoma.ui.validity import ValidityNotice
 from napari_melanoma.ui.words import Words
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class DepthView(QWidget):
     ----------
     settings : Settings
         Remembers the reader.
+    icons : ThemedIcons
+        Knows the colors of the theme.
 
     Attributes
     ----------
@@ -70,7 +73,7 @@ class DepthView(QWidget):
     stepped = Signal(str)
     reader_changed = Signal(str)
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, icons: ThemedIcons) -> None:
         super().__init__()
         self._settings = settings
         self.head = named(QLabel(NONE_YET), "depth_head", "Breslow thickness and T category")
@@ -91,6 +94,7 @@ class DepthView(QWidget):
         self.lines.setFixedHeight(LIST_PX)
         tip = "Take the model's line that is chosen, as it is, as your own"
         self.take = tool("depth_take", tip, tip, "take this line")
+        self.validity = ValidityNotice(icons, "depth", self.found, self.lines, row(self.take))
         self.fields = DepthFields()
         steps = {"undo": ("↶", "Take back the last change of this page"), "redo": ("↷", "Do it again")}
         self.steps = {way: tool(f"depth_{way}", tip, tip, text) for way, (text, tip) in steps.items()}
@@ -205,9 +209,7 @@ class DepthView(QWidget):
             self.hint,
             self.automatic,
             self.run,
-            self.found,
-            self.lines,
-            row(self.take),
+            self.validity,
             self.fields,
             row(QLabel("reader"), self.reader, *self.steps.values(), stretch=1),
             row(self.report, self.to_case),

@@ -14,6 +14,7 @@ from napari_melanoma.ui.look import named, quiet, row
 from napari_melanoma.ui.slide import layers as slide_layers
 from napari_melanoma.ui.slide.edits import drawn
 from napari_melanoma.ui.slide.line_width import line_width
+from napari_melanoma.ui.slide.table import class_of_probability
 
 if TYPE_CHECKING:
     from napari.layers import Shapes
@@ -240,7 +241,7 @@ class LesionDrawing(QObject):
             self._refuse("")
             self._done += 1
             self._dock.table.pick(new[-1].index)
-            self._dock.status.say(said_drawn(new[-1]))
+            self._dock.status.say(said_drawn(new[-1], found.target))
             QTimer.singleShot(0, self._take)
 
     def _on_failed(self, error: Exception) -> None:
@@ -264,13 +265,15 @@ class LesionDrawing(QObject):
             self._button.setChecked(False)
 
 
-def said_drawn(lesion: Any) -> str:  # noqa: ANN401 - a SlideLesion
+def said_drawn(lesion: Any, target: str) -> str:  # noqa: ANN401 - a SlideLesion
     """Say what was drawn.
 
     Parameters
     ----------
     lesion : SlideLesion
         The new one.
+    target : str
+        Class that heatmap and lesions are about.
 
     Returns
     -------
@@ -278,5 +281,9 @@ def said_drawn(lesion: Any) -> str:  # noqa: ANN401 - a SlideLesion
         A sentence.
     """
     area = f"{lesion.area_px:,.0f} px" if lesion.area_mm2 is None else f"{lesion.area_mm2:.3g} mm²"
-    known = "" if lesion.probability != lesion.probability else f", probability {lesion.probability:.2f}"
+    known = (
+        ""
+        if lesion.probability != lesion.probability
+        else f", p {class_of_probability(lesion.label, target)} {lesion.probability:.2f}"
+    )
     return f"Lesion {lesion.index} drawn: {lesion.label}, {area}{known}."

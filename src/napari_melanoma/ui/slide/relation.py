@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 from napari_melanoma.ui.job import Latest
 from napari_melanoma.ui.look import ThemedIcons, named, quiet
 from napari_melanoma.ui.slide.scatter import Mark, Scatter
+from napari_melanoma.ui.slide.table import class_of_probability
 from napari_melanoma.ui.words import Words
 
 if TYPE_CHECKING:
@@ -175,7 +176,8 @@ def _relate(
 def _mark(lesion: Any, in_mm2: bool, where: str, index: int | None) -> Mark:  # noqa: ANN401 - a lesion, or a row
     area = float(lesion.area_mm2 if in_mm2 else lesion.area_px)
     unit = "mm²" if in_mm2 else "px"
-    said = f"lesion {lesion.index}{where}: {area:.3g} {unit}, probability {lesion.probability:.2f}"
+    probability = f"p {class_of_probability(lesion.label)} {lesion.probability:.2f}"
+    said = f"lesion {lesion.index}{where}: {area:.3g} {unit}, {probability}"
     return Mark(area, float(lesion.probability), lesion.label != "benign", said, index)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject
 
 from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.io.slide_folder import validity_in
 from napari_melanoma.ui.slide import layers as slide_layers
 from napari_melanoma.ui.slide.controls import SAVE_KEY
 from napari_melanoma.ui.slide.edits import merged, of_other_class, removed, split
@@ -152,6 +153,7 @@ class SlideResults(QObject):
         """Show the lesions as rows."""
         dock = self._dock
         lesions = () if found is None else found.lesions
+        dock.table.rows.target = "" if found is None else found.target
         dock.table.show_lesions(lesions)
         self._show_parts()
         if found is not None:
@@ -198,6 +200,10 @@ class SlideResults(QObject):
         """Show answer and cautions."""
         dock = self._dock
         said, cautions = said_answer(self.content), [str(one) for one in self.content.get("warnings", ())]
+        validity = validity_in(self.content) if self.content else None
+        key = self._slide and self._slide.identity, self.content.get("seconds")
+        dock.validity.show_validity(validity, key)
+        said = said if validity is None or not validity.valid else validity.headline(said)
         dock.answer.setText(said)
         dock.answer.setVisible(bool(said))
         dock.cautions.setText("\n".join(cautions))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QPushButton, QVBoxLayout, QWidget
 
+from napari_melanoma.io.slide_folder import risk_validity_in
+from napari_melanoma.report.risk_part import number_words, sentence
 from napari_melanoma.ui.answer.section import Notice
 from napari_melanoma.ui.bars import Bars
 from napari_melanoma.ui.look import ThemedIcons, named, row, tool
@@ -17,6 +19,7 @@ from napari_melanoma.ui.slide import risk_words as words
 from napari_melanoma.ui.slide.risk_bundles import asked_of_patient, is_phantom
 from napari_melanoma.ui.slide.risk_gallery import RiskGallery
 from napari_melanoma.ui.slide.risk_models import RiskPicker
+from napari_melanoma.ui.validity import ValidityNotice
 from napari_melanoma.ui.words import Words
 
 if TYPE_CHECKING:
@@ -123,7 +126,9 @@ class RiskView(QWidget):
             return
         self._said.setEnabled(not old)
         self.to_case.setEnabled(not old)
-        self.verdict.setText(str(answer["verdict"]))
+        validity = risk_validity_in(answer)
+        self.validity.show_validity(validity, str(answer.get("provenance")))
+        self.verdict.setText(sentence(number_words(answer) if not validity.valid else str(answer["verdict"])))
         self.bar.show_rows(bars.answer_bars(answer))
         rows, end = bars.share_bars(answer)
         self.shares.show_rows(rows, -end, end)
@@ -159,9 +164,10 @@ class RiskView(QWidget):
             *(self.verdict, self.bar, _title("What each part changes"), self.shares, self.without),
             *(_title("What other methods say"), self.beside, self.lacking, self.patches),
         )
+        self.validity = ValidityNotice(self._icons, "risk", self._said)
         self._about = QWidget()
         maps = row(_title("Show on the slide"), *self.maps.values())
-        _stacked(self._about, self.old, self._said, self.caution, row(self.report, self.to_case), maps, self.gallery)
+        _stacked(self._about, self.old, self.validity, self.caution, row(self.report, self.to_case), maps, self.gallery)
         inputs = (self.model, self.none, self.phantom, self.patient, self.thickness)
         _stacked(self, *inputs, self.estimate, self.why, self._about)
 

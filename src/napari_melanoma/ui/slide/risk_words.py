@@ -23,7 +23,7 @@ NO_SCALE = "A patch has a size in millimetres: set the scale first, with the rul
 NOT_BRIGHTFIELD = "The models have learnt from brightfield stains."
 NO_MODEL = "Pick a model that tells metastasis."
 AT_WORK = "It is at work."
-PHANTOM = "'{}' has learnt from drawn patients alone: what it says means nothing for a real one."
+PHANTOM = "'{}' was trained on synthetic patients only. Not valid for real patients."
 OTHERWISE = "This is the answer of before: {} since. Estimate again."
 NO_SHARES = "The model remembers no training cases: what each part changes is not known."
 
@@ -151,10 +151,9 @@ def cautions(answer: Mapping[str, Any]) -> str:
     str
         A line each; empty where there is nothing.
     """
-    said = PHANTOM.format(answer["model"].get("name")).split(":")[0]  # stands below the model already
     missing = [field_title(str(name)).lower() for name in answer.get("missing") or ()]
     lines = [f"Not known: {', '.join(missing)}."] if missing else []
-    warnings = [str(one) for one in answer.get("warnings") or () if not str(one).startswith(said)]
+    warnings = [str(one) for one in answer.get("warnings") or ()]
     lines += [f"{one[:1].upper()}{one[1:]}." for one in warnings]
     return "\n".join(lines)
 

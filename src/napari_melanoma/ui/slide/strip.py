@@ -39,6 +39,7 @@ class TileStrip(QWidget):
         named(self, "tiles", "Most suspicious tiles").setToolTip("")
         self.buttons: list[QToolButton] = []
         self._shown: tuple[SuspiciousTile, ...] = ()
+        self._values = True
         self._latest = Latest(self)
         self._latest.succeeded.connect(self._on_read)
         self._grid = QGridLayout(self)
@@ -68,13 +69,30 @@ class TileStrip(QWidget):
         while len(self.buttons) < len(tiles):
             self._add_button()
         for button, tile in zip(self.buttons, tiles, strict=False):
-            button.setText(f"{tile.value:.2f}")
-            button.setAccessibleName(f"Tile with {tile.value:.2f}")
-            button.setToolTip(f"{tile.value:.3f}. Click: go there")
+            self._write(button, tile)
         for place, button in enumerate(self.buttons):
             button.setVisible(place < len(tiles))
         if slide is not None and tiles:
             self._latest.submit("tiles", lambda: partial(_read, slide.slide, tiles))
+
+    def show_values(self, shown: bool) -> None:
+        """Show the values of the tiles below their pictures, or hide them.
+
+        Parameters
+        ----------
+        shown : bool
+            Whether the predictions are valid, or a user wants to see them all the same.
+        """
+        self._values = shown
+        for button, tile in zip(self.buttons, self._shown, strict=False):
+            self._write(button, tile)
+
+    def _write(self, button: QToolButton, tile: SuspiciousTile) -> None:
+        """Write the value of a tile: the mean over its area."""
+        button.setText(f"{tile.value:.2f}" if self._values else "")
+        button.setAccessibleName(f"Tile with {tile.value:.2f}" if self._values else "Tile")
+        value = f"Mean over the tile {tile.value:.3f}. " if self._values else ""
+        button.setToolTip(f"{value}Click: go there")
 
     def _add_button(self) -> None:
         place = len(self.buttons)

@@ -20,7 +20,7 @@ COLUMNS = ("#", "class", "p", "area", "tissue")
 ABOUT = (
     "Number: malignant ones first, of those the largest",
     "Malignant or benign, where the model can tell; an asterisk where you said so or changed the lesion",
-    "Probability that it is malignant, or what the model looks for",
+    "Probability of the class named, for benign lesions too: mean of the heatmap over the lesion",
     "Area; in mm² where the slide has a scale",
     "Share of the slide's tissue",
 )
@@ -35,6 +35,7 @@ class LesionRows(QAbstractTableModel):
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self.lesions: tuple[SlideLesion, ...] = ()
+        self.target = ""  # the class that the probabilities are of
 
     def show(self, lesions: Sequence[SlideLesion]) -> None:
         """Show other lesions.
@@ -64,7 +65,8 @@ class LesionRows(QAbstractTableModel):
             return f"{ABOUT[place]} (click to sort; a third click puts all back)"
         if role == Qt.ItemDataRole.InitialSortOrderRole:
             return int(COLUMNS[place] in LARGEST_FIRST)  # of Qt's orders, as a number
-        return COLUMNS[place] if role == Qt.ItemDataRole.DisplayRole else None
+        title = f"p {self.target}".rstrip() if COLUMNS[place] == "p" else COLUMNS[place]
+        return title if role == Qt.ItemDataRole.DisplayRole else None
 
     def data(self, index: AnyIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         """Give text, colour or explanation of a cell, as Qt asks."""
@@ -76,7 +78,7 @@ class LesionRows(QAbstractTableModel):
         if role == Qt.ItemDataRole.TextAlignmentRole and index.column() != 1:
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         if role == Qt.ItemDataRole.ToolTipRole:
-            return said_lesion(lesion)
+            return said_lesion(lesion, self.target)
         return None
 
 
@@ -216,13 +218,33 @@ def sorted_lesions(lesions: Sequence[SlideLesion], column: int, *, is_falling: b
     return tuple(lesions[at] for at in (*places, *(at for at, missing in enumerate(unknown) if missing)))
 
 
-def said_lesion(lesion: SlideLesion) -> str:
+def class_of_probability(label: str, target: str = "") -> str:
+    """Name the class that the probability of a lesion is of.
+
+    Parameters
+    ----------
+    label : str
+        Class of the lesion.
+    target : str
+        Class that heatmap and lesions are about; empty where that is unknown.
+
+    Returns
+    -------
+    str
+        ``malignant`` for benign lesions too, where nothing else is known.
+    """
+    return target or ("malignant" if label == "benign" else label)
+
+
+def said_lesion(lesion: SlideLesion, target: str = "") -> str:
     """Say all that is known of a lesion.
 
     Parameters
     ----------
     lesion : SlideLesion
         The lesion.
+    target : str
+        Class that heatmap and lesions are about; empty where that is unknown.
 
     Returns
     -------
@@ -230,7 +252,8 @@ def said_lesion(lesion: SlideLesion) -> str:
         A line a fact.
     """
     known = "not known" if math.isnan(lesion.probability) else f"{lesion.probability:.3f}"
-    lines = [f"lesion {lesion.index}: {lesion.label}, {lesion.origin}", f"probability {known}"]
+    named_class = class_of_probability(lesion.label, target)
+    lines = [f"lesion {lesion.index}: {lesion.label}, {lesion.origin}", f"probability of {named_class} {known}"]
     if lesion.area_mm2 is not None and lesion.perimeter_mm is not None:
         lines += [f"area {lesion.area_mm2:.3g} mm², perimeter {lesion.perimeter_mm:.3g} mm"]
     if lesion.height_mm is not None and lesion.width_mm is not None:

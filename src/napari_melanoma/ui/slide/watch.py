@@ -197,7 +197,7 @@ def _heat(folder: Path, result: SlideResult, target: str, *, finished: bool) -> 
     shown, shown_place = fill_waiting(values, result.state == WAITING), place
     if finished and result.spec.kind == "dense":
         maps = read_maps(folder, target)
-        shown, shown_place = _fitting(np.where(np.isfinite(maps.presence), maps.malignant, np.nan), maps.place)
+        shown, shown_place = _fitting(np.where(np.isfinite(maps.presence), maps.target, np.nan), maps.place)
     limits = (0.0, 1.0)
     if result.spec.kind == "regression":
         low, high = float(np.nanmin(values)), float(np.nanmax(values))

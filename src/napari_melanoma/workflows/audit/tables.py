@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import IO
 
+from napari_melanoma.core.csv_cells import CsvError, CsvReader
 from napari_melanoma.workflows.audit.finding import Entry, Finding, found
 from napari_melanoma.workflows.audit.rules import AGES, PATIENT_IDS, REMARKS, field_kind, in_text, is_date, judge, plain
 
@@ -35,7 +35,7 @@ def table_findings(file: IO[str], name: str) -> Iterator[Finding]:
         entry = Entry("table", "remark above the header", "", header_line)
         yield from (found(name, entry, kind, value) for kind, value in judge(entry))
     separator = max(SEPARATORS, key=header_line.count)
-    header = [cell.strip() for cell in next(csv.reader([header_line], delimiter=separator), [])]
+    header = [cell.strip() for cell in next(CsvReader([header_line], separator), [])]
     rows = _rows(file, separator)
     first = list(islice(rows, SAMPLED))
     asked = [place for place, column in enumerate(header) if _is_asked(column, [r[place : place + 1] for r in first])]
@@ -52,13 +52,13 @@ def table_findings(file: IO[str], name: str) -> Iterator[Finding]:
 
 def _rows(file: Iterable[str], separator: str) -> Iterator[list[str]]:
     """Rows of a table; one that cannot be taken apart is one cell, so that nothing is passed over."""
-    reader = csv.reader((line.replace("\0", "") for line in file), delimiter=separator)
+    reader = CsvReader((line.replace("\0", "") for line in file), separator)
     while True:
         try:
             yield next(reader)
         except StopIteration:
             return
-        except csv.Error:  # such as a cell longer than any should be
+        except CsvError:  # such as a cell longer than any should be
             continue
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.file_names import file_name
 from napari_melanoma.core.files import atomic_folder, write_json
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.splits import drawn_by_name
@@ -157,7 +158,8 @@ def name_of(sample: Sample) -> str:
 
 def _picture(folder: Path, name: str) -> Path:
     """Name the file of a picture."""
-    return folder / f"{name}.png"
+    domain, _, image_id = name.partition("/")
+    return folder / file_name(domain) / f"{file_name(image_id)}.png"
 
 
 def _keep(rgb: NDArray[np.uint8], path: Path) -> None:

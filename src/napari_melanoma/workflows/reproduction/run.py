@@ -8,6 +8,7 @@ from pathlib import Path
 
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.ownership import locked
+from napari_melanoma.core.paths import also_in
 from napari_melanoma.core.runs import PARTS, Cancelled, Milestone, RunContext
 from napari_melanoma.workflows.reproduction.crossed import CrossedRole, Crossing, read_crossed, write_crossed
 from napari_melanoma.workflows.reproduction.found import Found
@@ -73,7 +74,8 @@ def reproduce(options: ReproduceOptions, out: Path, *, run: RunContext) -> Repro
     with locked(out / ".lock"):
         work = _begin(options, place, run)
         try:
-            run_rows(work, missing, run)
+            with also_in(_named(work.plan)):  # by tables of ours, over the images of the user's data sets
+                run_rows(work, missing, run)
         except Cancelled:
             write_result(work, missing.all)
             raise
@@ -146,10 +148,16 @@ def _settle(options: ReproduceOptions, place: Place, run: RunContext) -> Plan:
 def _read_images(plan: Plan, place: Place) -> tuple[dict[str, RoleData], dict[str, CrossedRole]]:
     """Read the split and the folds of the rows that need them."""
     paper = read_paper(plan.paper)
-    return (
-        read_split(plan.folders_of(paper, crossed=False), place.data),
-        read_crossed(plan.folders_of(paper, crossed=True), Crossing.of(paper.file, place.crossed)),
-    )
+    with also_in(_named(plan)):
+        return (
+            read_split(plan.folders_of(paper, crossed=False), place.data),
+            read_crossed(plan.folders_of(paper, crossed=True), Crossing.of(paper.file, place.crossed)),
+        )
+
+
+def _named(plan: Plan) -> list[Path]:
+    """The data sets that the user named."""
+    return [folder for folders in plan.folders.values() for folder in folders]
 
 
 def _forget() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from napari_melanoma.core.csv_cells import CsvWriter
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.files import atomic_file, write_json
 from napari_melanoma.core.runs import Progress, RunContext
@@ -226,6 +226,4 @@ def _write_csv(path: Path, rows: Iterable[dict[str, str]]) -> None:
     """Write a table whose rows all have the columns of the first."""
     found = list(rows)
     with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, list(found[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(found)
+        CsvWriter(file).dicts(list(found[0]), found)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from napari_melanoma.core.durations import duration
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.runs import Progress, RunContext
+from napari_melanoma.data.phantom.mark import DESCRIPTION
 from napari_melanoma.data.phantom.slide.plan import SlidePlan
 from napari_melanoma.data.phantom.slide.render import BLOCK, draw, halved, is_glass
 
@@ -198,7 +199,7 @@ def write_pyramid(plan: SlidePlan, path: Path, run: RunContext) -> None:
                 resolution=(per_cm / 2**level, per_cm / 2**level),
                 resolutionunit="CENTIMETER",
                 subfiletype=1 if level else 0,
-                description="napari-melanoma phantom slide" if level == 0 else None,
+                description=DESCRIPTION if level == 0 else None,
                 software=False,
                 metadata=None,
             )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_melanoma.data.safe_names import LONGEST, free_name, safe_name
+from napari_melanoma.core.file_names import LONGEST, free_name, safe_name
 
 NAMES = [
     ("ISIC_0000001", "ISIC_0000001"),

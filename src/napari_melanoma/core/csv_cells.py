@@ -1,0 +1,125 @@
+"""The one place that writes and reads CSV: no text cell is written that a spreadsheet program would run as a formula.
+
+A text that begins like a formula (``=``, ``+``, ``-``, ``@`` or their full-width forms, also after white space and
+invisible characters; a tab or a line end) gets an apostrophe in front, as OWASP recommends. So does a text that begins
+with apostrophes and would be taken for such a cell: ``plain_cell(safe_cell(text)) == text`` for every text. A cell that
+is a number as a whole is left alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+MARK = "'"
+CsvError = csv.Error
+_INVISIBLE = r"\s\x00-\x1f\x7f\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
+_BEGINNING = rf"{MARK}*(?:[{_INVISIBLE}]*[=+\-@＝＋－＠]|[\t\r\n])"
+_FORMULA = re.compile(_BEGINNING)
+_FORMULA_IN_ROW = re.compile(f"\x1f{_BEGINNING}")
+_NUMBER = re.compile(r"[+-]?(?:(?:\d[\d.,]*|[.,]\d+)(?:e[+-]?\d+)?|inf|nan)", re.ASCII | re.IGNORECASE)
+
+
+class _Sink(Protocol):
+    def write(self, text: str, /) -> object: ...
+
+
+def safe_cell(text: str) -> str:
+    """Give a text as it is written into a table."""
+    return text if not text or text[0].isalnum() or not _is_marked(text) else MARK + text
+
+
+def plain_cell(text: str) -> str:
+    """Give the text that ``safe_cell`` was given; cells that it did not mark are as they stand."""
+    return text[1:] if text[:1] == MARK and _is_marked(text[1:]) else text
+
+
+def _is_marked(text: str) -> bool:
+    """Whether a text gets a mark: it begins like a formula, or like a text that got one."""
+    return _FORMULA.match(text) is not None and _NUMBER.fullmatch(text) is None
+
+
+def _may_hold_formula(cells: Sequence[object]) -> bool:
+    """Whether any cell begins like a formula; one search a row, as most tables have none."""
+    return _FORMULA_IN_ROW.search("\x1f" + "\x1f".join([cell for cell in cells if isinstance(cell, str)])) is not None
+
+
+class CsvWriter:
+    """Write rows of CSV; numbers stay numbers, texts go through ``safe_cell``.
+
+    Parameters
+    ----------
+    file : text file
+        Opened with ``newline=""``.
+    separator, line_end : str
+        Between cells, and after each row.
+    """
+
+    def __init__(self, file: _Sink, separator: str = ",", line_end: str = "\n") -> None:
+        self._file, self._line_end = file, line_end
+        # csv quotes cells with the line ends that it writes itself, and not those with the other one.
+        self._csv = csv.writer(self, delimiter=separator, lineterminator="\r\n")
+
+    def row(self, cells: Iterable[object]) -> None:
+        """Write a row; None is an empty cell."""
+        row = [cell if cell is None or isinstance(cell, str | int | float) else str(cell) for cell in cells]
+        if _may_hold_formula(row):
+            row = [safe_cell(cell) if isinstance(cell, str) else cell for cell in row]
+        self._csv.writerow(row)
+
+    def rows(self, rows: Iterable[Iterable[object]]) -> None:
+        """Write several rows."""
+        for cells in rows:
+            self.row(cells)
+
+    def dicts(self, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+        """Write a header, and rows that name the columns of their cells; a column that is not there is empty."""
+        self.row(columns)
+        self.rows([row.get(column) for column in columns] for row in rows)
+
+    def write(self, line: str) -> None:
+        """Take a line from ``csv``."""
+        self._file.write(line.removesuffix("\r\n") + self._line_end)
+
+
+class CsvReader(Iterator[list[str]]):
+    """Read rows of CSV; gives the texts that ``CsvWriter`` was given.
+
+    Parameters
+    ----------
+    lines : iterable of str
+        With their line ends, as of a file that was opened with ``newline=""``.
+    separator : str
+        Between cells.
+    strict : bool
+        Whether quotes that csv does not allow are errors.
+    """
+
+    def __init__(self, lines: Iterable[str], separator: str = ",", *, strict: bool = False) -> None:
+        self._csv = csv.reader(lines, delimiter=separator, strict=strict)
+        self._cells: list[str] = []
+
+    @property
+    def line_num(self) -> int:
+        """How many lines were read."""
+        return self._csv.line_num
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether the row that was read last is written as ``CsvWriter`` writes it, as far as formulas go."""
+        return not _may_hold_formula(self._cells) or all(safe_cell(plain_cell(cell)) == cell for cell in self._cells)
+
+    def __next__(self) -> list[str]:
+        """Read a row."""
+        self._cells = cells = next(self._csv)
+        # One search a row, as few have an apostrophe: to look at each cell of 400,000 rows takes seconds.
+        return [plain_cell(cell) for cell in cells] if MARK in "".join(cells) else cells
+
+
+def csv_dicts(lines: Iterable[str], *, strict: bool = False) -> csv.DictReader[str]:
+    """Read rows of CSV with a header as dicts, a missing cell as ""; otherwise as ``CsvReader``."""
+    rows: csv.DictReader[str] = csv.DictReader((), restval="")
+    rows.reader = CsvReader(lines, strict=strict)  # type: ignore[assignment] # csv asks it for no more than this
+    return rows

@@ -1,0 +1,372 @@
+"""Whether a prediction is valid for its input: one policy for photographs, slides, depth and risk.
+
+A prediction that is not valid never has a reassuring headline, whatever its number is: the headline says why it is not
+valid, and the number is shown on request only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self, get_args
+
+from pydantic import Field
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.core.errors import ConfigError
+
+__all__ = ["NOT_VALID", "PredictionFacts", "ScaleMatch", "Validity", "ValidityReason", "is_scale_hopeless"]
+
+Severity = Literal["invalid", "caution"]
+Code = Literal[
+    "demonstration",
+    "damaged",
+    "modality",
+    "no_photograph",
+    "scale_unknown",
+    "scale",
+    "field_of_view",
+    "resolution",
+    "out_of_distribution",
+    "uncalibrated",
+    "synthetic_training",
+    "coverage",
+]
+CODES: tuple[Code, ...] = get_args(Code)  # the first of them that holds is in the headline
+NOT_VALID = "Not valid"
+NO_PHOTOGRAPH = "neither"  # the kind of ``analysis.modality`` for what is no photograph of skin
+
+SCALE_CAUTION, SCALE_INVALID, SCALE_REFUSED = 1.15, 1.5, 4.0  # factors; models are trained with a variation of 10 %
+FIELD_CAUTION, FIELD_INVALID = 0.9, 0.5  # shares of the width that the model expects to see
+DETAIL_INVALID = 0.25  # pixels for each pixel that the network sees
+FAILED_INVALID = 0.05  # share of tiles that cannot be read: what is looked for may lie in them
+SYNTHETIC_INVALID = 0.5  # share of synthetic images in the training
+COVERAGE_CAUTION = 0.8  # below it a prediction set rules out the true class too often
+
+
+@dataclass(frozen=True)
+class ScaleMatch:
+    """Micrometres per pixel as the network sees them (None: unknown), and those that it was trained at.
+
+    ``accepted`` says that a user asked for a prediction although the scale is far off.
+    """
+
+    found_um: float | None
+    expected_um: float
+    accepted: bool = False
+
+    @property
+    def factor(self) -> float:
+        """How many times too coarse or too fine; 1 where it is right or unknown."""
+        if self.found_um is None:
+            return 1.0
+        return max(self.found_um / self.expected_um, self.expected_um / self.found_um)
+
+
+def is_scale_hopeless(scale: ScaleMatch) -> bool:
+    """Say whether tiles show something else entirely than what a model was trained on.
+
+    Parameters
+    ----------
+    scale : ScaleMatch
+        Of the tiles.
+
+    Returns
+    -------
+    bool
+        True where it is off by more than a factor of 4, and no user accepted that.
+    """
+    return scale.factor > SCALE_REFUSED and not scale.accepted
+
+
+class ValidityReason(Config):
+    """One reason against a prediction: a code for programs, and a sentence for people, its consequence first."""
+
+    code: str = Field(min_length=1)
+    severity: Severity = "invalid"
+    text: str = Field(min_length=1, description="continues 'Not valid: ' and ends without a full stop")
+
+
+class Validity(Config):
+    """Whether a prediction is valid, and the reasons against it, the most important one first.
+
+    ``demonstration`` says that a demonstration model was applied to a synthetic input, which it was made for.
+    """
+
+    reasons: tuple[ValidityReason, ...] = ()
+    demonstration: bool = False
+
+    @property
+    def valid(self) -> bool:
+        """Whether the prediction may be shown with a headline of its own."""
+        return not self._of("invalid")
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What to know of a prediction that is valid, a sentence each."""
+        return tuple(_sentence(one.text) for one in self._of("caution"))
+
+    @property
+    def also(self) -> tuple[str, ...]:
+        """What else speaks against a prediction, beside the reason in its headline, a sentence each."""
+        return tuple(_sentence(one.text) for one in (*self._of("invalid")[1:], *self._of("caution")))
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """Of all reasons."""
+        return tuple(one.code for one in self.reasons)
+
+    def headline(self, statement: str) -> str:
+        """Give the first line of a prediction.
+
+        Parameters
+        ----------
+        statement : str
+            What the prediction says where it is valid.
+
+        Returns
+        -------
+        str
+            That, or why it is not valid.
+        """
+        invalid = self._of("invalid")
+        if invalid:
+            return f"{NOT_VALID}: {invalid[0].text}"
+        return f"Demonstration model: {statement}" if self.demonstration and statement else statement
+
+    def with_reasons(self, *others: Validity) -> Validity:
+        """Join the reasons of several inputs or steps that one prediction rests on.
+
+        Parameters
+        ----------
+        *others : Validity
+            Of the other ones.
+
+        Returns
+        -------
+        Validity
+            Each reason once.
+        """
+        every = (self, *others)
+        return Validity(
+            reasons=_ordered(reason for one in every for reason in one.reasons),
+            demonstration=any(one.demonstration for one in every),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain values.
+
+        Returns
+        -------
+        dict
+            ``valid``, ``headline`` (empty where the prediction is valid), ``demonstration`` and ``reasons``.
+        """
+        return {"valid": self.valid, "headline": self.headline(""), **self.model_dump(mode="json")}
+
+    @classmethod
+    def from_json(cls, values: object) -> Self | None:
+        """Read what ``to_json`` gave.
+
+        Parameters
+        ----------
+        values : object
+            Whatever a file holds.
+
+        Returns
+        -------
+        Validity or None
+            None where nothing is stored, as in files that were written before 2026-11-22, or it cannot be read.
+        """
+        if not isinstance(values, Mapping):
+            return None
+        try:
+            return cls.parse({key: values[key] for key in cls.model_fields if key in values}, "validity")
+        except ConfigError:
+            return None
+
+    def cells(self) -> dict[str, object]:
+        """Give the columns of a table.
+
+        Returns
+        -------
+        dict
+            ``valid``: true or false; ``validity``: the reasons, separated by semicolons.
+        """
+        return {"valid": str(self.valid).lower(), "validity": "; ".join(one.text for one in self.reasons)}
+
+    def _of(self, severity: Severity) -> tuple[ValidityReason, ...]:
+        return tuple(one for one in self.reasons if one.severity == severity)
+
+
+@dataclass(frozen=True)
+class PredictionFacts:
+    """What is known of a model and an input; None where it does not apply or is unknown.
+
+    Attributes
+    ----------
+    model : str
+        Name of the model.
+    demonstration : bool
+        Whether its bundle says that it is a demonstration.
+    synthetic_share : float
+        Of the images that it was trained on.
+    synthetic_input : bool
+        Whether the input carries the mark of this program's phantoms.
+    modality, modalities : str, tuple of str
+        Of the input, as stated or recognized with certainty, and those that the model was trained on.
+    scale : ScaleMatch, optional
+        Of models that work at one physical scale.
+    field_mm, model_field_mm : float, optional
+        Width of the tissue in view, and the width that the model expects.
+    detail : float, optional
+        Pixels of the input for each pixel that the network sees.
+    distance, limit : float, optional
+        Measure of how far the input is from the training data, and the limit above which it is out of distribution.
+    damage : str, optional
+        What is missing of a damaged file that was accepted.
+    failed_share : float
+        Of the tiles, those that could not be read.
+    calibrated : bool, optional
+        Whether the error of the prediction was measured; None for outputs that have no calibration.
+    coverage : float, optional
+        Of the prediction set.
+    """
+
+    model: str
+    demonstration: bool = False
+    synthetic_share: float = 0.0
+    synthetic_input: bool = False
+    modality: str | None = None
+    modalities: tuple[str, ...] = ()
+    scale: ScaleMatch | None = None
+    field_mm: float | None = None
+    model_field_mm: float | None = None
+    detail: float | None = None
+    distance: float | None = None
+    limit: float | None = None
+    damage: str | None = None
+    failed_share: float = 0.0
+    calibrated: bool | None = None
+    coverage: float | None = None
+
+    def validity(self) -> Validity:
+        """Apply the policy.
+
+        Returns
+        -------
+        Validity
+            The reasons in the order of ``CODES``, those that make the prediction invalid first.
+        """
+        found = (
+            *self._of_training(),
+            *self._of_file(),
+            *self._of_modality(),
+            *self._of_scale(),
+            *self._of_field(),
+            *self._of_distribution(),
+            *self._of_calibration(),
+        )
+        is_demonstration = self.demonstration or self.synthetic_share >= 1
+        return Validity(reasons=_ordered(found), demonstration=is_demonstration and self.synthetic_input)
+
+    def _of_training(self) -> Iterable[ValidityReason]:
+        share = self.synthetic_share
+        if self.synthetic_input:
+            return
+        if self.demonstration or share >= 1:
+            yield _invalid(
+                "demonstration",
+                f"says nothing about a real patient. '{self.model}' is a demonstration, trained on synthetic data only",
+            )
+        elif share > 0:
+            text = f"{100 * share:.0f} % of the data that '{self.model}' was trained on are synthetic"
+            severity: Severity = "invalid" if share >= SYNTHETIC_INVALID else "caution"
+            yield ValidityReason(code="synthetic_training", severity=severity, text=text)
+
+    def _of_file(self) -> Iterable[ValidityReason]:
+        if self.damage:
+            yield _invalid("damaged", f"a part of the image is missing. {self.damage.rstrip('.')}")
+        if self.failed_share > 0:
+            text = f"{100 * self.failed_share:.2g} % of the tiles could not be read, and may hold what is looked for"
+            severity: Severity = "invalid" if self.failed_share > FAILED_INVALID else "caution"
+            yield ValidityReason(code="damaged", severity=severity, text=text)
+
+    def _of_modality(self) -> Iterable[ValidityReason]:
+        if self.modality == NO_PHOTOGRAPH:
+            yield _invalid("no_photograph", "the image does not look like a photograph of a skin lesion")
+        elif self.modality and self.modalities and self.modality not in self.modalities:
+            trained = " and ".join(map(_words, self.modalities))
+            yield _invalid(
+                "modality",
+                f"'{self.model}' cannot judge {_input(self.modality)}. It was trained on {trained} images only",
+            )
+
+    def _of_scale(self) -> Iterable[ValidityReason]:
+        scale = self.scale
+        if scale is None:
+            return
+        if scale.found_um is None:
+            yield _invalid(
+                "scale_unknown",
+                f"the scale of the image is unknown, and '{self.model}' works at {scale.expected_um:g} µm per pixel",
+            )
+        elif scale.factor > SCALE_CAUTION:
+            text = (
+                f"the image has the wrong scale. It is shown at {scale.found_um:.3g} µm per pixel, and "
+                f"'{self.model}' works at {scale.expected_um:g} µm per pixel"
+            )
+            severity: Severity = "invalid" if scale.factor > SCALE_INVALID else "caution"
+            yield ValidityReason(code="scale", severity=severity, text=text)
+
+    def _of_field(self) -> Iterable[ValidityReason]:
+        wide, wanted = self.field_mm, self.model_field_mm
+        if wide is not None and wanted and wide < FIELD_CAUTION * wanted:
+            text = f"the image is too small. It shows {wide:.2g} mm, and '{self.model}' needs {wanted:.2g} mm"
+            severity: Severity = "invalid" if wide < FIELD_INVALID * wanted else "caution"
+            yield ValidityReason(code="field_of_view", severity=severity, text=text)
+        if self.detail is not None and self.detail < DETAIL_INVALID:
+            yield _invalid("resolution", "the lesion has too few pixels. Take the photograph closer, or larger")
+
+    def _of_distribution(self) -> Iterable[ValidityReason]:
+        if self.distance is not None and self.limit is not None and not self.distance <= self.limit:  # nor if it is NaN
+            yield _invalid(
+                "out_of_distribution",
+                f"the image is out of distribution. It differs from the data that '{self.model}' was trained on",
+            )
+
+    def _of_calibration(self) -> Iterable[ValidityReason]:
+        if self.calibrated is False:
+            yield _invalid(
+                "uncalibrated", f"the error is unknown. The predictions of '{self.model}' were never calibrated"
+            )
+        if self.coverage is not None and self.coverage < COVERAGE_CAUTION:
+            yield ValidityReason(
+                code="coverage",
+                severity="caution",
+                text=f"the prediction set misses the true class in {100 * (1 - self.coverage):.3g} % of cases",
+            )
+
+
+def _invalid(code: Code, text: str) -> ValidityReason:
+    return ValidityReason(code=code, text=text)
+
+
+def _ordered(reasons: Iterable[ValidityReason]) -> tuple[ValidityReason, ...]:
+    """Each reason once, those that make a prediction invalid first, then by code."""
+    places: dict[str, int] = {code: place for place, code in enumerate(CODES)}
+    return tuple(
+        sorted(dict.fromkeys(reasons), key=lambda one: (one.severity == "caution", places.get(one.code, len(places))))
+    )
+
+
+def _input(modality: str) -> str:
+    kind = _words(modality)
+    return f"a {kind}" if modality in ("slide", "tbp_tile") else f"a {kind} photograph"
+
+
+def _words(modality: str) -> str:
+    return {"tbp_tile": "total-body photography tile"}.get(modality, modality.replace("_", " "))
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."

@@ -1,0 +1,210 @@
+"""Masks as other programs store them: which pixels of a picture of values are lesion, or why that cannot be said.
+
+Accepted without a question: two values or colors of which one is black, soft edges between black and white, and the
+numbered objects of Cellpose (``x_cp_masks``). A label image with several values needs the user to say what they mean.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from napari_melanoma.core.errors import DataSetError, UnreadableImage
+from napari_melanoma.io.formats import DAMAGE, HEAD_BYTES, identify
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LesionValues = tuple[str, ...] | Literal["all", "keep"] | None
+
+NUMBERED = re.compile(r"_cp_masks$", re.IGNORECASE)  # Cellpose numbers the objects of an image
+_SOFT = 0.02  # share of pixels between black and white that soft edges or JPEG leave at most
+_NEAR = 24  # of black or white, out of 255
+_SHOWN = 8  # values that an error lists
+
+
+def lesion_mask(path: Path, name: str, lesion: LesionValues = None, names: Mapping[str, int] | None = None) -> NDArray:
+    """Read which pixels of a mask that was made elsewhere are lesion.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        PNG, BMP, JPEG, WebP or TIFF of one value a pixel, or of colors.
+    name : str
+        Of the file as the user knows it, for messages and to recognize numbered objects.
+    lesion : tuple of str, "all", "keep" or None
+        What counts where there are several values: these values or names, every value but 0, or the values as they
+        are; None where the user has not said.
+    names : mapping, optional
+        Name of a class to its value, as ``nnunet_labels`` gives it.
+
+    Returns
+    -------
+    numpy.ndarray
+        bool (row, column); uint8 with "keep".
+
+    Raises
+    ------
+    UnreadableImage
+        Where the file is no picture.
+    DataSetError
+        Where it has several values and nobody has said what they mean, or none of those named.
+    """
+    values = mask_values(path)
+    if lesion == "keep":
+        return _kept(values, name)
+    if isinstance(lesion, tuple):
+        return np.isin(values, [_number(one, names or {}) for one in lesion])
+    if lesion == "all" or NUMBERED.search(Path(name).stem):
+        return values > 0
+    found = np.unique(values)
+    if found.size <= 2 and (found.size < 2 or found[0] == 0):
+        return values > 0
+    if found[-1] <= 255 and _has_soft_edges(values):
+        return values > 127
+    if names and (named := _lesion_alone(names, found)) is not None:
+        return values == named
+    raise DataSetError(_several(found, names or {}))
+
+
+def mask_values(path: Path) -> NDArray:
+    """Read the values of a mask.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        PNG, BMP, JPEG, WebP or TIFF.
+
+    Returns
+    -------
+    numpy.ndarray
+        Non-negative integers (row, column): gray values or indices as stored; colors are numbered, black is 0.
+
+    Raises
+    ------
+    UnreadableImage
+        Where the file is missing or no such picture.
+    """
+    try:
+        with path.open("rb") as file:
+            kind = identify(file.read(HEAD_BYTES))
+            file.seek(0)
+            if kind == "TIFF":
+                import tifffile
+
+                stored = np.squeeze(tifffile.imread(file))
+            elif kind in ("PNG", "JPEG", "BMP", "WebP"):
+                from napari_melanoma.io.pillow_images import open_lazily
+
+                with open_lazily(file, kind) as image:
+                    stored = np.asarray(image.convert("L" if _has_two(image) else image.mode))
+            else:
+                raise ValueError(f"found {kind or 'no image'}")
+            return _one_value(stored)
+    except DAMAGE as error:
+        raise UnreadableImage(
+            f"{path} cannot be read as a mask ({error}): expected a PNG or TIFF with 0 outside the lesion and another "
+            "value inside. Save the mask again."
+        ) from error
+
+
+def nnunet_labels(folder: Path) -> dict[str, int]:
+    """Read the names of the classes of an nnU-Net data set.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        With ``dataset.json``, or one of its folders (``labelsTr``).
+
+    Returns
+    -------
+    dict of str to int
+        Name to value, without the background; empty where there is no such file or it names none.
+    """
+    for place in (folder, folder.parent):
+        try:
+            labels = json.loads((place / "dataset.json").read_text(encoding="utf-8"))["labels"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            continue
+        if isinstance(labels, dict):
+            pairs = [(name, value) if isinstance(value, int) else (value, name) for name, value in labels.items()]
+            return {str(name): int(value) for name, value in pairs if str(value).isdigit() and int(value) > 0}
+    return {}
+
+
+def _has_two(image: object) -> bool:
+    """Whether a picture with a palette, or of one bit, has two colors: then these count, not their indices."""
+    mode = getattr(image, "mode", "")
+    return mode == "1" or (mode == "P" and len(image.getcolors() or ()) <= 2)  # type: ignore[attr-defined]
+
+
+def _one_value(stored: NDArray) -> NDArray:
+    """Number the colors of a picture; leave single values as they are."""
+    if stored.ndim == 3 and stored.shape[2] in (2, 4):
+        stored = stored[..., :-1]  # opacity
+    if stored.ndim == 3 and stored.shape[2] == 1:
+        stored = stored[..., 0]
+    if stored.ndim == 3 and stored.shape[2] == 3:
+        if (stored == stored[..., :1]).all():
+            return stored[..., 0]
+        colors = (stored.astype(np.int64) * (1 << 32, 1 << 16, 1)).sum(axis=2)
+        found, numbers = np.unique(colors, return_inverse=True)
+        return (numbers + (0 if found[0] == 0 else 1)).reshape(colors.shape)
+    if stored.ndim != 2:
+        raise ValueError(f"found an array of {' x '.join(map(str, stored.shape))} values")
+    if stored.dtype.kind == "f" and not (np.isfinite(stored).all() and (stored == np.round(stored)).all()):
+        raise ValueError("found fractions, such as probabilities")
+    if stored.dtype.kind != "u" and stored.min(initial=0) < 0:
+        raise ValueError("found negative values")
+    return stored.astype(np.int64) if stored.dtype.kind != "u" else stored
+
+
+def _has_soft_edges(values: NDArray) -> bool:
+    """Whether nearly all pixels are black or white, as after smoothing or in a JPEG."""
+    return bool(((values > _NEAR) & (values < 255 - _NEAR)).mean() <= _SOFT and values.max() >= 255 - _NEAR)
+
+
+def _kept(values: NDArray, name: str) -> NDArray[np.uint8]:
+    if values.max(initial=0) > 255:
+        raise DataSetError(f"{name} has values up to {values.max()}: expected at most 255 classes")
+    return values.astype(np.uint8)
+
+
+def _lesion_alone(names: Mapping[str, int], found: NDArray) -> int | None:
+    """Return the only class that the names list, where the picture has no other."""
+    classes = [value for name, value in names.items() if name.lower() != "ignore"]
+    return classes[0] if len(classes) == 1 and set(found.tolist()) <= {0, classes[0]} else None
+
+
+def _number(value: str, names: Mapping[str, int]) -> int:
+    """Return the value that a number or a name stands for."""
+    if value.isdigit():
+        return int(value)
+    if value not in names:
+        known = f"; the classes are {', '.join(names)}" if names else ""
+        raise DataSetError(f"'{value}' is no value of a mask: expected numbers such as 1,2{known}")
+    return names[value]
+
+
+def _several(found: NDArray, names: Mapping[str, int]) -> str:
+    """Describe a label image and how to say what its values mean."""
+    by_value = {value: f"{value} ({name})" for name, value in names.items()}
+    shown = ", ".join(by_value.get(int(value), str(value)) for value in found[:_SHOWN])
+    more = f" and {found.size - _SHOWN} more" if found.size > _SHOWN else ""
+    return (
+        f"its mask is a label image with the values {shown}{more}: name those that are lesion with --values (such as "
+        "--values 1,2), take every value but 0 with --values all, or keep them as classes with --values keep"
+    )
+
+
+def parse_values(text: str | None) -> LesionValues:
+    """Read what a user says of the values of masks: ``all``, ``keep``, or values and names with commas."""
+    if text is None or text in ("all", "keep"):
+        return text  # type: ignore[return-value]
+    given: Sequence[str] = [one.strip() for one in text.split(",")]
+    return tuple(one for one in given if one) or None

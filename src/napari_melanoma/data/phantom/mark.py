@@ -1,0 +1,38 @@
+"""By which marks a file is known as one of our phantoms; a file without them counts as real."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+DESCRIPTION = "napari-melanoma phantom slide"  # in the first page of a slide's TIFF
+TRUTH, COHORT = ".truth.json", "cohort.json"  # beside a phantom; in the folder of a cohort
+
+
+def is_phantom(path: Path) -> bool:
+    """Say whether a file was drawn by ``napari-melanoma phantom``.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A slide, a patch or a photograph.
+
+    Returns
+    -------
+    bool
+        True where its TIFF says so, or the truth or the cohort that were written with it are still beside it.
+    """
+    beside = (path.with_name(f"{path.stem}{TRUTH}"), path.parent / COHORT, path.parent.parent / COHORT)
+    return any(one.is_file() for one in beside) or _says_so(path)
+
+
+def _says_so(path: Path) -> bool:
+    """Whether the description of a TIFF file is that of a phantom."""
+    import tifffile
+
+    if path.suffix.lower() not in (".tif", ".tiff") or not path.is_file():
+        return False
+    try:
+        with tifffile.TiffFile(path) as file:
+            return str(file.pages.first.description) == DESCRIPTION
+    except (OSError, ValueError, IndexError, tifffile.TiffFileError):
+        return False

@@ -1,0 +1,178 @@
+"""Whether a PNG is whole: the checksums of its chunks, and how many rows its compressed data hold."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from napari_melanoma.io.damage.checked import Checked, missing_rows
+
+__all__ = ["PngHeader", "check", "header"]
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_COLORS = {b"PLTE": "palette", b"tRNS": "transparency", b"iCCP": "color profile"}
+_KEPT = (*_COLORS, b"gAMA", b"cHRM", b"sRGB", b"eXIf")  # the other chunks hold words, or nothing that is used
+_MOST_PROFILE = 4 * 1024 * 1024  # unpacked; profiles of cameras and screens take less than 1 MB
+_MOST_EXIF = 1024 * 1024
+_BLOCK = 64 * 1024
+
+
+@dataclass(frozen=True)
+class PngHeader:
+    """What the header of a PNG says."""
+
+    width: int
+    height: int
+    bits: int
+    color: int
+    interlaced: bool
+
+    @property
+    def raw_bytes(self) -> int:
+        """Size of the unpacked data, with the filter byte of each row."""
+        per_pixel = self.bits * _CHANNELS.get(self.color, 4)
+        if not self.interlaced:
+            return self.height * (1 + -(-self.width * per_pixel // 8))
+        sizes = ((-(-(self.width - x) // across), -(-(self.height - y) // down)) for x, y, across, down in _PASSES)
+        return sum(rows * (1 + -(-columns * per_pixel // 8)) for columns, rows in sizes if columns > 0 and rows > 0)
+
+    def rows_in(self, raw: int) -> int:
+        """How many rows some unpacked data hold; of an interlaced picture, the share of them that is."""
+        return self.height * raw // self.raw_bytes
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """A chunk: its kind, where its data lie, whether they fit their checksum, and whether the file ends within it."""
+
+    kind: bytes
+    start: int
+    stop: int
+    sound: bool
+    cut: bool
+
+
+def header(content: bytes) -> PngHeader | None:
+    """Read the header of a PNG.
+
+    Parameters
+    ----------
+    content : bytes
+        At least the first 33 bytes of the file.
+
+    Returns
+    -------
+    PngHeader or None
+        None where it is incomplete.
+    """
+    if len(content) < 29 or content[12:16] != b"IHDR":
+        return None
+    width, height = (int.from_bytes(content[start : start + 4], "big") for start in (16, 20))
+    return PngHeader(width, height, content[24], content[25], content[28] == 1)
+
+
+def check(content: bytes) -> Checked:
+    """Check that the data of a PNG cover its picture and fit their checksums.
+
+    Chunks of words, which may be packed a thousand to one, are left out for the decoder.
+
+    Parameters
+    ----------
+    content : bytes
+        The file.
+
+    Returns
+    -------
+    Checked
+        A PNG of the chunks that the pixels follow from; missing rows are black.
+    """
+    head = header(content)
+    chunks = list(_chunks(content))
+    if head is None or not chunks:
+        return Checked(content, "its header is incomplete")
+    if not chunks[0].sound:
+        return Checked(content, "its header is corrupt (a checksum differs), so that size and depth are unknown")
+    faults = [f"its {_COLORS[one.kind]} is corrupt (a checksum differs)" for one in chunks if _is_bad_color(one)]
+    kept = [_chunk(one.kind, content[one.start : one.stop]) for one in chunks if _is_kept(one, content)]
+    data = [one for one in chunks if one.kind == b"IDAT"]
+    if all(one.sound for one in data) and chunks[-1].kind == b"IEND":
+        packed = b"".join(_chunk(b"IDAT", content[one.start : one.stop]) for one in data)
+    else:
+        packed, fault = _repaired(content, data, head)
+        faults = [fault, *faults] if fault else faults
+    start = _chunk(b"IHDR", content[16:29])
+    parts = (_SIGNATURE, start, *kept, packed, _chunk(b"IEND", b""))
+    return Checked(b"".join(parts), "; ".join(faults) or None)
+
+
+def _repaired(content: bytes, data: list[_Chunk], head: PngHeader) -> tuple[bytes, str | None]:
+    """Pack again what can be unpacked of the pixels, and say what is missing; None where nothing is."""
+    unpack, pack = zlib.decompressobj(), zlib.compressobj(1)
+    packed: list[bytes] = []
+    total, sound = 0, True
+    for one in data:
+        sound = sound and (one.sound or one.cut)
+        rest = content[one.start : one.stop]
+        try:
+            while rest and total < head.raw_bytes:
+                raw = unpack.decompress(rest, min(_BLOCK, head.raw_bytes - total))
+                total += len(raw)
+                packed.append(pack.compress(raw))
+                rest = unpack.unconsumed_tail
+            unpack.decompress(rest, 1)
+        except zlib.error:
+            sound = False
+            break
+    fault = None
+    if total < head.raw_bytes:
+        fault = missing_rows(head.rows_in(total), head.height) + ("" if sound else "; others may be wrong too")
+    elif not unpack.eof:
+        fault = "a checksum of its pixels differs: an unknown part of the picture is wrong"
+    for place in range(total, head.raw_bytes, _BLOCK):
+        packed.append(pack.compress(bytes(min(_BLOCK, head.raw_bytes - place))))
+    return _chunk(b"IDAT", b"".join(packed) + pack.flush()), fault
+
+
+def _chunks(content: bytes) -> Iterator[_Chunk]:
+    """Go through the chunks up to the end chunk; the last may be cut off."""
+    place = len(_SIGNATURE)
+    while place + 8 <= len(content):
+        length = int.from_bytes(content[place : place + 4], "big")
+        kind, start, stop = content[place + 4 : place + 8], place + 8, place + 8 + length
+        if not kind.isalpha():
+            return
+        checksum = content[stop : stop + 4]
+        found = zlib.crc32(memoryview(content)[start - 4 : stop]).to_bytes(4, "big")
+        yield _Chunk(kind, start, min(stop, len(content)), checksum == found, len(checksum) < 4)
+        if kind == b"IEND":
+            return
+        place = stop + 4
+
+
+def _is_bad_color(chunk: _Chunk) -> bool:
+    return chunk.kind in _COLORS and not chunk.sound
+
+
+def _is_kept(chunk: _Chunk, content: bytes) -> bool:
+    """Whether the decoder needs a chunk beside the pixels, and it unpacks to a size that is sensible."""
+    if chunk.kind not in _KEPT or not (chunk.sound or chunk.kind == b"PLTE"):
+        return False
+    if chunk.kind == b"eXIf":
+        return chunk.stop - chunk.start <= _MOST_EXIF
+    return chunk.kind != b"iCCP" or _is_small_profile(content[chunk.start : chunk.stop])
+
+
+def _is_small_profile(body: bytes) -> bool:
+    packed = body[body.find(b"\0") + 2 :]
+    try:
+        return len(zlib.decompressobj().decompress(packed, _MOST_PROFILE + 1)) <= _MOST_PROFILE
+    except zlib.error:
+        return False
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    """A chunk with its length and checksum."""
+    return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(data, zlib.crc32(kind)).to_bytes(4, "big")

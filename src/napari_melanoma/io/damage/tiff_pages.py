@@ -1,0 +1,233 @@
+"""Decoding of a TIFF page strip by strip, or tile by tile, that counts those which are missing or corrupt.
+
+tifffile pads what is missing in some cases and fails for the whole page in others; several of its codecs stop early, or
+past the end, without an error.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.io.damage import jpeg
+from napari_melanoma.io.damage.checked import missing_rows
+from napari_melanoma.io.formats import DAMAGE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from tifffile import TiffPage
+
+__all__ = ["decode", "packing", "stored_bytes"]
+
+_NONE, _LZW, _PACKBITS = 1, 5, 32773
+_DEFLATE, _JPEG = (8, 32946, 50013), (7, 33007)
+_PACKINGS = {_NONE: "raw", _PACKBITS: "rle", _LZW: "deflate", **dict.fromkeys(_DEFLATE, "deflate")}
+_SEPARATE = 2
+
+
+def stored_bytes(page: TiffPage) -> int:
+    """Count the bytes of a page's pixels that are in the file.
+
+    Parameters
+    ----------
+    page : tifffile.TiffPage
+        The page.
+
+    Returns
+    -------
+    int
+        No more than the file has.
+    """
+    size = page.parent.filehandle.size
+    places = zip(page.dataoffsets, page.databytecounts, strict=False)
+    return min(size, sum(max(0, min(count, size - offset)) for offset, count in places if offset))
+
+
+def packing(page: TiffPage) -> str:
+    """Key of ``formats.PIXELS_PER_BYTE`` for a page.
+
+    Parameters
+    ----------
+    page : tifffile.TiffPage
+        The page.
+
+    Returns
+    -------
+    str
+        "" where its compression is not bounded.
+    """
+    return "JPEG" if page.compression in _JPEG else _PACKINGS.get(int(page.compression), "")
+
+
+def decode(page: TiffPage) -> tuple[NDArray, str | None]:
+    """Decode a page as far as its data go.
+
+    Parameters
+    ----------
+    page : tifffile.TiffPage
+        Of two dimensions, below the bounds of ``formats``.
+
+    Returns
+    -------
+    tuple
+        Samples (row, column, channel), 0 where they are missing, and what is missing; None where nothing is.
+
+    Raises
+    ------
+    UnreadableImage
+        Where nothing could be decoded.
+    Exception
+        Of the kinds that tifffile raises for a compression that it does not have.
+    """
+    pixels = np.zeros((page.imagelength, page.imagewidth, page.samplesperpixel), page.dtype)
+    missing = np.zeros(page.imagelength, bool)
+    reasons: list[str] = []
+    expected = _segments(page)
+    separate = page.planarconfig == _SEPARATE
+    for index in range(expected):
+        segment, at, shape = _segment(page, index, reasons)
+        plane, row, column = at[0], at[2], at[3]
+        rows = min(shape[1], page.imagelength - row)
+        found = 0 if segment is None else segment.shape[0]
+        if found < rows:
+            missing[row + found : row + rows] = True
+        if segment is not None:
+            part = segment[:rows, : page.imagewidth - column]
+            channels = slice(plane, plane + 1) if separate else slice(None)
+            pixels[row : row + part.shape[0], column : column + part.shape[1], channels] = part
+    if not missing.any() and not reasons:
+        return pixels, None
+    if not missing.any():
+        return pixels, f"{reasons[0]} (in {len(reasons)} of {expected} parts)"
+    said = missing_rows(int((~missing).sum()), page.imagelength)
+    return pixels, f"{said} ({reasons[0]})" if reasons else said
+
+
+def _segments(page: TiffPage) -> int:
+    """How many strips or tiles a page has."""
+    planes = page.samplesperpixel if page.planarconfig == _SEPARATE else 1
+    if page.is_tiled:
+        return planes * math.ceil(page.imagelength / page.tilelength) * math.ceil(page.imagewidth / page.tilewidth)
+    return planes * math.ceil(page.imagelength / page.rowsperstrip)
+
+
+def _segment(page: TiffPage, index: int, reasons: list[str]) -> tuple[NDArray | None, tuple[int, ...], tuple[int, ...]]:
+    """Decode a strip or tile: (row, column, channel) of the rows that are there, where it lies, and its full shape."""
+    _, at, shape = page.decode(None, index)
+    file = page.parent.filehandle
+    known = index < min(len(page.dataoffsets), len(page.databytecounts))
+    offset, count = (page.dataoffsets[index], page.databytecounts[index]) if known else (0, 0)
+    if not offset or not count or offset >= file.size:
+        return None, at, shape
+    file.seek(offset)
+    data = file.read(min(count, file.size - offset))
+    said = _fault(page, data, shape)
+    if said is None and len(data) == count:
+        try:
+            decoded = _decoded(page, data, index)
+        except DAMAGE as error:
+            said = f"its compressed data are corrupt ({str(error)[:80] or type(error).__name__})"
+        else:
+            return decoded, at, shape
+    if said:
+        reasons.append(said)
+    return _rescued(page, data, index, shape), at, shape
+
+
+def _decoded(page: TiffPage, data: bytes, index: int) -> NDArray:
+    """A strip or tile as tifffile gives it, (row, column, channel)."""
+    tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader} if page.compression in _JPEG else {}
+    segment = page.decode(data, index, **tables)[0]
+    assert segment is not None
+    return segment[0]
+
+
+def _row_bytes(page: TiffPage, shape: tuple[int, ...]) -> int:
+    """Bytes of an unpacked row of a strip or tile."""
+    bits = page.bitspersample if isinstance(page.bitspersample, int) else sum(page.bitspersample)
+    return -(-shape[2] * shape[3] * bits // 8)
+
+
+def _fault(page: TiffPage, data: bytes, shape: tuple[int, ...]) -> str | None:
+    """What is wrong with the compressed data of a strip or tile that tifffile would decode all the same."""
+    if page.compression in _JPEG:
+        return jpeg.check(_with_tables(page, data)).damage
+    if page.compression not in (_LZW, _PACKBITS):
+        return None
+    import imagecodecs
+
+    wanted = shape[1] * _row_bytes(page, shape)
+    unpack = imagecodecs.lzw_decode if page.compression == _LZW else imagecodecs.packbits_decode
+    full = (page.tilelength if page.is_tiled else page.rowsperstrip) * _row_bytes(page, shape)  # padded last strips
+    try:
+        found = len(unpack(data, out=max(full, wanted) + _row_bytes(page, shape) + 1))
+    except DAMAGE:
+        return "its compressed data are corrupt"
+    # Up to a row more is what some writers leave behind the pixels.
+    sound = found >= wanted and (found <= wanted + _row_bytes(page, shape) or found == full)
+    return None if sound else f"its compressed data are corrupt ({found} bytes unpacked, {wanted} expected)"
+
+
+def _with_tables(page: TiffPage, data: bytes) -> bytes:
+    """A JPEG of a strip or tile that needs no other: with the tables that the page keeps apart."""
+    tables = page.jpegtables
+    return data if not tables else b"\xff\xd8" + tables[2:].removesuffix(b"\xff\xd9") + data[2:]
+
+
+def _rescued(page: TiffPage, data: bytes, index: int, shape: tuple[int, ...]) -> NDArray | None:
+    """Decode what there is of a strip or tile that is cut off or corrupt: whole rows alone, or None."""
+    import imagecodecs
+
+    row_bytes = _row_bytes(page, shape)
+    if page.compression in _JPEG:
+        data = jpeg.check(_with_tables(page, data)).content
+        raw = None
+    elif page.compression == _NONE:
+        raw = data
+    elif page.compression in _DEFLATE:
+        raw = _inflated(data)
+    elif page.compression in (_LZW, _PACKBITS):
+        unpack = imagecodecs.lzw_decode if page.compression == _LZW else imagecodecs.packbits_decode
+        try:
+            raw = bytes(unpack(data))
+        except DAMAGE:
+            return None
+    else:
+        return None
+    try:
+        if raw is None:
+            segment = page.decode(data, index)[0]
+            return None if segment is None else segment[0]
+        rows = min(len(raw) // row_bytes, shape[1])
+        filled = raw[: rows * row_bytes] + bytes((shape[1] - rows) * row_bytes)
+        return _unpacked(page, filled, index)[:rows] if rows else None
+    except DAMAGE:
+        return None
+
+
+def _inflated(data: bytes) -> bytes:
+    """What can be inflated before the data end or make no sense."""
+    unpack = zlib.decompressobj()
+    parts = []
+    try:
+        for place in range(0, len(data), 256):
+            parts.append(unpack.decompress(data[place : place + 256]))
+    except zlib.error:
+        pass
+    return b"".join(parts)
+
+
+def _unpacked(page: TiffPage, raw: bytes, index: int) -> NDArray:
+    """Decode the unpacked bytes of a strip or tile, through the compression that the page has."""
+    import imagecodecs
+
+    if page.compression in _DEFLATE:
+        raw = zlib.compress(raw, 1)
+    elif page.compression == _LZW:
+        raw = bytes(imagecodecs.lzw_encode(raw))
+    elif page.compression == _PACKBITS:
+        raw = bytes(imagecodecs.packbits_encode(raw))
+    return _decoded(page, raw, index)

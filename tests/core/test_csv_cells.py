@@ -1,0 +1,123 @@
+"""What a table holds comes back as it was, and no text cell is a formula; this is the only place that knows of CSV."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import io
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+import napari_melanoma
+from napari_melanoma.core.csv_cells import CsvReader, CsvWriter, csv_dicts, plain_cell, safe_cell
+from napari_melanoma.data.table_file import TableFile
+from napari_melanoma.io.results import read_table, write_table
+
+PACKAGE = Path(napari_melanoma.__file__).parent
+FORMULAS = (
+    *("=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\tx", "\rx", "\nx", " =1", "\u00a0=1", "\ufeff=1"),
+    *("\u200b@x", "＝1", "＋1", "－1", "＠x", "=cmd|' /C calc'!A0", "-", "+", "=", "--1", "-1-1", "+49 30 1234", "-x"),
+)
+AS_THEY_ARE = ("", "'", "''", "'Tis", "a=b", "nevus - junctional", "12", "-0.5", "+3", "-1e-5", "-1,5", "-inf", "(=)")
+texts = st.one_of(
+    st.text(st.characters(exclude_categories=("Cs",))),
+    st.text(st.sampled_from("'=+-@\t\r\n ＝－\u00a0\ufeff\u200b01.,e;\"x\x1f"), max_size=8),
+)
+
+
+def written(rows: list[list[object]], separator: str = ",") -> str:
+    file = io.StringIO(newline="")
+    CsvWriter(file, separator).rows(rows)
+    return file.getvalue()
+
+
+def raw(text: str) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(text, newline="")))
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_a_formula_is_written_as_text(text: str) -> None:
+    assert safe_cell(text) == "'" + text
+    assert raw(written([[text, 1]])) == [["'" + text, "1"]]
+
+
+@pytest.mark.parametrize("text", AS_THEY_ARE)
+def test_other_texts_and_numbers_are_written_as_they_are(text: str) -> None:
+    assert safe_cell(text) == text == plain_cell(text)
+
+
+@given(texts)
+@example("'=1")
+@example("''-1")
+@example("'-1")
+@example("'\t")
+def test_each_text_comes_back_and_none_that_is_written_is_a_formula(text: str) -> None:
+    cell = safe_cell(text)
+    assert plain_cell(cell) == text
+    first = cell.lstrip(" \u00a0\ufeff\u200b")[:1]
+    assert not (first and first in "=+-@＝＋－＠\t\r\n") or re.fullmatch(r"[+-][\d.,e+-]*|[+-](inf|nan)", cell, re.I)
+
+
+@given(st.lists(st.lists(texts, min_size=2, max_size=2), max_size=4), st.sampled_from(",;\t|"))
+def test_rows_come_back_exactly(rows: list[list[str]], separator: str) -> None:
+    text = written([*rows], separator)
+    assert list(CsvReader(io.StringIO(text, newline=""), separator)) == rows
+    assert CsvReader(io.StringIO(text, newline=""), separator).is_safe
+
+
+def test_numbers_stay_numbers(tmp_path: Path) -> None:
+    write_table(tmp_path / "t.csv", [{"image": "=x", "depth_mm": -0.25, "count": -3, "seen": False}])
+    assert (tmp_path / "t.csv").read_text() == "image,depth_mm,count,seen\n'=x,-0.25,-3,false\n"
+
+
+@given(st.lists(st.fixed_dictionaries({"=image": texts, "@remark": texts}), min_size=1, max_size=3))
+def test_a_table_of_results_comes_back_exactly(tmp_path_factory: pytest.TempPathFactory, rows: list) -> None:
+    path = tmp_path_factory.mktemp("table") / "t.csv"
+    write_table(path, rows, ("=image", "@remark"))
+    assert read_table(path) == rows
+    assert raw(path.read_text("utf-8"))[0] == ["'=image", "'@remark"]
+
+
+def test_a_row_with_a_formula_is_made_safe_when_its_table_is_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "dataset.csv"
+    path.write_text('image_id,remark,x\na,=1+1,"-5"\n"b",fine,\'Tis\nc,\'=2,3\n')
+    table = TableFile.read(path)
+    assert [row["remark"] for row in table.rows()] == ["=1+1", "fine", "=2"]
+    table.write(path)
+    assert path.read_text() == "image_id,remark,x\na,'=1+1,-5\n\"b\",fine,'Tis\nc,'=2,3\n"
+    table.put(1, {"remark": "@x"}).write(path)
+    assert path.read_text().splitlines()[2] == "b,'@x,'Tis"
+
+
+def test_a_header_is_read_as_it_was_written() -> None:
+    text = written([["=a", "-b"], ["1", "'=2"]])
+    assert list(csv_dicts(io.StringIO(text, newline=""))) == [{"=a": "1", "-b": "'=2"}]
+
+
+def test_no_other_module_writes_or_reads_csv() -> None:
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path == PACKAGE / "core" / "csv_cells.py":
+            continue
+        text = path.read_text("utf-8")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Import) and any(name.name.split(".")[0] == "csv" for name in node.names):
+                found.append(f"{path.name}:{node.lineno} imports csv")
+            if isinstance(node, ast.ImportFrom) and node.module == "csv":
+                found.append(f"{path.name}:{node.lineno} imports from csv")
+            if isinstance(node, ast.Attribute) and node.attr in ("to_csv", "to_clipboard", "savetxt", "write_csv"):
+                found.append(f"{path.name}:{node.lineno} {node.attr}")
+            if path.parent.name != "audit" and joins_cells(node):  # which joins a table to look it through
+                found.append(f"{path.name}:{node.lineno} joins cells by hand")
+    assert found == []
+
+
+def joins_cells(node: ast.AST) -> bool:
+    """Whether texts are joined by a comma, semicolon or tab without a space after it."""
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "join"):
+        return False
+    return isinstance(node.func.value, ast.Constant) and node.func.value.value in (",", ";", "\t")

@@ -1,0 +1,125 @@
+"""One policy decides for every modality whether a prediction may have a headline of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from napari_melanoma.core.validity import PredictionFacts, ScaleMatch, Validity, is_scale_hopeless
+
+REASSURING = "Nevus at 90 % coverage: melanoma 0.02"
+DERMOSCOPIC: dict[str, Any] = {
+    "model": "own",
+    "modalities": ("dermoscopic",),
+    "calibrated": True,
+    "distance": 1,
+    "limit": 2,
+}
+SLIDE: dict[str, Any] = {"model": "own", "modalities": ("slide",), "modality": "slide", "scale": ScaleMatch(0.5, 0.5)}
+DEMO: dict[str, Any] = {**SLIDE, "model": "tile-demo", "demonstration": True}
+RISK: dict[str, Any] = {**SLIDE, "scale": None, "field_mm": 3.0, "model_field_mm": 3.0, "calibrated": True}
+
+CASES = {
+    # name: facts, codes of the reasons that make it invalid, codes of the cautions
+    "dermoscopic, right model": ({**DERMOSCOPIC, "modality": "dermoscopic"}, [], []),
+    "photograph of unknown kind": (DERMOSCOPIC, [], []),
+    "macroscopic, dermoscopic model": ({**DERMOSCOPIC, "modality": "macroscopic"}, ["modality"], []),
+    "TBP tile, dermoscopic model": ({**DERMOSCOPIC, "modality": "tbp_tile"}, ["modality"], []),
+    "TBP tile, own model": ({**DERMOSCOPIC, "modality": "tbp_tile", "modalities": ("tbp_tile",)}, [], []),
+    "no photograph of skin": ({**DERMOSCOPIC, "modality": "neither"}, ["no_photograph"], []),
+    "no photograph, modalities not stated": ({"model": "m", "modality": "neither"}, ["no_photograph"], []),
+    "photograph, model of slides": ({**SLIDE, "modality": "macroscopic", "scale": None}, ["modality"], []),
+    "dermoscopic, out of distribution": ({**DERMOSCOPIC, "distance": 2.01}, ["out_of_distribution"], []),
+    "dermoscopic, at the limit": ({**DERMOSCOPIC, "distance": 2.0}, [], []),
+    "distance is not a number": ({**DERMOSCOPIC, "distance": float("nan")}, ["out_of_distribution"], []),
+    "dermoscopic, uncalibrated": ({**DERMOSCOPIC, "calibrated": False}, ["uncalibrated"], []),
+    "dermoscopic, damaged but accepted": ({**DERMOSCOPIC, "damage": "rows 900 to 1200"}, ["damaged"], []),
+    "dermoscopic, tiny": ({**DERMOSCOPIC, "detail": 0.2}, ["resolution"], []),
+    "dermoscopic, coverage 0.5": ({**DERMOSCOPIC, "coverage": 0.5}, [], ["coverage"]),
+    "dermoscopic, coverage 0.9": ({**DERMOSCOPIC, "coverage": 0.9}, [], []),
+    "slide, right scale": (SLIDE, [], []),
+    "slide, slightly coarse": ({**SLIDE, "scale": ScaleMatch(0.65, 0.5)}, [], ["scale"]),
+    "slide, wrong scale": ({**SLIDE, "scale": ScaleMatch(1.0, 0.5)}, ["scale"], []),
+    "slide, too fine": ({**SLIDE, "scale": ScaleMatch(0.25, 0.5)}, ["scale"], []),
+    "slide, hopeless scale accepted": ({**SLIDE, "scale": ScaleMatch(16.8, 0.5, accepted=True)}, ["scale"], []),
+    "slide, unknown scale": ({**SLIDE, "scale": ScaleMatch(None, 0.5)}, ["scale_unknown"], []),
+    "slide, too small": ({**SLIDE, "field_mm": 0.24, "model_field_mm": 0.512}, ["field_of_view"], []),
+    "slide, a little small": ({**SLIDE, "field_mm": 0.4, "model_field_mm": 0.512}, [], ["field_of_view"]),
+    "slide, out of distribution": ({**SLIDE, "distance": 0.4, "limit": 0.1}, ["out_of_distribution"], []),
+    "slide, some tiles damaged": ({**SLIDE, "failed_share": 0.01}, [], ["damaged"]),
+    "slide, many tiles damaged": ({**SLIDE, "failed_share": 0.2}, ["damaged"], []),
+    "slide, shipped demonstration": (DEMO, ["demonstration"], []),
+    "synthetic slide, demonstration": ({**DEMO, "synthetic_input": True}, [], []),
+    "synthetic slide, demonstration, wrong scale": (
+        {**DEMO, "synthetic_input": True, "scale": ScaleMatch(2, 0.5)}, ["scale"], [],
+    ),
+    "trained on synthetic data without saying so": ({**SLIDE, "synthetic_share": 1.0}, ["demonstration"], []),
+    "trained on synthetic data mostly": ({**SLIDE, "synthetic_share": 0.6}, ["synthetic_training"], []),
+    "trained on a few synthetic data": ({**SLIDE, "synthetic_share": 0.1}, [], ["synthetic_training"]),
+    "depth, own model without measured error": ({**SLIDE, "calibrated": False}, ["uncalibrated"], []),
+    "risk, own model": (RISK, [], []),
+    "risk, shipped demonstration": ({**RISK, "synthetic_share": 1.0}, ["demonstration"], []),
+    "risk, picture of 0.24 mm": ({**RISK, "field_mm": 0.24}, ["field_of_view"], []),
+    "risk, unknown width": ({**RISK, "scale": ScaleMatch(None, 5.9)}, ["scale_unknown"], []),
+    "risk, uncalibrated": ({**RISK, "calibrated": False}, ["uncalibrated"], []),
+    "all at once": (
+        {**RISK, "demonstration": True, "field_mm": 0.24, "distance": 9, "limit": 2, "calibrated": False},
+        ["demonstration", "field_of_view", "out_of_distribution", "uncalibrated"],
+        [],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_policy_decides_alike_for_every_modality(name: str) -> None:
+    facts, invalid, cautions = CASES[name]
+    found = PredictionFacts(**facts).validity()
+    assert [one.code for one in found.reasons if one.severity == "invalid"] == invalid
+    assert [one.code for one in found.reasons if one.severity == "caution"] == cautions
+    headline = found.headline(REASSURING)
+    if invalid:
+        assert not found.valid
+        assert headline.startswith("Not valid: ")
+        assert "nevus" not in headline.lower()
+    else:
+        assert found.valid
+        assert headline.endswith(REASSURING)
+    assert len(found.also) == len(found.reasons) - bool(invalid)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_validity_survives_a_file(name: str) -> None:
+    found = PredictionFacts(**CASES[name][0]).validity()
+    assert Validity.from_json(found.to_json()) == found
+    assert found.cells()["valid"] == str(found.valid).lower()
+
+
+def test_a_demonstration_on_a_synthetic_slide_says_so() -> None:
+    found = PredictionFacts(**{**DEMO, "synthetic_input": True}).validity()
+    assert found.headline("3 lesions") == "Demonstration model: 3 lesions"
+    assert found.headline("") == ""
+
+
+def test_reasons_of_several_inputs_are_joined_once() -> None:
+    first = PredictionFacts(**{**DERMOSCOPIC, "damage": "half of it"}).validity()
+    second = PredictionFacts(**{**DERMOSCOPIC, "distance": 9}).validity()
+    joined = Validity().with_reasons(second, first, second)
+    assert [one.code for one in joined.reasons] == ["damaged", "out_of_distribution"]
+    assert not joined.valid
+
+
+def test_what_cannot_be_read_is_unknown_and_not_valid_by_accident() -> None:
+    assert Validity.from_json(None) is None
+    assert Validity.from_json({"reasons": [{"severity": "soon"}]}) is None
+    stored = PredictionFacts(**{**DERMOSCOPIC, "damage": "half"}).validity().to_json() | {"valid": True}
+    read = Validity.from_json(stored)
+    assert read is not None
+    assert not read.valid  # follows from the reasons, whatever a file claims
+
+
+@pytest.mark.parametrize(("found", "hopeless"), [(0.5, False), (2.0, False), (2.1, True), (16.8, True), (0.1, True)])
+def test_a_scale_that_is_far_off_is_hopeless_unless_accepted(found: float, hopeless: bool) -> None:
+    assert is_scale_hopeless(ScaleMatch(found, 0.5)) is hopeless
+    assert not is_scale_hopeless(ScaleMatch(found, 0.5, accepted=True))
+    assert not is_scale_hopeless(ScaleMatch(None, 0.5))

@@ -1,0 +1,169 @@
+"""Masks of other programs: what is lesion is found, or the right reason says why not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from napari_melanoma.core.errors import DataSetError, UnreadableImage
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.data.dataset import read_dataset, with_masks
+from napari_melanoma.data.masks.values import lesion_mask, nnunet_labels, parse_values
+from napari_melanoma.data.sources import find_source
+from napari_melanoma.io.results import read_labels, read_mask, read_table
+from napari_melanoma.workflows.data_import import SourceOptions, import_source
+from napari_melanoma.workflows.mask_import import ImportOptions, import_masks
+
+SHAPE = (40, 60)
+LESION = np.zeros(SHAPE, bool)
+LESION[5:25, 10:40] = True
+TWO = np.where(LESION, 1, 0)
+TWO[30:38, 45:55] = 2
+
+
+def save(path: Path, values: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix in (".tif", ".tiff"):
+        tifffile.imwrite(path, values)
+    else:
+        Image.fromarray(values).save(path)
+    return path
+
+
+def photograph(path: Path, seed: int = 0) -> Path:
+    return save(path, np.random.default_rng(seed).integers(0, 256, (*SHAPE, 3), dtype=np.uint8))
+
+
+RED = np.where(LESION[..., None], (200, 0, 0), (0, 0, 0)).astype(np.uint8)
+PLAIN = [
+    ("m.png", LESION.astype(np.uint8)),
+    ("m.png", LESION.astype(np.uint8) * 255),
+    ("m.png", LESION.astype(np.uint8) * 3),
+    ("m.png", LESION.astype(np.uint16) * 65535),
+    ("m.tif", LESION.astype(np.uint16)),
+    ("m.tif", LESION.astype(np.int32) * 7),
+    ("m.tif", LESION.astype(np.float32)),
+    ("m.tiff", LESION.astype(np.uint8)[None]),
+    ("m.png", RED),
+    ("m.jpg", LESION.astype(np.uint8) * 255),
+]
+
+
+@pytest.mark.parametrize(("name", "values"), PLAIN, ids=[f"{n} {v.dtype} {v.max()}" for n, v in PLAIN])
+def test_a_mask_of_one_lesion_in_any_form(tmp_path: Path, name: str, values: np.ndarray) -> None:
+    found = lesion_mask(save(tmp_path / name, values), name)
+    assert found.dtype == bool
+    assert np.count_nonzero(found != LESION) == 0
+
+
+def test_a_picture_with_a_palette(tmp_path: Path) -> None:
+    picture = Image.fromarray(TWO.astype(np.uint8), mode="P")
+    picture.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+    picture.save(tmp_path / "m.png")
+    assert np.array_equal(lesion_mask(tmp_path / "m.png", "m.png", "all"), TWO > 0)
+
+
+def test_a_label_image_is_refused_until_its_values_are_explained(tmp_path: Path) -> None:
+    path = save(tmp_path / "m.png", TWO.astype(np.uint8))
+    with pytest.raises(DataSetError, match=r"label image with the values 0, 1, 2: .*--values 1,2"):
+        lesion_mask(path, path.name)
+    assert np.array_equal(lesion_mask(path, path.name, ("1",)), TWO == 1)
+    assert np.array_equal(lesion_mask(path, path.name, "all"), TWO > 0)
+    assert np.array_equal(lesion_mask(path, path.name, "keep"), TWO)
+    assert np.array_equal(lesion_mask(path, path.name, ("mole",), {"mole": 2}), TWO == 2)
+    with pytest.raises(DataSetError, match="'wart' is no value of a mask"):
+        lesion_mask(path, path.name, ("wart",), {"mole": 2})
+
+
+def test_numbered_objects_of_cellpose_are_lesions(tmp_path: Path) -> None:
+    assert np.array_equal(
+        lesion_mask(save(tmp_path / "x_cp_masks.tif", TWO.astype(np.uint16)), "x_cp_masks.tif"), TWO > 0
+    )
+
+
+@pytest.mark.parametrize("values", [np.full(SHAPE, 0.5, np.float32), np.where(LESION, -1, 0).astype(np.int16)])
+def test_probabilities_and_negative_values_are_no_mask(tmp_path: Path, values: np.ndarray) -> None:
+    with pytest.raises(UnreadableImage, match="cannot be read as a mask"):
+        lesion_mask(save(tmp_path / "m.tif", values), "m.tif")
+
+
+@pytest.mark.parametrize(("text", "expected"), [(None, None), ("all", "all"), ("keep", "keep"), ("1, 2", ("1", "2"))])
+def test_what_a_user_says_of_values(text: str | None, expected: object) -> None:
+    assert parse_values(text) == expected
+
+
+@pytest.fixture
+def nnunet(tmp_path: Path) -> Path:
+    root = tmp_path / "Dataset001_Skin"
+    for seed, name in enumerate(("a", "b", "c")):
+        photograph(root / "imagesTr" / f"{name}_0000.png", seed)
+        save(root / "labelsTr" / f"{name}.png", LESION.astype(np.uint8))
+    photograph(root / "imagesTs" / "d_0000.png", 9)
+    (root / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "lesion": 1}}))
+    return root
+
+
+def test_an_nnunet_data_set_is_imported(nnunet: Path, tmp_path: Path) -> None:
+    options = SourceOptions(no_patients=True)
+    report = import_source(find_source("folder"), nnunet, tmp_path / "set", options, run=RunContext())
+    assert (report.images, report.masks, report.faults) == (4, 3, [])
+    rows = {row["image_id"]: row["split"] for row in read_table(tmp_path / "set/dataset.csv")}
+    assert rows == {"a": "", "b": "", "c": "", "d": "test"}
+    assert all(np.array_equal(read_mask(one.mask), LESION) for one in with_masks(read_dataset(tmp_path / "set")))
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_masks_of_nnunet_are_matched_with_their_images(nnunet: Path, tmp_path: Path, whole: bool) -> None:
+    masks, images = (nnunet, nnunet) if whole else (nnunet / "labelsTr", nnunet / "imagesTr")
+    report = import_masks(masks, images, tmp_path / "set", ImportOptions(no_patients=True), run=RunContext())
+    assert (sorted(report.added), report.faults) == (["a_0000", "b_0000", "c_0000"], [])
+
+
+def test_several_classes_of_nnunet_are_named_in_the_refusal(nnunet: Path, tmp_path: Path) -> None:
+    save(nnunet / "labelsTr/b.png", TWO.astype(np.uint8))
+    (nnunet / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "lesion": 1, "hair": 2}}))
+    assert nnunet_labels(nnunet / "labelsTr") == {"lesion": 1, "hair": 2}
+    options = SourceOptions(no_patients=True)
+    report = import_source(find_source("folder"), nnunet, tmp_path / "set", options, run=RunContext())
+    ((name, reason),) = report.faults
+    assert (name, "0, 1 (lesion), 2 (hair)" in reason) == ("b", True)
+    lesion = SourceOptions(no_patients=True, values=("lesion",))
+    assert import_source(find_source("folder"), nnunet, tmp_path / "two", lesion, run=RunContext()).faults == []
+    kept = SourceOptions(no_patients=True, values="keep")
+    import_source(find_source("folder"), nnunet, tmp_path / "three", kept, run=RunContext())
+    assert np.array_equal(read_labels(tmp_path / "three/masks/b.png"), TWO)
+
+
+def test_channels_in_several_files_are_refused(nnunet: Path, tmp_path: Path) -> None:
+    photograph(nnunet / "imagesTr/a_0001.png")
+    with pytest.raises(DataSetError, match="one channel of an nnU-Net case"):
+        import_source(
+            find_source("folder"), nnunet, tmp_path / "set", SourceOptions(no_patients=True), run=RunContext()
+        )
+
+
+@pytest.mark.parametrize("name", ["x_cp_masks.png", "x_cp_masks.tif", "x_mask.tiff"])
+def test_masks_beside_a_photograph_are_no_photographs(tmp_path: Path, name: str) -> None:
+    photograph(tmp_path / "all/x.png")
+    save(tmp_path / "all" / name, TWO.astype(np.uint16) if "cp" in name else LESION.astype(np.uint8))
+    options = SourceOptions(no_patients=True)
+    report = import_source(find_source("folder"), tmp_path / "all", tmp_path / "set", options, run=RunContext())
+    assert (report.images, report.masks, report.faults) == (1, 1, [])
+    found = import_masks(
+        tmp_path / "all", tmp_path / "all", tmp_path / "c", ImportOptions(no_patients=True), run=RunContext()
+    )
+    assert (found.added, found.faults, found.without_mask) == (["x"], [], [])
+
+
+def test_a_mask_that_claims_to_be_huge_is_refused_before_it_is_decoded(tmp_path: Path, monkeypatch) -> None:
+    photograph(tmp_path / "all/x.png")
+    save(tmp_path / "all/masks/x.png", np.zeros((80, 120), np.uint8))
+    monkeypatch.setattr("napari_melanoma.workflows.data_import.lesion_mask", lambda *_: pytest.fail("it was decoded"))
+    with pytest.raises(DataSetError, match="its mask 120 x 80"):
+        options = SourceOptions(no_patients=True)
+        import_source(find_source("folder"), tmp_path / "all", tmp_path / "set", options, run=RunContext())

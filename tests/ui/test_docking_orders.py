@@ -1,0 +1,213 @@
+"""Every order of opening the five docks leaves each of them within the window and within reach, at two screen sizes."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QTabBar, QWidget
+
+from napari_melanoma.ui.docking import Docking
+from napari_melanoma.ui.open import show_dock
+
+DOCKS = ("Lesion", "Review", "Train", "Slide", "Case")
+SIZES = {"laptop": (1366, 768), "full HD": (1920, 1080)}
+CANVAS_PX = 400
+
+
+@pytest.fixture(scope="module", params=SIZES.values(), ids=SIZES)
+def size(request):
+    """Width and height of the window, as on a screen of that size."""
+    screen = QApplication.primaryScreen().availableGeometry()
+    if screen.width() < request.param[0] or screen.height() < request.param[1]:
+        pytest.skip(f"the screen has {screen.width()} x {screen.height()} pixels")
+    return request.param
+
+
+@pytest.fixture
+def plain(size, qtbot):
+    """A window laid out as napari's, in which docks open in no time."""
+    window = QMainWindow()
+    qtbot.addWidget(window)
+    window.setCentralWidget(QWidget())
+    left = QDockWidget("layer list")
+    left.setMinimumWidth(280)
+    window.addDockWidget(Qt.DockWidgetArea.LeftDockWidgetArea, left)
+    window.resize(*size)
+    window.show()
+    made = Window(window, size, qtbot)
+    made.settle()
+    return made
+
+
+@pytest.fixture
+def stage(size, shared_client, make_napari_viewer, qtbot, monkeypatch, tmp_path):
+    """A window of napari that is as large as the screen."""
+    from napari.settings import get_settings
+
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    get_settings().application.plugin_widget_positions.clear()
+    viewer = make_napari_viewer(show=True)
+    viewer.window.resize(*size)
+    made = Window(None, size, qtbot, viewer)
+    made.settle()
+    yield made
+    qtbot.waitUntil(lambda: not any(getattr(frame.widget(), "busy", False) for frame in made.frames()), timeout=20_000)
+
+
+class Window:
+    """Opens docks, and looks at what a user can see and reach."""
+
+    def __init__(self, window, size, qtbot, viewer=None):
+        self._plain, self.size, self.qtbot, self.viewer = window, size, qtbot, viewer
+
+    @property
+    def window(self):
+        return self._plain if self.viewer is None else self.viewer.window._qt_window
+
+    def frames(self):
+        return [frame for frame in self.window.findChildren(QDockWidget) if frame.widget() and ours(frame.widget())]
+
+    def frame(self, name):
+        return next(frame for frame in self.frames() if frame.widget().accessibleName() == name)
+
+    def settle(self):
+        for _ in range(4):  # timers of 0 ms, each of which may start another, and layouts that follow
+            QApplication.processEvents()
+        if self.viewer is not None:
+            self.qtbot.wait(50)
+
+    def opens_stand_in(self, name):
+        """Open what takes as much room as the dock of that name and is as quick to make, as napari does it."""
+        area, frame = Qt.DockWidgetArea.RightDockWidgetArea, QDockWidget(f"{name} (napari-melanoma)")
+        content = QWidget()
+        content.setObjectName(f"{name.lower()}_dock")
+        content.setAccessibleName(name)
+        content.setMinimumHeight(140)
+        Docking(content)
+        frame.setWidget(content)
+        there = [one for one in self.window.findChildren(QDockWidget) if self.window.dockWidgetArea(one) == area]
+        self.window.addDockWidget(area, frame)
+        sizes = range(1, 4 * len(there) + 2, 4)
+        self.window.resizeDocks([*there, frame], list(sizes), Qt.Orientation.Vertical)
+        self.settle()
+
+    def closes_all(self):
+        for frame in self.frames():
+            self.window.removeDockWidget(frame)
+            frame.deleteLater()
+        QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+        self.settle()
+
+    def chooses(self, name):
+        """Choose a dock in napari's menu."""
+        menu = next(
+            action.menu() for action in self.viewer.window.plugins_menu.actions() if action.text() == "Melanoma"
+        )
+        next(action for action in menu.actions() if action.text() == f"{name} (Melanoma)").trigger()
+        self.settle()
+
+    def is_in_front(self, frame):
+        return not frame.visibleRegion().isEmpty()
+
+    def faults(self, names):
+        """What keeps a user from seeing and reaching these docks; clicks on each tab."""
+        window, (width, height) = self.window.rect(), self.size
+        found = []
+        if self.window.width() > width or self.window.height() > height:
+            found.append(f"the window is {self.window.width()} x {self.window.height()}")
+        if self.window.centralWidget().width() < CANVAS_PX:
+            found.append(f"the canvas is {self.window.centralWidget().width()} px wide")
+        for name in names:
+            frame = self.frame(name)
+            if not self.is_in_front(frame) and not self.clicks_tab(name):
+                found.append(f"{name} has no tab")
+            elif not self.is_in_front(frame):
+                found.append(f"{name} is not in front after a click on its tab")
+            elif not window.contains(frame.geometry()):
+                found.append(f"{name} is at {frame.geometry().getRect()} outside of {window.getRect()}")
+            elif frame.height() < 0.8 * self.window.height():
+                found.append(f"{name} is {frame.height()} px high")
+        return found
+
+    def clicks_tab(self, name):
+        for bar in self.window.findChildren(QTabBar, options=Qt.FindChildOption.FindDirectChildrenOnly):
+            texts = [bar.tabText(index) for index in range(bar.count())]
+            if bar.isVisible() and name in texts and self.window.rect().contains(bar.geometry()):
+                place = bar.tabRect(texts.index(name))
+                if not bar.rect().contains(place) or bar.fontMetrics().horizontalAdvance(name) > place.width():
+                    return False
+                self.qtbot.mouseClick(bar, Qt.MouseButton.LeftButton, pos=place.center())
+                self.settle()
+                return True
+        return False
+
+
+def ours(content):
+    return any(isinstance(child, Docking) for child in content.children())
+
+
+def test_every_order_keeps_every_dock_within_reach(plain):
+    wrong = {}
+    for order in itertools.permutations(DOCKS):
+        for number, name in enumerate(order, start=1):
+            plain.opens_stand_in(name)
+            if not plain.is_in_front(plain.frame(name)):
+                wrong[order[:number]] = f"{name} is not in front"
+        found = plain.faults(order)
+        if found:
+            wrong[order] = found
+        plain.closes_all()
+    assert not wrong
+
+
+@pytest.mark.parametrize("first", [0, 3])
+def test_docks_opened_by_the_menu_and_by_one_another(stage, first):
+    order = DOCKS[first:] + DOCKS[:first]
+    for number, name in enumerate(order, start=1):
+        stage.chooses(name) if number % 2 else show_dock(stage.viewer, name)
+        stage.settle()
+        assert stage.is_in_front(stage.frame(name))
+        assert stage.faults(order[:number]) == []
+    for name in order:  # once more: by a link, and by the menu, which hides a dock that lies behind others
+        show_dock(stage.viewer, name)
+        stage.settle()
+        assert stage.is_in_front(stage.frame(name))
+    assert len(stage.frames()) == len(order)
+    for name in order[:-1]:
+        hidden = not stage.is_in_front(stage.frame(name))
+        stage.chooses(name)
+        assert stage.is_in_front(stage.frame(name)) == hidden
+    assert stage.faults([name for name in order if not stage.frame(name).isHidden()]) == []
+
+
+def test_a_dock_in_front_is_hidden_by_the_menu_and_comes_back(stage):
+    stage.chooses("Slide")
+    stage.chooses("Case")
+    stage.chooses("Case")
+    assert stage.frame("Case").isHidden()
+    assert stage.is_in_front(stage.frame("Slide"))
+    stage.chooses("Case")
+    assert stage.is_in_front(stage.frame("Case"))
+    assert stage.faults(["Slide", "Case"]) == []
+
+
+def test_a_tab_behind_others_can_be_closed(stage):
+    stage.chooses("Slide")
+    stage.chooses("Train")
+    stage.frame("Slide").close()  # as the menu of the window's border does
+    stage.settle()
+    assert stage.frame("Slide").isHidden()
+
+
+def test_docks_stay_within_reach_below_one_of_another_plugin(plain):
+    other = QDockWidget("other")
+    other.setWidget(QWidget())
+    plain.window.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, other)
+    names = ("Review", "Train", "Lesion", "Case")
+    for name in names:
+        plain.opens_stand_in(name)
+    for name in names:
+        assert plain.is_in_front(plain.frame(name)) or plain.clicks_tab(name)
+        assert plain.window.rect().contains(plain.frame(name).geometry())

@@ -1,0 +1,142 @@
+"""No patient is lost on import: odd column names are understood or named, and a set without patients is confirmed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.data.sources import find_source
+from napari_melanoma.io.results import read_table, write_mask
+from napari_melanoma.workflows.data_check import check_data
+from napari_melanoma.workflows.data_import import SourceOptions, SourceReport, import_source
+from napari_melanoma.workflows.data_split import SplitOptions, split_dataset
+from napari_melanoma.workflows.mask_import import ImportOptions, ImportReport, import_masks
+
+PATIENTS, EACH = 5, 3
+NAMES = [f"{chr(97 + patient)}{image}x{patient * 7 + image}" for patient in range(PATIENTS) for image in range(EACH)]
+HEADERS = [
+    "PatNr",
+    "Pat. Nr.",
+    "PATIENT-ID",
+    "patientNumber",
+    "SubjectID",
+    "Patienten_Nummer",
+    "MRN",
+    "id_paciente",
+    "Pt No",
+]
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """Photographs with masks of five patients, whom no file name betrays."""
+    for seed, name in enumerate(NAMES):
+        rgb = np.random.default_rng(seed).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+        (tmp_path / "photographs").mkdir(exist_ok=True)
+        Image.fromarray(rgb).save(tmp_path / "photographs" / f"{name}.png")
+        mask = np.zeros((40, 60), bool)
+        mask[5:25, 5 : 20 + seed] = True
+        write_mask(tmp_path / "masks" / f"{name}.png", mask)
+    return tmp_path / "photographs"
+
+
+def table(path: Path, header: str) -> Path:
+    rows = [f"{name};P{place // EACH};{30 + place};left arm" for place, name in enumerate(NAMES)]
+    path.write_text("\n".join([f"Bild-Nr;{header};AgeYears;BodySite", *rows]), encoding="utf-8")
+    return path
+
+
+def masks_in(photographs: Path, **options: object) -> ImportReport:
+    out = photographs.parent / "set"
+    parsed = ImportOptions.parse(options, "the test")
+    return import_masks(photographs.parent / "masks", photographs, out, parsed, run=RunContext())
+
+
+def folder_in(photographs: Path, **options: bool) -> SourceReport:
+    out = photographs.parent / "set"
+    return import_source(find_source("folder"), photographs.parent, out, SourceOptions(**options), run=RunContext())
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_a_patient_is_in_one_split_whatever_the_column_is_called(photographs: Path, header: str) -> None:
+    masks_in(photographs, metadata=table(photographs.parent / "odd.csv", header))
+    split_dataset(photographs.parent / "set", SplitOptions(val=0.2, test=0.2), run=RunContext())
+    rows = read_table(photographs.parent / "set/dataset.csv")
+    splits = {(row["patient_id"], row["split"]) for row in rows}
+    assert len(splits) == len({patient for patient, _ in splits}) == PATIENTS
+    assert {(row["age"], row["site"]) for row in rows} == {(str(30 + n), "upper extremity") for n in range(15)}
+
+
+def test_a_folder_with_such_a_table(photographs: Path) -> None:
+    table(photographs.parent / "patients.csv", "PatNr")
+    folder_in(photographs)
+    rows = read_table(photographs.parent / "set/dataset.csv")
+    assert len({row["patient_id"] for row in rows}) == PATIENTS
+    assert {row["mask_path"] != "" for row in rows if "mask_path" in row} <= {True}
+
+
+@pytest.mark.parametrize("bring", [masks_in, folder_in])
+def test_without_patients_nothing_is_written_until_that_is_confirmed(photographs: Path, bring) -> None:
+    with pytest.raises(DataSetError, match=r"expected a column that names the patient.*confirm with --no-patients"):
+        bring(photographs)
+    assert not (photographs.parent / "set").exists()
+    report = bring(photographs, no_patients=True)
+    assert any(about == "patient_id" and "both training and test set" in said for about, said in report.notes)
+
+
+def test_a_column_that_may_be_the_patient_is_named_in_the_error(photographs: Path) -> None:
+    odd = table(photographs.parent / "metadata.csv", "Patientenkennwort")
+    expected = r'map it with --map FILE \(\[columns\] Patientenkennwort = "patient_id"\)'
+    with pytest.raises(DataSetError, match=expected):
+        masks_in(photographs, metadata=odd)
+    with pytest.raises(DataSetError, match=expected):
+        folder_in(photographs)
+
+
+def test_unknown_columns_are_named_with_the_nearest_known_one(photographs: Path) -> None:
+    odd = photographs.parent / "odd.csv"
+    odd.write_text("image,patient,Gendr,shoe\n" + "\n".join(f"{name},P,f,42" for name in NAMES), encoding="utf-8")
+    notes = dict(masks_in(photographs, metadata=odd).notes)
+    assert "The nearest known column is sex" in notes["Gendr"]
+    assert notes["columns"] == "not recognized and left out: shoe"
+
+
+def test_rows_without_a_patient_are_counted(photographs: Path) -> None:
+    odd = photographs.parent / "odd.csv"
+    rows = [f"{name},{'P1' if place else ''}" for place, name in enumerate(NAMES)]
+    odd.write_text("image,patient\n" + "\n".join(rows), encoding="utf-8")
+    assert (
+        "patient_id",
+        "1 of 15 rows name no patient: images of one patient may then be in both training and test set",
+    ) in (masks_in(photographs, metadata=odd).notes)
+
+
+@pytest.mark.parametrize(
+    ("header", "cells", "about"),
+    [
+        ("Patientenkennwort", [f"P{n // EACH}" for n in range(15)], "Patientenkennwort"),
+        ("note", ["x"] * 15, "image_id"),
+    ],
+)
+def test_probable_leaks_are_found_by_the_check(tmp_path: Path, header: str, cells: list[str], about: str) -> None:
+    names = NAMES if about != "image_id" else [f"P{n // EACH:03}_{n % EACH}" for n in range(15)]
+    splits = ["train", "train", "test"] * PATIENTS
+    rows = [",".join(row) for row in zip(names, cells, splits, strict=True)]
+    (tmp_path / "dataset.csv").write_text(f"image_id,{header},split\n" + "\n".join(rows), encoding="utf-8")
+    faults = dict(check_data(tmp_path / "dataset.csv", run=RunContext()).faults)
+    assert "probable patient leak" in faults[about]
+    assert "5 patients, of whom 5 are in several splits" in faults[about]
+
+
+@pytest.mark.parametrize("names", [[f"ISIC_{n:07}" for n in range(40)], [f"IMD{n:03}" for n in range(40)]])
+def test_running_numbers_are_no_patients(tmp_path: Path, names: list[str]) -> None:
+    rows = [f"{name},{'train' if place % 3 else 'test'}" for place, name in enumerate(names)]
+    (tmp_path / "dataset.csv").write_text("image_id,split\n" + "\n".join(rows), encoding="utf-8")
+    check = check_data(tmp_path / "dataset.csv", run=RunContext())
+    assert check.faults == []
+    assert not any("patients" in said for _, said in check.notes)
