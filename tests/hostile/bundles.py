@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import pickle
+import shutil
 import struct
 from pathlib import Path
 from typing import Any
@@ -40,29 +41,31 @@ def bundle(box: Sandbox, tensors: dict[str, np.ndarray] | None = None, **config:
     return folder
 
 
-def loaded(folder: Path, rng: Generator) -> Case:
-    """Import it, list it, show its card and load it; what is refused must leave nothing in the list."""
+def loaded(folder: Path, rng: Generator, alone: bool = False) -> Case:
+    """Import it, list it, show its card and load it; what is refused must leave nothing in the list.
+
+    ``alone``: and it must be refused where its folder is named, too.
+    """
     process = rng.random() < 0.02
 
     def act() -> str:
         from napari_melanoma.models.bundle import load_network
         from napari_melanoma.models.registry import find_bundle, list_bundles, user_folder
 
+        shutil.rmtree(user_folder(), ignore_errors=True)
         before = {one.name for one in list_bundles()}
         try:
             said = verb("models", "import", folder, "--json", process=process)
         except Refused:
             if {one.name for one in list_bundles()} != before:
                 raise RuntimeError("refused, but it is in the list of models") from None
-            load_alone(folder)
+            if alone:
+                load_alone(folder)
             raise
         new = next(name for name in (one.name for one in list_bundles()) if name not in before)
         verb("models", "show", new)
         network = load_network(find_bundle(new))
         finite = all(bool(value.isfinite().all()) for value in network.state_dict().values() if value.is_floating_point())
-        import shutil
-
-        shutil.rmtree(user_folder() / new)
         return "" if finite and said else "weights that are no numbers were loaded"
 
     return Case(act, "tiny", lambda said: said, seconds=3)
@@ -96,7 +99,7 @@ def not_numbers(rng: Generator, box: Sandbox) -> Case:
     floats = [name for name, value in tensors.items() if value.dtype == np.float32 and value.size]
     chosen = tensors[floats[int(rng.integers(len(floats)))]]
     chosen.flat[int(rng.integers(chosen.size))] = float(rng.choice([np.nan, np.inf, -np.inf]))
-    case = loaded(bundle(box, tensors), rng)
+    case = loaded(bundle(box, tensors), rng, alone=True)
     case.right = None
     return case
 
