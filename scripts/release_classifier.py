@@ -19,6 +19,7 @@ from typing import Any
 from napari_melanoma.analysis.statistics import Estimate
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.runs import RunContext
+from napari_melanoma.data.training_images import FILE
 from napari_melanoma.inference.classification import Classifier
 from napari_melanoma.models.bundle import load_network, read_bundle, write_bundle
 from napari_melanoma.models.reference import read_reference
@@ -79,7 +80,8 @@ def main() -> int:
     assert draft.config.classifier is not None
     judged = draft.config.classifier.model_copy(update={"ages": age_groups(found.groups)})
     config = draft.config.model_copy(update={"classifier": judged})
-    write_bundle(arguments.out, config, load_network(draft), card, reference=read_reference(draft))
+    beside = [*draft.path.glob(FILE)]
+    write_bundle(arguments.out, config, load_network(draft), card, reference=read_reference(draft), beside=beside)
     sys.stdout.write(card)
     return 0
 

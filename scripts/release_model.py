@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.runs import RunContext
+from napari_melanoma.data.training_images import FILE
 from napari_melanoma.inference.photograph import Segmenter
 from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle, write_bundle
 from napari_melanoma.workflows.evaluate import Evaluation, EvaluationOptions, evaluate
@@ -62,7 +63,7 @@ def main() -> int:
     named = {"title": arguments.title, "licence": arguments.licence}
     config = draft.config.model_copy(update={key: value for key, value in named.items() if value})
     card = full_card(config, {name: found.parts["all"] for name, found in stored.items()}, DATA_NOTES)
-    write_bundle(arguments.out, config, load_network(draft), card)
+    write_bundle(arguments.out, config, load_network(draft), card, beside=[*draft.path.glob(FILE)])
     return 0
 
 

@@ -21,6 +21,7 @@ from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.phantom.cohort.config import CohortConfig
 from napari_melanoma.data.phantom.cohort.files import write_cohort
+from napari_melanoma.data.training_images import FILE
 from napari_melanoma.inference.classification import Classifier
 from napari_melanoma.models.bundle import load_network, read_bundle, write_bundle
 from napari_melanoma.models.reference import read_reference
@@ -85,7 +86,7 @@ def main() -> int:
     card = "\n".join([head(config), *_table(rows), training(config), NOTES])
     network, reference = load_network(draft), read_reference(draft)
     target = Path("bundles") / NAME
-    write_bundle(target, config, network, card, reference=reference)
+    write_bundle(target, config, network, card, reference=reference, beside=[*draft.path.glob(FILE)])
     (target / COMPARATORS).write_bytes((draft.path / COMPARATORS).read_bytes())
     sys.stdout.write(card)
     return 0

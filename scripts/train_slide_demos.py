@@ -31,6 +31,7 @@ from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import Sample, read_dataset
+from napari_melanoma.data.training_images import FILE
 from napari_melanoma.inference.classification import Classifier
 from napari_melanoma.inference.familiar import Familiar
 from napari_melanoma.inference.labels import Labeller
@@ -99,7 +100,8 @@ def main() -> int:
         card = "\n".join([*parts, NOTES.format(**_counts(draft, data))])
         card += SKIN_NOTES if name == "slide-skin" else ""
         target = Path("bundles") / draft.name
-        write_bundle(target, draft.config, load_network(draft), card, reference=read_reference(draft))
+        beside = [*draft.path.glob(FILE)]
+        write_bundle(target, draft.config, load_network(draft), card, reference=read_reference(draft), beside=beside)
         sys.stdout.write(card)
     return 0
 

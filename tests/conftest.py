@@ -155,6 +155,18 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
     return write_bundle(tmp_path_factory.mktemp("bundles") / "tiny", config, network, "# tiny\n")
 
 
+@pytest.fixture
+def trained_on_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models of the test that are no bundles on disk state that they were trained on no image."""
+    from napari_melanoma.data.training_images import TrainingImages
+    from napari_melanoma.workflows import training_overlap
+
+    def stated(info: BundleInfo) -> TrainingImages:
+        return TrainingImages()
+
+    monkeypatch.setattr(training_overlap, "images_of", stated)
+
+
 @pytest.fixture(scope="module")
 def quick_figures() -> Iterator[None]:
     """Figures that are not laid out, which would draw them twice; how they look is what tests/report is about."""

@@ -13,7 +13,7 @@ import pytest
 
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.runs import Progress
-from napari_melanoma.worker import HANDLERS, lines, serve
+from napari_melanoma.worker import HANDLERS, MOST_CHARACTERS, decoded_lines, lines, serve
 
 
 def conversation(handlers, *requests):
@@ -57,6 +57,41 @@ def test_an_error_is_an_answer_and_the_worker_goes_on(verb, kind, words):
     assert (first["kind"], first["type"]) == ("failed", kind)
     assert words in first["message"]
     assert second["id"] == 2
+
+
+MALFORMED = [
+    b"no JSON",
+    b"",
+    b"[]",
+    b"7",
+    b"null",
+    b"{}",
+    b'{"id": 1}',
+    b'{"id": {"a": []}, "verb": "double", "arguments": {"value": 1, "value": 2}}',
+    b'{"id": 1, "verb": ["double"], "arguments": {}}',
+    b'{"id": 1, "verb": {"double": 1}, "arguments": {}}',
+    b'{"id": 1, "verb": "double"}',
+    b'{"id": 1, "verb": "double", "arguments": [1]}',
+    b'{"id": 1, "verb": "double", "arguments": {"value": null}}',
+    b'{"id": 1, "verb": "double", "arguments": ' + b"[" * 100_000 + b"}",
+    b'{"id": 1, "verb": "double", "arguments": {"value": ' + b"9" * 5000 + b"}}",
+    b'{"id": 1, "verb": "\xff\xfe", "arguments": {}}',
+    b'{"id": 1, "verb": "\\ud800", "arguments": {}}',
+    b'{"id": 1, "verb": "' + b"v" * (MOST_CHARACTERS + 5) + b'", "arguments": {}}',
+    b"\x00" * 100,
+]
+
+
+@pytest.mark.parametrize("line", MALFORMED, ids=range(len(MALFORMED)))
+def test_a_malformed_request_is_answered_and_the_worker_goes_on(line):
+    requests = io.BytesIO(line + b"\n" + b'{"id": 2, "verb": "double", "arguments": {"value": 21}}')
+    events = io.StringIO()
+    serve({"double": double}, decoded_lines(requests), events)
+    told = [json.loads(event) for event in events.getvalue().splitlines()]
+    assert told[0]["kind"] in ("failed", "progressed")
+    assert [event["kind"] for event in told if event["kind"] != "progressed"] == ["failed", "succeeded"]
+    assert told[-1] == {"id": 2, "kind": "succeeded", "answer": {"value": 42}}
+    assert len(events.getvalue()) < 2000
 
 
 def test_lines_end_with_their_source_or_after_silence():

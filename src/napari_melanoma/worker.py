@@ -11,9 +11,10 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
-from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.core.errors import InputError, MalformedFile, MelanomaError
+from napari_melanoma.core.parsing import parse_json, shortened
 from napari_melanoma.core.runs import Progress, RunContext
 from napari_melanoma.workflows.case_asking import answer_case
 from napari_melanoma.workflows.loaded import loaded_classifier, loaded_segmenter, loading
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 Handler = Callable[[dict[str, Any], RunContext], dict[str, Any]]
 
 IDLE_MINUTES = 15.0
+MOST_CHARACTERS = 16 * 1024**2  # of a request: arrays are passed as files
+EXPECTED = 'Expected a JSON object on one line: {"id": 1, "verb": "warm", "arguments": {}}.'
 log = logging.getLogger(__name__)
 
 
@@ -44,19 +47,40 @@ def serve(handlers: dict[str, Handler], requests: Iterable[str], events: TextIO)
         Receives one JSON object a line, flushed.
     """
     for line in requests:
-        request = json.loads(line)
-        tell = partial(_tell, events, request["id"])
+        tell = partial(_tell, events, None)
         try:
-            run = RunContext(partial(_report, tell))
-            tell(kind="succeeded", answer=_handler(handlers, request["verb"])(request["arguments"], run))
+            request = _parsed(line)
+            tell = partial(_tell, events, request.get("id"))
+            handler, arguments = _handler(handlers, request.get("verb")), _arguments(request)
+            tell(kind="succeeded", answer=handler(arguments, RunContext(partial(_report, tell))))
         except MelanomaError as error:
             tell(kind="failed", type=type(error).__name__, message=str(error))
         except Exception as error:
-            log.exception("request %s failed", request["verb"])
+            log.exception("a request failed")
             tell(kind="failed", type=type(error).__name__, message=_describe(error))
 
 
-def _tell(events: TextIO, request_id: int, **event: object) -> None:
+def _parsed(line: str) -> dict[str, Any]:
+    """Parse a request."""
+    if len(line) > MOST_CHARACTERS:
+        raise InputError(f"a request has more than {MOST_CHARACTERS} characters. Pass large values as files.")
+    try:
+        request = parse_json(line, "a request", allow_nan=True)
+    except MalformedFile as error:
+        raise InputError(f"cannot read a request: {error.reason}. {EXPECTED}") from error
+    if not isinstance(request, dict):
+        raise InputError(f"a request is a {type(request).__name__}. {EXPECTED}")
+    return request
+
+
+def _arguments(request: dict[str, Any]) -> dict[str, Any]:
+    arguments = request.get("arguments")
+    if not isinstance(arguments, dict):
+        raise InputError(f"'arguments' of a request is a {type(arguments).__name__}. {EXPECTED}")
+    return arguments
+
+
+def _tell(events: TextIO, request_id: object, **event: object) -> None:
     """Write an event of a request."""
     events.write(json.dumps({"id": request_id, **event}) + "\n")
     events.flush()
@@ -67,9 +91,9 @@ def _report(tell: Callable[..., None], progress: Progress) -> None:
     tell(kind="progressed", **vars(progress))
 
 
-def _handler(handlers: dict[str, Handler], verb: str) -> Handler:
-    if verb not in handlers:
-        raise MelanomaError(f"the worker knows no verb '{verb}' (known: {', '.join(handlers)})")
+def _handler(handlers: dict[str, Handler], verb: object) -> Handler:
+    if not isinstance(verb, str) or verb not in handlers:
+        raise MelanomaError(f"the worker knows no verb '{shortened(str(verb))}' (known: {', '.join(handlers)})")
     return handlers[verb]
 
 
@@ -329,6 +353,26 @@ def lines(source: Iterable[str], idle_s: float) -> Iterator[str]:
         yield line
 
 
+def decoded_lines(source: BinaryIO) -> Iterator[str]:
+    """Read lines as text, whatever their bytes; of a line that is too long only the beginning.
+
+    Parameters
+    ----------
+    source : binary stream
+        Such as standard input.
+
+    Yields
+    ------
+    str
+        Lines, of which a request that is too long has more than ``MOST_CHARACTERS``.
+    """
+    while line := source.readline(MOST_CHARACTERS + 1):
+        rest = line
+        while not rest.endswith(b"\n") and (rest := source.readline(MOST_CHARACTERS)):
+            pass
+        yield line.decode("utf-8", "backslashreplace")  # in JSON no escape begins so: the request is refused
+
+
 def main(handlers: dict[str, Handler] | None = None, idle_minutes: float = IDLE_MINUTES) -> int:
     """Answer on standard output what is asked on standard input; what libraries print goes to standard error.
 
@@ -347,7 +391,11 @@ def main(handlers: dict[str, Handler] | None = None, idle_minutes: float = IDLE_
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
     with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", newline="\n") as events:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-        serve(HANDLERS if handlers is None else handlers, lines(sys.stdin, 60.0 * idle_minutes), events)
+        serve(
+            HANDLERS if handlers is None else handlers,
+            lines(decoded_lines(sys.stdin.buffer), 60.0 * idle_minutes),
+            events,
+        )
     return 0
 
 

@@ -125,8 +125,8 @@ def test_toml_gives_back_what_was_written(tmp_path_factory: pytest.TempPathFacto
 
 UNREADABLE = [
     ("no such file", None, r"cannot read .*recipe\.toml: No such file or directory\. Name an existing TOML file\."),
-    ("no TOML", b"name = ", r"recipe\.toml is not valid TOML: "),
-    ("no text", b"\xff\xfe\x00", r"recipe\.toml is not valid TOML: "),
+    ("no TOML", b"name = ", r"recipe\.toml: it is not valid TOML: "),
+    ("no text", b"\xff\xfe\x00", r"recipe\.toml: it is not text in UTF-8"),
     ("an unknown key", b"name = 'a'\nsead = 1\n", r"recipe\.toml is not a valid Recipe: unknown key 'sead'"),
 ]
 

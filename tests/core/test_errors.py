@@ -20,6 +20,7 @@ PARENTS = {
     "ScaleMissing": "MelanomaError",
     "RunError": "MelanomaError",
     "OtherResults": "RunError",
+    "MalformedFile": "InputError",
     "TrainingError": "MelanomaError",
     "Diverged": "TrainingError",
     "WorkerDied": "MelanomaError",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 
 from napari_melanoma.core import ownership
 from napari_melanoma.core.errors import RunError, SaveError
-from napari_melanoma.core.ownership import beating, is_locked, locked
+from napari_melanoma.core.ownership import beating, holder, is_locked, locked
 
 
 def test_a_folder_has_one_owner_at_a_time(tmp_path: Path) -> None:
@@ -19,12 +21,31 @@ def test_a_folder_has_one_owner_at_a_time(tmp_path: Path) -> None:
     with locked(path):
         assert is_locked(path)
         with (
-            pytest.raises(RunError, match=r"another process works in .*folder\. Wait until it has ended"),
+            pytest.raises(RunError, match=rf"folder \(process {os.getpid()} of .* on .*, since 20.*\)\. Wait until"),
             locked(path),
         ):
             pass
         assert is_locked(path)
+        (path.parent / ".lock.owner.json").write_text("[]")
+        with pytest.raises(RunError, match=r"folder \(which one is not known\)"), locked(path):
+            pass
     assert not is_locked(path)
+    assert holder(path) == {}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_the_lock_of_a_killed_process_holds_nobody_up(tmp_path: Path) -> None:
+    code = "import sys, time, pathlib\nfrom napari_melanoma.core.ownership import locked\n"
+    code += "with locked(pathlib.Path(sys.argv[1]) / '.lock'):\n    print('held', flush=True)\n    time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(RunError, match=f"process {process.pid} of"), locked(tmp_path / ".lock"):
+            pass
+        process.kill()
+    assert holder(tmp_path / ".lock")["pid"] == process.pid
+    with locked(tmp_path / ".lock"):
+        assert holder(tmp_path / ".lock")["pid"] == os.getpid()
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from napari_melanoma.core import run_folder
 from napari_melanoma.core.errors import RunError, SaveError
+from napari_melanoma.core.leftovers import temporary_name
 from napari_melanoma.core.run_folder import HelpingContext, ListeningContext, RunFolder
 from napari_melanoma.core.runs import Cancelled, RunContext
 
@@ -104,7 +105,7 @@ def test_what_a_kill_left_is_cut_off(folder: RunFolder) -> None:
         (folder.path / name).parent.mkdir(exist_ok=True)
         (folder.path / name).write_text("half")
     (folder.path / left[2]).mkdir(parents=True)
-    wish = folder.path / ".control.0123abcd.json"
+    wish = temporary_name(folder.path / "control.json", ".json")
     wish.write_text("{")
     folder.mend()
     folder.tell("epoch")

@@ -224,7 +224,7 @@ def test_keys_of_a_newer_minor_version_are_kept(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "error", "said"),
     [
-        ("{", InputError, "damaged: expected JSON"),
+        ("{", InputError, "damaged: it is not valid JSON"),
         ("[]", InputError, "no case"),
         ('{"lesions": []}', InputError, "no case"),
         ('{"version": "1.0", "patient": {"age": 430}}', ConfigError, "from 0 to 120"),

@@ -20,6 +20,8 @@ from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.workflows.compare import ComparisonOptions, compare_loaded, compare_models
 from napari_melanoma.workflows.comparison import Comparison, ImageChange, read_comparison
 
+pytestmark = pytest.mark.usefixtures("trained_on_nothing")
+
 SIDE = 60
 EXACT = ComparisonOptions.parse({"refinement": {"smoothing": 0.0}}, "the test")
 BASE = EXACT.model_copy(update={"base": ("old-clinic",)})

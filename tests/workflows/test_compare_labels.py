@@ -21,6 +21,8 @@ from napari_melanoma.workflows.compare import ComparisonOptions
 from napari_melanoma.workflows.compare_labels import compare_label_models, compare_labellers
 from napari_melanoma.workflows.comparison import Comparison, read_comparison
 
+pytestmark = pytest.mark.usefixtures("trained_on_nothing")
+
 CLASSES = ("glass", "dermis", "tumour")
 SIDE = 24
 

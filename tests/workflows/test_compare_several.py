@@ -27,6 +27,8 @@ from napari_melanoma.workflows.compare_several import (
 from napari_melanoma.workflows.evaluate import EvaluationOptions, evaluate, measure_models
 from napari_melanoma.workflows.evaluation_files import is_evaluation, read_evaluation
 
+pytestmark = pytest.mark.usefixtures("trained_on_nothing")
+
 EXACT = EvaluationOptions.parse({"refinement": {"smoothing": 0.0}}, "the test")
 COUNT = 8
 

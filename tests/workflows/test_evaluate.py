@@ -23,6 +23,8 @@ from napari_melanoma.workflows.evaluate import EvaluationOptions, _cases, evalua
 from napari_melanoma.workflows.evaluation import Figures, estimates
 from napari_melanoma.workflows.subgroups import subgroups
 
+pytestmark = pytest.mark.usefixtures("trained_on_nothing")
+
 
 class Darkness:
     """Takes dark pixels for lesion."""

@@ -8,7 +8,6 @@ show a small circle on black, and it took that circle for something else.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from napari_melanoma.analysis.appearance import appearance, inside_circle
+from napari_melanoma.core.parsing import read_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -126,6 +126,6 @@ def _probabilities(values: NDArray[np.float64]) -> NDArray[np.float64]:
 @cache
 def _coefficients() -> tuple[NDArray[np.float64], ...]:
     """Mean and deviation of each value, weights (value, kind), and offset of each kind."""
-    fitted = json.loads(COEFFICIENTS.read_text(encoding="utf-8"))
+    fitted = read_json(COEFFICIENTS)
     rows = np.array(list(fitted["values"].values()))
     return rows[:, 0], rows[:, 1], rows[:, 2:], np.array(fitted["offset"])

@@ -54,6 +54,7 @@ def biomarkers(
 
         values = given(count=count, shown=shown, split=split, target=target, tissue_model=tissue_model)
         options = BiomarkerOptions.parse(values, "the command line")
+        current.own(out)
         with loading(current.run):
             classifier = Classifier.load(find_bundle(model))
         found = biomarkers(classifier, data, out, options, run=current.run)

@@ -85,14 +85,13 @@ def _make(current: Session, folder: Path, sources: list[Path], patient: str, map
 
 def _print(current: Session, folder: Path) -> None:
     """Print a case, and say what is wrong with it."""
-    import json
-
+    from napari_melanoma.core.parsing import parse_json
     from napari_melanoma.data.case.files import case_text
     from napari_melanoma.workflows.case_check import check_case
 
     current.after_stop = "Nothing was written."
     found = check_case(folder, run=current.run)
-    values = json.loads(case_text(found.case, folder.absolute()))
+    values = parse_json(case_text(found.case, folder.absolute()), str(folder))
     current.report.listing("case", "\n".join(_lines(found.case)), **values)
     for kind, things in (("fault", found.faults), ("note", found.notes)):
         for about, said in things:

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_melanoma.cli.answer_options import Cut, Drawer, Masks, Target, given
-from napari_melanoma.cli.options import AcceptDamaged, AllowOutside, Debug, Flips, Json, NoRefine, examples, refinement
+from napari_melanoma.cli.options import (
+    AcceptDamaged,
+    AllowOutside,
+    Debug,
+    Flips,
+    IncludeSeen,
+    Json,
+    NoRefine,
+    examples,
+    refinement,
+)
 from napari_melanoma.cli.session import session
 
 if TYPE_CHECKING:
@@ -49,6 +59,7 @@ def compare(
     split: Annotated[str | None, typer.Option(help="Only images of this split, such as 'val'.")] = None,
     no_refine: NoRefine = False,
     flips: Flips = False,
+    include_seen: IncludeSeen = False,
     target: Target = None,
     masks: Masks = None,
     segmenter: Drawer = None,
@@ -63,11 +74,11 @@ def compare(
         current.after_stop = "Nothing was written."
         telling = given(target=target, masks=masks, segmenter=segmenter, sensitivity=sensitivity)
         if runs and all(_is_evaluation(path) for path in runs):
-            _refuse_with_runs(model or data or base or split or flips or no_refine or telling)
+            _refuse_with_runs(model or data or base or split or flips or no_refine or include_seen or telling)
             _evaluations(runs, out, current)
             return
         if runs:
-            _refuse_with_runs(model or data or base or out or split or flips or telling)
+            _refuse_with_runs(model or data or base or out or split or flips or include_seen or telling)
             _gates(runs, current)
             return
         _refuse_incomplete(model or [], data or [], out)
@@ -80,14 +91,17 @@ def compare(
 
         for folder in [*data, *(base or [])]:
             table_of(folder)
+        current.own(out)
         if any(find_bundle(name).config.task == "classification" for name in model):
             _refuse_drawing(base or flips or no_refine)
-            _classifiers(model, data, out, {**telling, **given(split=split)}, current)
+            chosen = given(split=split, include_seen=include_seen or None)
+            _classifiers(model, data, out, {**telling, **chosen}, current)
             return
         _refuse_telling(telling)
         if not all(find_bundle(name).config.draws_one_class for name in model):
             _refuse_masks(flips or no_refine)
-        values = {"refinement": refinement(off=no_refine), "flips": flips, **given(split=split)}
+        values = {"refinement": refinement(off=no_refine), "flips": flips, "include_seen": include_seen}
+        values |= given(split=split)
         _drawing(model, data, base or [], out, values, current)
 
 
@@ -140,6 +154,7 @@ def _evaluations(folders: list[Path], out: Path | None, current: Session) -> Non
 
     if out is None:
         raise InputError("say where the comparison of the evaluations goes: --out DIR")
+    current.own(out)
     told = [is_class_evaluation(folder) for folder in folders]
     if any(told):
         if not all(told):

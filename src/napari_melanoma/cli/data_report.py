@@ -67,6 +67,7 @@ def _page(current: Session, datasets: list[Path], out: Path, given: dict[str, ob
 
     current.after_stop = "Nothing was written; what was read of the images is remembered."
     options = DataReportOptions.parse(given, "the command line")
+    current.own(out)
     found = data_report(datasets, options, run=current.run)
     page = write_report(found, out)
     for shift in found.shifts:

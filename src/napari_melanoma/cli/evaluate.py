@@ -13,6 +13,7 @@ from napari_melanoma.cli.options import (
     AllowOutside,
     Debug,
     Flips,
+    IncludeSeen,
     Json,
     NoRefine,
     Out,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
     from napari_melanoma.workflows.evaluate_classes import ClassEvaluation
     from napari_melanoma.workflows.evaluation import Evaluation, Failed
+    from napari_melanoma.workflows.training_overlap import Overlap
 
 HELP = examples(
     "napari-melanoma evaluate --model lesion-small --data datasets/ph2 --out evaluation",
@@ -61,6 +63,7 @@ def evaluate(
         bool,
         typer.Option("--no-difficulty", help="Leave out what makes images difficult (hair, low contrast ...): faster."),
     ] = False,
+    include_seen: IncludeSeen = False,
     target: Target = None,
     masks: Masks = None,
     segmenter: Drawer = None,
@@ -82,16 +85,27 @@ def evaluate(
         telling = {"--target": target, "--masks": masks, "--segmenter": segmenter, "--sensitivity": sensitivity}
         beside: dict[str, object] = {"--pointing": pointing, "--pointing-masks": pointing_masks}
         _refuse_options(info, {**telling, **beside} if info.config.task == "segmentation" else drawing)
+        current.own(out)
         if info.config.task == "classification":
             _point(info, data, out, (split, pointing, pointing_masks), current)
-            values = {"split": split, **{name[2:]: value for name, value in telling.items()}}
+            values = {
+                "split": split,
+                "include_seen": include_seen,
+                **{name[2:]: value for name, value in telling.items()},
+            }
             _classifier(info, data, out, values, current)
             return
         if not info.config.draws_one_class:
             _refuse_options(info, drawing)
-            _several(info, data, out, split, current)
+            _several(info, data, out, (split, include_seen), current)
             return
-        given = {"split": split, "threshold": threshold, "refinement": refinement(off=no_refine), "flips": flips}
+        given = {
+            "split": split,
+            "include_seen": include_seen,
+            "threshold": threshold,
+            "refinement": refinement(off=no_refine),
+            "flips": flips,
+        }
         _segmentation(info, data, out, {**given, "difficulty": not no_difficulty}, current)
 
 
@@ -111,7 +125,7 @@ def _segmentation(info: BundleInfo, data: list[Path], out: Path, given: Mapping[
     metrics = {part: {name: vars(estimate) for name, estimate in found.items()} for part, found in parts}
     failed = len(evaluation.failed)
     values = {"out": str(out), "threshold": evaluation.threshold, "metrics": metrics, "failed": failed}
-    values["warnings"] = list(evaluation.warnings)
+    values |= {"warnings": list(evaluation.warnings), **_overlap(evaluation.overlap)}
     current.done(text, some_failed=bool(failed), **values)
 
 
@@ -139,8 +153,13 @@ def _classifier(info: BundleInfo, data: list[Path], out: Path, given: Mapping[st
     said = f"; {failed} failed" if failed else ""
     text = f"{lead_of(found)} Over {len(found.told.labels)} images{said}; written to {out}, a page to read: "
     values = {"out": str(out), "cut": found.told.cut, "metrics": metrics, "failed": failed}
-    values["warnings"] = list(found.warnings)
+    values |= {"warnings": list(found.warnings), **_overlap(found.overlap)}
     current.done(f"{text}{out / 'summary.html'}", some_failed=bool(failed), **values)
+
+
+def _overlap(found: Overlap | None) -> dict[str, object]:
+    """What a machine reads of the images that the model was trained on."""
+    return {"training_overlap": found.facts} if found else {}
 
 
 def _point(
@@ -167,20 +186,21 @@ def _point(
         current.report.tell("pointing", text, method=method, **vars(share), by_chance=game.by_chance)
 
 
-def _several(info: BundleInfo, data: list[Path], out: Path, split: str | None, current: Session) -> None:
+def _several(info: BundleInfo, data: list[Path], out: Path, chosen: tuple[str | None, bool], current: Session) -> None:
     """Measure a model that draws several classes."""
     from napari_melanoma.inference.labels import Labeller
     from napari_melanoma.workflows.evaluate_labels import evaluate_labels
     from napari_melanoma.workflows.label_files import label_lead
 
-    found = evaluate_labels(Labeller.load(info), data, out, split=split, run=current.run)
+    split, include_seen = chosen
+    found = evaluate_labels(Labeller.load(info), data, out, split=split, include_seen=include_seen, run=current.run)
     _tell_failed(found.failed, current)
     metrics = {part: {name: vars(one) for name, one in some.items()} for part, some in found.parts.items()}
     failed = len(found.failed)
     said = f"; {failed} failed" if failed else ""
     text = f"{label_lead(found)} Over {found.images} images{said}; written to {out}, a page to read: "
     values = {"out": str(out), "classes": list(found.classes), "metrics": metrics, "failed": failed}
-    values["warnings"] = list(found.warnings)
+    values |= {"warnings": list(found.warnings), **_overlap(found.overlap)}
     current.done(f"{text}{out / 'summary.html'}", some_failed=bool(failed), **values)
 
 

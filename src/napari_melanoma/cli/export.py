@@ -49,7 +49,9 @@ def export(
 
         current.after_stop = f"What is written stays in {out}."
         formats = list(dict.fromkeys(name.strip() for name in to.split(",") if name.strip()))
-        told = export_results(result_folders_in(results), out, formats, slide=slide, tell=tell, run=current.run)
+        found = result_folders_in(results)
+        current.own(out)
+        told = export_results(found, out, formats, slide=slide, tell=tell, run=current.run)
         failed = sum(bool(one.error) for one in told)
         left = f", {failed} could not be" if failed else ""
         text = f"{counted(len(told) - failed, 'file')} written to {out}{left}. For research only."

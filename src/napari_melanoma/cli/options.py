@@ -48,6 +48,14 @@ MaskValues = Annotated[
         "keep (as classes).",
     ),
 ]
+IncludeSeen = Annotated[
+    bool,
+    typer.Option(
+        "--include-seen",
+        help="Also measure images that a model was trained on, or other images of their patients. They are left out by "
+        "default; with them, all outputs are marked and there is no verdict.",
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder that receives the results; made where it is missing.")]
 
 

@@ -38,6 +38,7 @@ def lesion(
 
         asked = {"modality": modality, "skin_type": skin_type, "size": size}
         common = {name: value for name, value in asked.items() if value is not None}
+        current.own(out)
         current.after_stop = f"Those that are finished stay in {out}."
         for number in current.run.track(range(seed, seed + count), "drawing phantoms"):
             config = LesionPhantomConfig.parse({**common, "seed": number}, "the command line")

@@ -76,6 +76,7 @@ def slide(
         first = _config(asked, config)
         wanted = [first.model_copy(update={"seed": first.seed + number}) for number in range(count)]
         _check_room(wanted)
+        current.own(out)
         current.after_stop = f"Those that are finished stay in {out}."
         for one in wanted:
             _write(current, one, out)

@@ -51,6 +51,7 @@ def readings(
         agreement = compare_readers(gathered, chosen) if chosen else None
         for note in (*gathered.notes, *(agreement.notes if agreement else ())):
             current.report.tell("warning", f"Warning: {note}", message=note)
+        current.own(out)
         written = write_readings(gathered, agreement, out)
         if agreement is not None:
             current.report.listing("agreement", said_agreement(agreement), **agreement_values(agreement))

@@ -75,6 +75,7 @@ def risk(
         forms = Forms({name: str(value) for name, value in known.items()}, metadata)
         paths = find_cases(cases)
         _warn_of_table(current, forms, metadata, [case_name(path) for path in paths])
+        current.own(out)
         done = assess_files(paths, out, options, forms, run=current.run, tell=lambda one: _tell(current, one))
         counts = f"{done.done} done" + (f", {done.failed} failed" if done.failed else "")
         step = "see the column 'error' there" if done.failed else "each risk.json says what it rests on"

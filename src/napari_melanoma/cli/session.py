@@ -6,8 +6,9 @@ import logging
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -23,6 +24,7 @@ from napari_melanoma.core.errors import (
     RunError,
     ScaleMissing,
 )
+from napari_melanoma.core.ownership import output
 from napari_melanoma.core.paths import Outside, outside_allowed
 from napari_melanoma.core.runs import Cancelled, RunContext
 from napari_melanoma.io.photographs import accepting_damaged
@@ -40,6 +42,24 @@ class Session:
     run: RunContext
     after_stop: str = "Run the same command again to go on."
     _signal: list[int] = field(default_factory=list)
+    held: ExitStack = field(default_factory=ExitStack)
+
+    def own(self, folder: Path) -> None:
+        """Hold the lock of an output folder until the verb ends, so that no other process writes there meanwhile.
+
+        Parameters
+        ----------
+        folder : pathlib.Path
+            Made where it is missing.
+
+        Raises
+        ------
+        RunError
+            Where another process works there.
+        SaveError
+            Where it cannot be written.
+        """
+        self.held.enter_context(output(folder))
 
     def done(self, text: str, *, some_failed: bool = False, **values: object) -> None:
         """Say the last line and, where some inputs failed, end with exit code 1.
@@ -152,7 +172,7 @@ def session(as_json: bool, debug: bool, allow_outside: bool = False, accept_dama
     current = Session(report, RunContext(report.progress))
     with _logged(debug), _until_nobody_reads(), accepting_damaged(accept_damaged):
         try:
-            with _signals(current), _outside(report) if allow_outside else nullcontext():
+            with _signals(current), current.held, _outside(report) if allow_outside else nullcontext():
                 yield current
         except (Cancelled, KeyboardInterrupt):
             current.stopped()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from napari_melanoma.core.errors import ConfigError, Fault
+from napari_melanoma.core.errors import ConfigError, Fault, MalformedFile
 from napari_melanoma.core.files import write_text
+from napari_melanoma.core.parsing import read_toml_table, shortened
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 UNFIT = ("extra_forbidden", "missing")  # faults that are no value's
 OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
 LIMITS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
+MOST_FAULTS = 50  # that a message names
 KNOWN = "(known: "  # said once, however many keys are unknown in a place
 AnyConfig = TypeVar("AnyConfig", bound="Config")
 
@@ -54,14 +55,11 @@ class Config(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            faults: dict[str, list[str]] = {}
-            for fault in error.errors():
-                key, said = _describe(fault, cls)
-                once = any(said in others for others in faults.values()) and said.startswith(KNOWN)
-                faults.setdefault(key, []).append("" if once else said)
-            all_said = "; ".join(f"{key} {' or '.join(dict.fromkeys(said))}".strip() for key, said in faults.items())
-            wrong = tuple(_fault(fault, cls) for fault in error.errors() if fault["type"] not in UNFIT)
-            raise ConfigError(f"{where} is not a valid {cls.__name__}: {all_said}", wrong) from None
+            found = error.errors(include_url=False)
+            raise ConfigError(
+                f"{where} is not a valid {cls.__name__}: {_summary(found, cls)}",
+                tuple(_fault(fault, cls) for fault in found[:MOST_FAULTS] if fault["type"] not in UNFIT),
+            ) from None
 
 
 class OneOf:
@@ -141,16 +139,30 @@ def filled_in(config: type[BaseModel]) -> set[str]:
     return {name for name, info in fields if any(isinstance(item, FilledIn) for item in info.metadata)}
 
 
+def _summary(found: list[ErrorDetails], model: type[Config]) -> str:
+    """Describe the faults of a configuration, each key once; of a file that is something else, the first ones."""
+    faults: dict[str, list[str]] = {}
+    listed: set[str] = set()
+    for fault in found[:MOST_FAULTS]:
+        key, said = _describe(fault, model)
+        repeated = said.startswith(KNOWN) and said in listed
+        listed.add(said)
+        faults.setdefault(key, []).append("" if repeated else said)
+    described = "; ".join(f"{key} {' or '.join(dict.fromkeys(said))}".strip() for key, said in faults.items())
+    more = len(found) - MOST_FAULTS
+    return f"{described}; and {more} more" if more > 0 else described
+
+
 def _describe(fault: ErrorDetails, model: type[Config]) -> tuple[str, str]:
     """Say one fault of a configuration: the key with what was found, and what is wrong with it or allowed."""
     location = _location(fault)
-    key = ".".join(str(part) for part in location) or "(top)"
+    key = shortened(".".join(str(part) for part in location)) or "(top)"
     if fault["type"] == "extra_forbidden":
         known = ", ".join(sorted(_fields_at(model, location[:-1])))
         return f"unknown key '{key}'", f"{KNOWN}{known})" if known else ""
     if fault["type"] == "missing":
         return f"key '{key}'", "is missing"
-    return f"'{key}' is {fault['input']!r}:", _expected(fault, model)
+    return f"'{key}' is {shortened(repr(fault['input']))}:", _expected(fault, model)
 
 
 def _fault(fault: ErrorDetails, model: type[Config]) -> Fault:
@@ -224,11 +236,11 @@ def read_toml(path: Path, model: type[AnyConfig]) -> AnyConfig:
         Where the file is missing, is no TOML, or has keys or values that ``model`` does not allow.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = read_toml_table(path)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}. Name an existing TOML file.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    except MalformedFile as error:
+        raise ConfigError(f"cannot read {path}: {error.reason}. Correct the file.") from error
     return model.parse(values, str(path))
 
 

@@ -35,6 +35,25 @@ class InputError(MelanomaError):
     """A path that the user named cannot serve as input: missing, unreadable, empty or of another kind."""
 
 
+class MalformedFile(InputError, ValueError):  # noqa: N818 - reads as what it is at the place it is raised
+    """A file is not valid JSON or TOML, or exceeds the limits of size, depth or numbers.
+
+    Parameters
+    ----------
+    where : str
+        Names the file.
+    reason : str
+        What is wrong with it, for those who raise an error of their own.
+    """
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(where, reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"cannot read {self.args[0]}: {self.reason}. Restore the file from a backup, or create it again."
+
+
 class UnreadableImage(InputError):  # noqa: N818 - reads as what it is at the place it is raised
     """A file is no image that can be decoded: truncated, empty, of another format or out of bounds."""
 

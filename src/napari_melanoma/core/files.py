@@ -5,16 +5,15 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 import time
 import unicodedata
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from napari_melanoma.core.errors import DiskFull, SaveError
+from napari_melanoma.core.leftovers import REPLACED, discard, sweep_once, temporary_name
 
 # Windows refuses to rename what somebody, a reader or a virus scanner, has open at the moment.
 IN_USE = (5, 32)  # ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION
@@ -40,7 +39,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
     SaveError
         Where the file system refuses: no space, no permission, a folder in the way.
     """
-    temporary = _beside(path, path.suffix)
+    temporary = temporary_name(path, path.suffix)
+    sweep_once(path.parent)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -50,7 +50,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise save_error(path, error) from error
     finally:
-        _discard(temporary)
+        discard(temporary)
 
 
 @contextmanager
@@ -72,7 +72,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     SaveError
         Where the file system refuses: no space, no permission, a file in the way.
     """
-    temporary, replaced = _beside(path), _beside(path, ".old")
+    temporary, replaced = temporary_name(path), temporary_name(path, REPLACED)
+    sweep_once(path.parent)
     try:
         temporary.mkdir(parents=True)
         yield temporary
@@ -84,7 +85,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         raise save_error(path, error) from error
     finally:
         _restore(path, replaced)
-        _discard(temporary)
+        discard(temporary)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -209,11 +210,6 @@ def plain_name(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def _beside(path: Path, suffix: str = "") -> Path:
-    """Give a hidden name that nobody else has, in the folder of ``path``; short enough for any file system."""
-    return path.with_name(f".{path.stem[:32]}.{uuid.uuid4().hex[:8]}{suffix}")
-
-
 def _refuse_file(path: Path) -> None:
     """Raise where a folder is to replace something that is none: a file of the user's is not ours to remove."""
     if not path.is_dir():
@@ -224,15 +220,6 @@ def _restore(path: Path, replaced: Path) -> None:
     """Remove what was replaced, or put it back where the replacement did not arrive."""
     with suppress(OSError):  # the error that is under way says more than a second one
         if path.exists():
-            _discard(replaced)
+            discard(replaced)
         elif replaced.exists():
             rename_patiently(lambda: replaced.rename(path))
-
-
-def _discard(temporary: Path) -> None:
-    """Remove a temporary file or folder if it is still there."""
-    if temporary.is_dir() and not temporary.is_symlink():
-        shutil.rmtree(temporary, ignore_errors=True)
-    else:
-        with suppress(OSError):  # the folder may have gone, or may be closed to us
-            temporary.unlink(missing_ok=True)

@@ -7,11 +7,13 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 LINUX_ID = Path("/etc/machine-id")
+SAME_PROCESS_S = 2.0  # how far two readings of one process's start may lie apart: the clock's whole seconds
 PID_SPACE = Path("/proc/self/ns/pid")  # a container numbers its processes anew
 
 
@@ -26,6 +28,55 @@ def machine_id() -> str:
     """
     mark = _mark() or socket.gethostname()
     return hashlib.sha256(f"napari-melanoma {mark}".encode()).hexdigest()[:16]
+
+
+def process_start(pid: int) -> float:
+    """Return when a process of this machine started.
+
+    Parameters
+    ----------
+    pid : int
+        Its number.
+
+    Returns
+    -------
+    float
+        Seconds since the epoch; now where it has ended already.
+    """
+    import psutil
+
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return time.time()
+
+
+def has_ended(pid: int, start: float) -> bool | None:
+    """Return whether a process of this machine has ended; a zombie has.
+
+    Parameters
+    ----------
+    pid : int
+        Its number.
+    start : float
+        When it started.
+
+    Returns
+    -------
+    bool or None
+        None where another process seems to have its number now; a clock that was set gives the same picture.
+    """
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        if abs(process.create_time() - start) >= SAME_PROCESS_S:
+            return None
+        return process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.AccessDenied:
+        return False  # it is there, and another user's
+    except psutil.Error:
+        return True
 
 
 def _mark() -> str:

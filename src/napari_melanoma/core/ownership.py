@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import platform
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from napari_melanoma.core.errors import RunError
-from napari_melanoma.core.files import save_error
+from napari_melanoma.core.errors import RunError, SaveError
+from napari_melanoma.core.files import save_error, write_json
+from napari_melanoma.core.leftovers import remove_leftovers
+from napari_melanoma.core.parsing import read_object
 
 BEAT_S = 60.0
+OUTPUT_LOCK = ".output.lock"
 
 
 @contextmanager
@@ -44,13 +51,110 @@ def locked(path: Path, patience_s: float = 0.0) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        raise RunError(f"another process works in {path.parent}. Wait until it has ended, or cancel it.") from None
+        raise RunError(
+            f"another process works in {path.parent} ({holder_in_words(path)}). Wait until it has ended or cancel "
+            "it, or choose another folder."
+        ) from None
     except OSError as error:
         raise save_error(path.parent, error) from error
     try:
-        yield
+        with _noted(path) if not patience_s else nullcontext():  # what is held for a moment needs no name
+            remove_leftovers(path.parent)
+            yield
     finally:
         lock.release()
+
+
+@contextmanager
+def output(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder of results while they are written; a folder that stays empty is removed again.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Made where it is missing.
+
+    Yields
+    ------
+    None
+        While it is held.
+
+    Raises
+    ------
+    RunError
+        Where another process writes there.
+    SaveError
+        Where the folder cannot be written.
+    """
+    lock = folder / OUTPUT_LOCK
+    try:
+        with locked(lock):
+            yield
+    finally:
+        with suppress(OSError):  # another process may have begun there
+            if [path.name for path in folder.iterdir()] == [OUTPUT_LOCK]:
+                lock.unlink()
+                folder.rmdir()
+
+
+def holder(path: Path) -> dict[str, Any]:
+    """Return who holds a lock, as that process noted it.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file of the lock.
+
+    Returns
+    -------
+    dict
+        ``user``, ``host``, ``pid`` and ``since``; empty where that is not known.
+    """
+    try:
+        found = read_object(_note_of(path))
+        return {"pid": int(found["pid"]), **{key: str(found[key]) for key in ("user", "host", "since")}}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def holder_in_words(path: Path) -> str:
+    """Return who holds a lock, for a message.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file of the lock.
+
+    Returns
+    -------
+    str
+        Process, user, machine and time.
+    """
+    found = holder(path)
+    if not found:
+        return "which one is not known"
+    return f"process {found['pid']} of {found['user'] or 'a user'} on {found['host']}, since {found['since']}"
+
+
+@contextmanager
+def _noted(path: Path) -> Iterator[None]:
+    """Note who holds a lock beside it, where a process that is refused can read it: Windows locks the file itself."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a container without a user
+        user = ""
+    since = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
+    with suppress(SaveError):  # the lock holds without it
+        write_json(_note_of(path), {"user": user, "host": platform.node(), "pid": os.getpid(), "since": since})
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # on a share that went away; the lock goes with the process
+            _note_of(path).unlink(missing_ok=True)
+
+
+def _note_of(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.owner.json")
 
 
 def is_locked(path: Path) -> bool:

@@ -85,6 +85,58 @@ def is_pseudonym(text: str, kind: str = "patient", project: str | None = None) -
     return hmac.compare_digest(text, _checked(_key(project), prefix, payload))
 
 
+def keyed_digest(text: str, project: str | None = None) -> bytes:
+    """Give an HMAC-SHA256 of a text with the key of the project, which is made where there is none.
+
+    Parameters
+    ----------
+    text : str
+        Whatever is not to be found by trying all that it could be.
+    project : str, optional
+        As in ``pseudonym``.
+
+    Returns
+    -------
+    bytes
+        32 bytes.
+
+    Raises
+    ------
+    ConfigError
+        Where the key is damaged.
+    SaveError
+        Where there is no key yet and none can be written.
+    """
+    return hmac.digest(_key(project), text.encode("utf-8", "surrogatepass"), hashlib.sha256)
+
+
+def key_id(project: str | None = None, *, make: bool = True) -> str:
+    """Name the key of the project, without a way back to it.
+
+    Parameters
+    ----------
+    project : str, optional
+        As in ``pseudonym``.
+    make : bool
+        Make a key where there is none.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits; empty where there is no key and none is made.
+
+    Raises
+    ------
+    ConfigError
+        Where the key is damaged.
+    SaveError
+        Where one is to be made and cannot be written.
+    """
+    if not make and not key_file(project).exists():
+        return ""
+    return keyed_digest("id of the key", project).hex()[:16]
+
+
 def project_name() -> str:
     """Name of the project at hand: the environment variable ``NAPARI_MELANOMA_PROJECT``, or ``default``.
 

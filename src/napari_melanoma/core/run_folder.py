@@ -16,7 +16,9 @@ from typing import Literal, cast, get_args
 
 from napari_melanoma.core.csv_cells import CsvWriter
 from napari_melanoma.core.files import finite, save_error, write_json, write_text
+from napari_melanoma.core.leftovers import remove_leftovers
 from napari_melanoma.core.ownership import beating, is_locked, locked
+from napari_melanoma.core.parsing import parse_json, read_json
 from napari_melanoma.core.runs import RunContext
 
 Wish = Literal["run", "pause", "cancel"]
@@ -125,7 +127,7 @@ class RunFolder:
         with suppress(OSError):
             for line in self.events.read_text(encoding="utf-8", errors="replace").splitlines():
                 with suppress(ValueError):
-                    events.append(json.loads(line))
+                    events.append(parse_json(line, str(self.events)))
         return [event for event in events if isinstance(event, dict)]
 
     def add_metrics(self, row: dict[str, float]) -> None:
@@ -156,9 +158,7 @@ class RunFolder:
             if path.exists():
                 _cut_last_line(path)
         for folder in (self.path, self.checkpoints, self.samples):
-            for left in folder.glob(".*.????????*"):
-                if not left.name.startswith(".control."):  # somebody may be writing a wish right now
-                    _discard(left)
+            remove_leftovers(folder, alone=True)
 
     def keep_metrics_before(self, epoch: int) -> None:
         """Drop the rows of ``metrics.csv`` from an epoch on, which a resumed run is about to repeat.
@@ -183,7 +183,7 @@ class RunFolder:
             ``"run"`` where the file is missing or is being written.
         """
         try:
-            wish = json.loads((self.path / "control.json").read_text(encoding="utf-8"))["wish"]
+            wish = read_json(self.path / "control.json")["wish"]
         except (OSError, ValueError, KeyError, TypeError):
             return "run"
         return cast("Wish", wish) if wish in get_args(Wish) else "run"
@@ -295,17 +295,6 @@ def _cut_last_line(path: Path) -> None:
             file.truncate(content.rfind(b"\n") + 1)
     except OSError as error:
         raise save_error(path, error) from error
-
-
-def _discard(left: Path) -> None:
-    """Remove a temporary file or folder that nobody will rename any more."""
-    import shutil
-
-    with suppress(OSError):
-        if left.is_dir():
-            shutil.rmtree(left)
-        else:
-            left.unlink()
 
 
 class ListeningContext(RunContext):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_melanoma.core.files import save_error
+from napari_melanoma.core.parsing import parse_json
 
 Row = dict[str, str]
 
@@ -135,7 +136,7 @@ class ChangeLog:
             return
         for line in reversed(self.path.read_bytes().split(b"\n")):
             try:
-                entry = json.loads(line)
+                entry = parse_json(line, str(self.path))
             except ValueError:
                 continue
             if isinstance(entry, dict) and ("undone" in entry or "change" in entry):

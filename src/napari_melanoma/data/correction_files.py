@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import SaveError, UnreadableImage
 from napari_melanoma.core.files import save_error
+from napari_melanoma.core.leftovers import temporary_name
 from napari_melanoma.core.paths import NamedPaths, UnsafePath
 from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.data.correction import Correction, cells
@@ -68,7 +68,7 @@ class Prepared:
         try:
             for column, (write, found) in pixels.items():
                 if found is not None:
-                    hidden = prepared.files[column] = folder / FILES[column] / f".{uuid.uuid4().hex}.png"
+                    hidden = prepared.files[column] = temporary_name(folder / FILES[column] / "image.png", ".png")
                     write(hidden, found if column == "path" else np.asarray(found, bool))
         except BaseException:
             prepared.discard()

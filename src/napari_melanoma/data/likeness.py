@@ -140,7 +140,7 @@ def same_pictures(
     """
     if len(thumbnails) < 2:
         return
-    seen = np.flatnonzero(_textured(thumbnails))
+    seen = np.flatnonzero(textured(thumbnails))
     patterns = _patterns(thumbnails[seen])
     for pairs in close_pairs(hashes(thumbnails[seen]), part=None if part is None else part[seen], run=run):
         for start in range(0, len(pairs), _CHUNK):
@@ -150,8 +150,19 @@ def same_pictures(
                 yield Alike(int(seen[first[place]]), int(seen[second[place]]), value)
 
 
-def _textured(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Say which thumbnails show something besides even areas: two drawings of a spot say nothing about each other."""
+def textured(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Say which thumbnails show something besides even areas: two drawings of a spot say nothing about each other.
+
+    Parameters
+    ----------
+    thumbnails : numpy.ndarray
+        uint8 (image, row=32, column=32), grey.
+
+    Returns
+    -------
+    numpy.ndarray
+        bool (image,).
+    """
     varied = thumbnails.reshape(len(thumbnails), -1).std(1) >= FLAT
     along = (thumbnails[:, :, 1:] == thumbnails[:, :, :-1]).mean((1, 2))
     down = (thumbnails[:, 1:] == thumbnails[:, :-1]).mean((1, 2))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from napari_melanoma.core.csv_cells import CsvWriter
-from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.errors import DataSetError, RunError
 from napari_melanoma.core.files import atomic_file, save_error
+from napari_melanoma.core.ownership import holder_in_words, locked
 from napari_melanoma.data.packed_rows import as_dict
 from napari_melanoma.data.table_schema import NAMES
 
@@ -39,21 +40,24 @@ def gathered(out: Path) -> Iterator[Path]:
     SaveError
         Where it cannot be written.
     """
-    from filelock import FileLock, Timeout
-
     if out.exists():
         raise DataSetError(f"{out} is there already. Name another folder for the data set, or remove this one.")
     place = out.with_name(f".{out.name}.gathering")
     try:
         for part in ("images", "masks"):
             (place / part).mkdir(parents=True, exist_ok=True)
-        lock = FileLock(place.with_name(f"{place.name}.lock"), timeout=0)
-        with lock:
+        lock = place.with_name(f"{place.name}.lock")
+        with ExitStack() as held:
+            try:
+                held.enter_context(locked(lock))
+            except RunError as error:
+                raise DataSetError(
+                    f"another command is gathering {out} ({holder_in_words(lock)}). Wait for it, or name "
+                    "another data set."
+                ) from error
             yield place
-        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.unlink(missing_ok=True)
         place.rename(out)
-    except Timeout as error:
-        raise DataSetError(f"another command is gathering {out}. Wait for it, or name another data set.") from error
     except OSError as error:
         raise save_error(out, error) from error
 

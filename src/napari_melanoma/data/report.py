@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 from statistics import median
 
 from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import Entry, check_names, each_entry, owner_of
 from napari_melanoma.data.harmonise import Harmoniser
@@ -214,7 +214,7 @@ def origin_of(folder: Path) -> dict[str, object]:
         Content of ``source.json``; empty where there is none.
     """
     try:
-        found = json.loads((folder / "source.json").read_text(encoding="utf-8"))
+        found = read_json(folder / "source.json")
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

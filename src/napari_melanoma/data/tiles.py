@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from pydantic import Field
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.parsing import read_json, reason_of
 from napari_melanoma.core.tile import TileConfig
 
 TILES, FORMAT = "tiles.json", 1
@@ -64,11 +64,11 @@ def tile_set_of(folder: Path) -> TileSet | None:
     """
     path = folder / TILES
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise DataSetError(f"{path} cannot be read ({error}): make the data set of tiles again.") from error
+        raise DataSetError(f"{path} cannot be read ({reason_of(error)}): make the data set of tiles again.") from error
     if not isinstance(values, dict) or values.pop("format_version", None) != FORMAT:
         raise DataSetError(f"{path} is of another version of this program: make the data set of tiles again.")
     return TileSet.parse(values, str(path))

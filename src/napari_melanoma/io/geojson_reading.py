@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.errors import InputError, MalformedFile
+from napari_melanoma.core.parsing import read_json, reason_of
 from napari_melanoma.core.polygon_repair import untangled
 from napari_melanoma.core.polygons import Polygon, Ring, signed_area
 from napari_melanoma.io.geojson import Annotation, Color
@@ -86,16 +86,14 @@ def _children(one: dict[str, Any]) -> list[Any]:
 def _content(path: Path) -> Any:  # noqa: ANN401 - whatever JSON can hold
     """Parse the file."""
     try:
-        if path.stat().st_size > _LARGEST_BYTES:
-            raise InputError(f"{path} has more than 1 GiB: too large for annotations. Export fewer objects at a time.")
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return read_json(path, _LARGEST_BYTES, allow_nan=True)  # QuPath writes measurements that are NaN
     except FileNotFoundError as error:
         raise InputError(f"there is no file {path}: expected annotations as GeoJSON.") from error
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}. Check that it may be read.") from error
-    except (ValueError, RecursionError) as error:
+        raise InputError(f"cannot read {path}: {reason_of(error)}. Check that it may be read.") from error
+    except MalformedFile as error:
         raise InputError(
-            f"{path} is no JSON ({error}): expected GeoJSON in UTF-8, such as QuPath exports. Export it again."
+            f"cannot read {path}: {error.reason}. Expected GeoJSON in UTF-8, such as QuPath exports: export it again."
         ) from error
 
 

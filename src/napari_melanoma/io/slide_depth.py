@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,6 +11,7 @@ from pydantic import Field
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.parsing import read_json, reason_of
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.io.slide_folder import validity_in
 
@@ -140,9 +140,9 @@ def read_depth(folder: Path) -> SlideDepth:
     if not path.is_file():
         return SlideDepth()
     try:
-        return SlideDepth.parse(json.loads(path.read_text(encoding="utf-8")), str(path))
+        return SlideDepth.parse(read_json(path), str(path))
     except (OSError, ValueError, ConfigError) as error:
-        raise InputError(f"{path} cannot be read as readings of depth: {error}") from error
+        raise InputError(f"{path} cannot be read as readings of depth: {reason_of(error)}") from error
 
 
 def write_depth(folder: Path, depth: SlideDepth) -> None:

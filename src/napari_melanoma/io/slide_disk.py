@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import uuid
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 from zarr.storage import LocalStore
 
 from napari_melanoma.core.files import rename_patiently
+from napari_melanoma.core.leftovers import temporary_name
 
 if TYPE_CHECKING:
     from zarr.core.buffer import Buffer
@@ -92,7 +92,7 @@ def write_durably(path: Path, content: bytes) -> None:
     OSError
         Where the file system refuses; what was there before stays.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    temporary = temporary_name(path, ".partial")
     try:
         with temporary.open("wb") as file:
             file.write(content)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.validity import PredictionFacts, ScaleMatch, Validity
 
 RESULT, TISSUE, HEATMAP = "result.json", "tissue.png", "heatmap.ome.tif"
@@ -99,7 +99,7 @@ def read_object(path: Path) -> dict[str, Any]:
         Empty where there is none, or what is there cannot be read.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

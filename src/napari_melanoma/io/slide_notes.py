@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Literal
 from napari_melanoma.core.errors import ScaleMissing
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.parsing import read_json
 
 NOTES, FORMAT = "view.json", 1
 
@@ -61,7 +61,7 @@ def read_notes(folder: Path) -> SlideNotes:
         Empty where nothing was noted; what cannot be understood is left out.
     """
     try:
-        told = json.loads((folder / NOTES).read_text(encoding="utf-8"))
+        told = read_json(folder / NOTES)
     except (OSError, ValueError):
         return SlideNotes()
     if not isinstance(told, dict) or told.get("format_version") != FORMAT:

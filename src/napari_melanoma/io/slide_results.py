@@ -7,7 +7,6 @@ instead, so that each of its chunks is written once. A tile counts as done only 
 from __future__ import annotations
 
 import shutil
-import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -16,6 +15,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import ConfigError, InputError, OtherResults
 from napari_melanoma.core.files import atomic_folder, rename_patiently
+from napari_melanoma.core.leftovers import temporary_name
 from napari_melanoma.io.slide_spec import DONE, FAILED, NO_TISSUE, WAITING, ResultSpec, TileKind, differing
 from napari_melanoma.io.slide_writing import CHUNK, ResultMap, ResultWriter, faults
 
@@ -338,7 +338,7 @@ def discard_result(folder: Path) -> None:
         Where it cannot be removed.
     """
     path = folder / STORE
-    gone = path.with_name(f".result.{uuid.uuid4().hex[:8]}.old")  # as ``RunFolder.mend`` clears away what a kill left
+    gone = temporary_name(path)
     if path.exists():
         with faults(path):
             rename_patiently(lambda: path.rename(gone))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +18,7 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.encoder import EncoderConfig
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.files import atomic_folder, write_json, write_text
+from napari_melanoma.core.parsing import read_json, reason_of
 from napari_melanoma.core.preprocessing import PreprocessingConfig
 from napari_melanoma.core.tabular import TabularEncoding
 from napari_melanoma.core.tile import TileConfig
@@ -186,9 +189,11 @@ def read_bundle(path: Path) -> BundleInfo:
         if not (path / name).is_file():
             raise BundleError(f"{path} is no model bundle: it has no {name}. A bundle holds {CONFIG} and {WEIGHTS}.")
     try:
-        values = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        values = read_json(path / CONFIG)
     except (OSError, ValueError) as error:
-        raise BundleError(f"cannot read {path / CONFIG}: {error}. Get the bundle again from where it came.") from error
+        raise BundleError(
+            f"cannot read {path / CONFIG}: {reason_of(error)}. Get the bundle again from where it came."
+        ) from error
     if not isinstance(values, dict):
         raise BundleError(f"{path / CONFIG} holds a {type(values).__name__}, expected an object with keys and values.")
     return BundleInfo(path, BundleConfig.parse(values, str(path / CONFIG)))
@@ -222,7 +227,7 @@ def load_network(info: BundleInfo) -> nn.Module:
         weights = load_file(info.path / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise BundleError(
-            f"cannot read {info.path / WEIGHTS}: {error}. Get the bundle again from where it came."
+            f"cannot read {info.path / WEIGHTS}: {reason_of(error)}. Get the bundle again from where it came."
         ) from error
     _check_weights(info, {name: value.shape for name, value in weights.items()}, network)
     network.load_state_dict(weights)
@@ -230,7 +235,12 @@ def load_network(info: BundleInfo) -> nn.Module:
 
 
 def write_bundle(
-    path: Path, config: BundleConfig, network: nn.Module, card: str, reference: Reference | None = None
+    path: Path,
+    config: BundleConfig,
+    network: nn.Module,
+    card: str,
+    reference: Reference | None = None,
+    beside: Sequence[Path] = (),
 ) -> BundleInfo:
     """Write a bundle as a whole; floating weights are stored in half precision.
 
@@ -246,6 +256,8 @@ def write_bundle(
         The model card in Markdown.
     reference : Reference, optional
         Cases that it remembers.
+    beside : sequence of pathlib.Path
+        Other files of the bundle, copied under their own names.
 
     Returns
     -------
@@ -269,6 +281,8 @@ def write_bundle(
         (folder / WEIGHTS).write_bytes(save(weights))  # its own save_file lets nobody else read the file
         if reference is not None:
             write_reference(folder, reference)
+        for file in beside:
+            shutil.copyfile(file, folder / file.name)
     return BundleInfo(path, config)
 
 

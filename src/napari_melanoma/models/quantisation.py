@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.files import atomic_file
+from napari_melanoma.core.leftovers import temporary_prefix
 from napari_melanoma.models.export import ABOUT, INPUT, check_target, require, save_onnx, trace
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def export_int8(
     check_target(path, "onnx")
     require("onnxruntime")
     seen = _Photographs(images)
-    with TemporaryDirectory(prefix="napari-melanoma-") as folder:
+    with TemporaryDirectory(prefix=temporary_prefix("onnx")) as folder:
         plain = Path(folder) / "plain.onnx"
         save_onnx(trace(network, side), plain, about=about)
         with atomic_file(path) as temporary:

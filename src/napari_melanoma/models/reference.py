@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_melanoma.core.errors import BundleError, SaveError
+from napari_melanoma.core.parsing import parse_json, reason_of
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -159,11 +160,13 @@ def read_reference(info: BundleInfo) -> Reference | None:
         with safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in ARRAYS}
             textures = file.get_tensor(TEXTURES) if TEXTURES in file.keys() else None  # noqa: SIM118 - no mapping
-            ids = tuple(json.loads((file.metadata() or {}).get("embedded_ids", "[]")))
+            ids = tuple(parse_json((file.metadata() or {}).get("embedded_ids", "[]"), str(path)))
         reference = Reference(**arrays, embedded_ids=ids, textures=textures)
         _check(reference, len(info.config.classes))
     except (OSError, SafetensorError, ValueError, TypeError) as error:
-        raise BundleError(f"cannot read {path}: {error}. Get the bundle again from where it came.") from error
+        raise BundleError(
+            f"cannot read {path}: {reason_of(error)}. Get the bundle again from where it came."
+        ) from error
     return reference
 
 

@@ -13,6 +13,7 @@ from napari_melanoma.training.bag_rows import BagSurvey, one_kind, open_bags, su
 from napari_melanoma.training.class_prepare import read_run_classes, write_classes
 from napari_melanoma.training.class_rows import class_counts
 from napari_melanoma.training.data_faults import named
+from napari_melanoma.training.listed_images import write_listed
 from napari_melanoma.training.prepare import DataReport, Prepared
 from napari_melanoma.training.run_data import DataRow, Part, fingerprint, read_data, write_data
 
@@ -71,6 +72,8 @@ def prepare_bags(recipe: TrainRecipe, folder: RunFolder, *, resume: bool, run: R
     rows = _rows(found, run)
     assert recipe.classification is not None
     write_classes(folder.path, found.table, rows, recipe.classification, None)
+    pixels = {row.sample.image: row.image_sha for row in rows}
+    write_listed(folder, recipe, rows, pixels, run=run, encoder=found.kind.encoder.name)
     write_data(folder.data, rows)
     for notice in found.notices:
         folder.tell("notice", message=notice)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.parsing import read_json, reason_of
 from napari_melanoma.core.tabular import TabularEncoding
 from napari_melanoma.data.features.encoding import understand
 from napari_melanoma.data.features.fitting import fit
@@ -152,9 +152,10 @@ def read_held_out(
 def _read(path: Path, rows: Sequence[DataRow]) -> tuple[dict[str, Any], dict[int, list[Any]]]:
     """Content of ``classes.json``, and what it says of each row by its identity."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         return found, dict(zip(map(id, rows), found["rows"], strict=True))
     except (OSError, ValueError, KeyError) as error:
         raise RunError(
-            f"{path}, the answers of the run's images, cannot be read ({error!r}). Start a new run in another folder."
+            f"{path}, the answers of the run's images, cannot be read ({reason_of(error)}). Start a new run in "
+            "another folder."
         ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -14,8 +13,10 @@ import numpy as np
 
 from napari_melanoma.analysis.preprocessing import network_input
 from napari_melanoma.core.errors import SaveError, UnreadableImage
+from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.preprocessing import UNTOUCHED, PreprocessingConfig
 from napari_melanoma.core.runs import Progress
+from napari_melanoma.data.training_images import pixel_digest
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_labels, read_mask
 from napari_melanoma.training.cache_index import Content, Facts, Kind
@@ -182,10 +183,8 @@ def _decode(job: Job, side: int, preprocessing: PreprocessingConfig) -> Decoded 
 def _decode_image(path: Path, side: int, preprocessing: PreprocessingConfig = UNTOUCHED) -> Decoded:
     """Read an upright photograph, and prepare it as the network is to see it."""
     rgb = read_photograph(path).rgb
-    digest = hashlib.sha256(repr(rgb.shape).encode())
-    digest.update(np.ascontiguousarray(rgb).data)
     pixels = network_input(rgb, side, preprocessing).transpose(2, 0, 1)
-    return Decoded(pixels, Facts(rgb.shape[0], rgb.shape[1], 0.0, digest.hexdigest()))
+    return Decoded(pixels, Facts(rgb.shape[0], rgb.shape[1], 0.0, pixel_digest(rgb)))
 
 
 def _decode_mask(path: Path, side: int) -> Decoded:
@@ -223,7 +222,7 @@ def label_counts(facts: Facts) -> dict[int, int]:
     dict
         Value to pixels, ascending; values that do not occur are left out.
     """
-    return {int(value): count for value, count in json.loads(facts.pixels).items()}
+    return {int(value): count for value, count in parse_json(facts.pixels, "the pixel store").items()}
 
 
 def _check_room(folder: Path, jobs: Sequence[Job], side: int) -> None:

@@ -18,6 +18,7 @@ from napari_melanoma.training.class_views import fill_views, lost_views, views
 from napari_melanoma.training.contents import read_contents
 from napari_melanoma.training.data_faults import named
 from napari_melanoma.training.decoding import Job, fill, label_counts
+from napari_melanoma.training.listed_images import write_listed
 from napari_melanoma.training.run_data import DataRow, Part, fingerprint, read_data, write_data
 from napari_melanoma.training.store import Pair, PixelStore, user_store
 from napari_melanoma.training.survey import Survey, files_of, jobs_of, survey
@@ -168,8 +169,10 @@ def _begun(
         assert recipe.classification is not None
         data_faults.check_readable(fill_views(store, rows, recipe, run))
         write_classes(folder.path, found.table, rows, recipe.classification, encoding)
+    pixels = {path: facts.pixels for path, facts in found.facts.items()}
+    known = write_listed(folder, recipe, rows, pixels, run=run)
     write_data(folder.data, rows)
-    for notice in found.notices:
+    for notice in (*found.notices, *known):
         folder.tell("notice", message=notice)
     return rows
 

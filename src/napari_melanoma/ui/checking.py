@@ -6,37 +6,54 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_melanoma.core.counting import counted
 from napari_melanoma.core.errors import ConfigError, DataSetError
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.ui.data_counts import check_is_folder
 
 if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
+    from napari_melanoma.training.survey import Chosen
 
+NOTHING_HELD = "none to compare the new model with the old one"
+MOST_LOOKED_AT = 500  # thumbnails of held-out photographs, read before a start
+KNOWN = (
+    "{count} of {all} images that are to compare the models cannot: '{start}' was trained on them or on others of "
+    "their patients."
+)
 OF_DATA = ("classes", "tabular")  # options of a classifier that its data decide
 
 
 @dataclass(frozen=True)
 class Parts:
-    """How many images a run would learn from, tune on, hold out, and take from base data."""
+    """How many images a run would use for what.
+
+    ``learn`` are for training, ``tuning`` for validation, ``held_out`` for the comparison with the old model, ``base``
+    are of base data, and ``left_out`` are not used, as others of their patients are held out. ``warning`` is a sentence
+    where the start was trained on images that are held out.
+    """
 
     learn: int
     tuning: int
     held_out: int
     base: int = 0
+    left_out: int = 0
+    warning: str = ""
 
     @property
     def words(self) -> str:
         """The numbers in one line."""
-        said = [f"learns from {self.learn:,}", f"tunes on {self.tuning:,}"]
-        said.append(f"judged on {self.held_out:,} unseen" if self.held_out else "nothing is left to judge it on")
-        if self.base:
-            said.append(f"{self.base:,} against forgetting")
-        return ", ".join(said)
+        total = counted(self.learn + self.tuning + self.held_out + self.left_out, "image")
+        said = [f"{self.learn:,} for training", f"{self.tuning:,} for validation"]
+        said.append(f"{self.held_out:,} to compare the new model with the old one" if self.held_out else NOTHING_HELD)
+        if self.left_out:
+            said.append(f"{self.left_out:,} not used, as others of their patients are held out")
+        base = f"; {counted(self.base, 'image')} of other data against forgetting" if self.base else ""
+        return f"{total} with masks: {', '.join(said)}{base}"
 
 
 def check(recipe: TrainRecipe, run: RunContext) -> Parts:
-    """Check a recipe without reading any image.
+    """Check a recipe; of its images only thumbnails of those held out are read.
 
     Parameters
     ----------
@@ -77,7 +94,31 @@ def check(recipe: TrainRecipe, run: RunContext) -> Parts:
     check_counts(chosen.parts)
     if table is not None:
         check_every_answer(chosen, recipe, table)
-    return Parts(len(chosen.parts.learn), len(chosen.parts.tuning), len(chosen.judged), len(chosen.base))
+    parts = chosen.parts
+    return Parts(
+        len(parts.learn),
+        len(parts.tuning),
+        len(parts.held_out),
+        len(chosen.base),
+        len(chosen.left_out),
+        _known_to_start(recipe, chosen, run),
+    )
+
+
+def _known_to_start(recipe: TrainRecipe, chosen: Chosen, run: RunContext) -> str:
+    """Warn of photographs that are held out although the start was trained on them, by thumbnails and patients."""
+    from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.workflows.training_overlap import find_overlap
+
+    if not recipe.model.starts_from_bundle or recipe.tile is not None or recipe.bags is not None:
+        return ""
+    held_out, start = chosen.parts.held_out[:MOST_LOOKED_AT], find_bundle(recipe.model.start)
+    overlap = find_overlap([start], held_out, run=run, digest=lambda path: None)
+    count = int(overlap.seen.sum())
+    if not count:
+        return ""
+    known = KNOWN.format(count=count, all=len(held_out), start=start.name)
+    return " ".join([known, *overlap.more_needed(recipe.data.held_out_fraction)])
 
 
 def check_network(recipe: TrainRecipe) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_melanoma.core.counting import counted
 from napari_melanoma.ui.corrections_desk import CorrectionsDesk, Stored, Verdict, store_result
 from napari_melanoma.ui.photographs import KEY
 
@@ -158,7 +159,9 @@ class Collecting(QObject):
         link, standing = self._controls.icons.link, self.desk.standing
         train = f" {link('train', 'Train on them')}." if standing.total else ""
         where = link(standing.folder.as_uri(), standing.folder.name)
-        self._controls.status.end("storing", f"{what} in {where}: {standing.total} to learn from now.{train}")
+        self._controls.status.end(
+            "storing", f"{what} in {where}: {counted(standing.total, 'image')} with masks in all.{train}"
+        )
 
     def _on_taken_back(self, image_id: str | None) -> None:
         for identity in self._last:
@@ -171,7 +174,7 @@ class Collecting(QObject):
         self._said.clear()
         self.show()
         count = self.desk.standing.total
-        there = f"Took back what was stored last of {image_id}: {count} to learn from now."
+        there = f"Took back what was stored last of {image_id}: {counted(count, 'image')} with masks in all."
         self._controls.status.say(there if image_id else "There is nothing to take back.")
 
     def _on_failed(self, error: Exception) -> None:

@@ -93,6 +93,11 @@ class Forecast(QObject):
         return self._checks.busy or self._estimator.busy
 
     @property
+    def warnings(self) -> str:
+        """What may go wrong, and what the comparison after the run will lack."""
+        return "\n".join(filter(None, (self.warning, self._parts.warning if self._parts else "")))
+
+    @property
     def words(self) -> str:
         """What is known, in two lines at most."""
         lines = [self._parts.words if self._parts else "", self._held or self._time]

@@ -28,6 +28,7 @@ ADVICE = {
     "cannot tell": "No advice: the images cannot tell.",
 }
 ONE_IMAGE = "one image: no interval"
+NOT_KNOWN = "Whether the models were trained on some of these images was not checked by the version that compared them."
 NOT_COMPARED = (
     "The new model was not compared with the old one: no images were held out, or the comparison failed (the log says "
     "which). Whether it is better is not known."
@@ -49,14 +50,17 @@ def said_counts(found: Comparison) -> str:
     Returns
     -------
     str
-        Such as ``On 37 images of 22 patients that neither has learnt from; 95 % intervals.``
+        Such as ``On 37 images of 22 patients or lesions; 95 % intervals.``, and which images were left out because a
+        model was trained on them, or that none was.
     """
     images = _images(found.images)
     patients = (
         f"{found.patients} patient{'' if found.patients == 1 else 's'} or lesion{'' if found.patients == 1 else 's'}"
     )
     failed = f" {len(found.failed)} more could not be compared." if found.failed else ""
-    return f"On {images} of {patients} that the run did not see; 95 % intervals.{failed}"
+    overlap = found.facts.get("training_overlap") or {}
+    seen = overlap.get("summary") or NOT_KNOWN
+    return f"On {images} of {patients}; 95 % intervals.{failed} {seen}" if found.images else str(seen)
 
 
 def said_missing(report: RunReport) -> str:

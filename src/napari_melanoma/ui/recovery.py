@@ -6,7 +6,6 @@ layer, another dock or an earlier day left behind.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.files import atomic_file, write_json
+from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.provenance import fingerprint
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def find(digest: str, photograph: Photograph, others: Collection[str] = ()) -> R
 def _find(digest: str, place: Path, photograph: Photograph) -> Recovered | None:
     """Read a folder that may be damaged, of another version, or another napari's."""
     try:
-        about = json.loads((place / "recovery.json").read_text(encoding="utf-8"))
+        about = read_json(place / "recovery.json")
         if about["format_version"] != FORMAT or _alive(about["owner"]):
             return None
         return _read(digest, place, about, photograph)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from qtpy.QtCore import QSettings
 
 from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.core.parsing import parse_json
 
 if TYPE_CHECKING:
     from napari_melanoma.workflows.lesion import LesionOptions
@@ -30,7 +31,9 @@ class Settings:
         from napari_melanoma.workflows.lesion import LesionOptions
 
         try:
-            return LesionOptions.parse(json.loads(str(self._store.value("lesion/options", "{}"))), "the settings")
+            return LesionOptions.parse(
+                parse_json(str(self._store.value("lesion/options", "{}")), "settings"), "settings"
+            )
         except (ValueError, ConfigError):  # kept by another version
             return LesionOptions()
 
@@ -91,7 +94,7 @@ class Settings:
             Of the kind of the default.
         """
         try:
-            value = json.loads(str(self._store.value(key, "null")))
+            value = parse_json(str(self._store.value(key, "null")), "settings")
         except ValueError:
             return default
         return value if isinstance(value, type(default)) else default

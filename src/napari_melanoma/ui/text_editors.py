@@ -6,6 +6,8 @@ from typing import Any
 
 from qtpy.QtWidgets import QLineEdit, QPlainTextEdit
 
+from napari_melanoma.core.errors import MalformedFile
+from napari_melanoma.core.parsing import parse_toml
 from napari_melanoma.ui.editors import Editor
 from napari_melanoma.ui.number_box import show
 from napari_melanoma.ui.word_list import join_words, split_words
@@ -141,10 +143,8 @@ class TableEditor(Editor):
         return self._read()[1]
 
     def _read(self) -> tuple[dict[str, Any], str]:
-        import tomllib
-
         try:
             text = self._text.document().toRawText()  # toPlainText makes plain blanks of hard ones
-            return tomllib.loads(text.replace("\u2029", "\n")), ""
-        except tomllib.TOMLDecodeError as error:
-            return {}, f'{error}. Expected lines such as: decoder_channels = 64, encoder = "name"'
+            return parse_toml(text.replace("\u2029", "\n"), "the options"), ""
+        except MalformedFile as error:
+            return {}, f'{error.reason}. Expected lines such as: decoder_channels = 64, encoder = "name"'

@@ -16,6 +16,7 @@ from qtpy.QtCore import QObject, QProcess, QTimer, Signal
 
 from napari_melanoma.core import errors
 from napari_melanoma.core.interpreter import python_executable
+from napari_melanoma.core.leftovers import temporary_prefix
 from napari_melanoma.core.runs import Progress
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ class WorkerClient(QObject):
     def folder(self) -> Path:
         """A temporary folder for arrays, removed with the client."""
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="napari-melanoma-worker-"))
+            self._folder = Path(tempfile.mkdtemp(prefix=temporary_prefix("worker")))
         return self._folder
 
     @property

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
 from napari_melanoma.models.registry import adopt
@@ -105,7 +105,7 @@ def is_discarded(run: Path) -> bool:
 def _noted(path: Path) -> dict[str, Any] | None:
     """Read a note; None where there is none."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except (OSError, ValueError):
         return None
     return values if isinstance(values, dict) else None

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from napari_melanoma.core.errors import InputError, SaveError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.parsing import read_json, reason_of
 from napari_melanoma.data.case.model import Case, CaseImage, CaseLesion
 from napari_melanoma.data.case.store import CaseStore
 from napari_melanoma.workflows.answer import Answer, ClassifierStamp
@@ -263,12 +264,12 @@ def read_answers(folder: Path) -> CaseAnswers | None:
     if not path.is_file():
         return None
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         if values["version"] != VERSION:
             raise InputError(f"{path} is of version {values['version']}, expected {VERSION}. Answer the case again.")
         return CaseAnswers.from_json(values)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"cannot read {path}: {error}. Answer the case again.") from error
+        raise InputError(f"cannot read {path}: {reason_of(error)}. Answer the case again.") from error
 
 
 def _mask_of(image: CaseImage) -> str:

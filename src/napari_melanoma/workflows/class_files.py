@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from napari_melanoma.analysis.statistics import INTERVAL, Estimate
 from napari_melanoma.core.csv_cells import csv_dicts
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.parsing import read_json, reason_of
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.io.results import write_table
 from napari_melanoma.report.class_figures import (
@@ -34,6 +34,7 @@ from napari_melanoma.workflows.evaluate_classes import ClassEvaluation
 from napari_melanoma.workflows.evaluated_depths import COLUMNS as DEPTHS
 from napari_melanoma.workflows.evaluation_classes import LESS_IS_BETTER, METRICS, Told
 from napari_melanoma.workflows.measuring_classes import EMPTY, ClassEvaluationOptions
+from napari_melanoma.workflows.training_overlap import TRAINED_ON, marked_rows, not_stated, stated
 
 if TYPE_CHECKING:
     from napari_melanoma.workflows.classify import ClassifyingModel
@@ -63,6 +64,7 @@ class Read:
     images: tuple[tuple[str, str], ...]
     options: Mapping[str, Any]
     warnings: tuple[str, ...]
+    overlap: Mapping[str, Any] | None = None
 
 
 def write_class_evaluation(
@@ -89,7 +91,8 @@ def write_class_evaluation(
     told = evaluation.told
     columns = probability_columns(told.classes).values()
     names = ("image_id", "domain", "split", "group", "diagnosis", "status", "error", "label", *columns, "said")
-    write_table(out / TABLE, _image_rows(evaluation), (*names, *(DEPTHS if evaluation.depths else ())))
+    rows = marked_rows(_image_rows(evaluation), evaluation.figures.samples, evaluation.overlap)
+    write_table(out / TABLE, rows, (*names, *(DEPTHS if evaluation.depths else ()), TRAINED_ON))
     write_table(out / "subgroups.csv", [_subgroup_row(group) for group in evaluation.subgroups], SUBGROUP_COLUMNS)
     about = _about(evaluation, model, options)
     write_json(out / "metrics.json", about)
@@ -111,7 +114,7 @@ def is_class_evaluation(folder: Path) -> bool:
         By what its ``metrics.json`` says of the task.
     """
     try:
-        about = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        about = read_json(folder / "metrics.json")
     except (OSError, ValueError):
         return False
     return isinstance(about, dict) and about.get("task") == TASK
@@ -136,7 +139,7 @@ def read_class_evaluation(folder: Path) -> Read:
         Where it cannot be read.
     """
     try:
-        about = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        about = read_json(folder / "metrics.json")
         classes = tuple(about["classes"])
         with (folder / TABLE).open(encoding="utf-8", newline="") as file:
             rows = [row for row in csv_dicts(file) if row["status"] == "done"]
@@ -151,11 +154,12 @@ def read_class_evaluation(folder: Path) -> Read:
         )
         images = tuple((row["domain"], row["image_id"]) for row in rows)
         named = about["model"]["name"], about["model"]["fingerprint"]
-        return Read(*named, told, images, about["options"], tuple(about["warnings"]))
+        warnings, overlap = (*about["warnings"], *not_stated(about)), about.get("training_overlap")
+        return Read(*named, told, images, about["options"], warnings, overlap)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{folder} holds no evaluation of a classifier that this version can read ({type(error).__name__}: "
-            f"{error}). Make it again: napari-melanoma evaluate --model BUNDLE --data DATASET --out DIR"
+            f"{reason_of(error)}). Make it again: napari-melanoma evaluate --model BUNDLE --data DATASET --out DIR"
         ) from error
 
 
@@ -294,6 +298,7 @@ def _about(evaluation: ClassEvaluation, model: ClassifyingModel, options: ClassE
         "images": len(told.labels),
         "positives": int(told.truth.sum()),
         "warnings": list(evaluation.warnings),
+        "training_overlap": evaluation.overlap.facts if evaluation.overlap else None,
         "options": options.model_dump(mode="json"),
         "metrics": {part: _plain(found) for part, found in evaluation.parts.items()},
         "auc_without": _plain(evaluation.without or {}),
@@ -344,6 +349,7 @@ def _page(
         figures=shown,
         failed=[(item.sample.image_id, item.error) for item in evaluation.failed[:MOST_FAILED]],
         notes=[
+            *stated(evaluation.overlap),
             f"Intervals: {INTERVAL}; where nothing differs between draws, the exact one; of ECE and Brier score 1.96 "
             "standard errors of the bootstrap.",
             f"Probabilities that were exactly right would have an ECE of {chance[0]:.3f} on so many images, and in "

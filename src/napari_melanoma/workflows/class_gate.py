@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from napari_melanoma.analysis.statistics import INTERVAL, Estimate
+from napari_melanoma.core.config import read_toml
 from napari_melanoma.core.files import atomic_folder
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.training.class_prepare import read_held_out
+from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import read_data
 from napari_melanoma.workflows.advice import LEAST, advise
 from napari_melanoma.workflows.compare_classes import SHOWN, ClassesCompared, ClassStanding, compare_judged
@@ -73,12 +75,15 @@ def compare_with_start(
     """
     from napari_melanoma.inference.classification import Classifier
 
-    judged = _judged(folder, models[-1])
+    recipe = read_toml(folder.config, TrainRecipe)
+    judged = _judged(folder, models[-1]).without_training_images(models, ClassEvaluationOptions(), run=run)
+    overlap = judged.overlap
+    assert overlap is not None
     loaded = [Classifier.load(info) for info in models]
 
     def advised(found: ClassesCompared) -> tuple[Advice, str]:
-        advice, reason = _advised(_changes(found, judged), judged.labels.size)
-        return advice, " ".join([reason, *notes])
+        advice, reason = overlap.verdict(*_advised(_changes(found, judged), judged.labels.size))
+        return advice, " ".join([reason, *notes, *overlap.more_needed(recipe.data.held_out_fraction)])
 
     found = compare_judged(
         loaded, judged, out, ClassEvaluationOptions(), run=run, conclude=lambda found: (advised(found)[1], NEXT)
@@ -192,6 +197,7 @@ def _comparison(
         failed=found.failed,
         facts={
             "warnings": list(found.warnings),
+            "training_overlap": judged.overlap.facts if judged.overlap else None,
             "interval": f"{INTERVAL}; of differences paired",
             "provenance": provenance(),
         },

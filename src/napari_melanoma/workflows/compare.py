@@ -25,6 +25,7 @@ from napari_melanoma.workflows.comparison import (
 from napari_melanoma.workflows.evaluate import EvaluationOptions, measure_sample, threshold_of, why_failed
 from napari_melanoma.workflows.image_changes import Extremes, Pair, measured_of, write_comparison
 from napari_melanoma.workflows.modality_fit import unfit_images
+from napari_melanoma.workflows.training_overlap import Overlap, images_to_measure, with_overlap
 
 if TYPE_CHECKING:
     from napari_melanoma.workflows.lesion import ProbabilityModel
@@ -49,6 +50,7 @@ def compare_models(
     options: EvaluationOptions,
     *,
     run: RunContext,
+    overlap: Overlap | None = None,
 ) -> Comparison:
     """Load an old and a new model and compare them on the same images.
 
@@ -64,6 +66,8 @@ def compare_models(
         Threshold (by default each model's own) and refinement; ``ComparisonOptions`` names the base data too.
     run : RunContext
         Told of the progress, asked whether to go on.
+    overlap : Overlap, optional
+        Which of the images the models were trained on, where it is known.
 
     Returns
     -------
@@ -85,7 +89,7 @@ def compare_models(
 
     if len(models) != 2:
         raise InputError(f"a comparison takes two models, the old one and the new one; {len(models)} were named.")
-    return compare_loaded([Segmenter.load(info) for info in models], samples, out, options, run=run)
+    return compare_loaded([Segmenter.load(info) for info in models], samples, out, options, run=run, overlap=overlap)
 
 
 def compare_loaded(
@@ -95,6 +99,7 @@ def compare_loaded(
     options: EvaluationOptions,
     *,
     run: RunContext,
+    overlap: Overlap | None = None,
 ) -> Comparison:
     """Compare two models that are loaded; ``compare_models`` says the rest.
 
@@ -110,6 +115,8 @@ def compare_loaded(
         Threshold, refinement, base data.
     run : RunContext
         Told of the progress, asked whether to go on.
+    overlap : Overlap, optional
+        Which of the images the models were trained on, where it is known.
 
     Returns
     -------
@@ -124,7 +131,9 @@ def compare_loaded(
         Where the user stopped it; nothing was written.
     """
     old, new = models
-    warnings = unfit_images([old.info, new.info], samples)
+    include = options.include_seen
+    overlap = overlap or images_to_measure([old.info, new.info], samples, run=run, include=include)
+    samples, warnings = overlap.kept, unfit_images([old.info, new.info], overlap.kept)
     for warning in warnings:
         run.report(Milestone(0, len(samples), f"Warning: {warning}"))
     extremes = Extremes()
@@ -132,9 +141,8 @@ def compare_loaded(
         _measured(sample, (old, new), options, out, extremes)
         for sample in run.track(samples, "Comparing the old and the new model")
     ]
-    comparison = _comparison((old, new), pairs, options)
-    comparison.facts["warnings"] = list(warnings)
-    return write_comparison(comparison, pairs, extremes, out)
+    comparison = with_overlap(_comparison((old, new), pairs, options), overlap, warnings)
+    return write_comparison(comparison, pairs, extremes, out, overlap)
 
 
 def _measured(

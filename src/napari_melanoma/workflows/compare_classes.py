@@ -30,6 +30,7 @@ from napari_melanoma.workflows.evaluate_classes import (
 from napari_melanoma.workflows.evaluation_classes import METRICS, Told, class_differences, class_estimates
 from napari_melanoma.workflows.judged_classes import Judged, images_to_judge
 from napari_melanoma.workflows.measuring_classes import ClassEvaluationOptions, measure_classifiers
+from napari_melanoma.workflows.training_overlap import without_verdict
 from napari_melanoma.workflows.unfinished import forget
 
 if TYPE_CHECKING:
@@ -152,15 +153,24 @@ def compare_judged(
     Cancelled
         Where the user stopped it; the same call goes on.
     """
+    judged = judged.without_training_images([model.info for model in loaded], options, run=run)
     segmenter = segmenter_of(options)
     found = measure_classifiers(loaded, judged.samples, judged.rows, options, out, segmenter=segmenter, run=run)
-    warnings = tuple(judged_warnings([model.info for model in loaded], judged))
+    assert judged.overlap is not None
+    overlap = judged.overlap
+    warnings = (*overlap.warnings, *judged_warnings([model.info for model in loaded], judged))
     measured = [found[0].samples[place] for place in found[0].measured]
     images = tuple((sample.domain, sample.image_id) for sample in measured)
     values = options.model_dump(mode="json")
     read = [
         Read(
-            model.info.name, model.info.fingerprint, told_by(model, figures, judged, options), images, values, warnings
+            model.info.name,
+            model.info.fingerprint,
+            told_by(model, figures, judged, options),
+            images,
+            values,
+            warnings,
+            overlap.facts,
         )
         for model, figures in zip(loaded, found, strict=True)
     ]
@@ -217,7 +227,7 @@ def _in_common(read: Sequence[Read]) -> list[Read]:
     found = []
     for item, places in zip(read, known, strict=True):
         told = item.told.take([places[key] for key in keys])
-        found.append(Read(item.name, item.fingerprint, told, tuple(keys), item.options, item.warnings))
+        found.append(replace(item, told=told, images=tuple(keys)))
     for item in found[1:]:
         other = np.flatnonzero(item.told.labels != found[0].told.labels)
         if len(other):
@@ -252,13 +262,15 @@ def _compared(
         "standings": [asdict(one) for one in found.standings],
     }
     values |= {"warnings": list(found.warnings), "interval": INTERVAL, "provenance": provenance()}
+    overlaps = [item.overlap for item in read]
+    values["training_overlap"] = overlaps
     write_json(out / MODELS, values)
     write_table(out / TABLE, list(_rows(found)), COLUMNS)
     page = _page(found, names, _draw(read, names, out / "figures"))
     if conclude is not None:
         lead, last = conclude(found)
         page = replace(page, lead=lead, next=last)
-    write_page(page, out / PAGE_NAME)
+    write_page(without_verdict(page, overlaps), out / PAGE_NAME)
     return found
 
 

@@ -33,6 +33,7 @@ from napari_melanoma.workflows.evaluate_labels import LabelModel, opened
 from napari_melanoma.workflows.image_changes import Extremes, Pair, measured_of, write_comparison
 from napari_melanoma.workflows.measuring import why_failed
 from napari_melanoma.workflows.modality_fit import unfit_images
+from napari_melanoma.workflows.training_overlap import Overlap, images_to_measure, with_overlap
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,7 +57,13 @@ class _Counted:
 
 
 def compare_label_models(
-    models: Sequence[BundleInfo], samples: Sequence[Sample], out: Path, options: ComparisonOptions, *, run: RunContext
+    models: Sequence[BundleInfo],
+    samples: Sequence[Sample],
+    out: Path,
+    options: ComparisonOptions,
+    *,
+    run: RunContext,
+    overlap: Overlap | None = None,
 ) -> Comparison:
     """Load an old and a new model of the same classes and compare them on the same images.
 
@@ -72,6 +79,8 @@ def compare_label_models(
         Names the base data, and what else there is to say.
     run : RunContext
         Told of the progress, asked whether to go on.
+    overlap : Overlap, optional
+        Which of the images the models were trained on, where it is known.
 
     Returns
     -------
@@ -95,7 +104,7 @@ def compare_label_models(
     if len(models) != 2:
         raise InputError(TWO.format(count=len(models)))
     refuse_other_classes(*models)
-    return compare_labellers([Labeller.load(info) for info in models], samples, out, options, run=run)
+    return compare_labellers([Labeller.load(info) for info in models], samples, out, options, run=run, overlap=overlap)
 
 
 def refuse_other_classes(old: BundleInfo, new: BundleInfo) -> None:
@@ -117,7 +126,13 @@ def refuse_other_classes(old: BundleInfo, new: BundleInfo) -> None:
 
 
 def compare_labellers(
-    models: Sequence[LabelModel], samples: Sequence[Sample], out: Path, options: ComparisonOptions, *, run: RunContext
+    models: Sequence[LabelModel],
+    samples: Sequence[Sample],
+    out: Path,
+    options: ComparisonOptions,
+    *,
+    run: RunContext,
+    overlap: Overlap | None = None,
 ) -> Comparison:
     """Compare two models that are loaded; ``compare_label_models`` says the rest.
 
@@ -133,6 +148,8 @@ def compare_labellers(
         Base data and notes.
     run : RunContext
         Told of the progress, asked whether to go on.
+    overlap : Overlap, optional
+        Which of the images the models were trained on, where it is known.
 
     Returns
     -------
@@ -146,7 +163,9 @@ def compare_labellers(
     Cancelled
         Where the user stopped it; nothing was written.
     """
-    warnings = unfit_images([model.info for model in models], samples)
+    infos = [model.info for model in models]
+    overlap = overlap or images_to_measure(infos, samples, run=run, include=options.include_seen)
+    samples, warnings = overlap.kept, unfit_images(infos, overlap.kept)
     for warning in warnings:
         run.report(Milestone(0, len(samples), f"Warning: {warning}"))
     extremes = Extremes()
@@ -155,9 +174,8 @@ def compare_labellers(
     ]
     pairs = [one.pair for one in counted]
     measured_of(pairs)  # else there is nothing to estimate
-    comparison = _comparison(models, counted, options)
-    comparison.facts["warnings"] = list(warnings)
-    return write_comparison(comparison, pairs, extremes, out)
+    comparison = with_overlap(_comparison(models, counted, options), overlap, warnings)
+    return write_comparison(comparison, pairs, extremes, out, overlap)
 
 
 def _measured(sample: Sample, models: Sequence[LabelModel], out: Path, extremes: Extremes) -> _Counted:

@@ -42,6 +42,7 @@ from napari_melanoma.workflows.evaluation import (
 from napari_melanoma.workflows.evaluation_files import MOST_FAILED, WORDS, read_evaluation
 from napari_melanoma.workflows.measuring import measure_models, threshold_of
 from napari_melanoma.workflows.modality_fit import unfit_images
+from napari_melanoma.workflows.training_overlap import images_to_measure, without_verdict
 from napari_melanoma.workflows.unfinished import forget
 
 if TYPE_CHECKING:
@@ -165,13 +166,23 @@ def compare_several_loaded(
     Cancelled
         Where the user stopped it; the same call goes on.
     """
-    warnings = unfit_images([model.info for model in models], samples)
+    infos = [model.info for model in models]
+    overlap = images_to_measure(infos, samples, run=run, include=options.include_seen)
+    samples, warnings = overlap.kept, unfit_images(infos, overlap.kept)
     for warning in warnings:
         run.report(Milestone(0, len(samples), f"Warning: {warning}"))
     options = options.model_copy(update={"difficulty": False})  # what nobody looks at here
     measured, values = measure_models(models, samples, options, out, run=run), options.model_dump(mode="json")
     candidates = [
-        Candidate(model.info.name, model.info.fingerprint, threshold_of(model, options), figures, values, warnings)
+        Candidate(
+            model.info.name,
+            model.info.fingerprint,
+            threshold_of(model, options),
+            figures,
+            values,
+            (*overlap.warnings, *warnings),
+            overlap.facts,
+        )
         for model, figures in zip(models, measured, strict=True)
     ]
     found = _compared(candidates, out, [])
@@ -218,7 +229,8 @@ def _compared(candidates: Sequence[Candidate], out: Path, folders: Sequence[str]
     found = SeveralCompared(tuple(_parts(candidates, names, places)), candidates[0].figures.failed, tuple(warnings))
     models = [{"name": name, **_about(item)} for name, item in zip(names, candidates, strict=True)]
     left_out = max(len(item.figures.measured) for item in candidates) - len(places[0])
-    facts = {"interval": f"{INTERVAL}; of differences paired", "warnings": list(warnings), "provenance": provenance()}
+    facts: dict[str, Any] = {"interval": f"{INTERVAL}; of differences paired", "warnings": list(warnings)}
+    facts |= {"provenance": provenance(), "training_overlap": [item.overlap for item in candidates]}
     values = {"models": models, "parts": [asdict(part) for part in found.parts], "not_in_all": left_out, **facts}
     write_json(out / MODELS, values)
     write_table(out / TABLE, list(_rows(found)), COLUMNS)
@@ -226,7 +238,8 @@ def _compared(candidates: Sequence[Candidate], out: Path, folders: Sequence[str]
     write_table(out / "per_image.csv", _image_rows(candidates, names, places), columns)
     whole = found.parts[0].standings
     draw_models([(s.model, s.metrics, s.difference) for s in whole], ("JA", "DI", "BF1"), out / "figures/models.png")
-    write_page(_page(found, names, left_out, out), out / PAGE_NAME)
+    page = _page(found, names, left_out, out)
+    write_page(without_verdict(page, [item.overlap for item in candidates]), out / PAGE_NAME)
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,6 +11,7 @@ from typing import Any, Literal, Self
 from napari_melanoma.analysis.statistics import Estimate
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.parsing import read_json, reason_of
 from napari_melanoma.report.comparison_page import Changed, ComparisonPage
 
 Advice = Literal["take over", "keep", "cannot tell"]
@@ -170,7 +170,7 @@ class Comparison:
             Where the folder holds none, half of one, or one of a later version of this program.
         """
         try:
-            values = json.loads((folder / COMPARISON).read_text(encoding="utf-8"))
+            values = read_json(folder / COMPARISON)
             return cls(
                 old=_model(values["old"]),
                 new=_model(values["new"]),
@@ -189,7 +189,7 @@ class Comparison:
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{folder} holds no comparison that this version can read ({type(error).__name__}: {error}). "
+                f"{folder} holds no comparison that this version can read ({reason_of(error)}). "
                 "Make it again: napari-melanoma compare RUN"
             ) from error
 
@@ -284,7 +284,7 @@ def page_of(comparison: Comparison) -> ComparisonPage:
         better=_changed(comparison.better),
         worse=_changed(comparison.worse),
         note=f"Old: weights {old.fingerprint[:12]}{_cut(comparison, old)}. New: weights {new.fingerprint[:12]}"
-        f"{_cut(comparison, new)}. {_shown_class(comparison)}{comparison.facts['interval']}.",
+        f"{_cut(comparison, new)}. {_shown_class(comparison)}{comparison.facts['interval']}.{_unseen(comparison)}",
         failed=comparison.failed,
         warnings=comparison.facts.get("warnings", ()),
     )
@@ -303,6 +303,12 @@ def _shown_class(comparison: Comparison) -> str:
         "JA and DI are means over classes, the pixels of all images counted together; each pixel is of the most "
         f"probable class. Contours are of {comparison.facts['lesion_class']}. "
     )
+
+
+def _unseen(comparison: Comparison) -> str:
+    """State that no model was trained on the images, where that is known; what was is among the warnings."""
+    found = comparison.facts.get("training_overlap") or {}
+    return f" {found['summary']}" if found.get("summary") and not comparison.facts.get("warnings") else ""
 
 
 def _changed(images: Sequence[ImageChange]) -> list[Changed]:

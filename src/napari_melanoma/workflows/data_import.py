@@ -19,6 +19,8 @@ from typing import NamedTuple
 from napari_melanoma.core.errors import DataSetError, UnreadableImage
 from napari_melanoma.core.file_names import file_names, unfit_for_id
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.leftovers import sweep_once, temporary_name
+from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import Progress, RunContext
 from napari_melanoma.data.harmonise import Harmoniser
@@ -166,11 +168,11 @@ class _Journal:
         self.path = path
         self._about = about
         self.masks: dict[str, bool] = {}
-        with suppress(FileNotFoundError, ValueError):
+        with suppress(FileNotFoundError, ValueError, TypeError):
             head, *lines = path.read_text(encoding="utf-8").splitlines()
-            if json.loads(head) == about:
+            if parse_json(head, str(path)) == about:
                 for line in lines:  # the last one may be cut off
-                    image_id, mask = json.loads(line)
+                    image_id, mask = parse_json(line, str(path))
                     self.masks[image_id] = mask
 
     def has(self, record: Record) -> bool:
@@ -275,7 +277,8 @@ def _mask_fault(record: Record, image: Path, place: Path, masks: _Masks) -> str:
 
 def _write(path: Path, content: bytes) -> None:
     """Write a file under another name first; without waiting for the disk, as the journal is no promise either."""
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = temporary_name(path, path.suffix)
+    sweep_once(path.parent)
     temporary.write_bytes(content)
     temporary.replace(path)
 

@@ -14,6 +14,7 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.file_names import file_names, free_name
 from napari_melanoma.core.files import plain_name, write_json
+from napari_melanoma.core.leftovers import discard, sweep_once, temporary_name
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import Entry, Sample, check_names, each_entry, row_fault, sample_of, table_of
@@ -323,6 +324,10 @@ def _copy(sample: Sample, name: str, place: Path) -> None:
         there = target.stat() if target.exists() else None
         wanted = source.stat()
         if there is None or (there.st_size, there.st_mtime_ns) != (wanted.st_size, wanted.st_mtime_ns):
-            temporary = target.with_name(f".{target.name}.part")
-            shutil.copy2(source, temporary)
-            temporary.replace(target)
+            temporary = temporary_name(target, target.suffix)
+            sweep_once(target.parent)
+            try:
+                shutil.copy2(source, temporary)
+                temporary.replace(target)
+            finally:
+                discard(temporary)

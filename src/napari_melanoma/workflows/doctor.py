@@ -5,7 +5,6 @@ Torch and Qt are asked in processes of their own: neither may be loaded here, an
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -18,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.runs import RunContext
 
 Status = Literal["ok", "warn", "fail"]
@@ -260,7 +260,7 @@ def probe(module: str) -> tuple[dict[str, Any], str]:
     if done.returncode:
         return {}, _reason(done.stderr) or f"its process ended with code {done.returncode}"
     try:
-        return json.loads(done.stdout.splitlines()[-1]), ""
+        return parse_json(done.stdout.splitlines()[-1], "the answer"), ""
     except (IndexError, ValueError):
         return {}, f"an answer that is no JSON: {done.stdout[-80:]!r}"
 

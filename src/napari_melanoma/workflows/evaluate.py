@@ -18,6 +18,7 @@ from napari_melanoma.workflows.evaluation_files import Written, write_evaluation
 from napari_melanoma.workflows.measuring import measure_models, measure_sample, threshold_of, why_failed
 from napari_melanoma.workflows.modality_fit import unfit_images
 from napari_melanoma.workflows.subgroups import Known, known_of, subgroups
+from napari_melanoma.workflows.training_overlap import images_to_measure
 from napari_melanoma.workflows.unfinished import forget
 
 if TYPE_CHECKING:
@@ -72,11 +73,13 @@ def evaluate(
     """
     check_names(datasets)
     samples = [s for folder in datasets for s in with_masks(read_dataset(folder), options.split)]
-    warnings = unfit_images([model.info], samples)
+    overlap = images_to_measure([model.info], samples, run=run, include=options.include_seen)
+    samples, warnings = overlap.kept, unfit_images([model.info], overlap.kept)
     for warning in warnings:
         run.report(Milestone(0, len(samples), f"Warning: {warning}"))
     (figures,) = measure_models([model], samples, options, out, run=run)
-    evaluation = replace(_evaluation(figures, threshold_of(model, options), known_of(datasets)), warnings=warnings)
+    evaluation = _evaluation(figures, threshold_of(model, options), known_of(datasets))
+    evaluation = replace(evaluation, warnings=(*overlap.warnings, *warnings), overlap=overlap)
     cases: dict[str, list[Compared]] = {}
     for kind, places in _cases(figures).items():
         run.check()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from napari_melanoma.core.errors import BundleError, DataSetError, InputError
 from napari_melanoma.core.files import atomic_folder
 from napari_melanoma.core.tabular import TabularEncoding
 from napari_melanoma.data.dataset import Entry, check_names, each_entry
+from napari_melanoma.data.training_images import shortened
 from napari_melanoma.inference.bags import BagModel
 from napari_melanoma.io.bags import Bag, BagKind
 from napari_melanoma.training.bag_rows import bag_samples, why_not
@@ -140,6 +141,7 @@ def _measured(
     """Ask the model about each slide, estimate, write."""
     from napari_melanoma.workflows.class_files import write_class_evaluation
 
+    judged = judged.without_training_images([info], options, run=run, digest=_digest)
     model = BagModel.load(info)
     answering = _Answering(info, model.judge, model.device)
     names = [logit_name(WHOLE, place) for place in range(len(info.config.classes))]
@@ -154,8 +156,18 @@ def _measured(
     if not len(figures.measured):
         raise DataSetError(f"not one of {len(judged.samples)} slides could be measured: {figures.failed[0].error}")
     evaluation = judged_by(answering, figures, judged, options)  # type: ignore[arg-type]  # pictures are never asked for
+    trained_on = judged.overlap.warnings if judged.overlap else ()
+    evaluation = replace(evaluation, warnings=(*trained_on, *evaluation.warnings), overlap=judged.overlap)
     write_class_evaluation(out, evaluation, answering, options)  # type: ignore[arg-type]
     return evaluation
+
+
+def _digest(folder: Path) -> int | None:
+    """64 bits of the embeddings of a slide; None where they cannot be read, which is reported of the slide."""
+    try:
+        return shortened(Bag.open(folder).fingerprint())
+    except InputError:
+        return None
 
 
 def _bag(folder: Path, info: BundleInfo) -> Bag:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
     from napari_melanoma.workflows.classify import ClassifyingModel
     from napari_melanoma.workflows.lesion import ProbabilityModel
+    from napari_melanoma.workflows.training_overlap import Overlap
 
 REWARDED = 0.55  # the AUC of knowing the data set alone, from which a reader is warned
 KNOWS_DOMAIN = (
@@ -61,6 +62,7 @@ class ClassEvaluation:
     without: Mapping[str, Estimate] | None = None
     warnings: tuple[str, ...] = ()
     depths: EvaluatedDepths | None = None
+    overlap: Overlap | None = None
 
     @property
     def failed(self) -> tuple[Failed, ...]:
@@ -138,6 +140,7 @@ def evaluate_judged(
     """
     from napari_melanoma.workflows.class_files import write_class_evaluation
 
+    judged = judged.without_training_images([model.info], options, run=run)
     warnings = judged_warnings([model.info], judged)
     for warning in warnings:
         run.report(Milestone(0, len(judged.samples), f"Warning: {warning}"))
@@ -145,7 +148,9 @@ def evaluate_judged(
         [model], judged.samples, judged.rows, options, out, segmenter=segmenter_of(options), run=run
     )
     evaluation = judged_by(model, figures, judged, options)
-    evaluation = replace(evaluation, warnings=(*warnings, *evaluation.warnings))
+    trained_on = judged.overlap.warnings if judged.overlap else ()
+    warnings = [*trained_on, *warnings, *evaluation.warnings]
+    evaluation = replace(evaluation, warnings=tuple(warnings), overlap=judged.overlap)
     write_class_evaluation(out, evaluation, model, options)
     forget(out)
     return evaluation

@@ -22,6 +22,7 @@ from napari_melanoma.training.run_data import read_data
 from napari_melanoma.workflows.evaluation import Failed
 from napari_melanoma.workflows.measuring import why_failed
 from napari_melanoma.workflows.modality_fit import unfit_images
+from napari_melanoma.workflows.training_overlap import Overlap, images_to_measure
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,6 +66,7 @@ class LabelEvaluation:
     parts: Mapping[str, Mapping[str, Estimate]]
     failed: tuple[Failed, ...] = ()
     warnings: tuple[str, ...] = ()
+    overlap: Overlap | None = None
 
     @property
     def images(self) -> int:
@@ -73,7 +75,13 @@ class LabelEvaluation:
 
 
 def evaluate_labels(
-    model: LabelModel, datasets: Sequence[Path], out: Path, *, split: str | None = None, run: RunContext
+    model: LabelModel,
+    datasets: Sequence[Path],
+    out: Path,
+    *,
+    split: str | None = None,
+    include_seen: bool = False,
+    run: RunContext,
 ) -> LabelEvaluation:
     """Measure a model of several classes and write what was found.
 
@@ -87,6 +95,8 @@ def evaluate_labels(
         Gets ``summary.html``, ``metrics.json``, ``per_image.csv`` and ``figures/``.
     split : str, optional
         Only images of this split.
+    include_seen : bool
+        Measure images that the model was trained on, too.
     run : RunContext
         Told of the progress, asked whether to go on.
 
@@ -107,7 +117,7 @@ def evaluate_labels(
     """
     check_names(datasets)
     samples = [sample for folder in datasets for sample in with_masks(read_dataset(folder), split)]
-    return _evaluated(model, samples, out, run)
+    return _evaluated(model, samples, out, run, include_seen)
 
 
 def evaluate_labels_held_out(folder: RunFolder, model: BundleInfo, *, run: RunContext) -> LabelEvaluation:
@@ -141,11 +151,14 @@ def evaluate_labels_held_out(folder: RunFolder, model: BundleInfo, *, run: RunCo
         return _evaluated(Labeller.load(model), samples, temporary, run)
 
 
-def _evaluated(model: LabelModel, samples: Sequence[Sample], out: Path, run: RunContext) -> LabelEvaluation:
+def _evaluated(
+    model: LabelModel, samples: Sequence[Sample], out: Path, run: RunContext, include_seen: bool = False
+) -> LabelEvaluation:
     """Measure images and write what was found."""
     from napari_melanoma.workflows.label_files import write_label_evaluation
 
-    warnings = unfit_images([model.info], samples)
+    overlap = images_to_measure([model.info], samples, run=run, include=include_seen)
+    samples, warnings = overlap.kept, unfit_images([model.info], overlap.kept)
     for warning in warnings:
         run.report(Milestone(0, len(samples), f"Warning: {warning}"))
     classes = model.info.config.classes
@@ -162,7 +175,13 @@ def _evaluated(model: LabelModel, samples: Sequence[Sample], out: Path, run: Run
         raise DataSetError(f"none of {len(failed)} images could be measured{why}")
     found = np.stack(counts)
     evaluation = LabelEvaluation(
-        classes, tuple(measured), found, _parts(measured, found, classes), tuple(failed), warnings
+        classes,
+        tuple(measured),
+        found,
+        _parts(measured, found, classes),
+        tuple(failed),
+        (*overlap.warnings, *warnings),
+        overlap,
     )
     write_label_evaluation(out, evaluation, model)
     return evaluation

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.data.dataset import Sample
+    from napari_melanoma.workflows.training_overlap import Overlap
 
 BAND_METRICS = ("band_share", "errors_in_band")
 MEASURED = (*METRICS, *BOUNDARY_METRICS, *BAND_METRICS)
@@ -38,6 +39,7 @@ class EvaluationOptions(Config):
     threshold: float | None = Field(None, gt=0, lt=1, description="none: the model's own")
     refinement: RefinementConfig = RefinementConfig()
     flips: bool = Field(False, description="ask about the mirror images too")
+    include_seen: bool = Field(False, description="measure images that the model was trained on, too")
     difficulty: bool = Field(True, description="measure what makes each image difficult, for the subgroups by it")
 
 
@@ -76,6 +78,7 @@ class Evaluation:
     failed: tuple[Failed, ...] = ()
     subgroups: tuple[Subgroup, ...] = ()
     warnings: tuple[str, ...] = ()
+    overlap: Overlap | None = field(default=None, compare=False)
 
 
 class Figures:
@@ -171,7 +174,8 @@ class Figures:
 class Candidate:
     """One of the models: its name, the fingerprint of its weights, its threshold, and what was measured with it.
 
-    ``options`` are those of ``EvaluationOptions`` as plain values, and ``warnings`` those of its evaluation.
+    ``options`` are those of ``EvaluationOptions`` as plain values, ``warnings`` those of its evaluation, and
+    ``overlap`` is what it states of the images that the model was trained on.
     """
 
     name: str
@@ -180,6 +184,7 @@ class Candidate:
     figures: Figures
     options: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    overlap: Mapping[str, Any] | None = None
 
 
 def estimates(figures: Figures, places: NDArray[np.intp], names: Sequence[str] = MEASURED) -> dict[str, Estimate]:

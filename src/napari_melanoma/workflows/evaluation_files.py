@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from napari_melanoma.analysis.statistics import INTERVAL, Estimate
 from napari_melanoma.core.csv_cells import csv_dicts
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.parsing import read_json, reason_of
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.io.results import write_table
@@ -30,12 +30,13 @@ from napari_melanoma.workflows.evaluation import (
     Subgroup,
 )
 from napari_melanoma.workflows.subgroups import SIZE, SIZE_WORDS
+from napari_melanoma.workflows.training_overlap import TRAINED_ON, marked_rows, not_stated, stated
 
 if TYPE_CHECKING:
     from napari_melanoma.workflows.lesion import ProbabilityModel
 
 SUMMARY, TABLE = "summary.html", "per_image.csv"
-COLUMNS = ("image_id", "domain", "split", "group", "diagnosis", "status", "error", *MEASURED, *FACTS)
+COLUMNS = ("image_id", "domain", "split", "group", "diagnosis", "status", "error", *MEASURED, *FACTS, TRAINED_ON)
 WORDS = {
     "TJA": "Jaccard index, 0 below 0.65",
     "JA": "Jaccard index",
@@ -86,7 +87,7 @@ def write_evaluation(out: Path, written: Written) -> None:
         Where it cannot be written.
     """
     evaluation, figures = written.evaluation, written.figures
-    write_table(out / TABLE, figures.rows(), COLUMNS)
+    write_table(out / TABLE, marked_rows(figures.rows(), figures.samples, evaluation.overlap), COLUMNS)
     write_table(out / "subgroups.csv", [_row(group) for group in evaluation.subgroups], SUBGROUP_COLUMNS)
     about = _about(written)
     write_json(out / "metrics.json", about)
@@ -140,7 +141,7 @@ def read_evaluation(folder: Path) -> Candidate:
         Where it cannot be read.
     """
     try:
-        about = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        about = read_json(folder / "metrics.json")
         figures = Figures((*MEASURED, REFERENCE_SHARE))
         with (folder / "per_image.csv").open(encoding="utf-8", newline="") as file:
             for row in csv_dicts(file):
@@ -149,12 +150,12 @@ def read_evaluation(folder: Path) -> Candidate:
                     group, split, domain = (row[name] for name in ("group", "split", "domain"))
                     sample = Sample(row["image_id"], Path(), None, group, split, domain, diagnosis=row["diagnosis"])
                     figures.add(sample, values)
-        model, warnings = about["model"], tuple(about.get("warnings", ()))
-        threshold, options = about["threshold"], about["options"]
-        return Candidate(model["name"], model["fingerprint"], threshold, figures, options, warnings)
+        model, warnings = about["model"], (*about.get("warnings", ()), *not_stated(about))
+        threshold, options, overlap = about["threshold"], about["options"], about.get("training_overlap")
+        return Candidate(model["name"], model["fingerprint"], threshold, figures, options, warnings, overlap)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{folder} holds no evaluation that this version can read ({type(error).__name__}: {error}). "
+            f"{folder} holds no evaluation that this version can read ({type(error).__name__}: {reason_of(error)}). "
             "Make it again: napari-melanoma evaluate --model BUNDLE --data DATASET --out DIR"
         ) from error
 
@@ -174,6 +175,7 @@ def _about(written: Written) -> dict[str, Any]:
         "model": {"name": info.name, "fingerprint": info.fingerprint, "device": written.model.device},
         "threshold": evaluation.threshold,
         "warnings": list(evaluation.warnings),
+        "training_overlap": evaluation.overlap.facts if evaluation.overlap else None,
         "options": written.options.model_dump(mode="json"),
         "metrics": {part: _plain(found) for part, found in evaluation.parts.items()},
         "subgroups": [
@@ -226,6 +228,7 @@ def _page(written: Written, about: Mapping[str, Any], figures: Mapping[str, Path
         figures=figures,
         failed=[(item["image_id"], item["error"]) for item in about["failed"][:MOST_FAILED]],
         notes=[
+            *stated(evaluation.overlap),
             f"Intervals: {about['interval']}.",
             f"{SIZE.capitalize()}, {SIZE_WORDS}.{with_limits}",
             f"Weights {model.fingerprint[:16]}, {about['provenance']['program']} {about['provenance']['version']}.",

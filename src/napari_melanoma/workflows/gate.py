@@ -6,9 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from napari_melanoma.analysis.statistics import INTERVAL
 from napari_melanoma.core.config import read_toml
 from napari_melanoma.core.errors import BundleError, DataSetError, RunError
 from napari_melanoma.core.files import atomic_folder
+from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import Sample, read_datasets
@@ -20,11 +22,12 @@ from napari_melanoma.workflows.adoption import discard, take_over
 from napari_melanoma.workflows.class_gate import compare_with_start, evaluate_held_out
 from napari_melanoma.workflows.compare import ComparisonOptions, compare_models
 from napari_melanoma.workflows.compare_labels import compare_label_models
-from napari_melanoma.workflows.comparison import Comparison, read_comparison
+from napari_melanoma.workflows.comparison import ComparedModel, Comparison, read_comparison
 from napari_melanoma.workflows.evaluate_bags import evaluate_bags_held_out
 from napari_melanoma.workflows.evaluate_labels import evaluate_labels_held_out
 from napari_melanoma.workflows.label_files import label_lead
 from napari_melanoma.workflows.lineage import may_have_learnt, parent_bundle
+from napari_melanoma.workflows.training_overlap import Overlap, find_overlap
 from napari_melanoma.workflows.training_start import settled_in
 
 __all__ = ["HeldOut", "discard", "evaluate_alone", "gate", "has_no_start", "held_out", "take_over"]
@@ -47,6 +50,7 @@ NO_START = (
 ALONE = "The run started from no classifier; by itself, on {images} images held out: {lead} More in evaluation/."
 ALONE_SEVERAL = "On {images} images held out: {lead} More in evaluation/."
 SLIDES = "On {slides} slides held out: {lead} More in evaluation/."
+NONE_LEFT = "Not compared: the models were trained on all images that were held out, or on others of their patients."
 MANY = "Of the {count} images that the base data hold out, {shown} were compared, chosen by their names."
 
 
@@ -86,15 +90,44 @@ def gate(run_path: Path, *, run: RunContext) -> Comparison:
     old, new = parent_bundle(recipe, folder), _own(folder)
     found = held_out(recipe, folder)
     samples = list(found.samples)
-    notes = (*found.notes, *may_have_learnt(old, samples, recipe.data), *_accepted(samples))
+    overlap = find_overlap([old, new], samples, run=run)
+    stated = () if old.name not in overlap.unknown else may_have_learnt(old, samples, recipe.data)
+    notes = (*found.notes, *stated, *_accepted(overlap.kept))
     with atomic_folder(folder.comparison) as temporary:
-        if recipe.task == "classification":
+        if not overlap.kept:
+            _not_compared((old, new), overlap, recipe).write(temporary)
+        elif recipe.task == "classification":
             compare_with_start(folder, [old, new], notes, temporary, run=run)
         else:
-            options = ComparisonOptions(base=found.base, notes=notes)
+            more = overlap.more_needed(recipe.data.held_out_fraction)
+            options = ComparisonOptions(base=found.base, notes=(*notes, *more))
             compare = compare_label_models if recipe.classes else compare_models
-            compare([old, new], samples, temporary, options, run=run)
+            compare([old, new], samples, temporary, options, run=run, overlap=overlap)
     return read_comparison(folder.comparison)
+
+
+def _not_compared(models: tuple[BundleInfo, BundleInfo], overlap: Overlap, recipe: TrainRecipe) -> Comparison:
+    """A comparison without figures: the models were trained on all images that could judge them."""
+    old, new = (ComparedModel(info.name, info.fingerprint, info.config.threshold, {}) for info in models)
+    return Comparison(
+        old=old,
+        new=new,
+        difference={},
+        domains=(),
+        better=(),
+        worse=(),
+        advice="cannot tell",
+        reason=" ".join([NONE_LEFT, *overlap.more_needed(recipe.data.held_out_fraction)]),
+        images=0,
+        patients=0,
+        facts={
+            "warnings": list(overlap.warnings),
+            "training_overlap": overlap.facts,
+            "interval": INTERVAL,
+            "provenance": provenance(),
+        },
+        task=recipe.task,
+    )
 
 
 def evaluate_alone(run_path: Path, *, run: RunContext) -> str:

@@ -16,6 +16,7 @@ from napari_melanoma.io.results import write_rgb, write_table
 from napari_melanoma.report.comparison import draw_changes, draw_contours
 from napari_melanoma.report.comparison_page import write_page
 from napari_melanoma.workflows.comparison import SHOWN, Comparison, ImageChange, page_of
+from napari_melanoma.workflows.training_overlap import Overlap, marked_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -153,7 +154,9 @@ def measured_of(pairs: Sequence[Pair]) -> list[Pair]:
     return measured
 
 
-def write_comparison(comparison: Comparison, pairs: Sequence[Pair], extremes: Extremes, out: Path) -> Comparison:
+def write_comparison(
+    comparison: Comparison, pairs: Sequence[Pair], extremes: Extremes, out: Path, overlap: Overlap | None = None
+) -> Comparison:
     """Write all files of a comparison.
 
     Parameters
@@ -166,6 +169,8 @@ def write_comparison(comparison: Comparison, pairs: Sequence[Pair], extremes: Ex
         Those that changed most.
     out : pathlib.Path
         Gets ``comparison.json``, ``per_image.csv``, ``thumbnails/``, ``changes.png`` and ``comparison.html``.
+    overlap : Overlap, optional
+        Which of the images the models were trained on.
 
     Returns
     -------
@@ -178,7 +183,8 @@ def write_comparison(comparison: Comparison, pairs: Sequence[Pair], extremes: Ex
         Where it cannot be written.
     """
     shutil.rmtree(out / "thumbnails", ignore_errors=True)  # of an earlier comparison
-    write_table(out / "per_image.csv", [pair.row() for pair in pairs])
+    rows = marked_rows((pair.row() for pair in pairs), [pair.sample for pair in pairs], overlap)
+    write_table(out / "per_image.csv", list(rows))
     written = replace(comparison, better=extremes.write(1, out), worse=extremes.write(-1, out), path=out)
     figures = [(pair.sample.domain, pair.old["JA"], pair.new["JA"]) for pair in measured_of(pairs)]
     intervals = {domain.name: domain.difference["JA"] for domain in written.domains}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +11,16 @@ import numpy as np
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.dataset import Entry, Sample, check_names, each_entry, read_dataset, with_masks
+from napari_melanoma.data.training_images import Digest, digest_of
 from napari_melanoma.training.class_rows import OTHER, Key, answers_of, is_of
 from napari_melanoma.workflows.measuring_classes import ClassEvaluationOptions, Rows
+from napari_melanoma.workflows.training_overlap import Overlap, images_to_measure
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.models.bundle import BundleConfig
+    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.models.bundle import BundleConfig, BundleInfo
     from napari_melanoma.workflows.classify import ClassifyingModel
 
 DIAGNOSIS = "diagnosis"
@@ -41,6 +44,8 @@ class Judged:
         How many images have no answer that the model knows.
     classes : tuple of str
         Those of the model; of one that knows several, and a table that says yes or no, the rest and the positive one.
+    overlap : Overlap, optional
+        Which of the images the models were trained on; None where nobody has looked yet.
     """
 
     samples: list[Sample]
@@ -49,6 +54,43 @@ class Judged:
     target: str
     left_out: int
     classes: tuple[str, ...]
+    overlap: Overlap | None = None
+
+    def without_training_images(
+        self,
+        models: Sequence[BundleInfo],
+        options: ClassEvaluationOptions,
+        *,
+        run: RunContext,
+        digest: Digest = digest_of,
+    ) -> Judged:
+        """Leave out the images that any of the models was trained on, unless the options include them.
+
+        Parameters
+        ----------
+        models : sequence of BundleInfo
+            Those that are judged.
+        options : ClassEvaluationOptions
+            Whether such images are included.
+        run : RunContext
+            Told of the progress, asked whether to go on.
+        digest : callable, optional
+            From the path of an image to 64 bits of its content.
+
+        Returns
+        -------
+        Judged
+            With its overlap; itself where that is known.
+
+        Raises
+        ------
+        DataSetError
+            Where no image is left.
+        """
+        if self.overlap is not None:
+            return self
+        overlap = images_to_measure(models, self.samples, run=run, include=options.include_seen, digest=digest)
+        return replace(self, samples=overlap.kept, labels=self.labels[overlap.judged], overlap=overlap)
 
 
 def images_to_judge(datasets: Sequence[Path], model: ClassifyingModel, options: ClassEvaluationOptions) -> Judged:

@@ -15,6 +15,7 @@ from napari_melanoma.core.provenance import provenance
 from napari_melanoma.io.results import write_rgb, write_table
 from napari_melanoma.report.evaluation_page import Page, write_page
 from napari_melanoma.workflows.evaluate_labels import LabelEvaluation, opened
+from napari_melanoma.workflows.training_overlap import TRAINED_ON, marked_rows, stated
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,7 +45,9 @@ def write_label_evaluation(out: Path, found: LabelEvaluation, model: LabelModel)
     SaveError
         Where it cannot be written.
     """
-    write_table(out / "per_image.csv", _rows(found), _columns(found))
+    samples = [*found.samples, *(item.sample for item in found.failed)]
+    rows = marked_rows(_rows(found), samples, found.overlap)
+    write_table(out / "per_image.csv", rows, [*_columns(found), TRAINED_ON])
     about = _about(found, model)
     write_json(out / "metrics.json", about)
     picture = out / "figures" / "worst.png"
@@ -102,6 +105,7 @@ def _about(found: LabelEvaluation, model: LabelModel) -> dict[str, Any]:
         "model": {"name": model.info.name, "fingerprint": model.info.fingerprint, "device": model.device},
         "classes": list(found.classes),
         "warnings": list(found.warnings),
+        "training_overlap": found.overlap.facts if found.overlap else None,
         "metrics": parts,
         "confusion_px": found.counts.sum(0).tolist(),
         "failed": [{"image_id": item.sample.image_id, "error": item.error} for item in found.failed],
@@ -160,6 +164,7 @@ def _page(found: LabelEvaluation, model: LabelModel, about: dict[str, Any], pict
         figures={"Worst images: the image, what is found, the reference": picture},
         failed=[(item["image_id"], item["error"]) for item in about["failed"]],
         notes=[
+            *stated(found.overlap),
             f"{POOLED}. Intervals: {INTERVAL}.",
             f"Colours: {colours}.",
             "Weights {}, {program} {version}.".format(model.info.fingerprint[:16], **about["provenance"]),

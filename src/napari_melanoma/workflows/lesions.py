@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -14,6 +15,7 @@ from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError, MelanomaError
+from napari_melanoma.core.ownership import output
 from napari_melanoma.core.runs import Milestone, Progress, RunContext
 from napari_melanoma.io.photographs import find_photographs
 from napari_melanoma.workflows.answer import ClassifyOptions
@@ -135,6 +137,8 @@ def analyse_files(
     ------
     BundleError, InputError
         Where there is no such model, or ``results.csv`` exists and is something else.
+    RunError
+        Where another process writes to ``out``.
     SaveError, Cancelled
         Where the disk is full, or the user stopped it; what was done before is in place.
     """
@@ -146,18 +150,17 @@ def analyse_files(
     options = options.model_copy(update={"lesion": named})
     classifying = _classifying(options, paths, run)
     asked, renamed = (classifying.columns, classifying.renamed) if classifying else ((), {})
-    table = ResultTable(out / TABLE, (*COLUMNS, *asked, *MEASUREMENT_COLUMNS), renamed)
     counts = _Counts(len(paths), run, tell)
-    work = _to_do(paths, Folders(out, [TABLE]), _settings(options, info, classifying), table, counts)
-    try:
+    with output(out), ExitStack() as last:
+        table = ResultTable(out / TABLE, (*COLUMNS, *asked, *MEASUREMENT_COLUMNS), renamed)
+        last.callback(table.write)
+        work = _to_do(paths, Folders(out, [TABLE]), _settings(options, info, classifying), table, counts)
         for first in work:  # the model is loaded only where something is left to do
             model = segmenter or _load(info, run)
             portions = Portions(options.batch_size, options.workers, options.pixel_size_um, classifying)
             for outcome in Batch(model, options.lesion, portions, table, run).outcomes(chain([first], work)):
                 counts.add(outcome)
                 table.write_now_and_then()
-    finally:
-        table.write()
     return counts.summary(table.path, time.monotonic() - started)
 
 

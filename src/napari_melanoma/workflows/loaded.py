@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.runs import Progress, RunContext
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def loading(run: RunContext) -> Iterator[None]:
 def _last_time() -> float:
     """How long it took the last time here, in seconds."""
     try:
-        found = json.loads(_memory().read_text(encoding="utf-8"))["seconds"]
+        found = read_json(_memory())["seconds"]
     except (OSError, ValueError, KeyError, TypeError):
         return USUAL_S
     return float(found) if isinstance(found, int | float) and 0 < found < LONGEST_S else USUAL_S

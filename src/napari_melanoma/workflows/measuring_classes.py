@@ -55,6 +55,7 @@ class ClassEvaluationOptions(Config):
     """What is measured of a classifier, and what it gets to see."""
 
     split: str | None = Field(None, description="only images of this split, such as 'val'; none: every image")
+    include_seen: bool = Field(False, description="measure images that the model was trained on, too")
     target: str = Field("", description="column that holds the answer; none: the positive class's own, or diagnosis")
     masks: Literal["reference", "predicted"] = Field(
         "reference", description="where the roi comes from: the data set's masks, or those that a model draws"

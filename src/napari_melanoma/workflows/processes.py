@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import sys
@@ -15,10 +14,10 @@ from typing import Self
 import psutil
 
 from napari_melanoma.core.files import write_json
-from napari_melanoma.core.machine import machine_id
+from napari_melanoma.core.machine import has_ended, machine_id, process_start
+from napari_melanoma.core.parsing import read_json
 
 PROCESS = "process.json"
-SAME_PROCESS_S = 2.0  # how far two readings of one process's start may lie apart: the clock's whole seconds
 REMOTE_SILENCE_S = 600.0  # a run on another machine that has been silent for longer counts as gone
 
 
@@ -47,11 +46,13 @@ class ProcessStamp:
             One that has ended already is stamped as created now.
         """
         number = os.getpid() if pid is None else pid
-        try:
-            created = psutil.Process(number).create_time()
-        except psutil.Error:
-            created = time.time()
-        return cls(number, created, socket.gethostname(), datetime.now(UTC).isoformat(timespec="seconds"), machine_id())
+        return cls(
+            number,
+            process_start(number),
+            socket.gethostname(),
+            datetime.now(UTC).isoformat(timespec="seconds"),
+            machine_id(),
+        )
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
@@ -68,7 +69,7 @@ class ProcessStamp:
             None where there is none, or half of one.
         """
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = read_json(path)
             pid, created, host = int(values["pid"]), float(values["created"]), str(values["host"])
             return cls(pid, created, host, str(values["started"]), str(values.get("machine", "")))
         except (OSError, ValueError, KeyError, TypeError):
@@ -97,14 +98,7 @@ class ProcessStamp:
     @property
     def alive(self) -> bool:
         """Whether the process is there and can still do something; a zombie cannot. Asked on its own machine."""
-        try:
-            process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.created) < SAME_PROCESS_S
-            return same and process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
-        except psutil.AccessDenied:
-            return True  # it is there, and somebody else's
-        except psutil.Error:
-            return False
+        return has_ended(self.pid, self.created) is False
 
 
 def alive(run: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.core.parsing import parse_toml
 from napari_melanoma.core.tabular import NumberColumn, TabularEncoding, WordColumn
 from napari_melanoma.data.tiles import joint_tile_set
 from napari_melanoma.models.bundle import SLIDE, BundleConfig
@@ -155,7 +155,7 @@ def shipped_recipes() -> tuple[ShippedRecipe, ...]:
     files = [item for item in folder.iterdir() if item.name.endswith(".toml")]
     found = []
     for file in files:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        values = parse_toml(file.read_bytes(), file.name)
         summary, title = values.pop("summary"), values.pop("title")
         found.append(ShippedRecipe(file.name.removesuffix(".toml"), title, summary, values))
     return tuple(sorted(found, key=lambda item: (item.name != FIRST, item.name)))

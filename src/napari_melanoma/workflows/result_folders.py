@@ -11,7 +11,6 @@ alone count as equal, as they are on the file systems of macOS and Windows.
 from __future__ import annotations
 
 import hmac
-import json
 import secrets
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from typing import Any
 
 from napari_melanoma.core.errors import InputError, MelanomaError, SaveError
 from napari_melanoma.core.files import plain_name, write_text
+from napari_melanoma.core.parsing import read_json, reason_of
 from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.workflows.classified import Classifying
 from napari_melanoma.workflows.lesion import LesionOptions
@@ -252,9 +252,9 @@ def read_result(folder: Path) -> dict[str, Any]:
         Where there is none or it is damaged.
     """
     try:
-        stored = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        stored = read_json(folder / RESULT)
     except (OSError, ValueError) as error:
-        raise InputError(f"{folder} holds no readable {RESULT}: {error}.") from error
+        raise InputError(f"{folder} holds no readable {RESULT}: {reason_of(error)}.") from error
     if not isinstance(stored, dict):
         raise InputError(f"{folder / RESULT} holds a {type(stored).__name__}, expected an object.")
     return stored

@@ -5,7 +5,6 @@ They are fitted on the cases that the network has learnt from, and lie beside it
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from napari_melanoma.analysis.risk_logistic import Logistic, expit
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import BundleError, DataSetError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.parsing import read_json, reason_of
 from napari_melanoma.core.tabular import NumberColumn, TabularChoices, TabularEncoding, WordColumn
 from napari_melanoma.data.features.encoding import encode
 from napari_melanoma.data.features.fitting import fit
@@ -219,9 +219,11 @@ def read_comparators(bundle: Path) -> Comparators:
     if not path.is_file():
         return Comparators()
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except (OSError, ValueError) as error:
-        raise BundleError(f"cannot read {path}: {error}. Get the bundle again from where it came.") from error
+        raise BundleError(
+            f"cannot read {path}: {reason_of(error)}. Get the bundle again from where it came."
+        ) from error
     return Comparators.parse(values, str(path))
 
 

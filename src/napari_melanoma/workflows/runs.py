@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Any
 from napari_melanoma.core.config import read_toml
 from napari_melanoma.core.csv_cells import CsvError, csv_dicts
 from napari_melanoma.core.errors import ConfigError, InputError
+from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.training.monitor import Monitor, monitor_in, monitor_of
 from napari_melanoma.training.recipe import TrainRecipe
@@ -291,7 +291,7 @@ def _parsed(lines: bytes) -> list[dict[str, Any]]:
     events = []
     for line in lines.splitlines():
         try:
-            event = json.loads(line)
+            event = parse_json(line, "events")
         except ValueError:
             continue
         if isinstance(event, dict) and isinstance(event.get("kind"), str):

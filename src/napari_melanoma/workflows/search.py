@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.errors import DataSetError, Diverged, RunError, SaveError, TrainingError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.ownership import locked
+from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.runs import PARTS, Cancelled, Milestone, PartContext, RunContext
 from napari_melanoma.io.results import write_table
@@ -143,7 +143,7 @@ def _refuse(recipe: SearchRecipe, out: Path) -> None:
 def _planned(recipe: SearchRecipe, out: Path) -> list[Trial]:
     """Draw the trials, those of an earlier search in this folder first."""
     path = out / DRAWS
-    before: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    before: list[dict[str, Any]] = read_json(path) if path.exists() else []
     draws = draw_trials(recipe.search, before)
     recipes = recipes_of(recipe, draws)
     if any((each.devices, each.nodes) != (1, 1) for each in recipes):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from napari_melanoma.analysis.regions import READER, Regions, reader_of, with_ids
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.parsing import read_json
 from napari_melanoma.io.geojson import Annotation, write_geojson
 from napari_melanoma.io.geojson_fitting import fitted
 from napari_melanoma.io.geojson_reading import read_geojson
@@ -157,7 +157,7 @@ def slide_noted(folder: Path) -> Path | None:
         None where nobody noted it.
     """
     try:
-        told = json.loads((folder / SOURCE).read_text(encoding="utf-8"))
+        told = read_json(folder / SOURCE)
         return Path(told["slide"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.errors import ConfigError, InputError, RunError
 from napari_melanoma.core.interpreter import python_executable
+from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.io.slide_folder import RESULT
 from napari_melanoma.workflows.launching import ask, let_end, reap, spawn
@@ -219,7 +219,7 @@ def _said(folder: Path) -> str:
 def _asked(folder: Path) -> tuple[Path | None, SlideOptions | None]:
     """Which slide was to be analysed, and how."""
     try:
-        slide = Path(json.loads((folder / SOURCE).read_text(encoding="utf-8"))["slide"])
+        slide = Path(read_json(folder / SOURCE)["slide"])
     except (OSError, ValueError, KeyError, TypeError):
         slide = None
     try:

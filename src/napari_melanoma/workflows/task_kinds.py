@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from napari_melanoma.data.training_images import FILE
 from napari_melanoma.models.bundle import write_bundle
+from napari_melanoma.training.listed_images import statement
 from napari_melanoma.workflows.model_card import draft_card
 
 if TYPE_CHECKING:
@@ -29,10 +31,31 @@ TUNING_BATCH = 16  # images that a trained network is asked about at once
 
 @dataclass(frozen=True)
 class Finished:
-    """What a trained task becomes: the bundle's configuration, and what it remembers of cases."""
+    """What a trained task becomes: the bundle's configuration, what it remembers of cases, and other files."""
 
     config: BundleConfig
     reference: Reference | None = None
+    beside: tuple[Path, ...] = ()
+
+    def with_listed(self, folder: RunFolder) -> Finished:
+        """Add the list of the images that the run was trained and tuned on.
+
+        Parameters
+        ----------
+        folder : RunFolder
+            Of the run; one that an older version began has no such list.
+
+        Returns
+        -------
+        Finished
+            With the list, and the hash of it in the provenance.
+        """
+        file = folder.path / FILE
+        if not file.is_file():
+            return self
+        provenance = {**self.config.provenance, **statement(file)}
+        config = self.config.model_copy(update={"provenance": provenance})
+        return replace(self, config=config, beside=(*self.beside, file))
 
     def write(self, path: Path, network: nn.Module) -> BundleInfo:
         """Write the bundle with the card that training leaves.
@@ -54,7 +77,8 @@ class Finished:
         SaveError
             Where the folder cannot be written.
         """
-        return write_bundle(path, self.config, network, draft_card(self.config), reference=self.reference)
+        card = draft_card(self.config)
+        return write_bundle(path, self.config, network, card, reference=self.reference, beside=self.beside)
 
 
 class TaskKind(Protocol):

@@ -188,7 +188,7 @@ def _work(work: Work, run: ListeningContext) -> BundleInfo:
         raise
     if settled.whole and recipe.blend < 1:
         _blend(work, task, settled.whole)
-    finished = kind.finish(task, recipe, prepared, config, phase)
+    finished = kind.finish(task, recipe, prepared, config, phase).with_listed(folder)
     phase.check()
     bundle = finished.write(folder.bundle, task.network)
     if said := fit_if_asked(recipe, folder, bundle, phase):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import BundleError, MelanomaError, RunError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.core.tabular import TabularEncoding
@@ -331,7 +332,7 @@ def settled_in(folder: RunFolder) -> Settled | None:
         None where nothing was yet.
     """
     path: Path = folder.path / SETTLED
-    return Settled.parse(json.loads(path.read_text(encoding="utf-8")), str(path)) if path.is_file() else None
+    return Settled.parse(read_json(path), str(path)) if path.is_file() else None
 
 
 def wait_for_settled(folder: RunFolder, run: RunContext) -> Settled:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from napari_melanoma.core.files import save_error, write_json
 from napari_melanoma.core.machine import machine_id
+from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.runs import Cancelled, Progress, RunContext
 from napari_melanoma.workflows.processes import ProcessStamp
@@ -176,6 +176,6 @@ def _tickets(folder: Path) -> list[Ticket]:
 def _run_name(path: Path) -> str:
     """Name of the run of a ticket."""
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["run"])
+        return str(read_json(path)["run"])
     except (OSError, ValueError, KeyError, TypeError):  # it has just been given back
         return ""

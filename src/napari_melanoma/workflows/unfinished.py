@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from napari_melanoma.core.files import save_error
+from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.data.dataset import Sample
 
 CHUNK, CHUNK_S = 256, 10.0  # images, seconds: the most that a crash may cost
@@ -58,7 +59,7 @@ class Unfinished:
         line = self._known.pop(_key(sample), None)
         if line is None:
             return None
-        _, before, values = json.loads(line)
+        _, before, values = parse_json(line, str(self._path), allow_nan=True)
         return values if before == seen else None
 
     def keep(self, sample: Sample, seen: str, values: Sequence[Figure]) -> None:
@@ -105,7 +106,7 @@ class Unfinished:
         with suppress(FileNotFoundError), self._path.open(encoding="utf-8", errors="replace") as file:
             for line in file:
                 with suppress(ValueError, TypeError):  # cut off
-                    key, _, _ = json.loads(line)
+                    key, _, _ = parse_json(line, str(self._path), allow_nan=True)
                     self._known[key] = line
 
 

@@ -15,6 +15,8 @@ from importlib import resources
 
 import numpy as np
 
+from napari_melanoma.core.parsing import parse_json
+
 FEWEST = 40  # slides of known truth that a law may rest on
 LAWS = "intervals.json"
 LEAST_SCALE_MM = 0.005
@@ -128,7 +130,8 @@ def known_laws() -> dict[str, IntervalLaw]:
         SHA-256 of a model's weights file, as ``BundleInfo.fingerprint`` gives it, to its law.
     """
     text = resources.files(__package__).joinpath(LAWS).read_text(encoding="utf-8")
-    return {weights: IntervalLaw(**{**law, "scale": tuple(law["scale"])}) for weights, law in json.loads(text).items()}
+    laws = parse_json(text, LAWS)
+    return {weights: IntervalLaw(**{**law, "scale": tuple(law["scale"])}) for weights, law in laws.items()}
 
 
 def _scale(features: DepthFeatures, scale: tuple[float, float, float]) -> float:

@@ -12,8 +12,9 @@ from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
 from napari_melanoma.core.config import Config
-from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.errors import InputError, MalformedFile
 from napari_melanoma.core.files import finite
+from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.paths import is_inside
 from napari_melanoma.data.case.model import (
     VERSION,
@@ -83,9 +84,9 @@ def parse_case(text: str, folder: Path) -> Case:
     """
     where = str(folder / CASE)
     try:
-        values = json.loads(text)
-    except ValueError as error:
-        raise InputError(f"{where} is damaged: expected JSON ({error}). Bring it back from a backup.") from error
+        values = parse_json(text, where)
+    except MalformedFile as error:
+        raise InputError(f"{where} is damaged: {error.reason}. Bring it back from a backup.") from error
     if not isinstance(values, dict) or "version" not in values:
         raise InputError(f"{where} is no case: expected a JSON object with a version. Name the folder of a case.")
     _check_version(str(values["version"]), where)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import getpass
-import json
 import os
-import platform
-from contextlib import ExitStack, suppress
-from datetime import datetime
+from contextlib import ExitStack
 from pathlib import Path
 
 from napari_melanoma.core.errors import RunError, SaveError
-from napari_melanoma.core.files import write_json
-from napari_melanoma.core.ownership import locked
+from napari_melanoma.core.ownership import holder, locked
 
-LOCK, OWNER = ".case.lock", ".case.owner.json"
+LOCK = ".case.lock"
 
 
 def take(folder: Path) -> tuple[str, ExitStack]:
@@ -35,8 +30,6 @@ def take(folder: Path) -> tuple[str, ExitStack]:
     held = ExitStack()
     try:
         held.enter_context(locked(folder / LOCK))
-        write_json(folder / OWNER, _ourselves())
-        held.callback(_forget, folder / OWNER)
     except RunError:
         return f"{_owner(folder)} has the case open. Close it there, and open it again here.", held
     except SaveError as error:
@@ -47,27 +40,10 @@ def take(folder: Path) -> tuple[str, ExitStack]:
     return "", held
 
 
-def _forget(path: Path) -> None:
-    """Remove who we are, before the lock is given back."""
-    with suppress(OSError):  # on a share that went away; the lock goes with the process
-        path.unlink(missing_ok=True)
-
-
-def _ourselves() -> dict[str, object]:
-    """Who has the case now."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError, ImportError):  # a container without a user
-        user = ""
-    since = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
-    return {"user": user, "host": platform.node(), "pid": os.getpid(), "since": since}
-
-
 def _owner(folder: Path) -> str:
     """Say who has the case, from what they left beside it."""
-    try:
-        found = json.loads((folder / OWNER).read_text(encoding="utf-8"))
-        who = "another window of yours" if found["pid"] == os.getpid() else f"{found['user'] or 'somebody'}"
-        return f"{who} (on {found['host']}, since {found['since']})"
-    except (OSError, ValueError, KeyError, TypeError):
+    found = holder(folder / LOCK)
+    if not found:
         return "another window or process"
+    who = "another window of yours" if found["pid"] == os.getpid() else found["user"] or "somebody"
+    return f"{who} (on {found['host']}, since {found['since']})"

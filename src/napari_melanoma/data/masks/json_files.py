@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core import parsing
+from napari_melanoma.core.errors import DataSetError, MalformedFile
 from napari_melanoma.data.masks.areas import Size
 from napari_melanoma.io.formats import MAX_PIXELS
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".json", ".geojson")
 _FEWEST_POINTS = 3
+_MOST_BYTES = 2**30  # annotations of a large data set in one file
 _FARTHEST = 1e9  # pixels; farther points are nonsense, and arithmetic with them overflows
 
 
@@ -40,9 +41,11 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever JSON can hold
         Where it cannot be read or is no JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataSetError(f"{path} cannot be read as JSON ({error}). Export the annotations again.") from error
+        return parsing.read_json(path, _MOST_BYTES)
+    except (OSError, MalformedFile) as error:
+        raise DataSetError(
+            f"{path} cannot be read as JSON ({parsing.reason_of(error)}). Export the annotations again."
+        ) from error
 
 
 def json_files(path: Path) -> list[Path]:

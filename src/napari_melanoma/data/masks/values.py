@@ -6,7 +6,6 @@ numbered objects of Cellpose (``x_cp_masks``). A label image with several values
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from napari_melanoma.core.errors import DataSetError, UnreadableImage
+from napari_melanoma.core.errors import DataSetError, MelanomaError, UnreadableImage
+from napari_melanoma.core.parsing import read_object
 from napari_melanoma.io.formats import DAMAGE, HEAD_BYTES, identify
 
 if TYPE_CHECKING:
@@ -128,8 +128,8 @@ def nnunet_labels(folder: Path) -> dict[str, int]:
     """
     for place in (folder, folder.parent):
         try:
-            labels = json.loads((place / "dataset.json").read_text(encoding="utf-8"))["labels"]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            labels = read_object(place / "dataset.json").get("labels")
+        except (OSError, MelanomaError):
             continue
         if isinstance(labels, dict):
             pairs = [(name, value) if isinstance(value, int) else (value, name) for name, value in labels.items()]

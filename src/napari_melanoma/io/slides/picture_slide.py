@@ -14,6 +14,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.leftovers import temporary_prefix
 from napari_melanoma.io.color import upright_view
 from napari_melanoma.io.formats import DAMAGE, HEAD_BYTES, MAX_PIXELS, identify
 from napari_melanoma.io.photographs import read_photograph, stored_size
@@ -58,7 +59,7 @@ def open_picture(path: Path, given: PixelSize | None = None) -> TiledSlide:
     UnreadableImage
         Where it is damaged, has other than 8-bit grey, RGB or RGBA, or does not fit onto the disk when unpacked.
     """
-    folder = tempfile.TemporaryDirectory(prefix="napari-melanoma-slide-", ignore_cleanup_errors=True)
+    folder = tempfile.TemporaryDirectory(prefix=temporary_prefix("slide"), ignore_cleanup_errors=True)
     try:
         block, profile = _decode(path, Path(folder.name))
     except UnreadableImage as fault:

@@ -10,12 +10,12 @@ scale (``open --mpp``) opens it as a slide.
 from __future__ import annotations
 
 import glob
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.parsing import read_json
 from napari_melanoma.io.finding import natural_key
 from napari_melanoma.io.formats import DAMAGE, HEAD_BYTES, MAX_PIXELS, identify
 from napari_melanoma.io.tiff_chain import refuse_endless
@@ -115,11 +115,12 @@ def _is_image_zarr(folder: Path) -> bool:
     """Whether a folder is Zarr that holds an image of several scales; other Zarr, such as results, is no slide."""
     for mark in ZARR_MARKS:
         try:
-            said = json.loads((folder / mark).read_bytes())
+            said = read_json(folder / mark)
         except (OSError, ValueError):
             continue
         attributes = said.get("attributes", said) if isinstance(said, dict) else {}
-        if "multiscales" in attributes or "multiscales" in attributes.get("ome", ()):
+        holders = (attributes, attributes.get("ome")) if isinstance(attributes, dict) else ()
+        if any(isinstance(holder, dict) and "multiscales" in holder for holder in holders):
             return True
     return False
 

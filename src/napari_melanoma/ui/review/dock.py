@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QTimer, QUrl
 from qtpy.QtGui import QDesktopServices, QKeySequence, QShortcut
 
+from napari_melanoma.core.counting import counted
 from napari_melanoma.ui.corrections_changed import corrections_changed
 from napari_melanoma.ui.corrections_desk import CorrectionsDesk, Stored
 from napari_melanoma.ui.job import Latest
@@ -234,7 +235,7 @@ class ReviewDock(ReviewControls):
         self.desk.take(stored)
         total = stored.standing.total
         train = f" {self.icons.link('train', 'Train on them')}." if total else ""
-        self.status.say(f"{path.name}: {stored.review}. {total:,} to learn from now.{train}")
+        self.status.say(f"{path.name}: {stored.review}. {counted(total, 'image')} with masks in all.{train}")
         if item == self.view.item:
             self._go_on(row)
 

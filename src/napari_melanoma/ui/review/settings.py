@@ -7,6 +7,7 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
+from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.ui.settings import Settings
 
 DIAGNOSES = (
@@ -91,7 +92,7 @@ class ReviewSettings(Settings):
 
     def _used(self) -> list[str]:
         try:
-            used = json.loads(str(self._store.value("corrections/diagnoses", "[]")))
+            used = parse_json(str(self._store.value("corrections/diagnoses", "[]")), "the settings")
         except ValueError:  # edited by hand
             return []
         return [str(word) for word in used] if isinstance(used, list) else []

@@ -226,8 +226,8 @@ class TrainDock(TrainControls):
             self.data.recount()
         self.forecast.setText(known.words)
         self.forecast.setToolTip(known.basis)
-        self.warning.setText(known.fault or known.warning)
-        self.warning.setVisible(bool(known.fault or known.warning))
+        self.warning.setText(known.fault or known.warnings)
+        self.warning.setVisible(bool(known.fault or known.warnings))
         self.show_state("Starting ..." if self.desk.starting else known.fault, empty=self.data.is_empty)
 
     def _on_runs(self) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 import html
-import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
+from napari_melanoma.core.parsing import parse_json, parse_toml
 from napari_melanoma.workflows.audit.finding import Entry, Place
 
 _DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,([A-Za-z0-9+/=\s]+)")
@@ -37,7 +37,7 @@ def json_entries(text: str) -> Iterator[Entry]:
         One for each text or number, with its path such as ``patient.name``.
     """
     try:
-        yield from _fields(json.loads(text), "")
+        yield from _fields(parse_json(text, "JSON"), "")
     except ValueError:
         yield from _json_lines(text)
 
@@ -55,10 +55,8 @@ def toml_entries(text: str) -> Iterator[Entry]:
     Entry
         One for each text or number.
     """
-    import tomllib
-
     try:
-        yield from _fields(tomllib.loads(text), "")
+        yield from _fields(parse_toml(text, "TOML"), "")
     except ValueError:
         yield from text_entries(text)
 
@@ -166,7 +164,7 @@ def _json_lines(text: str) -> Iterator[Entry]:
     """Fields of JSON lines; a line that is none is read as text."""
     for line in text.splitlines():
         try:
-            yield from _fields(json.loads(line), "")
+            yield from _fields(parse_json(line, "JSON"), "")
         except ValueError:
             yield from text_entries(line)
 

@@ -6,7 +6,6 @@ No paths are in it: ``slide`` names the folder of the results, ``file`` the slid
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from typing import Any, Literal, Self, get_args
 
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.parsing import read_json, reason_of
 
 MANIFEST, VERSION = "cohort.json", 1
 State = Literal["waiting", "running", "done", "failed"]
@@ -103,7 +103,7 @@ class Manifest:
         if not path.exists():
             return None
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             if content["version"] != VERSION:
                 raise ValueError(f"version {content['version']}")
             entries = [Entry(**{**values, "earlier": tuple(values["earlier"])}) for values in content["slides"]]
@@ -112,8 +112,8 @@ class Manifest:
             settings = CohortSettings(content["settings"]["tiles"], content["settings"]["answers"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(
-                f"{path} is no manifest of a cohort that this version knows ({error}). Move it away, choose another "
-                "folder, or begin again with --force."
+                f"{path} is no manifest of a cohort that this version knows ({reason_of(error)}). Move it away, choose "
+                "another folder, or begin again with --force."
             ) from error
         return cls(path, settings, {entry.slide: entry for entry in entries})
 

@@ -5,7 +5,6 @@ What a fold has answered is kept, so that a row that was stopped or killed goes 
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -13,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from napari_melanoma.core.files import atomic_folder, write_json
+from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.runs import PartContext, RunContext
 from napari_melanoma.data.dataset import Sample, read_datasets
 from napari_melanoma.data.splits import drawn_by_name
@@ -162,7 +162,7 @@ def _gather(work: Work, row: Row) -> None:
     """Pool what all folds answered."""
     place = work.place.row(row.name)
     each = [place.fold(fold).judged for fold in range(1, work.paper.file.folds + 1)]
-    facts = [json.loads((folder / JUDGEMENT).read_text(encoding="utf-8")) for folder in each]
+    facts = [read_json(folder / JUDGEMENT) for folder in each]
     failed = {name: why for fact in facts for name, why in fact["failed"].items()}
     with atomic_folder(place.judged) as folder:
         rows = together([read_table(one / PER_IMAGE) for one in each])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from napari_melanoma.analysis.statistics import Estimate
+from napari_melanoma.core.parsing import read_json
 from napari_melanoma.data.sources import source_of
 from napari_melanoma.io.results import read_table
 from napari_melanoma.workflows.reproduction.crossed import UNTOUCHED
@@ -92,7 +92,7 @@ def collect(work: Work) -> list[Found]:
         if not place.judgement.is_file():
             continue
         maker = work.paper.rows[row.file.model_of or row.name]
-        threshold = float(json.loads(place.judgement.read_text(encoding="utf-8"))["threshold"])
+        threshold = float(read_json(place.judgement)["threshold"])
         parameters = work.plan.by_name[maker.name].parameters
         found.append(Found(row, threshold, read_table(place.per_image), parameters, reduced(work, maker)))
     return found

@@ -7,7 +7,6 @@ of its tables, or, with a ``[grid]``, as many rows as there are combinations.
 from __future__ import annotations
 
 import itertools
-import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache, reduce
 from importlib import resources
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.core.parsing import parse_toml, read_toml_table
 from napari_melanoma.workflows.recipes import merged
 from napari_melanoma.workflows.reproduction.papers import KindValues, Paper, PaperFile, Row, RowFile
 
@@ -56,7 +56,7 @@ def read_paper(name: str) -> Paper:
     if found is None:
         raise ConfigError(f"there are no recipes of a paper '{name}' (known: {', '.join(papers())}).")
     files = [item for item in (RECIPES / found).iterdir() if item.name.endswith(".toml")]
-    values = {item.name: tomllib.loads(item.read_text(encoding="utf-8")) for item in files}
+    values = {item.name: parse_toml(item.read_bytes(), item.name) for item in files}
     file = PaperFile.parse(values.pop(SHARED), f"{found}/{SHARED}")
     rows: list[Row] = []
     for title, row in values.items():
@@ -79,7 +79,7 @@ def paper_of(path: Path) -> tuple[str, str] | None:
         The paper, and its row or grid; an empty name for what all its rows share. None for any other file.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = read_toml_table(path)
     except (OSError, ValueError):
         return None
     if "judged" not in values and "roles" not in values:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import ConfigError, RunError
+from napari_melanoma.core.parsing import read_json, reason_of
 from napari_melanoma.models.weights_files import weights_file
 from napari_melanoma.workflows.reproduction.paper_files import read_paper
 from napari_melanoma.workflows.reproduction.papers import Budget
@@ -145,7 +144,7 @@ def _weights(options: ReproduceOptions) -> dict[str, str]:
 def _read(place: Place) -> Plan:
     """Read what a reproduction does."""
     try:
-        values = json.loads(place.plan.read_text(encoding="utf-8"))
+        values = read_json(place.plan)
     except (OSError, ValueError) as error:
-        raise RunError(f"cannot read {place.plan}: {error}. Name another folder.") from error
+        raise RunError(f"cannot read {place.plan}: {reason_of(error)}. Name another folder.") from error
     return Plan.parse(values, str(place.plan))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.leftovers import temporary_prefix
 from napari_melanoma.core.ownership import locked
 from napari_melanoma.core.paths import also_in
 from napari_melanoma.core.runs import PARTS, Cancelled, Milestone, RunContext
@@ -114,7 +115,7 @@ def check(options: ReproduceOptions, *, run: RunContext) -> Reproduction:
         draft, roles = would
         rows = read_paper(options.paper).select(options.rows)
         return Reproduction(read_paper(options.paper), complete_plan(draft, rows, Images({}, roles), run))
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix=temporary_prefix("plan")) as folder:
         return Reproduction(read_paper(options.paper), _settle(options, Place(Path(folder)), run))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +11,7 @@ from typing import Any
 from napari_melanoma.core.csv_cells import CsvWriter
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.files import atomic_file, write_json
+from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.runs import Progress, RunContext
 from napari_melanoma.data.new_dataset import gathered, write_dataset_table
 from napari_melanoma.data.phantom.cohort.config import CohortConfig
@@ -137,7 +137,7 @@ def _begin(config: CohortConfig, place: Path) -> None:
     path = place / "cohort.json"
     asked = {"format": FORMAT, "config": config.model_dump(mode="json")}
     if path.exists():
-        known = json.loads(path.read_text("utf-8"))
+        known = read_json(path)
         # More slides can be asked of the same patients.
         same = known == {
             "format": FORMAT,
@@ -161,7 +161,7 @@ def _with_slides(config: CohortConfig, patients: tuple[Patient, ...]) -> list[Pa
 
 def _write_tables(config: CohortConfig, patients: tuple[Patient, ...], shown: list[Patient], place: Path) -> None:
     """Write what is known of all patients, and apart from that what nobody may learn from."""
-    truths = [json.loads((place / "truth" / f"{patient.name}.json").read_text("utf-8")) for patient in patients]
+    truths = [read_json(place / "truth" / f"{patient.name}.json") for patient in patients]
     rows = [
         _row(patient, truth, _mask(place, patient).exists()) for patient, truth in zip(patients, truths, strict=True)
     ]

@@ -1,0 +1,91 @@
+"""Write the list of training images of a shipped bundle, as hashes, from the data that its recipe names.
+
+    python scripts/list_training_images.py lesion-small DATA
+    python scripts/list_training_images.py tile-demo DRAWN
+
+DATA holds the folders of the recipe's data sets. Of published photographs the images and patients are listed; of tiles
+that were drawn, the images. What cannot be listed is stated in the bundle. Run it for a model after the one that it
+starts from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.data.dataset import Sample, read_datasets
+from napari_melanoma.data.training_images import FILE, PUBLIC, TrainingImages, hash_images, list_images
+from napari_melanoma.models.bundle import CONFIG
+from napari_melanoma.models.registry import SHIPPED, find_bundle
+from napari_melanoma.training.listed_images import inherited, statement
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a shipped model was trained and tuned on: data sets, split, start, and what must be said of the list."""
+
+    data: tuple[str, ...]
+    split: str = "train"
+    start: str = ""
+    tiles: bool = False
+    note: str = ""
+    unlisted: tuple[str, ...] = ()
+
+
+DRAWN = "Tiles of synthetic slides only, drawn by scripts/{script} (the seeds are in it)."
+MODELS = {
+    "lesion-small": Trained(("isic2017", "pad_ufes")),
+    "melanoma-small": Trained(("isic2017",), split="", start="lesion-small"),
+    "tile-demo": Trained(("slide-tiles",), tiles=True, note=DRAWN.format(script="slide_demo_data.py")),
+    "tissue-demo": Trained(("slide-tissue",), tiles=True, note=DRAWN.format(script="slide_demo_data.py")),
+    "skin-demo": Trained(
+        ("slide-skin",), start="tissue-demo", tiles=True, note=DRAWN.format(script="skin_demo_data.py")
+    ),
+    "risk-demo": Trained(
+        (),
+        start="skin-demo",
+        note="Synthetic patients only: napari-melanoma phantom cohort --count 800 --seed 3.",
+        unlisted=("patches of 640 synthetic patients, phantom cohort --count 800 --seed 3",),
+    ),
+}
+
+
+def main() -> int:
+    """Hash the images, write the list, state it in the bundle."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", choices=tuple(MODELS))
+    parser.add_argument("data", type=Path)
+    arguments = parser.parse_args()
+    asked = MODELS[arguments.model]
+    listed = TrainingImages(unlisted=asked.unlisted, note=asked.note)
+    listed |= _listed(asked, [arguments.data / name for name in asked.data])
+    if asked.start:
+        listed |= inherited(asked.start)
+    bundle = find_bundle(str(SHIPPED / arguments.model))
+    listed.write(bundle.path / FILE)
+    values = json.loads((bundle.path / CONFIG).read_text(encoding="utf-8"))
+    values["provenance"] |= statement(bundle.path / FILE)
+    write_json(bundle.path / CONFIG, values)
+    sys.stdout.write(f"{arguments.model}: {listed.counts}, not listed: {listed.unlisted}, {listed.note}\n")
+    return 0
+
+
+def _listed(asked: Trained, folders: list[Path]) -> TrainingImages:
+    """List the images of a split; tiles are known by their pixels alone, patients of photographs are published."""
+    samples = [sample for sample in read_datasets(folders) if _is_of(sample, asked.split)] if folders else []
+    hashed = hash_images(samples, RunContext(), looks=not asked.tiles)
+    found = list_images(hashed, key=PUBLIC)
+    return TrainingImages(found.pixels, found.looks) if asked.tiles else found
+
+
+def _is_of(sample: Sample, split: str) -> bool:
+    return not split or sample.split == split
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,324 @@
+"""The one place that parses JSON and TOML from files: within limits, and with every failure as one error.
+
+Python's parsers raise ``RecursionError`` on deep nesting and ``ValueError`` on long integers, accept NaN, duplicate
+keys and lone surrogates, and return nesting on which our own recursive functions fail later. A test holds that no
+other module calls them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from napari_melanoma.core.errors import MalformedFile
+
+MOST_BYTES = 256 * 1024**2
+MOST_TOML_BYTES = 256 * 1024  # of a recipe or options; tomllib takes up to a second for it
+DEEPEST = 100  # levels; QuPath's objects with children take two a generation
+LARGEST_INTEGER = 2**64
+_SUSPECT_NUMBER = re.compile(r"\d{19}|\d[eE]\+?\d{3}")
+_SUSPECT_TEXT = re.compile(r"\\u[dD][89a-fA-F]")
+_QUOTED = re.compile(r"\"[^\"\\\n]*(?:\\.[^\"\\\n]*)*\"|'[^'\n]*'")
+_KEY = re.compile(r"[ \t]*[\w-]+[ \t]*")
+_LONGEST_REASON = 200
+
+
+def read_json(path: Path, most_bytes: int = MOST_BYTES, *, allow_nan: bool = False) -> Any:  # noqa: ANN401 - whatever JSON can hold
+    """Read a JSON file, with a byte order mark or without.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    most_bytes : int, optional
+        A larger file is refused before it is read.
+    allow_nan : bool, optional
+        Whether NaN and infinities are numbers, as in what Python's ``json`` and QuPath write.
+
+    Returns
+    -------
+    object
+        Its content.
+
+    Raises
+    ------
+    MalformedFile
+        Where it is not JSON in UTF-8, is too large or too deeply nested, or holds what JSON does not allow.
+    OSError
+        Where it is missing or cannot be read.
+    """
+    return parse_json(_read(path, most_bytes), str(path), allow_nan=allow_nan)
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+
+    Returns
+    -------
+    dict
+        Its content.
+
+    Raises
+    ------
+    MalformedFile
+        As ``read_json``, and where it holds something else than an object.
+    OSError
+        Where it is missing or cannot be read.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise MalformedFile(str(path), f"it holds a {type(content).__name__}, expected an object with keys and values")
+    return content
+
+
+def parse_json(text: str | bytes, where: str, *, allow_nan: bool = False) -> Any:  # noqa: ANN401 - whatever JSON can hold
+    """Parse JSON.
+
+    Parameters
+    ----------
+    text : str or bytes
+        The text; bytes are UTF-8.
+    where : str
+        Names the origin in the error, such as a path.
+    allow_nan : bool, optional
+        Whether NaN and infinities are numbers, as in what Python's ``json`` and QuPath write.
+
+    Returns
+    -------
+    object
+        Its content.
+
+    Raises
+    ------
+    MalformedFile
+        Where it is not JSON, is too deeply nested, or holds a duplicate key, a number that is not finite or has more
+        than 64 bits, or half of a surrogate pair (other than ``os.fsdecode`` makes of the name of a file).
+    """
+    text = _decoded(text, where)
+    strict: dict[str, Any] = {"parse_constant": float if allow_nan else _constant}
+    if _SUSPECT_NUMBER.search(text):
+        strict |= {"parse_int": _integer, "parse_float": _float}
+    try:
+        content = json.loads(text, object_pairs_hook=_unique, **strict)
+        if text.count("[") + text.count("{") > DEEPEST:
+            _check_depth(content)
+        if _SUSPECT_TEXT.search(text):  # the bytes of a file name that is not UTF-8 are carried so, others are damage
+            json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise MalformedFile(where, "a text in it holds half of a surrogate pair, which is no character") from None
+    except RecursionError:
+        raise MalformedFile(where, f"it is nested more than {DEEPEST} levels deep") from None
+    except ValueError as error:
+        raise MalformedFile(where, _not("JSON", text, error)) from error
+    return content
+
+
+def read_toml_table(path: Path) -> dict[str, Any]:
+    """Read a TOML file, with a byte order mark or without.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+
+    Returns
+    -------
+    dict
+        Its content.
+
+    Raises
+    ------
+    MalformedFile
+        Where it is not TOML in UTF-8, or is too large or too deeply nested.
+    OSError
+        Where it is missing or cannot be read.
+    """
+    return parse_toml(_read(path, MOST_TOML_BYTES), str(path))
+
+
+def parse_toml(text: str | bytes, where: str) -> dict[str, Any]:
+    """Parse TOML.
+
+    Parameters
+    ----------
+    text : str or bytes
+        The text; bytes are UTF-8.
+    where : str
+        Names the origin in the error, such as a path.
+
+    Returns
+    -------
+    dict
+        Its content.
+
+    Raises
+    ------
+    MalformedFile
+        Where it is not TOML, is too large or too deeply nested, or holds an integer of more than 64 bits.
+    """
+    text = _decoded(text, where).replace("\r\n", "\n")
+    if len(text) > MOST_TOML_BYTES:
+        raise MalformedFile(where, _too_large(MOST_TOML_BYTES))
+    try:
+        _check_dots(text)
+        content = tomllib.loads(text)
+        _check_depth(content)
+        if _SUSPECT_NUMBER.search(text) or "0x" in text or "0b" in text or "0o" in text:
+            _check_integers(content)
+    except RecursionError:
+        raise MalformedFile(where, f"it is nested more than {DEEPEST} levels deep") from None
+    except ValueError as error:
+        raise MalformedFile(where, _not("TOML", text, error)) from error
+    return content
+
+
+def reason_of(error: Exception) -> str:
+    """Return why a file could not be read, for a message that names the file itself.
+
+    Parameters
+    ----------
+    error : Exception
+        Of a function of this module, or of whoever used its content.
+
+    Returns
+    -------
+    str
+        One sentence without its full stop.
+    """
+    if isinstance(error, MalformedFile):
+        return error.reason
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return shortened(f"it has no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__)
+
+
+def is_utf8(text: str) -> bool:
+    """Return whether a text, such as the name of a file, can be written as UTF-8.
+
+    Parameters
+    ----------
+    text : str
+        Python carries bytes of a name that are not UTF-8 as lone surrogates.
+
+    Returns
+    -------
+    bool
+        False where it holds one.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _read(path: Path, most_bytes: int) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise MalformedFile(str(path), _too_large(most_bytes))
+    return content
+
+
+def _decoded(text: str | bytes, where: str) -> str:
+    try:
+        return text.removeprefix("\ufeff") if isinstance(text, str) else text.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise MalformedFile(where, f"it is not text in UTF-8 (byte {error.start})") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of its keys and values, each key once."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key '{shortened(twice, 60)}' occurs more than once in an object")
+    return values
+
+
+def _constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number in JSON")
+
+
+def _integer(digits: str) -> int:
+    return _limited(int(digits) if len(digits) <= 21 else LARGEST_INTEGER)
+
+
+def _float(digits: str) -> float:
+    value = float(digits)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"the number {shortened(digits)} is too large")
+    return value
+
+
+def _limited(value: int) -> int:
+    if abs(value) >= LARGEST_INTEGER:
+        raise ValueError("an integer has more than 64 bits")
+    return value
+
+
+def _check_depth(content: Any) -> None:  # noqa: ANN401 - whatever JSON or TOML can hold
+    """Raise ``RecursionError`` where values are nested too deeply, without recursion."""
+    level = [content] if isinstance(content, dict | list) else []
+    for _ in range(DEEPEST):
+        parts = (part.values() if isinstance(part, dict) else part for part in level)
+        level = [item for part in parts for item in part if isinstance(item, dict | list)]
+    if level:
+        raise RecursionError
+
+
+def _check_dots(text: str) -> None:
+    """Raise ``RecursionError`` for a dotted key of too many parts: tomllib takes minutes for one of 400,000."""
+    length = 0
+    for part in _QUOTED.sub("q", text).split("."):
+        length = length + 1 if _KEY.fullmatch(part) else 0
+        if length > DEEPEST:
+            raise RecursionError
+
+
+def _check_integers(content: Any) -> None:  # noqa: ANN401 - whatever TOML can hold
+    """Raise ``ValueError`` where an integer has more than 64 bits."""
+    if isinstance(content, int):
+        _limited(content)
+    elif isinstance(content, dict | list):
+        for item in content.values() if isinstance(content, dict) else content:
+            _check_integers(item)
+
+
+def _too_large(most_bytes: int) -> str:
+    return f"it has more than {most_bytes // 1024} KiB, which is too large for such a file"
+
+
+def _not(kind: str, text: str, error: ValueError) -> str:
+    """Reason of a parser's error, in a length that a person reads."""
+    said = "it is empty" if not text.strip() else shortened(str(error))
+    if "integer string conversion" in said:  # Python's own words name a function of sys
+        said = "an integer has more than 64 bits"
+    return f"it is not valid {kind}: {said}"
+
+
+def shortened(text: str, most: int = _LONGEST_REASON) -> str:
+    """Cut a text from outside to a length that fits a message.
+
+    Parameters
+    ----------
+    text : str
+        Any.
+    most : int, optional
+        Characters that are kept.
+
+    Returns
+    -------
+    str
+        The text, with three dots where it was cut.
+    """
+    return text if len(text) <= most else f"{text[:most]}..."

@@ -1,0 +1,382 @@
+"""The list of images that a model was trained and tuned on, as hashes, so that no model is judged on them unnoticed.
+
+``training_images.safetensors`` lies beside the weights of a bundle. It holds no picture and no name: of each image the
+first 64 bits of SHA-256 of its upright 8-bit pixels, and of photographs also the 120-bit perceptual hash of
+``data.likeness``, by which a copy of another size or compression is found; of each patient or lesion an HMAC, 64 bits.
+The HMAC's key is the one of the project (``core.pseudonyms``), which never leaves the computer: short patient ids could
+otherwise be found by trying all. Patients are therefore recognized only where the same key is; images are everywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from napari_melanoma.core.errors import BundleError, MelanomaError
+from napari_melanoma.core.files import atomic_file
+from napari_melanoma.core.parsing import parse_json
+from napari_melanoma.core.pseudonyms import key_id, keyed_digest
+from napari_melanoma.core.runs import Progress, RunContext
+from napari_melanoma.data.likeness import BANDS, close_pairs, hashes, textured
+from napari_melanoma.data.looks import read_looks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.data.dataset import Sample
+
+FILE = "training_images.safetensors"
+FORMAT = "1"
+PUBLIC = "public"  # key id of published data sets, whose patient ids are no secret
+PIXELS, LOOKS, GROUPS = "pixels", "looks", "groups/"
+NEAR_BITS = (
+    9  # of 3.9 million pairs of photographs 9 are as close, all copies; 98 % of re-encoded or resized copies are
+)
+SHARED_TILES = 0.5  # share of the tiles of a slide by which it is recognized: bare glass looks the same everywhere
+MOST_BYTES = 200_000_000  # eight million photographs
+_AT_ONCE = 256
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingImages:
+    """Hashes of the images that a model was trained and tuned on, those of the models it comes from included.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray
+        uint64 (image,), ascending.
+    looks : numpy.ndarray
+        uint8 (image, 15), perceptual hashes; of photographs with texture alone.
+    groups : mapping
+        Id of a key to uint64 (patient or lesion,), ascending.
+    unlisted : tuple of str
+        What else it was trained on, whose images are not listed here.
+    note : str
+        How the list was made, where it was not by the training itself.
+    """
+
+    pixels: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
+    looks: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, BANDS), np.uint8))
+    groups: Mapping[str, NDArray[np.uint64]] = field(default_factory=dict)
+    unlisted: tuple[str, ...] = ()
+    note: str = ""
+
+    def __or__(self, other: TrainingImages) -> TrainingImages:
+        """Both lists as one."""
+        none = np.zeros(0, np.uint64)
+        return TrainingImages(
+            np.union1d(self.pixels, other.pixels),
+            np.unique(np.concatenate((self.looks, other.looks)), axis=0),
+            {
+                key: np.union1d(self.groups.get(key, none), other.groups.get(key, none))
+                for key in sorted(self.groups.keys() | other.groups.keys())
+            },
+            tuple(dict.fromkeys((*self.unlisted, *other.unlisted))),
+            " ".join(dict.fromkeys(filter(None, (self.note, other.note)))),
+        )
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many images, and how many patients or lesions that are known by more than their image."""
+        return {"images": len(self.pixels), "patients": sum(map(len, self.groups.values()))}
+
+    def write(self, path: Path) -> None:
+        """Write the list, atomically.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            The file.
+
+        Raises
+        ------
+        SaveError
+            Where it cannot be written.
+        """
+        from safetensors.numpy import save
+
+        arrays: dict[str, NDArray[Any]] = {PIXELS: self.pixels, LOOKS: np.ascontiguousarray(self.looks)}
+        arrays |= {GROUPS + key: values for key, values in self.groups.items()}
+        about = {"format": FORMAT, "unlisted": json.dumps(self.unlisted), "note": self.note}
+        content = save(arrays, about)
+        with atomic_file(path) as temporary:
+            temporary.write_bytes(content)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a list.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            The file.
+
+        Returns
+        -------
+        TrainingImages
+            As it was written.
+
+        Raises
+        ------
+        BundleError
+            Where it is missing, damaged or of a later version.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            if path.stat().st_size > MOST_BYTES:
+                raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
+            with safe_open(path, "np") as file:
+                about = file.metadata() or {}
+                if about.get("format") != FORMAT:
+                    raise ValueError(f"expected format {FORMAT}, found {about.get('format')}")
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+            unlisted = parse_json(about.get("unlisted", "[]"), path.name)
+            return cls(
+                _sorted(arrays.pop(PIXELS)),
+                _looks(arrays.pop(LOOKS)),
+                {name.removeprefix(GROUPS): _sorted(values) for name, values in arrays.items()},
+                tuple(map(str, unlisted)),
+                about.get("note", ""),
+            )
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise BundleError(
+                f"cannot read {path}, the list of training images: {error}. Get the bundle again from where it came."
+            ) from error
+
+
+Digest = Callable[[Path], int | None]
+
+
+def pixel_digest(rgb: NDArray[np.uint8]) -> str:
+    """Hash decoded pixels, so that images are told apart whatever file format they are in.
+
+    Parameters
+    ----------
+    rgb : numpy.ndarray
+        uint8 (row, column, channel), upright.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
+    digest = hashlib.sha256(repr(rgb.shape).encode())
+    digest.update(np.ascontiguousarray(rgb).data)
+    return digest.hexdigest()
+
+
+def shortened(digest: str) -> int:
+    """Give the 64 bits of a digest that are kept: of 400,000 images two agree by chance once in 200 million lists.
+
+    Parameters
+    ----------
+    digest : str
+        Hexadecimal.
+
+    Returns
+    -------
+    int
+        Below 2 ** 64.
+    """
+    return int(digest[:16], 16)
+
+
+def digest_of(path: Path) -> int | None:
+    """Read an image and hash its pixels.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A photograph or tile.
+
+    Returns
+    -------
+    int or None
+        None where it cannot be read, which is reported where it is analysed.
+    """
+    from napari_melanoma.io.photographs import read_photograph
+
+    try:
+        return shortened(pixel_digest(read_photograph(path).rgb))
+    except (MelanomaError, OSError):
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class Hashed:
+    """Images to be compared with lists: 0 where one could not be read, ``textured`` says whose look can be compared."""
+
+    samples: Sequence[Sample]
+    pixels: NDArray[np.uint64]
+    looks: NDArray[np.uint8]
+    textured: NDArray[np.bool_]
+
+
+def hash_images(
+    samples: Sequence[Sample],
+    run: RunContext,
+    *,
+    digest: Digest = digest_of,
+    known: Mapping[Path, int] | None = None,
+    looks: bool = True,
+) -> Hashed:
+    """Hash images in threads.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+        The images.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+    digest : callable, optional
+        From a path to 64 bits of its content.
+    known : mapping, optional
+        Digests of paths that were read before.
+    looks : bool
+        Whether perceptual hashes are made: of photographs, not of tiles.
+
+    Returns
+    -------
+    Hashed
+        In the order of the samples.
+
+    Raises
+    ------
+    Cancelled
+        Where the user stopped it.
+    """
+    there = known or {}
+    pixels = np.zeros(len(samples), np.uint64)
+    with ThreadPoolExecutor(thread_name_prefix="hashing") as pool:
+        for start in range(0, len(samples), _AT_ONCE):
+            run.check()
+            paths = [sample.image for sample in samples[start : start + _AT_ONCE]]
+            found = pool.map(lambda path: there[path] if path in there else digest(path), paths)
+            pixels[start : start + len(paths)] = [value or 0 for value in found]
+            run.report(Progress(start + len(paths), len(samples), "Comparing with the training images"))
+    photographs = np.array([looks and not sample.drawn for sample in samples], bool)
+    codes, varied = np.zeros((len(samples), BANDS), np.uint8), np.zeros(len(samples), bool)
+    if photographs.any():
+        chosen = np.flatnonzero(photographs)
+        thumbnails = read_looks([samples[place].image for place in chosen.tolist()], run).thumbnails
+        codes[chosen], varied[chosen] = hashes(thumbnails), textured(thumbnails)
+    return Hashed(samples, pixels, codes, varied)
+
+
+def list_images(hashed: Hashed, *, key: str | None = None) -> TrainingImages:
+    """List images as those of a training.
+
+    Parameters
+    ----------
+    hashed : Hashed
+        The images.
+    key : str, optional
+        ``PUBLIC`` for published data sets; by default the project's own key hides whose images they are.
+
+    Returns
+    -------
+    TrainingImages
+        Patients and lesions are in it where the table names them.
+    """
+    named = _named_groups(hashed.samples)
+    groups = np.unique(np.array([_group_digest(group, key) for group in named], np.uint64))
+    looks = np.unique(hashed.looks[hashed.textured], axis=0)
+    whose = {key or key_id(): groups} if named else {}
+    return TrainingImages(np.unique(hashed.pixels[hashed.pixels > 0]), looks, whose)
+
+
+def are_listed(hashed: Hashed, listed: TrainingImages, *, tiles: bool = False) -> NDArray[np.bool_]:
+    """Find the images that a model was trained on.
+
+    Parameters
+    ----------
+    hashed : Hashed
+        The images.
+    listed : TrainingImages
+        Of the model.
+    tiles : bool
+        Whether the images are tiles of slides: then a slide counts where half of its different tiles are listed.
+
+    Returns
+    -------
+    numpy.ndarray
+        bool (image,).
+    """
+    same = np.isin(hashed.pixels, listed.pixels) & (hashed.pixels > 0)
+    if tiles:
+        return same & _of_known_slides(hashed, same)
+    chosen = np.flatnonzero(hashed.textured & ~same)
+    if len(chosen) and len(listed.looks):
+        codes = np.concatenate((listed.looks, hashed.looks[chosen]))
+        part = np.repeat([0, 1], [len(listed.looks), len(chosen)])
+        for pairs in close_pairs(codes, NEAR_BITS, part=part):
+            same[chosen[pairs[:, 1] - len(listed.looks)]] = True
+    return same
+
+
+def are_of_listed_groups(samples: Sequence[Sample], listed: TrainingImages) -> NDArray[np.bool_]:
+    """Find the images of patients or lesions that a model was trained on.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+        The images.
+    listed : TrainingImages
+        Of the model.
+
+    Returns
+    -------
+    numpy.ndarray
+        bool (image,); False where the list was made with another project's key.
+    """
+    keys: dict[str, str | None] = {PUBLIC: PUBLIC} if PUBLIC in listed.groups else {}
+    own = key_id(make=False)
+    if own in listed.groups:
+        keys[own] = None
+    known = set()
+    for group in _named_groups(samples):
+        if any(np.isin(np.uint64(_group_digest(group, key)), listed.groups[name]) for name, key in keys.items()):
+            known.add(group)
+    return np.array([sample.group in known for sample in samples], bool)
+
+
+def _of_known_slides(hashed: Hashed, same: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Say which tiles are of a slide of which half of the different tiles are listed."""
+    _, groups = np.unique([sample.group for sample in hashed.samples], return_inverse=True)
+    different = np.unique(np.stack((groups.astype(np.uint64), hashed.pixels), axis=1), axis=0, return_index=True)[1]
+    listed = np.bincount(groups[different], weights=same[different], minlength=groups.max(initial=-1) + 1)
+    return (listed >= SHARED_TILES * np.bincount(groups[different]))[groups]
+
+
+def _named_groups(samples: Iterable[Sample]) -> list[str]:
+    """Patients or lesions that the tables name; an image that stands for itself is known by its pixels."""
+    return sorted({one.group for one in samples if one.group != f"{one.domain}/{one.image_id}"})
+
+
+def _group_digest(group: str, key: str | None) -> int:
+    """64 bits that stand for a patient or lesion of a data set."""
+    if key == PUBLIC:
+        text = f"{PUBLIC}\n{group}".encode("utf-8", "surrogatepass")
+        return int.from_bytes(hmac.digest(PUBLIC.encode(), text, hashlib.sha256)[:8], "big")
+    return int.from_bytes(keyed_digest(f"training group\n{group}")[:8], "big")
+
+
+def _sorted(values: NDArray[Any]) -> NDArray[np.uint64]:
+    if values.dtype != np.uint64 or values.ndim != 1:
+        raise ValueError(f"expected one row of uint64, found {values.dtype} {values.shape}")
+    return np.unique(values)
+
+
+def _looks(values: NDArray[Any]) -> NDArray[np.uint8]:
+    if values.dtype != np.uint8 or values.ndim != 2 or values.shape[1] != BANDS:
+        raise ValueError(f"expected uint8 (image, {BANDS}), found {values.dtype} {values.shape}")
+    return values

@@ -1,0 +1,176 @@
+"""Which images a run is trained and tuned on, written down when it begins; and what a bundle states of its own."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_melanoma.core.errors import BundleError
+from napari_melanoma.data.training_images import (
+    FILE,
+    Hashed,
+    TrainingImages,
+    are_listed,
+    hash_images,
+    list_images,
+    shortened,
+)
+from napari_melanoma.models.registry import find_bundle
+from napari_melanoma.models.weights_files import WORDS, weights_file
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.run_folder import RunFolder
+    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.models.bundle import BundleInfo
+    from napari_melanoma.training.recipe import TrainRecipe
+    from napari_melanoma.training.run_data import DataRow
+
+TUNING = (
+    "{count} of the {all} validation images are among those that '{start}' was trained on. The epoch and the threshold "
+    "are chosen on them, and figures on them are optimistic."
+)
+STATED = "training_images"  # in the provenance of a bundle: what its list holds, and the hash of the file
+
+
+def write_listed(
+    folder: RunFolder,
+    recipe: TrainRecipe,
+    rows: Sequence[DataRow],
+    pixels: Mapping[Path, str],
+    *,
+    run: RunContext,
+    encoder: str = "",
+) -> list[str]:
+    """Write the list of a run: its images but those held out, and those of the models that it starts from.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        Gets ``training_images.safetensors``.
+    recipe : TrainRecipe
+        Names the start.
+    rows : sequence of DataRow
+        The images with their parts.
+    pixels : mapping
+        Path of an image to the digest of its pixels; of a slide to that of its embeddings.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+    encoder : str
+        Model that made the embeddings of slides.
+
+    Returns
+    -------
+    list of str
+        A sentence where the start was trained on images that choose the epoch and the threshold.
+
+    Raises
+    ------
+    SaveError
+        Where it cannot be written.
+    Cancelled
+        Where the user stopped it.
+    """
+    samples = [row.sample for row in rows if row.part != "held_out"]
+    known = {sample.image: shortened(pixels[sample.image]) for sample in samples if pixels.get(sample.image)}
+    hashed = hash_images(samples, run, known=known, looks=recipe.tile is None and recipe.bags is None)
+    listed = list_images(hashed)
+    start = recipe.model.start
+    for name in filter(None, (encoder, "" if start in WORDS else start)):
+        listed |= inherited(name)
+    listed.write(folder.path / FILE)
+    return _known_tuning(recipe, rows, hashed)
+
+
+def _known_tuning(recipe: TrainRecipe, rows: Sequence[DataRow], hashed: Hashed) -> list[str]:
+    """Warn of validation images that the start was trained on: they favor epochs that have changed little."""
+    if not recipe.model.starts_from_bundle:
+        return []
+    tuning = {row.sample.image for row in rows if row.part == "tuning"}
+    part = np.array([sample.image in tuning for sample in hashed.samples], bool)
+    known = are_listed(hashed, inherited(recipe.model.start), tiles=recipe.tile is not None) & part
+    if not known.any():
+        return []
+    start = Path(recipe.model.start).name
+    return [TUNING.format(count=int(known.sum()), all=int(part.sum()), start=start)]
+
+
+def inherited(name: str) -> TrainingImages:
+    """Give the images of a model that another one is trained from.
+
+    Parameters
+    ----------
+    name : str
+        Name or folder of a bundle, or a file of weights.
+
+    Returns
+    -------
+    TrainingImages
+        Without any, and with the name of the model as not listed, where it does not state them.
+    """
+    file = weights_file(name)
+    if file is not None:
+        return TrainingImages(unlisted=(f"the images behind the weights file {file.name}",))
+    try:
+        bundle = find_bundle(name)
+        found = images_of(bundle)
+    except BundleError:
+        found = None
+    return found or TrainingImages(unlisted=(f"the images behind the model '{Path(name).name}'",))
+
+
+def images_of(info: BundleInfo) -> TrainingImages | None:
+    """Read which images a model was trained and tuned on.
+
+    Parameters
+    ----------
+    info : BundleInfo
+        The model.
+
+    Returns
+    -------
+    TrainingImages or None
+        None where the bundle does not state them, as older ones.
+
+    Raises
+    ------
+    BundleError
+        Where the list is damaged, missing, or not the one that the bundle was written with.
+    """
+    path, stated = info.path / FILE, info.config.provenance.get(STATED)
+    if not isinstance(stated, dict):
+        return None
+    listed = TrainingImages.read(path)
+    if stated.get("sha256") != _sha256(path):
+        raise BundleError(
+            f"{path} is not the list that '{info.name}' was written with. Get the bundle again from where it came."
+        )
+    return listed
+
+
+def statement(path: Path) -> dict[str, Any]:
+    """Give what a bundle's provenance states of its list.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+
+    Returns
+    -------
+    dict
+        Counts, what is not listed, and SHA-256 of the file; empty where there is no file.
+    """
+    if not path.is_file():
+        return {}
+    listed = TrainingImages.read(path)
+    about = {**listed.counts, "unlisted": list(listed.unlisted), "note": listed.note, "sha256": _sha256(path)}
+    return {STATED: about}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

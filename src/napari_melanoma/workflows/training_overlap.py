@@ -1,0 +1,455 @@
+"""Which images that models are judged on they were trained on: left out by default, and stated in all outputs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_melanoma.core.counting import counted
+from napari_melanoma.core.errors import BundleError, DataSetError
+from napari_melanoma.core.runs import Milestone, RunContext
+from napari_melanoma.data.training_images import (
+    Digest,
+    TrainingImages,
+    are_listed,
+    are_of_listed_groups,
+    digest_of,
+    hash_images,
+)
+from napari_melanoma.training.listed_images import images_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.data.dataset import Sample
+    from napari_melanoma.models.bundle import BundleInfo
+    from napari_melanoma.report.evaluation_page import Page
+    from napari_melanoma.workflows.comparison import Advice, Comparison
+
+TRAINED_ON = "trained_on"  # column of tables
+LEAST = 5  # images and patients: with fewer no verdict is given
+NOT_STATED = (
+    "'{model}' does not state which images it was trained on, so whether it was trained on some of these is unknown."
+)
+NOT_LISTED = (
+    "'{model}' was also trained on images that it does not list ({unlisted}), so whether some of these are among them "
+    "is unknown."
+)
+DAMAGED = "Which images '{model}' was trained on is unknown: {error}"
+LEFT_OUT = "Left out: {count} of {total} ({groups}), because '{model}' was trained on {why}."
+INCLUDED = (
+    "Included: {count} of {total} ({groups}), although '{model}' was trained on {why}. Figures on training images are "
+    "optimistic and give no verdict."
+)
+ALL_LEFT_OUT = (
+    "All {total} are left out, because {models} trained on them or on others of their patients, and no figure on "
+    "training images shows how a model does on new ones. Use other images (at least {least} of {least} patients for a "
+    "verdict), or measure these all the same with --include-seen."
+)
+NONE_SEEN = (
+    "None of the {total} is among the images that {models} trained on, by pixels, similar pictures and patients."
+)
+NO_VERDICT = "No verdict: the images include some that a model was trained on."
+MORE = (
+    "Correct about {count} more photographs of patients that these models were not trained on, and train again: so "
+    "many are needed until enough of them are held out."
+)
+NOT_COMPARED = "The evaluation of '{model}' is of an older version, which did not look for training images among these."
+FEW = "{images} of {patients} remain: at least {least} images and {least} patients are needed for a verdict."
+
+
+@dataclass(frozen=True, eq=False)
+class ModelOverlap:
+    """What of the judged images one model was trained on.
+
+    Parameters
+    ----------
+    name : str
+        Of the model.
+    images : numpy.ndarray
+        bool (image,): it was trained on this picture.
+    patients : numpy.ndarray
+        bool (image,): it was trained on this picture or another one of the patient or lesion.
+    unknown : str
+        A sentence where it does not state all that it was trained on.
+    """
+
+    name: str
+    images: NDArray[np.bool_]
+    patients: NDArray[np.bool_]
+    unknown: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Overlap:
+    """The images that models are judged on, and which of them any of the models was trained on."""
+
+    samples: Sequence[Sample]
+    models: tuple[ModelOverlap, ...]
+    included: bool = False
+
+    @cached_property
+    def seen(self) -> NDArray[np.bool_]:
+        """Images, of all, that any of the models was trained on, or on others of their patients; bool (image,)."""
+        return np.logical_or.reduce([np.zeros(len(self.samples), bool), *(model.patients for model in self.models)])
+
+    @property
+    def judged(self) -> NDArray[np.bool_]:
+        """Images, of all, that are measured; bool (image,)."""
+        return np.ones(len(self.samples), bool) if self.included else ~self.seen
+
+    @property
+    def kept(self) -> list[Sample]:
+        """Images that are measured."""
+        return [sample for sample, judged in zip(self.samples, self.judged, strict=True) if judged]
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Models that do not state all that they were trained on: no output may call these images unseen."""
+        return tuple(model.name for model in self.models if model.unknown)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences that every output of the comparison or evaluation carries."""
+        said: dict[str, None] = {}
+        for model in self.models:
+            if model.patients.any():
+                words = INCLUDED if self.included else LEFT_OUT
+                total = counted(len(self.samples), "image")
+                count = int(model.patients.sum())
+                groups = _patients({s.group for s, seen in zip(self.samples, model.patients, strict=True) if seen})
+                said[words.format(count=count, total=total, groups=groups, model=model.name, why=_why(model))] = None
+            if model.unknown:
+                said[model.unknown] = None
+        if self.seen.any() and not self.included and self.kept and not self.enough:
+            patients = _patients({sample.group for sample in self.kept})
+            said[FEW.format(images=counted(len(self.kept), "image"), patients=patients, least=LEAST)] = None
+        return tuple(said)
+
+    @property
+    def enough(self) -> bool:
+        """Whether the images that are measured can give a verdict."""
+        unseen = [sample for sample, seen in zip(self.samples, self.seen, strict=True) if not seen]
+        return min(len(unseen), len({sample.group for sample in unseen})) >= LEAST
+
+    def verdict(self, advice: Advice, reason: str) -> tuple[Advice, str]:
+        """Refuse an advice on two models, the old one and the new one, that these images cannot give.
+
+        Parameters
+        ----------
+        advice : str
+            By the figures.
+        reason : str
+            Of the advice.
+
+        Returns
+        -------
+        advice, reason : str
+            Unchanged where both models are new to the images. Where the start is as unknown as what was trained from
+            it, the comparison is as fair to both.
+        """
+        if self.included and self.seen.any():
+            return "cannot tell", f"{NO_VERDICT} {reason}"
+        old, new = self.models[0], self.models[-1]
+        if advice == "take over" and new.unknown and not old.unknown:
+            return "cannot tell", f"{new.unknown} {reason}"
+        return advice, reason
+
+    def more_needed(self, held_out_fraction: float) -> tuple[str, ...]:
+        """Say how many images would be needed where too few are left that no model was trained on.
+
+        Parameters
+        ----------
+        held_out_fraction : float
+            Share of the patients of new data that a run holds out.
+
+        Returns
+        -------
+        tuple of str
+            A sentence, or none.
+        """
+        if self.enough or not self.seen.any():
+            return ()
+        missing = LEAST - len({sample.group for sample in self.kept})
+        wanted = math.ceil(max(1, missing) / held_out_fraction) if held_out_fraction else max(1, missing)
+        return (MORE.format(count=wanted),)
+
+    @property
+    def summary(self) -> str:
+        """One sentence on what was compared, or left out; empty where a model does not state its images."""
+        if self.seen.any() or self.unknown:
+            return " ".join(self.warnings)
+        total = counted(len(self.samples), "image")
+        return NONE_SEEN.format(total=total, models=_were([model.name for model in self.models]))
+
+    def names(self, sample: Sample) -> str:
+        """Name the models that were trained on an image or on others of its patient.
+
+        Parameters
+        ----------
+        sample : Sample
+            One of those judged.
+
+        Returns
+        -------
+        str
+            Joined by semicolons; empty where there is none.
+        """
+        return self._names.get((sample.domain, sample.image_id), "")
+
+    @cached_property
+    def _names(self) -> dict[tuple[str, str], str]:
+        return {
+            (sample.domain, sample.image_id): "; ".join(dict.fromkeys(m.name for m in self.models if m.patients[place]))
+            for place, sample in enumerate(self.samples)
+            if self.seen[place]
+        }
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The same as plain values for JSON."""
+        left_out = (
+            [] if self.included else [s.image_id for s, seen in zip(self.samples, self.seen, strict=True) if seen]
+        )
+        return {
+            "included": self.included,
+            "verdict": self.enough and not (self.included and bool(self.seen.any())),
+            "images": len(self.samples),
+            "judged": len(self.kept),
+            "left_out": left_out,
+            "models": [
+                {
+                    "name": model.name,
+                    "trained_on_images": int(model.images.sum()),
+                    "trained_on_images_or_patients": int(model.patients.sum()),
+                    "stated": not model.unknown,
+                }
+                for model in self.models
+            ],
+            "summary": self.summary,
+        }
+
+
+def find_overlap(
+    models: Sequence[BundleInfo],
+    samples: Sequence[Sample],
+    *,
+    run: RunContext,
+    include: bool = False,
+    digest: Digest = digest_of,
+) -> Overlap:
+    """Find the images that any of several models was trained or tuned on.
+
+    Parameters
+    ----------
+    models : sequence of BundleInfo
+        Those that are judged together.
+    samples : sequence of Sample
+        The images.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+    include : bool
+        Measure them all the same.
+    digest : callable, optional
+        From the path of an image to 64 bits of its content; by default of its pixels.
+
+    Returns
+    -------
+    Overlap
+        Over all models together: what one of them knows is left out for all.
+
+    Raises
+    ------
+    Cancelled
+        Where the user stopped it.
+    """
+    listed = [_listed(model) for model in models]
+    found = []
+    if any(len(one.pixels) or one.groups for one, _ in listed if one):
+        tiles = any(model.config.is_of_slides for model in models)
+        hashed = hash_images(samples, run, digest=digest, looks=not tiles)
+        for model, (one, unknown) in zip(models, listed, strict=True):
+            images = are_listed(hashed, one, tiles=tiles) if one else np.zeros(len(samples), bool)
+            groups = {sample.group for sample, seen in zip(samples, images, strict=True) if seen}
+            patients = np.array([sample.group in groups for sample in samples], bool)
+            if one:
+                patients |= are_of_listed_groups(samples, one)
+            found.append(ModelOverlap(model.name, images, patients, unknown))
+    else:
+        none = np.zeros(len(samples), bool)
+        found = [
+            ModelOverlap(info.name, none, none, unknown) for info, (_, unknown) in zip(models, listed, strict=True)
+        ]
+    return Overlap(list(samples), tuple(found), include)
+
+
+def images_to_measure(
+    models: Sequence[BundleInfo],
+    samples: Sequence[Sample],
+    *,
+    run: RunContext,
+    include: bool = False,
+    digest: Digest = digest_of,
+) -> Overlap:
+    """Find the images to measure models on, and report which are left out.
+
+    Parameters
+    ----------
+    models, samples, run, include, digest
+        As ``find_overlap`` takes them.
+
+    Returns
+    -------
+    Overlap
+        With at least one image to measure.
+
+    Raises
+    ------
+    DataSetError
+        Where the models were trained on all of them.
+    Cancelled
+        Where the user stopped it.
+    """
+    overlap = find_overlap(models, samples, run=run, include=include, digest=digest)
+    if samples and not overlap.kept:
+        total = counted(len(samples), "image")
+        names = _were([model.name for model in overlap.models if model.patients.any()])
+        raise DataSetError(ALL_LEFT_OUT.format(total=total, models=names, least=LEAST))
+    for warning in overlap.warnings:
+        run.report(Milestone(0, len(samples), f"Warning: {warning}"))
+    return overlap
+
+
+def with_overlap(comparison: Comparison, overlap: Overlap, warnings: Sequence[str]) -> Comparison:
+    """Add to a comparison which images were trained on, and refuse the advice where that forbids one.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        Of an old and a new model.
+    overlap : Overlap
+        Of its images.
+    warnings : sequence of str
+        What else a reader should know first.
+
+    Returns
+    -------
+    Comparison
+        With ``training_overlap`` and ``warnings`` among its facts.
+    """
+    advice, reason = overlap.verdict(comparison.advice, comparison.reason)
+    facts = {**comparison.facts, "training_overlap": overlap.facts, "warnings": [*overlap.warnings, *warnings]}
+    return replace(comparison, advice=advice, reason=reason, facts=facts)
+
+
+def stated(overlap: Overlap | None) -> list[str]:
+    """Give the sentence by which a page states that no image was trained on; what was is among its warnings.
+
+    Parameters
+    ----------
+    overlap : Overlap or None
+        None where nothing was compared.
+
+    Returns
+    -------
+    list of str
+        One, or none.
+    """
+    return [overlap.summary] if overlap and not overlap.warnings else []
+
+
+def without_verdict(page: Page, overlaps: Iterable[Mapping[str, Any] | None]) -> Page:
+    """Begin a page with the reason why its figures give no verdict, where models were trained on its images.
+
+    Parameters
+    ----------
+    page : Page
+        Of a comparison.
+    overlaps : iterable of mapping or None
+        ``Overlap.facts`` of each evaluation.
+
+    Returns
+    -------
+    Page
+        Unchanged where no training image is among those measured.
+    """
+    included = any(
+        one["included"] and any(m["trained_on_images_or_patients"] for m in one["models"]) for one in overlaps if one
+    )
+    return replace(page, lead=f"{NO_VERDICT} {page.lead}") if included else page
+
+
+def not_stated(about: Mapping[str, Any]) -> tuple[str, ...]:
+    """Warn of the stored results of a version that did not look for training images.
+
+    Parameters
+    ----------
+    about : mapping
+        Content of ``metrics.json``.
+
+    Returns
+    -------
+    tuple of str
+        A sentence, or none.
+    """
+    return () if about.get("training_overlap") else (NOT_COMPARED.format(model=about["model"]["name"]),)
+
+
+def marked_rows(
+    rows: Iterable[dict[str, object]], samples: Sequence[Sample], overlap: Overlap | None
+) -> Iterator[dict[str, object]]:
+    """Name in each row of a table the models that were trained on its image.
+
+    Parameters
+    ----------
+    rows : iterable of dict
+        One an image.
+    samples : sequence of Sample
+        In the same order.
+    overlap : Overlap or None
+        What was found of them.
+
+    Yields
+    ------
+    dict
+        The row with ``trained_on``.
+    """
+    for row, sample in zip(rows, samples, strict=True):
+        yield {**row, TRAINED_ON: overlap.names(sample) if overlap else ""}
+
+
+def _listed(model: BundleInfo) -> tuple[TrainingImages | None, str]:
+    """The images of a model, and a sentence where it does not state them all."""
+    try:
+        found = images_of(model)
+    except BundleError as error:
+        return None, DAMAGED.format(model=model.name, error=error)
+    if found is None:
+        return None, NOT_STATED.format(model=model.name)
+    unlisted = NOT_LISTED.format(model=model.name, unlisted="; ".join(found.unlisted)) if found.unlisted else ""
+    return found, unlisted
+
+
+def _why(model: ModelOverlap) -> str:
+    """Say by what images were recognized."""
+    same, other = int(model.images.sum()), int((model.patients & ~model.images).sum())
+    if not other:
+        return "them" if same > 1 else "it"
+    others = f"other images of the same patients or lesions ({other})"
+    return f"them ({same}) or on {others}" if same else others
+
+
+def _patients(groups: set[str]) -> str:
+    """Count patients, or lesions where no patient is named."""
+    return "1 patient or lesion" if len(groups) == 1 else f"{len(groups):,} patients or lesions"
+
+
+def _were(names: Sequence[str]) -> str:
+    """Name models with their verb."""
+    quoted = [f"'{name}'" for name in dict.fromkeys(names)]
+    return f"{' and '.join(quoted)} {'was' if len(quoted) == 1 else 'were'}"

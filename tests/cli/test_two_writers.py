@@ -1,0 +1,63 @@
+"""Two processes never write to one folder of results: the second is refused, told by whom, and changes nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_melanoma.core.ownership import OUTPUT_LOCK, output
+from napari_melanoma.data.phantom import LesionPhantomConfig, lesion_phantom
+from napari_melanoma.data.phantom.files import save_lesion_phantom
+
+pytestmark = pytest.mark.usefixtures("dark")
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    folder = tmp_path / "photographs"
+    save_lesion_phantom(lesion_phantom(LesionPhantomConfig(size=(96, 128))), folder, "lesion_0000")
+    return folder
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / "a.png")
+    (folder / "dataset.csv").write_text("image_id,path\na,a.png\n", encoding="utf-8")
+    return folder
+
+
+VERBS = [
+    ("lesion", "{photographs}", "--out", "{out}"),
+    ("phantom", "lesion", "--count", "1", "--out", "{out}"),
+    ("phantom", "slide", "--count", "1", "--out", "{out}"),
+    ("evaluate", "--model", "{model}", "--data", "{dataset}", "--out", "{out}"),
+    ("compare", "--model", "{model}", "--model", "{model}", "--data", "{dataset}", "--out", "{out}"),
+    ("data", "report", "{dataset}", "--out", "{out}"),
+]
+
+
+@pytest.mark.parametrize("words", VERBS, ids=lambda words: " ".join(words[:2]))
+def test_the_second_is_refused_and_changes_nothing(run, words, photographs, dataset, tiny, tmp_path) -> None:
+    out = tmp_path / "results"
+    named = {"photographs": photographs, "dataset": dataset, "model": tiny, "out": out}
+    with output(out):
+        before = sorted(out.iterdir())
+        done = run(*(word.format(**named) for word in words))
+        assert sorted(out.iterdir()) == before
+    assert done.exit_code == 2, done.output
+    assert "another process works in" in done.output
+    assert f"process {os.getpid()} of" in done.output
+    assert not out.exists()
+
+
+def test_a_verb_that_ends_lets_the_next_one_in(run, photographs: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        assert run("lesion", photographs, "--out", tmp_path / "results").exit_code == 0
+    assert not list((tmp_path / "results").glob("*.owner.json"))
+    assert (tmp_path / "results" / OUTPUT_LOCK).exists()

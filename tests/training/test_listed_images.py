@@ -1,0 +1,106 @@
+"""A run writes down what it was trained and tuned on, inherits what its start was, and is judged on neither."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.inference.photograph import Segmenter
+from napari_melanoma.io.results import read_mask, write_mask, write_table
+from napari_melanoma.models.bundle import BundleInfo, read_bundle
+from napari_melanoma.models.registry import adopt
+from napari_melanoma.training.listed_images import images_of
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.run_data import read_data
+from napari_melanoma.workflows.comparison import read_comparison
+from napari_melanoma.workflows.evaluate import EvaluationOptions, evaluate
+from napari_melanoma.workflows.gate import gate
+from napari_melanoma.workflows.train import train
+
+pytestmark = pytest.mark.usefixtures("user_folders")
+Change = Callable[..., TrainRecipe]
+RUN = RunContext()
+
+
+def copies(source: Path, target: Path, names: list[str]) -> Path:
+    """The same pictures as a clinic might have them: enlarged, re-encoded, under other names, without patients."""
+    for name in names:
+        with Image.open(source / f"images/{name}.png") as image:
+            larger = image.resize((96, 96), Image.Resampling.BICUBIC)
+        (target / "images").mkdir(parents=True, exist_ok=True)
+        larger.save(target / f"images/photo-{name}.jpg", quality=90)
+        mask = Image.fromarray(read_mask(source / f"masks/{name}.png")).resize((96, 96), Image.Resampling.NEAREST)
+        import numpy as np
+
+        write_mask(target / f"masks/photo-{name}.png", np.asarray(mask))
+    write_table(target / "dataset.csv", [{"image_id": f"photo-{name}"} for name in names])
+    return target
+
+
+@pytest.fixture
+def trained(recipe: TrainRecipe, tmp_path: Path, change: Change) -> BundleInfo:
+    """A model that was trained on sixteen images, tuned on four, and has not seen four."""
+    train(change(recipe, epochs=1), tmp_path / "run", resume=False, run=RUN, judge=False)
+    return adopt(read_bundle(tmp_path / "run/bundle"))
+
+
+def test_a_run_is_not_judged_on_what_it_or_its_start_was_trained_on(
+    trained: BundleInfo, recipe: TrainRecipe, blobs: Path, tmp_path: Path, change: Change, draw: Callable[..., Path]
+) -> None:
+    listed = images_of(trained)
+    assert listed is not None
+    assert listed.counts == {"images": 20, "patients": 10}
+    rows = read_data(RunFolder(tmp_path / "run").data)
+    names = [row.sample.image_id for row in rows if row.part in ("learn", "tuning")]
+    model, options = Segmenter.load(trained), EvaluationOptions(difficulty=False)
+    with pytest.raises(DataSetError, match="All 20 images are left out"):
+        train_split = options.model_copy(update={"split": "train"})
+        evaluate(model, [blobs], tmp_path / "evaluation", train_split, run=RUN)
+    clinic = copies(blobs, tmp_path / "clinic", names[:3])
+    with pytest.raises(DataSetError, match="All 3 images are left out"):
+        evaluate(model, [clinic], tmp_path / "evaluation", options, run=RUN)
+    found = evaluate(model, [blobs], tmp_path / "evaluation", options, run=RUN)
+    assert found.parts["all"]["DI"].count == 4
+    assert "4 images of 2 patients or lesions remain: at least 5 images and 5 patients" in " ".join(found.warnings)
+
+    second = draw(tmp_path / "second", count=12, seed=7)
+    child = train(_from(trained, recipe, [second], change), tmp_path / "child", resume=False, run=RUN, judge=False)
+    assert child is not None
+    inherited = images_of(child)
+    assert inherited is not None
+    assert inherited.counts == {"images": 28, "patients": 14}
+    with pytest.raises(DataSetError, match=f"because '{child.name}' was trained"):
+        evaluate(Segmenter.load(child), [clinic], tmp_path / "evaluation", options, run=RUN)
+
+
+def test_corrections_of_photographs_that_the_start_was_trained_on_judge_nothing(
+    trained: BundleInfo, recipe: TrainRecipe, blobs: Path, tmp_path: Path, change: Change
+) -> None:
+    names = [f"b{n:02}" for n in range(20)]
+    corrections = copies(blobs, tmp_path / "corrections", names)
+    data = {"split": "train", "held_out_fraction": 0.25}
+    run = tmp_path / "again"
+    train(_from(trained, recipe, [corrections], change, data), run, resume=False, run=RUN)
+    found = read_comparison(run)
+    assert (found.images, found.advice, found.decisive) == (0, "cannot tell", None)
+    assert found.reason.startswith("Not compared: the models were trained on all images that were held out")
+    assert "Correct about 20 more photographs" in found.reason
+    overlap = found.facts["training_overlap"]
+    assert (overlap["judged"], overlap["verdict"]) == (0, False)
+    assert len(overlap["left_out"]) == overlap["images"] > 0
+    notices = [e["message"] for e in RunFolder(run).read_events() if e["kind"] == "notice"]
+    assert any("validation images" in message and f"'{trained.name}'" in message for message in notices)
+    assert gate(run, run=RUN).images == 0
+
+
+def _from(
+    start: BundleInfo, recipe: TrainRecipe, data: list[Path], change: Change, more: dict[str, object] | None = None
+) -> TrainRecipe:
+    folders = {"datasets": [str(folder) for folder in data], **(more or {})}
+    return change(recipe, epochs=1, data=folders, model={"start": start.name})

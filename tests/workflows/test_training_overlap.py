@@ -1,0 +1,202 @@
+"""Models are judged on images that they were not trained on, and every output states which images those are."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from markupsafe import escape
+from PIL import Image
+
+from napari_melanoma.analysis.refinement import RefinementConfig
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.data.dataset import read_dataset
+from napari_melanoma.data.training_images import FILE, TrainingImages, hash_images, list_images
+from napari_melanoma.io.results import write_mask, write_rgb, write_table
+from napari_melanoma.models.bundle import BundleConfig, BundleInfo
+from napari_melanoma.training.listed_images import statement
+from napari_melanoma.workflows.compare import ComparisonOptions, compare_loaded
+from napari_melanoma.workflows.compare_several import compare_evaluations, compare_several_loaded
+from napari_melanoma.workflows.evaluate import EvaluationOptions, evaluate
+
+pytestmark = pytest.mark.usefixtures("user_folders")
+EXACT = RefinementConfig(smoothing=0)
+OPTIONS = EvaluationOptions(refinement=EXACT, difficulty=False)
+RUN = RunContext()
+
+
+class Dark:
+    """Finds what is dark, less a margin of columns."""
+
+    device = "cpu"
+
+    def __init__(self, info: BundleInfo, missed: int = 0) -> None:
+        self.info, self._missed = info, missed
+
+    def probability(self, rgb: np.ndarray) -> np.ndarray:
+        found = (rgb.mean(-1) < 60).astype(np.float32)
+        found[:, : 16 + self._missed] = 0
+        return found
+
+
+def bundle(folder: Path, name: str, listed: TrainingImages | None) -> BundleInfo:
+    path = folder / name
+    path.mkdir()
+    (path / "model.safetensors").write_bytes(name.encode())
+    about = {}
+    if listed is not None:
+        listed.write(path / FILE)
+        about = statement(path / FILE)
+    return BundleInfo(path, BundleConfig(name=name, title=name, architecture="none", input_size=32, provenance=about))
+
+
+def data_set(folder: Path, seeds: range, patients: dict[int, str] | None = None) -> Path:
+    for seed in seeds:
+        random = np.random.default_rng(seed)
+        rough = Image.fromarray(random.integers(90, 256, (9, 9, 3), dtype=np.uint8))
+        rgb = np.asarray(rough.resize((64, 64), Image.Resampling.BICUBIC)).copy()
+        mask = np.zeros((64, 64), bool)
+        mask[16:48, 16:48] = True
+        rgb[mask] = 30
+        write_rgb(folder / f"images/i{seed}.png", rgb)
+        write_mask(folder / f"masks/i{seed}.png", mask)
+    whose = patients or {}
+    write_table(folder / "dataset.csv", [{"image_id": f"i{n}", "patient_id": whose.get(n, "")} for n in seeds])
+    return folder
+
+
+def listed(folder: Path) -> TrainingImages:
+    return list_images(hash_images(read_dataset(folder), RUN))
+
+
+@pytest.fixture
+def thirty(tmp_path: Path) -> Path:
+    return data_set(tmp_path / "thirty", range(30))
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> BundleInfo:
+    """A model that was trained on the first five of the thirty pictures, under other names."""
+    return bundle(tmp_path, "trained", listed(data_set(tmp_path / "training", range(5))))
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_images_that_the_model_was_trained_on_are_left_out(thirty: Path, trained: BundleInfo, tmp_path: Path) -> None:
+    found = evaluate(Dark(trained), [thirty], tmp_path / "out", OPTIONS, run=RUN)
+    assert found.parts["all"]["DI"].count == 25
+    said = "Left out: 5 of 30 images (5 patients or lesions), because 'trained' was trained on them."
+    assert found.warnings == (said,)
+    about = json.loads((tmp_path / "out/metrics.json").read_text(encoding="utf-8"))
+    assert about["training_overlap"]["left_out"] == [f"i{n}" for n in range(5)]
+    assert about["training_overlap"]["judged"] == 25
+    assert escape(said) in (tmp_path / "out/summary.html").read_text(encoding="utf-8")
+    assert [row["image_id"] for row in table(tmp_path / "out/per_image.csv")] == [f"i{n}" for n in range(5, 30)]
+
+
+def test_they_are_kept_on_request_and_marked(thirty: Path, trained: BundleInfo, tmp_path: Path) -> None:
+    options = OPTIONS.model_copy(update={"include_seen": True})
+    found = evaluate(Dark(trained), [thirty], tmp_path / "out", options, run=RUN)
+    assert found.parts["all"]["DI"].count == 30
+    assert found.warnings[0].startswith("Included: 5 of 30 images")
+    rows = table(tmp_path / "out/per_image.csv")
+    assert [row["image_id"] for row in rows if row["trained_on"] == "trained"] == [f"i{n}" for n in range(5)]
+
+
+def test_nothing_left_is_an_error_that_says_what_to_do(trained: BundleInfo, tmp_path: Path) -> None:
+    data = tmp_path / "training"
+    with pytest.raises(DataSetError, match=r"All 5 images are left out, because 'trained' was trained.*--include-seen"):
+        evaluate(Dark(trained), [data], tmp_path / "out", OPTIONS, run=RUN)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_whole_patient_is_left_out(tmp_path: Path) -> None:
+    known = data_set(tmp_path / "a/clinic", range(3), {0: "P1", 1: "P1", 2: "P2"})
+    model = bundle(tmp_path, "trained", listed(known))
+    new = data_set(tmp_path / "b/clinic", range(10, 20), dict.fromkeys(range(10, 13), "P1"))
+    found = evaluate(Dark(model), [new], tmp_path / "out", OPTIONS, run=RUN)
+    assert found.parts["all"]["DI"].count == 7
+    assert "trained on other images of the same patients or lesions (3)" in found.warnings[0]
+
+
+def test_a_model_that_states_nothing_is_never_called_unseen(thirty: Path, tmp_path: Path) -> None:
+    found = evaluate(Dark(bundle(tmp_path, "old", None)), [thirty], tmp_path / "out", OPTIONS, run=RUN)
+    assert found.parts["all"]["DI"].count == 30
+    assert "'old' does not state which images it was trained on" in found.warnings[0]
+    about = json.loads((tmp_path / "out/metrics.json").read_text(encoding="utf-8"))
+    assert about["training_overlap"]["models"][0]["stated"] is False
+    assert "None of the 30 images" not in (tmp_path / "out/summary.html").read_text(encoding="utf-8")
+
+
+def test_a_model_that_was_trained_on_others_says_so(thirty: Path, tmp_path: Path) -> None:
+    model = bundle(tmp_path, "new", listed(data_set(tmp_path / "training", range(40, 45))))
+    found = evaluate(Dark(model), [thirty], tmp_path / "out", OPTIONS, run=RUN)
+    assert found.warnings == ()
+    page = (tmp_path / "out/summary.html").read_text(encoding="utf-8")
+    assert "None of the 30 images is among the images that" in page
+
+
+def test_a_list_that_was_exchanged_is_not_believed(thirty: Path, trained: BundleInfo, tmp_path: Path) -> None:
+    TrainingImages().write(trained.path / FILE)
+    (warning,) = evaluate(Dark(trained), [thirty], tmp_path / "out", OPTIONS, run=RUN).warnings
+    assert "is not the list that 'trained' was written with" in warning
+
+
+def test_two_models_are_compared_on_what_neither_was_trained_on(
+    thirty: Path, trained: BundleInfo, tmp_path: Path
+) -> None:
+    other = bundle(tmp_path, "other", listed(data_set(tmp_path / "more", range(3, 9))))
+    models, samples = [Dark(trained, 4), Dark(other)], read_dataset(thirty)
+    found = compare_loaded(models, samples, tmp_path / "out", ComparisonOptions(**dict(OPTIONS)), run=RUN)
+    assert (found.images, found.advice) == (21, "take over")
+    assert found.facts["training_overlap"]["left_out"] == [f"i{n}" for n in range(9)]
+    options = ComparisonOptions(**{**dict(OPTIONS), "include_seen": True})
+    found = compare_loaded(models, samples, tmp_path / "all", options, run=RUN)
+    assert (found.images, found.advice) == (30, "cannot tell")
+    assert found.reason.startswith("No verdict")
+    assert {row["trained_on"] for row in table(tmp_path / "all/per_image.csv")} == {
+        "",
+        "trained",
+        "other",
+        "trained; other",
+    }
+
+
+def test_a_new_model_of_unknown_training_gets_no_advice_in_its_favor(thirty: Path, tmp_path: Path) -> None:
+    old, new = bundle(tmp_path, "old", TrainingImages()), bundle(tmp_path, "new", None)
+    options, samples = ComparisonOptions(**dict(OPTIONS)), read_dataset(thirty)
+    found = compare_loaded([Dark(old, 4), Dark(new)], samples, tmp_path / "out", options, run=RUN)
+    assert found.advice == "cannot tell"
+    assert found.reason.startswith("'new' does not state which images it was trained on")
+    assert found.difference["JA"].low > 0, "the figures stay"
+    found = compare_loaded([Dark(new), Dark(old, 4)], samples, tmp_path / "out", options, run=RUN)
+    assert found.advice == "keep"
+
+
+def test_several_models_and_stored_evaluations(thirty: Path, trained: BundleInfo, tmp_path: Path) -> None:
+    other = bundle(tmp_path, "other", listed(data_set(tmp_path / "more", range(3, 9))))
+    models = [Dark(trained), Dark(other, 2), Dark(other, 4)]
+    found = compare_several_loaded(models, read_dataset(thirty), tmp_path / "out", OPTIONS, run=RUN)
+    assert found.parts[0].images == 21
+    assert len([w for w in found.warnings if w.startswith("Left out")]) == 2
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for model, folder in zip(models, folders, strict=False):
+        evaluate(model, [thirty], folder, OPTIONS, run=RUN)
+    found = compare_evaluations(folders, tmp_path / "stored")
+    assert found.parts[0].images == 21
+    everything = OPTIONS.model_copy(update={"include_seen": True})
+    for model, folder in zip(models, folders, strict=False):
+        evaluate(model, [thirty], folder, everything, run=RUN)
+    compare_evaluations(folders, tmp_path / "stored")
+    assert "No verdict" in (tmp_path / "stored/comparison.html").read_text(encoding="utf-8")
+    about = json.loads((folders[0] / "metrics.json").read_text(encoding="utf-8"))
+    del about["training_overlap"]
+    (folders[0] / "metrics.json").write_text(json.dumps(about), encoding="utf-8")
+    assert any("of an older version" in one for one in compare_evaluations(folders, tmp_path / "stored").warnings)
