@@ -1,4 +1,4 @@
-"""Try the product on generated hostile and unusual inputs (tests/hostile): `make hostile`, or with options of its own."""
+"""Try the product on generated hostile and unusual inputs (tests/hostile), as `make hostile` does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Model bundles from elsewhere: numbers that are none, lying headers, wrong shapes, names that leave, code in disguise."""
+"""Model bundles from elsewhere: weights that are not finite, lying headers, wrong shapes, names that leave, pickles."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
+
 from hostile.oracle import Case, Refused, verb
 from hostile.photos import written
 from hostile.sandbox import Sandbox
-from numpy.random import Generator
 
 ARCHITECTURE, OPTIONS = "r2_unet", {"channels": 4}
 
@@ -65,7 +66,9 @@ def loaded(folder: Path, rng: Generator, alone: bool = False) -> Case:
         new = next(name for name in (one.name for one in list_bundles()) if name not in before)
         verb("models", "show", new)
         network = load_network(find_bundle(new))
-        finite = all(bool(value.isfinite().all()) for value in network.state_dict().values() if value.is_floating_point())
+        finite = all(
+            bool(value.isfinite().all()) for value in network.state_dict().values() if value.is_floating_point()
+        )
         return "" if finite and said else "weights that are no numbers were loaded"
 
     return Case(act, "tiny", lambda said: said, seconds=3)
@@ -85,7 +88,9 @@ def load_alone(folder: Path) -> None:
 
 def legal(rng: Generator, box: Sandbox) -> Case:
     name = str(rng.choice(["tiny", "Modell ä", "模型", "a b", "x" * 50]))
-    precise = {key: value.astype(np.float16) if value.dtype == np.float32 else value for key, value in weights().items()}
+    precise = {
+        key: value.astype(np.float16) if value.dtype == np.float32 else value for key, value in weights().items()
+    }
     folder = bundle(box, precise if rng.random() < 0.5 else None, name=name, title="Tïtle 病")
     if rng.random() < 0.3:
         (folder / "README.md").unlink()
@@ -141,7 +146,8 @@ def lying_header(rng: Generator, box: Sandbox) -> Case:
         written(path, struct.pack("<Q", 200_000) + b"[" * 200_000 + content[8 + size :])
     else:
         change = {
-            2: {"shape": [2**40, 2**20]}, 3: {"data_offsets": [0, 2**50]}, 4: {"dtype": "F128"}, 5: {"data_offsets": [9, 3]},
+            2: {"shape": [2**40, 2**20]}, 3: {"data_offsets": [0, 2**50]}, 4: {"dtype": "F128"},
+            5: {"data_offsets": [9, 3]},
         }  # fmt: skip
         chosen.update(change[kind])
         packed = json.dumps(header).encode()
@@ -153,7 +159,13 @@ def broken_files(rng: Generator, box: Sandbox) -> Case:
     folder = bundle(box)
     path = folder / str(rng.choice(["model.safetensors", "config.json"]))
     content = path.read_bytes()
-    kinds = [content[: int(len(content) * rng.uniform(0, 0.99))], b"", rng.bytes(3000), b"[" * 100_000, b"PK\x03\x04" + rng.bytes(99)]
+    kinds = [
+        content[: int(len(content) * rng.uniform(0, 0.99))],
+        b"",
+        rng.bytes(3000),
+        b"[" * 100_000,
+        b"PK\x03\x04" + rng.bytes(99),
+    ]
     kinds += [pickle.dumps({"a": 1}), b"9" * 6000]
     written(path, kinds[int(rng.integers(len(kinds)))])
     return Case(lambda: load(folder), "tiny")
@@ -161,9 +173,10 @@ def broken_files(rng: Generator, box: Sandbox) -> Case:
 
 def wrong_config(rng: Generator, box: Sandbox) -> Case:
     changes: list[dict[str, Any]] = [
-        {"architecture": "os.system"}, {"architecture": "../../victim"}, {"options": {"channels": 10**5}}, {"options": {"x": 1}},
+        {"architecture": "os.system"}, {"architecture": "../../victim"}, {"options": {"channels": 10**5}},
+        {"options": {"x": 1}}, {"options": {"channels": "4"}}, {"std": [float("inf")] * 3},
         {"input_size": 10**12}, {"std": [0, 0, 0]}, {"mean": [float("nan")] * 3}, {"threshold": 2}, {"classes": []},
-        {"format_version": 99}, {"unknown": 1}, {"task": "everything"}, {"options": {"channels": "4"}}, {"std": [float("inf")] * 3},
+        {"format_version": 99}, {"unknown": 1}, {"task": "everything"},
         {"input_size": "9" * 5000}, {"name": ""}, {"classes": ["a"] * 70_000}, {"provenance": 3},
     ]  # fmt: skip
     folder = bundle(box, **changes[int(rng.integers(len(changes)))])
@@ -175,14 +188,35 @@ def wrong_config(rng: Generator, box: Sandbox) -> Case:
 def odd_cards(rng: Generator, box: Sandbox) -> Case:
     """A README that is not UTF-8, or huge: the bundle is taken, its card is shown as well as it can be."""
     folder = bundle(box)
-    kinds = [b"\xff\xfe\0caf\xe9", b"# " + b"x" * 5_000_000, b"\0" * 1000, "ä".encode("cp1252"), b"# <script>alert(1)</script>"]
+    kinds = [
+        b"\xff\xfe\0caf\xe9",
+        b"# " + b"x" * 5_000_000,
+        b"\0" * 1000,
+        "ä".encode("cp1252"),
+        b"# <script>alert(1)</script>",
+    ]
     written(folder / "README.md", kinds[int(rng.integers(len(kinds)))])
     return loaded(folder, rng)
 
 
 def names_that_leave(rng: Generator, box: Sandbox) -> Case:
     """The name of a bundle becomes a folder: it stays one below the folder of models."""
-    names = ["../../victim", "/etc/x", "..", ".", "con", "nul.txt", "a/b", "a\\b", "x\x00y", "-rf", "a\nb", "x" * 400, "  ", "~"]
+    names = [
+        "../../victim",
+        "/etc/x",
+        "..",
+        ".",
+        "con",
+        "nul.txt",
+        "a/b",
+        "a\\b",
+        "x\x00y",
+        "-rf",
+        "a\nb",
+        "x" * 400,
+        "  ",
+        "~",
+    ]
     folder = bundle(box, name=names[int(rng.integers(len(names)))])
     return loaded(folder, rng)
 

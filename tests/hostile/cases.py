@@ -1,4 +1,4 @@
-"""Cases: ``case.json`` with wrong types, paths that leave, deep nesting, cut off; foreign ids; a sound one unchanged."""
+"""Cases: ``case.json`` with wrong types, paths that leave, deep nesting, cut off; foreign ids; links."""
 
 from __future__ import annotations
 
@@ -8,13 +8,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from numpy.random import Generator
+
 from hostile.oracle import Case, Refused, anything, verb
 from hostile.photos import encoded, scene, written
 from hostile.sandbox import Sandbox
 from hostile.tables import outside
-from numpy.random import Generator
 
-WRONG = (None, True, -1, 1.5, "x", [], {}, [[]], {"id": "L1"}, 10**400, "\x00", "../../victim", float("nan"), "\ud800", "9" * 99999)
+WRONG = (
+    None,
+    True,
+    -1,
+    1.5,
+    "x",
+    [],
+    {},
+    [[]],
+    {"id": "L1"},
+    10**400,
+    "\x00",
+    "../../victim",
+    float("nan"),
+    "\ud800",
+    "9" * 99999,
+)
 
 
 def content(rng: Generator, box: Sandbox) -> dict[str, Any]:
@@ -59,7 +76,9 @@ def legal(rng: Generator, box: Sandbox) -> Case:
         return json.loads((folder / "case.json").read_text(encoding="utf-8"))
 
     def check(found: Any) -> str:
-        same = found["patient"] == said["patient"] and found["lesions"][0]["future_key"] == {"deep": [1, 2, {"x": None}]}
+        same = found["patient"] == said["patient"] and found["lesions"][0]["future_key"] == {
+            "deep": [1, 2, {"x": None}]
+        }
         return "" if same and found["lesions"][1]["label"] == "second" else "the saved case is another"
 
     return Case(act, "case.json", check, refusable=False, seconds=5)
@@ -82,8 +101,20 @@ def _places(value: Any) -> Any:
 
 def broken(rng: Generator, box: Sandbox) -> Case:
     text = json.dumps(content(rng, box)).encode()
-    kinds = [text[: int(len(text) * rng.uniform(0, 0.99))], b"", b"\xff\xfe\0", b"[" * 100_000, b'{"version":' + b"[" * 99_999]
-    kinds += [b'{"version": "1.0", "more": ' + b'{"a":' * 100_000, b"9" * 6000, b'{"version":' + b"9" * 6000 + b"}", text * 2, rng.bytes(999)]
+    kinds = [
+        text[: int(len(text) * rng.uniform(0, 0.99))],
+        b"",
+        b"\xff\xfe\0",
+        b"[" * 100_000,
+        b'{"version":' + b"[" * 99_999,
+    ]
+    kinds += [
+        b'{"version": "1.0", "more": ' + b'{"a":' * 100_000,
+        b"9" * 6000,
+        b'{"version":' + b"9" * 6000 + b"}",
+        text * 2,
+        rng.bytes(999),
+    ]
     folder = stored(box, None, kinds[int(rng.integers(len(kinds)))])
     return Case(read(folder), "case.json")
 
@@ -94,7 +125,7 @@ def newer(rng: Generator, box: Sandbox) -> Case:
 
 
 def paths_that_leave(rng: Generator, box: Sandbox) -> Case:
-    """Images may lie elsewhere, since cases name photographs in an archive: they are looked at, never changed or copied.
+    """Images may lie elsewhere, in an archive of photographs: they are looked at, never changed or copied.
 
     Corrections, results and risks belong to the case folder: a path that leaves it is refused.
     """
@@ -150,6 +181,7 @@ def links(rng: Generator, box: Sandbox) -> Case:
 
     def act() -> Any:
         import numpy as np
+
         from napari_melanoma.data.case.corrections import write_correction
         from napari_melanoma.data.case.store import CaseStore
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
+
 from hostile import slides
 from hostile.oracle import Case, equal
 from hostile.photos import read, scene, written
 from hostile.sandbox import Sandbox
-from numpy.random import Generator
 
 PHOTOGRAPHIC, WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.4", "1.2.840.10008.5.1.4.1.1.77.1.6"
 ROOT = "1.2.826.0.1.3680043.10.777"
@@ -73,7 +74,9 @@ def legal_photographs(rng: Generator, box: Sandbox) -> Case:
         stored = (rgb[..., 0].astype(float) / 255 * 4095).round().astype(np.uint16)
         made, truth, tolerance = dataset(stored, "MONOCHROME2", BitsStored=12), gray, 1.0
     elif kind == "planar":
-        made = dataset(rgb, PlanarConfiguration=1, PixelData=rgb.transpose(2, 0, 1).tobytes() + b"\0" * (rgb.nbytes % 2))
+        made = dataset(
+            rgb, PlanarConfiguration=1, PixelData=rgb.transpose(2, 0, 1).tobytes() + b"\0" * (rgb.nbytes % 2)
+        )
     elif kind == "compressed":
         coded = imagecodecs.jpeg2k_encode(rgb, reversible=True, codecformat="j2k", mct=True)
         made = dataset(rgb, "YBR_RCT", syntax=JPEG2000Lossless, PixelData=encapsulate([bytes(coded)]))
@@ -158,7 +161,8 @@ def slide(folder: Path, rgb: np.ndarray, compressed: bool, change: Callable[[Any
         syntax=JPEGBaseline8Bit if compressed else ExplicitVRLittleEndian, PixelData=data, NumberOfFrames=len(frames),
         Modality="SM", ImageType=["ORIGINAL", "PRIMARY", "VOLUME", "NONE"], TotalPixelMatrixColumns=width,
         TotalPixelMatrixRows=height, SeriesInstanceUID=f"{ROOT}.2", StudyInstanceUID=f"{ROOT}.3",
-        FrameOfReferenceUID=f"{ROOT}.4", DimensionOrganizationType="TILED_FULL", SharedFunctionalGroupsSequence=[shared],
+        FrameOfReferenceUID=f"{ROOT}.4", DimensionOrganizationType="TILED_FULL",
+        SharedFunctionalGroupsSequence=[shared],
         TotalPixelMatrixFocalPlanes=1, NumberOfOpticalPaths=1, ImagedVolumeWidth=1.0, ImagedVolumeHeight=1.0,
     )  # fmt: skip
     change(made)
@@ -189,7 +193,11 @@ def slides_without_elements(rng: Generator, box: Sandbox) -> Case:
 def slides_with_wrong_elements(rng: Generator, box: Sandbox) -> Case:
     rgb, compressed = slides.tissue(rng, TILE), bool(rng.integers(2))
     key = str(rng.choice(["TotalPixelMatrixColumns", "TotalPixelMatrixRows", "Rows", "Columns", "NumberOfFrames"]))
-    value = int(rng.choice([0, 1, 7, 60_000, 2**31 - 1])) if key not in ("Rows", "Columns") else int(rng.choice([0, 1, 65535]))
+    value = (
+        int(rng.choice([0, 1, 7, 60_000, 2**31 - 1]))
+        if key not in ("Rows", "Columns")
+        else int(rng.choice([0, 1, 65535]))
+    )
     slide(box.inputs / "dicom-slide", rgb, compressed, lambda made: setattr(made, key, value))
     # A smaller matrix that a file claims cannot be told from the truth.
     return judged(box, rgb, compressed, undecidable=key.startswith("Total"))

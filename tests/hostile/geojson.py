@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
+
 from hostile.oracle import Case, anything
 from hostile.photos import written
 from hostile.sandbox import Sandbox
-from numpy.random import Generator
 
 WRONG = (None, True, "x", 7, [], {}, [[]], [[[]]], [[None]], [["a", "b"]], {"type": "Polygon"}, 10**400, "\ud800")
 
@@ -81,7 +82,9 @@ def legal(rng: Generator, box: Sandbox) -> Case:
         expected.append([outer])
     content: Any = features if rng.random() < 0.3 else collection(*features)
     text = json.dumps(content, ensure_ascii=bool(rng.integers(2))).encode()
-    path = stored(box, None, str(rng.choice(["a.geojson", "ä 病.json"])), (b"\xef\xbb\xbf" if rng.random() < 0.4 else b"") + text)
+    path = stored(
+        box, None, str(rng.choice(["a.geojson", "ä 病.json"])), (b"\xef\xbb\xbf" if rng.random() < 0.4 else b"") + text
+    )
     return Case(read(path), path.name, rings_equal(expected), refusable=False, seconds=5)
 
 
@@ -143,7 +146,9 @@ def deep_children(rng: Generator, box: Sandbox) -> Case:
     one = feature([ring(rng)])
     inner = json.dumps(one)
     opening = inner[: inner.rindex("}}")] + ', "childObjects": ['
-    path = stored(box, None, raw=f'{{"type":"FeatureCollection","features":[{opening * depth}{"]}}" * depth}]}}'.encode())
+    path = stored(
+        box, None, raw=f'{{"type":"FeatureCollection","features":[{opening * depth}{"]}}" * depth}]}}'.encode()
+    )
     return Case(read(path), path.name, anything, seconds=5)
 
 
@@ -164,7 +169,14 @@ def _places(value: Any) -> Any:
 
 def broken(rng: Generator, box: Sandbox) -> Case:
     text = json.dumps(collection(feature([ring(rng)]))).encode()
-    kinds = [text[: int(len(text) * rng.uniform(0, 0.98))], b"", b"\xff\xfe\x00", b"9" * 6000, rng.bytes(300), b"\x1f\x8b" + text]
+    kinds = [
+        text[: int(len(text) * rng.uniform(0, 0.98))],
+        b"",
+        b"\xff\xfe\x00",
+        b"9" * 6000,
+        rng.bytes(300),
+        b"\x1f\x8b" + text,
+    ]
     kinds += [text.replace(b"Tumor", b"T\xe4umor"), text + text]
     path = stored(box, None, raw=kinds[int(rng.integers(len(kinds)))])
     return Case(read(path), path.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
+import re
 import sys
 import tempfile
 import time
@@ -16,11 +17,17 @@ from typing import Any
 
 import numpy as np
 import tifffile
+
 from hostile.photos import encoded, scene, written
 from hostile.sandbox import Sandbox
 from hostile.tables import data_set, write
 
-HEAVY = ("napari_melanoma.cli", "napari_melanoma.workflows.train", "napari_melanoma.workflows.batch", "lightning.pytorch")
+HEAVY = (
+    "napari_melanoma.cli",
+    "napari_melanoma.workflows.train",
+    "napari_melanoma.workflows.batch",
+    "lightning.pytorch",
+)
 LONGEST_S = 240.0
 RECIPE = """name = "tiny"
 epochs = 3
@@ -44,15 +51,18 @@ SEARCH = '[search]\ntrials = 2\n[search.options]\nloss = ["bce_dice", "focal_tve
 
 @dataclass(frozen=True)
 class Job:
-    """A command over ``inputs`` that writes below ``out``; ``kept`` are the files that are the same in every run."""
+    """A command over ``IN`` that writes to ``OUT``; ``kept`` are the files that are the same in every run."""
 
     prepare: Callable[[Path, np.random.Generator], None]
-    words: Callable[[Path, Path], list[str]]
+    words: str
     kept: tuple[str, ...]
-    out: str = "out"
 
     def command(self, inputs: Path, out: Path) -> list[str]:
-        return self.words(inputs, out)
+        """The words of the command; a training that was begun goes on as its last line says."""
+        begun = self.words.startswith("train") and (out / "config.toml").exists()
+        words = "train --config OUT/config.toml --out OUT --resume" if begun else self.words
+        places = {"IN": str(inputs), "OUT": str(out)}
+        return [re.sub(r"\b(IN|OUT)\b", lambda found: places[found[1]], word) for word in words.split()]
 
 
 def photographs(folder: Path, rng: np.random.Generator) -> None:
@@ -79,45 +89,34 @@ def training(folder: Path, rng: np.random.Generator) -> None:
         row["split"] = "val"
     write(folder / "set", rows)
     written(folder / "recipe.toml", RECIPE.format(data=(folder / "set").as_posix()).encode())
-    written(folder / "search.toml", (RECIPE.format(data=(folder / "set").as_posix()) + SEARCH).replace("= 3", "= 1").encode())
-
-
-def train_words(inputs: Path, out: Path) -> list[str]:
-    """A run that was begun goes on with its own recipe, as its last line says."""
-    begun = (out / "config.toml").exists()
-    return ["train", "--config", str(out / "config.toml" if begun else inputs / "recipe.toml"), "--out", str(out)] + (
-        ["--resume"] if begun else []
+    written(
+        folder / "search.toml",
+        (RECIPE.format(data=(folder / "set").as_posix()) + SEARCH).replace("= 3", "= 1").encode(),
     )
 
 
-IMAGES, TABLE = "images/*", "dataset.csv"
+IMAGES, TABLE, WEIGHTS = ("images/*", "masks/*"), "dataset.csv", "bundle/model.safetensors"
 JOBS = {
-    "lesion": Job(photographs, lambda i, o: ["lesion", str(i / "photos"), "--out", str(o)], ("*/*.png", "results.csv")),
+    "lesion": Job(photographs, "lesion IN/photos --out OUT", ("*/*.png", "results.csv")),
     "slide": Job(
         a_slide,
-        lambda i, o: ["slide", str(i / "section.tif"), "--out", str(o), "--model", "tile-demo", "--precision", "fp32"],
+        "slide IN/section.tif --out OUT --model tile-demo --precision fp32",
         ("*/lesions.geojson", "*/lesions.csv", "*/tissue.png"),
     ),
-    "merge": Job(
-        two_sets, lambda i, o: ["data", "merge", str(i / "first"), str(i / "second"), "--out", str(o)], (IMAGES, "masks/*", TABLE)
-    ),
-    "import": Job(
-        two_sets, lambda i, o: ["data", "import", "folder", str(i / "first"), "--out", str(o)], (IMAGES, "masks/*", TABLE)
-    ),
+    "merge": Job(two_sets, "data merge IN/first IN/second --out OUT", (*IMAGES, TABLE)),
+    "import": Job(two_sets, "data import folder IN/first --out OUT --no-patients", (*IMAGES, TABLE)),
     "corrections": Job(
-        two_sets,
-        lambda i, o: ["data", "import-masks", str(i / "first/masks"), "--images", str(i / "first/images"), "--out", str(o)],
-        (IMAGES, "masks/*"),
+        two_sets, "data import-masks IN/first/masks --images IN/first/images --out OUT --no-patients", IMAGES
     ),
-    "case": Job(photographs, lambda i, o: ["case", str(o), "--from", str(i / "photos")], ()),
+    "case": Job(photographs, "case OUT --from IN/photos", ()),
     "evaluate": Job(
         two_sets,
-        lambda i, o: ["evaluate", "--model", "lesion-small", "--data", str(i / "first"), "--out", str(o), "--no-difficulty"],
+        "evaluate --model lesion-small --data IN/first --out OUT --no-difficulty",
         ("per_image.csv", "subgroups.csv"),
     ),
-    "train": Job(training, train_words, ("bundle/model.safetensors",)),
-    "search": Job(training, lambda i, o: ["search", str(i / "search.toml"), "--out", str(o)], ("trials/*/bundle/model.safetensors",)),
-}  # fmt: skip
+    "train": Job(training, "train --config IN/recipe.toml --out OUT", (WEIGHTS,)),
+    "search": Job(training, "search IN/search.toml --out OUT", (f"trials/*/{WEIGHTS}",)),
+}
 
 
 def kept_of(job: Job, out: Path) -> dict[str, str]:
@@ -175,7 +174,7 @@ def _live(words: list[str], output: str, environment: dict[str, str]) -> None:
     file = os.open(output, os.O_WRONLY | os.O_APPEND)
     for number in (1, 2):
         os.dup2(file, number)
-    sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False, encoding="utf-8") for number in (1, 2))
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False, encoding="utf-8") for number in (1, 2))
     from importlib.util import find_spec
 
     sys.modules["__main__"].__spec__ = find_spec("napari_melanoma.__main__")  # which Lightning looks for
@@ -190,7 +189,11 @@ def wrong_in(name: str, out: Path) -> str:
     expected, found = reference(name)[0], kept_of(JOBS[name], out)
     gone, more = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     other = sorted(path for path in expected.keys() & found.keys() if expected[path] != found[path])
-    said = [f"{what}: {', '.join(paths[:3])}" for what, paths in (("lost", gone), ("added", more), ("different", other)) if paths]
+    said = [
+        f"{what}: {', '.join(paths[:3])}"
+        for what, paths in (("lost", gone), ("added", more), ("different", other))
+        if paths
+    ]
     return "; ".join(said)
 
 

@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from numpy.random import Generator
+
 from hostile.jobs import JOBS, Life, reference, setting, wrong_in
 from hostile.oracle import FORESEEN, Case
 from hostile.sandbox import Sandbox
-from numpy.random import Generator
 
 
 def killed(name: str, rng: Generator, box: Sandbox) -> Case:

@@ -23,10 +23,12 @@ REFUSED, ACCEPTED, UNDECIDED, WRONG = "refused well", "accepted and right", "und
 REFUSAL_S = 1.0  # of processor time: how busy the machine is does not matter
 MEMORY_MB = 700.0
 COMMAND_S = 120.0
-FORESEEN = re.compile(r"Traceback \(most recent|[Uu]nexpected [A-Z]\w*(Error|Exception|Group)\b|not an error that was fore")
+FORESEEN = re.compile(
+    r"Traceback \(most recent|[Uu]nexpected [A-Z]\w*(Error|Exception|Group)\b|not an error that was fore"
+)
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 - reads as what it is where it is raised
     """A verb ended with exit code 1 or 2 and a message."""
 
 
@@ -74,7 +76,9 @@ def judge(case: Case) -> Verdict:
             verdict = Verdict(UNDECIDED if case.undecidable else WRONG, f"accepted, but {wrong}")
     grown = memory.grown_mb()
     if grown > case.megabytes:
-        return Verdict(WRONG, f"memory grew by {grown:.0f} MB (limit {case.megabytes:.0f} MB); {verdict.outcome} {verdict.why}")
+        return Verdict(
+            WRONG, f"memory grew by {grown:.0f} MB (limit {case.megabytes:.0f} MB); {verdict.outcome} {verdict.why}"
+        )
     return verdict
 
 

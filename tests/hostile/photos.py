@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
+from numpy.random import Generator
+from PIL import Image
+
 from hostile.oracle import Case, equal
 from hostile.photographs import DAMAGES, KINDS, UNCHECKED
 from hostile.photographs import encoded as encode
 from hostile.sandbox import Sandbox
-from numpy.random import Generator
-from PIL import Image
 
 LOSSY = {"jpeg": 6.0, "progressive": 6.0, "webp": 8.0}  # mean distance from what was encoded, of 255
 SUFFIX = {"jpeg": ".jpg", "progressive": ".jpg", "png": ".png", "tiff": ".tif", "webp": ".webp", "bmp": ".bmp"}
@@ -132,14 +133,16 @@ def exif_rotated(rng: Generator, box: Sandbox) -> Case:
 
 def odd_names(rng: Generator, box: Sandbox) -> Case:
     kind, rgb, content = drawn(rng)
-    name = f"{rng.choice(NAMES)}{SUFFIX[kind]}"
-    if sys.platform == "linux" and rng.random() < 0.3:
+    name, text = f"{rng.choice(NAMES)}{SUFFIX[kind]}", sys.platform != "linux" or rng.random() < 0.7
+    if not text:  # may be refused, as such a name cannot be written into a table
         name = os.fsdecode(b"l\xe4sion" + SUFFIX[kind].encode())
     folder = box.inputs.joinpath(*["deep"] * int(rng.integers(0, 12)))
     path = written(folder / name, content)
     if rng.random() < 0.3:
         path.chmod(0o400)
-    return legal(path, rgb, kind)
+    case = legal(path, rgb, kind)
+    case.refusable, case.name = not text, path.name if text else path.suffix
+    return case
 
 
 def wrong_suffix(rng: Generator, box: Sandbox) -> Case:
@@ -170,8 +173,10 @@ def damaged_as(damage: str, rng: Generator, box: Sandbox) -> Case:
     path = written(box.inputs / f"damaged.{kind.split()[0]}", DAMAGES[damage](content, rng))
     if damage == "padded":
         return Case(read(path), path.name, right, refusable=False, seconds=10)
-    # Formats without checksums: a value that was changed is a color like any other. Entropy-coded ones may still decode.
-    unchecked = kind in UNCHECKED or (damage in ("flipped", "swapped", "without interval") and not kind.startswith("png"))
+    # Without checksums, a value that was changed is a color like any other, and entropy-coded data may still decode.
+    unchecked = kind in UNCHECKED or (
+        damage in ("flipped", "swapped", "without interval") and not kind.startswith("png")
+    )
     return Case(read(path), path.name, right, undecidable=unchecked and damage not in ("cut", "ended early"))
 
 
@@ -194,8 +199,8 @@ def lying_size(rng: Generator, box: Sandbox) -> Case:
             order = tiff.byteorder
             tags = [tiff.pages[0].tags[name] for name in ("ImageWidth", "ImageLength")]
         for tag, value in zip(tags, (wide, high), strict=True):
-            content[tag.valueoffset : tag.valueoffset + 4] = struct.pack(f"{order}I", value) if tag.dtype == 4 else (
-                struct.pack(f"{order}H", value) + bytes(2)
+            content[tag.valueoffset : tag.valueoffset + 4] = (
+                struct.pack(f"{order}I", value) if tag.dtype == 4 else (struct.pack(f"{order}H", value) + bytes(2))
             )
     path = written(box.inputs / f"lying{SUFFIX[kind]}", bytes(content))
     return Case(read(path), path.name)
@@ -242,7 +247,15 @@ def no_image(rng: Generator, box: Sandbox) -> Case:
     elif kind == 3:
         written(path, rng.choice([b"GIF89a", b"%PDF-1.7", b"PK\x03\x04", b"<svg/>", b"\x1f\x8b"]) + rng.bytes(500))
     elif kind == 4:
-        heads = [b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"RIFF\0\0\0\0WEBP", b"BM", b"\0\0\0 ftypheic"]
+        heads = [
+            b"\xff\xd8\xff\xe0",
+            b"\x89PNG\r\n\x1a\n",
+            b"II*\0",
+            b"MM\0*",
+            b"RIFF\0\0\0\0WEBP",
+            b"BM",
+            b"\0\0\0 ftypheic",
+        ]
         written(path, heads[int(rng.integers(len(heads)))] + rng.bytes(int(rng.integers(0, 3000))))
     return Case(read(path), path.name)
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
+from PIL import Image
+
 from hostile.cases import _places
 from hostile.oracle import Case, Refused, anything, verb
 from hostile.photos import encoded, scene, written
 from hostile.sandbox import Sandbox
-from numpy.random import Generator
-from PIL import Image
 
 WRONG = (None, True, -1, "x", [], {}, "../../victim", "/etc/hostname", 1e308, "9" * 9999, float("nan"), "\ud800")
 
@@ -72,7 +73,9 @@ def broken_result(rng: Generator, box: Sandbox) -> Case:
 def lost_parts(rng: Generator, box: Sandbox) -> Case:
     """Files of the result or of the batch are gone, cut off, or links that leave."""
     folder = copied(box)
-    files = [path for path in (*folder.iterdir(), *box.outputs.glob("*.csv"), *box.outputs.glob("*.json")) if path.is_file()]
+    files = [
+        path for path in (*folder.iterdir(), *box.outputs.glob("*.csv"), *box.outputs.glob("*.json")) if path.is_file()
+    ]
     path, kind = files[int(rng.integers(len(files)))], int(rng.integers(3))
     content = path.read_bytes()
     path.unlink()
@@ -111,7 +114,12 @@ def stale(rng: Generator, box: Sandbox) -> Case:
 def slide_results(rng: Generator, box: Sandbox) -> Case:
     """``export`` and ``readings`` over folders that say they are results of slides."""
     folder = box.inputs / "results" / "section"
-    said: dict[str, Any] = {"slide": "../../victim/photo.png", "path": str(box.canaries / "photo.png"), "lesions": [], "version": 1}
+    said: dict[str, Any] = {
+        "slide": "../../victim/photo.png",
+        "path": str(box.canaries / "photo.png"),
+        "lesions": [],
+        "version": 1,
+    }
     kinds = [json.dumps(said).encode(), b"[" * 100_000, b"{}", b"null", json.dumps(said | {"slide": WRONG[3]}).encode()]
     written(folder / "result.json", kinds[int(rng.integers(len(kinds)))])
     written(folder / "result.zarr" / ".zgroup", kinds[1] if rng.random() < 0.5 else b'{"zarr_format": 2}')
@@ -128,4 +136,6 @@ def slide_results(rng: Generator, box: Sandbox) -> Case:
     return Case(act, "", anything, seconds=20, megabytes=1500)
 
 
-FAULTS = {fault.__name__: fault for fault in (wrong_result, broken_result, lost_parts, linked_folder, stale, slide_results)}
+FAULTS = {
+    fault.__name__: fault for fault in (wrong_result, broken_result, lost_parts, linked_folder, stale, slide_results)
+}

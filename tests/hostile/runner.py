@@ -23,8 +23,19 @@ from hostile import oracle, sandbox
 
 # Family to its share of the inputs; kills and writers run whole jobs in processes of their own: 100 and 27 of 5,000.
 SHARES = {
-    **{"photos": 800, "slides": 500, "dicom": 450, "zarr_slides": 450, "tables": 700, "recipes": 400},
-    **{"cases": 450, "bundles": 350, "geojson": 450, "worker_requests": 250, "results": 250, "kills": 100, "writers": 27},
+    "photos": 800,
+    "slides": 500,
+    "dicom": 450,
+    "zarr_slides": 450,
+    "tables": 700,
+    "recipes": 400,
+    "cases": 450,
+    "bundles": 350,
+    "geojson": 450,
+    "worker_requests": 250,
+    "results": 250,
+    "kills": 100,
+    "writers": 27,
 }
 JOBS = ("kills", "writers")
 HANG_S = {"kills": 600.0, "writers": 600.0}
@@ -102,7 +113,7 @@ def serve(pipe: Connection, root: str) -> None:
     tempfile.tempdir = None
     limit_memory()
     sandbox.watch()
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:  # libraries in C write there
+    with Path(os.devnull).open("w") as nowhere:  # libraries in C write there
         os.dup2(nowhere.fileno(), 2)
     while (text := pipe.recv()) is not None:
         name = Name.parse(text)
@@ -190,14 +201,19 @@ def run_all(names: list[Name], workers: int, root: Path) -> Iterator[tuple[Name,
 def table(outcomes: Counter[tuple[str, str, str]]) -> str:
     """A Markdown table by family and fault class, with a sum for each family."""
     rows = sorted({(family, fault) for family, fault, _ in outcomes})
-    lines = ["| family | fault class | tried | " + " | ".join(COLUMNS) + " |", "|---|---|" + "--:|" * (len(COLUMNS) + 1)]
+    lines = [
+        "| family | fault class | tried | " + " | ".join(COLUMNS) + " |",
+        "|---|---|" + "--:|" * (len(COLUMNS) + 1),
+    ]
     for family in dict.fromkeys(family for family, _ in rows):
         faults = [fault for of, fault in rows if of == family]
         for fault in faults:
             lines.append(_row(family, fault.replace("_", " "), [outcomes[family, fault, c] for c in COLUMNS]))
         total = [sum(outcomes[family, fault, c] for fault in faults) for c in COLUMNS]
         lines.append(_row(f"**{family}**", "**all**", total))
-    lines.append(_row("**all**", "", [sum(n for (_, _, c), n in outcomes.items() if c == column) for column in COLUMNS]))
+    lines.append(
+        _row("**all**", "", [sum(n for (_, _, c), n in outcomes.items() if c == column) for column in COLUMNS])
+    )
     return "\n".join(lines)
 
 

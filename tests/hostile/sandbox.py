@@ -17,10 +17,20 @@ import numpy as np
 TEMPORARY = re.compile(r"^\..+\.[0-9a-f]{8}(\.\w+)*$|\.part$")  # as core/files.py names what is not complete yet
 SECRET = b"canary-7f3a91c2"  # stands in every canary, so that a copy is recognized wherever it goes
 HOMES = ("HOME", "USERPROFILE", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME")
-WRITING = ("shutil.rmtree", "os.mkdir", "os.rmdir", "os.remove", "os.rename", "os.link", "os.symlink", "os.truncate", "os.chmod")
+WRITING = (
+    "shutil.rmtree",
+    "os.mkdir",
+    "os.rmdir",
+    "os.remove",
+    "os.rename",
+    "os.link",
+    "os.symlink",
+    "os.truncate",
+    "os.chmod",
+)
 
 
-class Outside(RuntimeError):
+class Outside(RuntimeError):  # noqa: N818 - reads as what it is where it is raised
     """Something outside the sandbox was about to be changed, or a canary to be read."""
 
 
@@ -59,7 +69,9 @@ class Sandbox:
     def findings(self) -> list[str]:
         """Say what is not as it should be; a case may allow changes below ``inputs`` itself."""
         after = self._state()
-        changed = sorted(path for path in self._before.keys() | after.keys() if self._before.get(path) != after.get(path))
+        changed = sorted(
+            path for path in self._before.keys() | after.keys() if self._before.get(path) != after.get(path)
+        )
         found = [f"changed outside the output folder: {path}" for path in changed]
         left = [path for path in self._all(self.root / "box") if TEMPORARY.search(path.name)]
         found += [f"left a temporary file: {path.relative_to(self.root)}" for path in left]

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
+from numpy.random import Generator
+
 from hostile.oracle import Case, equal, same
 from hostile.photos import written
 from hostile.sandbox import Sandbox
-from numpy.random import Generator
 
 TILE = 64
 MPP = 0.5
@@ -79,9 +80,9 @@ def right_but_for_damage(rgb: np.ndarray, tolerance: float = 1.0, gaps: bool = F
 
 def complete(rgb: np.ndarray, tolerance: float = 1.0) -> Callable[[np.ndarray], str]:
     """All of it is as it was."""
-    return lambda found: "parts were said to be damaged" if (found == DAMAGED).any() else right_but_for_damage(
-        rgb, tolerance
-    )(found)
+    return lambda found: (
+        "parts were said to be damaged" if (found == DAMAGED).any() else right_but_for_damage(rgb, tolerance)(found)
+    )
 
 
 def legal_pyramids(rng: Generator, box: Sandbox) -> Case:
@@ -170,7 +171,9 @@ def giant_size(rng: Generator, box: Sandbox) -> Case:
 
 
 def _mostly_damaged(found: np.ndarray) -> str:
-    return "" if (found == DAMAGED).mean() > 0.5 or (found >= 254).mean() > 0.5 else "pixels that no tile holds are shown"
+    return (
+        "" if (found == DAMAGED).mean() > 0.5 or (found >= 254).mean() > 0.5 else "pixels that no tile holds are shown"
+    )
 
 
 def endless_chain(rng: Generator, box: Sandbox) -> Case:

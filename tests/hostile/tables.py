@@ -10,14 +10,29 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from hostile.oracle import Case, Refused, anything, verb
-from hostile.photos import encoded, scene, written
-from hostile.sandbox import Sandbox
 from numpy.random import Generator
 from PIL import Image
 
+from hostile.oracle import Case, Refused, anything, verb
+from hostile.photos import encoded, scene, written
+from hostile.sandbox import Sandbox
+
 COLUMNS = ("image_id", "path", "mask_path", "patient_id", "lesion_id", "split", "diagnosis", "age", "sex")
-RESERVED = ("CON", "nul", "aux.png", "COM1", "lpt9.x", "..", ".", ".hidden", "trailing.", "-rf", "a:b", "a*b?", "x" * 300)
+RESERVED = (
+    "CON",
+    "nul",
+    "aux.png",
+    "COM1",
+    "lpt9.x",
+    "..",
+    ".",
+    ".hidden",
+    "trailing.",
+    "-rf",
+    "a:b",
+    "a*b?",
+    "x" * 300,
+)
 ODD_CELLS = ("Ünïcode 病", "a;b", 'a"b', "two\nlines", "tab\tin", "a,b", " spaced ", "🙂", "ﬁ", "é", "e\u0301")
 FORMULAS = ("=HYPERLINK(1)", "+1+1", "-2+3", "@SUM(A1)", "\t=1", "=cmd|' /C calc'!A0", "\r=1")
 
@@ -33,15 +48,25 @@ def data_set(folder: Path, rng: Generator, count: int = 3, prefix: str = "im") -
         file = io.BytesIO()
         Image.fromarray(mask).save(file, "PNG")
         written(folder / "masks" / f"{name}.png", file.getvalue())
-        rows.append({
-            **{"image_id": name, "path": f"images/{name}.png", "mask_path": f"masks/{name}.png"},
-            **{"patient_id": f"{prefix}-p{number}", "lesion_id": f"{prefix}-l{number}", "split": "train"},
-            **{"diagnosis": str(rng.choice(["nevus", "melanoma"])), "age": str(int(rng.integers(10, 90))), "sex": "female"},
-        })
+        rows.append(
+            {
+                "image_id": name,
+                "path": f"images/{name}.png",
+                "mask_path": f"masks/{name}.png",
+                "patient_id": f"{prefix}-p{number}",
+                "lesion_id": f"{prefix}-l{number}",
+                "split": "train",
+                "diagnosis": str(rng.choice(["nevus", "melanoma"])),
+                "age": str(int(rng.integers(10, 90))),
+                "sex": "female",
+            }
+        )
     return rows
 
 
-def write(folder: Path, rows: list[dict[str, str]], separator: str = ",", encoding: str = "utf-8", end: str = "\n") -> Path:
+def write(
+    folder: Path, rows: list[dict[str, str]], separator: str = ",", encoding: str = "utf-8", end: str = "\n"
+) -> Path:
     text = io.StringIO(newline="")
     table = csv.DictWriter(text, list(rows[0]), delimiter=separator, lineterminator=end, extrasaction="ignore")
     table.writeheader()
@@ -109,7 +134,9 @@ def legal_tables(rng: Generator, box: Sandbox) -> Case:
     rows = data_set(box.inputs / "first", rng)
     encoding = str(rng.choice(["utf-8", "utf-8-sig", "utf-16", "cp1252"]))
     for row in rows:
-        row["patient_id"] = f"p {'ä' if encoding == 'cp1252' else rng.choice(ODD_CELLS[:3] + ODD_CELLS[5:])} {row['age']}".strip()
+        row["patient_id"] = (
+            f"p {'ä' if encoding == 'cp1252' else rng.choice(ODD_CELLS[:3] + ODD_CELLS[5:])} {row['age']}".strip()
+        )
     how = {"separator": str(rng.choice([",", ";", "\t"])), "end": str(rng.choice(["\n", "\r\n"])), "encoding": encoding}
     act = merged(box, rng, rows, **how)
     return Case(act, "first", rows_and_files(rows, box), refusable=False, seconds=20)
@@ -139,8 +166,18 @@ def outside(rng: Generator, box: Sandbox, suffix: str = ".png") -> str:
     """A path that leaves the data set, to a canary or to a file of the system."""
     up = "../" * int(rng.integers(3, 6))
     places = [f"{up}victim/photo{suffix}", str(box.canaries / f"photo{suffix}"), f"images/../{up}victim/important.sh"]
-    places += ["/etc/hostname", f"{up}victim/photo.png".replace("/", "\\"), "C:\\Windows\\win.ini", "file:///etc/hostname"]
-    places += [f"./{up}victim/dataset.csv", "images/im0.png/../../../../victim/photo.png", "//host/share/a.png", "~/.bashrc"]
+    places += [
+        "/etc/hostname",
+        f"{up}victim/photo.png".replace("/", "\\"),
+        "C:\\Windows\\win.ini",
+        "file:///etc/hostname",
+    ]
+    places += [
+        f"./{up}victim/dataset.csv",
+        "images/im0.png/../../../../victim/photo.png",
+        "//host/share/a.png",
+        "~/.bashrc",
+    ]
     return places[int(rng.integers(len(places)))]
 
 
@@ -208,7 +245,9 @@ def formulas(rng: Generator, box: Sandbox) -> Case:
 
     def check(found: list[dict[str, str]]) -> str:
         raw = (box.outputs / "merged").glob("*.csv")
-        cells = [cell for path in raw for row in csv.reader(path.open(encoding="utf-8-sig", newline="")) for cell in row]
+        cells = [
+            cell for path in raw for row in csv.reader(path.open(encoding="utf-8-sig", newline="")) for cell in row
+        ]
         live = [cell for cell in cells if cell[:1] in ("=", "+", "@", "\t", "\r") or cell[:2] in ("-2",)]
         return f"a live formula was written: {live[0]!r}" if live else ""
 
@@ -224,7 +263,8 @@ def broken_tables(rng: Generator, box: Sandbox) -> Case:
     lines = content.splitlines(keepends=True)
     broken = (
         content.replace(b"im1", b"im\x001"), lines[0] + b",,,,,,,,,,,,,x,y\n" + b"".join(lines[1:]), rng.bytes(3000),
-        content + b'im9,"' + b"x" * 2**20, content[: len(content) // 2], lines[0], b"", lines[0] * 2 + b"".join(lines[1:]),
+        content + b'im9,"' + b"x" * 2**20, content[: len(content) // 2], lines[0], b"",
+        lines[0] * 2 + b"".join(lines[1:]),
         content.replace(b"im2", b"\xff\xfe\x80"),
     )[kind]  # fmt: skip
     written(path, broken)
@@ -241,7 +281,9 @@ def contradictions(rng: Generator, box: Sandbox) -> Case:
     elif kind == "mask":
         (box.inputs / "first" / "masks" / "im1.png").write_bytes(b"")
     else:
-        rows[1][kind] = {"diagnosis": "melanooma!", "age": str(rng.choice(["-5", "1e9", "nan", "old"])), "sex": "17"}[kind]
+        rows[1][kind] = {"diagnosis": "melanooma!", "age": str(rng.choice(["-5", "1e9", "nan", "old"])), "sex": "17"}[
+            kind
+        ]
     write(box.inputs / "first", rows)
     told = {"patient": "P-7", "mask": "im1", "diagnosis": "melanooma", "age": rows[1]["age"], "sex": "17"}[kind]
 
@@ -258,7 +300,9 @@ def mask_imports(rng: Generator, box: Sandbox) -> Case:
     """COCO, labelme and GeoJSON that name photographs elsewhere, or hold values that cannot be."""
     data_set(box.inputs / "first", rng, 2)
     name = outside(rng, box) if rng.random() < 0.6 else "im0.png"
-    points = [[5, 5], [30, 5], [30, 30], [5, 30]] if rng.random() < 0.5 else [[float("nan"), 1], [1e308, -1e308], [3, 3]]
+    points = (
+        [[5, 5], [30, 5], [30, 30], [5, 30]] if rng.random() < 0.5 else [[float("nan"), 1], [1e308, -1e308], [3, 3]]
+    )
     flat = [value for point in points for value in point]
     coco = {
         "images": [{"id": 1, "file_name": name, "width": 64, "height": 64}],

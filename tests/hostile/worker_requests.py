@@ -9,10 +9,11 @@ import sys
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
+
 from hostile.oracle import FORESEEN, Case
 from hostile.photos import written
 from hostile.sandbox import Sandbox
-from numpy.random import Generator
 
 VERBS = ("warm", "segment", "classify", "reclassify", "explain", "answer_case", "rate", "estimate", "slide_risk")
 WRONG = (None, True, -1, "x", "", [], {}, [[]], "../../victim/photo.png", "\x00", "9" * 5000, 1e308, {"a": {"b": []}})
@@ -37,9 +38,30 @@ def check(events: list[dict[str, Any]], foreseen: bool = True) -> str:
 
 
 def malformed_lines(rng: Generator, box: Sandbox) -> Case:
-    kinds = ["", "{", "null", "[]", "3", '"x"', "[" * 100_000, "9" * 6000, '{"id": 1}', '{"verb": "warm"}', '{"id": {}, "verb": []}']
-    kinds += ['{"id": 1, "verb": "warm", "arguments": []}', '{"id": 1, "verb": "warm", "arguments": null}', "\x00", "{'id': 1}"]
-    kinds += ['{"id": NaN, "verb": "warm", "arguments": {}}', '{"a":' * 100_000, '{"id": 1, "verb": "\\ud800", "arguments": {}}']
+    kinds = [
+        "",
+        "{",
+        "null",
+        "[]",
+        "3",
+        '"x"',
+        "[" * 100_000,
+        "9" * 6000,
+        '{"id": 1}',
+        '{"verb": "warm"}',
+        '{"id": {}, "verb": []}',
+    ]
+    kinds += [
+        '{"id": 1, "verb": "warm", "arguments": []}',
+        '{"id": 1, "verb": "warm", "arguments": null}',
+        "\x00",
+        "{'id': 1}",
+    ]
+    kinds += [
+        '{"id": NaN, "verb": "warm", "arguments": {}}',
+        '{"a":' * 100_000,
+        '{"id": 1, "verb": "\\ud800", "arguments": {}}',
+    ]
     lines = [*rng.choice(kinds, 3), json.dumps(LAST)]
     return Case(lambda: conversation(lines), "", check)
 
@@ -47,8 +69,21 @@ def malformed_lines(rng: Generator, box: Sandbox) -> Case:
 def wrong_arguments(rng: Generator, box: Sandbox) -> Case:
     """A verb that there is, with arguments that are missing, of another type, or name files that are none."""
     image = written(box.inputs / "image.npy", rng.bytes(300))
-    known = {"model": "lesion-small", "image": str(image), "mask": None, "out": str(box.outputs / "o.npy"), "how": "entropy"}
-    known |= {"row": {}, "options": {}, "method": "grad_cam", "recipe": {}, "case": str(box.inputs), "folder": str(box.inputs)}
+    known = {
+        "model": "lesion-small",
+        "image": str(image),
+        "mask": None,
+        "out": str(box.outputs / "o.npy"),
+        "how": "entropy",
+    }
+    known |= {
+        "row": {},
+        "options": {},
+        "method": "grad_cam",
+        "recipe": {},
+        "case": str(box.inputs),
+        "folder": str(box.inputs),
+    }
     for key in rng.choice(list(known), 3, replace=False):
         known[str(key)] = WRONG[int(rng.integers(len(WRONG)))]
         if rng.random() < 0.3:
@@ -62,7 +97,13 @@ def hostile_arrays(rng: Generator, box: Sandbox) -> Case:
     """An array that is cut off, an object array (a pickle), of giant shape, or of another type."""
     path = box.inputs / "image.npy"
     rgb = np.zeros((20, 20, 3), np.uint8)
-    odd: list[Any] = [np.array([{"a": 1}], dtype=object), rgb.astype(np.float64) * np.nan, rgb[..., 0], rgb[:0], rgb[None]]
+    odd: list[Any] = [
+        np.array([{"a": 1}], dtype=object),
+        rgb.astype(np.float64) * np.nan,
+        rgb[..., 0],
+        rgb[:0],
+        rgb[None],
+    ]
     kind = int(rng.integers(len(odd) + 2))
     if kind < len(odd):
         np.save(path, odd[kind], allow_pickle=True)

@@ -1,4 +1,4 @@
-"""Two processes that write to one folder: the second is refused while the first works, and the first ends as if alone."""
+"""Two processes on one output folder: the second is refused while the first works, and one ends as if alone."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from numpy.random import Generator
+
 from hostile.jobs import JOBS, LONGEST_S, Life, setting, wrong_in
 from hostile.oracle import FORESEEN, Case
 from hostile.sandbox import Sandbox
-from numpy.random import Generator
 
 
 def both(name: str, rng: Generator, box: Sandbox) -> Case:

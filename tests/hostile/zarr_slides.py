@@ -7,11 +7,12 @@ import os
 from pathlib import Path
 
 import numpy as np
+from numpy.random import Generator
+
 from hostile.oracle import Case
 from hostile.photos import written
 from hostile.sandbox import Sandbox
 from hostile.slides import complete, read, right_but_for_damage, tissue
-from numpy.random import Generator
 
 WRONG = (None, -1, 0, 1.5, 2**70, 10**400, "x", "../..", [], {}, True, float("nan"), [[]] * 3, "a" * 10**5)
 
@@ -31,7 +32,9 @@ def image(folder: Path, rgb: np.ndarray, rng: Generator, chunk: int = 128) -> Pa
         datasets.append({"path": str(index), "coordinateTransformations": scale})
     axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
     version = "0.5" if new else "0.4"
-    said = {"multiscales": [{"axes": [{"name": "c", "type": "channel"}, *axes], "datasets": datasets, "version": version}]}
+    said = {
+        "multiscales": [{"axes": [{"name": "c", "type": "channel"}, *axes], "datasets": datasets, "version": version}]
+    }
     group.attrs.update({"ome": said} if new else said)
     return folder
 
@@ -109,7 +112,7 @@ def broken_json(rng: Generator, box: Sandbox) -> Case:
 
 def deep_metadata(rng: Generator, box: Sandbox) -> Case:
     """The metadata of the root: nested a hundred thousand deep, or a number of thousands of digits."""
-    folder, rgb = drawn(rng, box)
+    folder, _ = drawn(rng, box)
     path = next(p for p in metadata_of(folder) if p.parent == folder)
     kinds = [b"[" * 100_000, b'{"a":' * 100_000, b'{"zarr_format":' + b"9" * int(rng.integers(4301, 9000)) + b"}"]
     written(path, kinds[int(rng.integers(len(kinds)))])
@@ -126,7 +129,11 @@ def paths_that_leave(rng: Generator, box: Sandbox) -> Case:
     else:
         path = next(p for p in metadata_of(folder) if p.parent == folder and p.name in (".zattrs", "zarr.json"))
         values = json.loads(path.read_text())
-        outside = [f"{'../' * 3}victim/other.zarr/0", str(box.canaries / "other.zarr" / "0"), "./../slide.ome.zarr/../0"]
+        outside = [
+            f"{'../' * 3}victim/other.zarr/0",
+            str(box.canaries / "other.zarr" / "0"),
+            "./../slide.ome.zarr/../0",
+        ]
         said = values.get("attributes", values)
         said.get("ome", said)["multiscales"][0]["datasets"][0]["path"] = outside[int(rng.integers(3))]
         written(path, json.dumps(values).encode())
@@ -135,7 +142,7 @@ def paths_that_leave(rng: Generator, box: Sandbox) -> Case:
 
 def giant_shape(rng: Generator, box: Sandbox) -> Case:
     """A few chunks that are said to be an array of trillions of pixels."""
-    folder, rgb = drawn(rng, box)
+    folder, _ = drawn(rng, box)
     path = next(p for p in metadata_of(folder) if p.parent.name == "0")
     values = json.loads(path.read_text())
     values["shape"] = [3, *(int(n) for n in rng.integers(10**6, 10**9, 2))]

@@ -21,12 +21,12 @@ from napari_melanoma.io.slides.plain_source import PlainSource
 from napari_melanoma.io.slides.scale import with_given
 from napari_melanoma.io.slides.slide import Level, SlideInfo, downsample_of
 from napari_melanoma.io.slides.sources import Grid, with_missing
-from napari_melanoma.io.tiff_chain import TRUNCATED, is_cut_off, refuse_endless
 from napari_melanoma.io.slides.tiff_colours import Colours, colours_of
 from napari_melanoma.io.slides.tiff_said import said_by
 from napari_melanoma.io.slides.tiff_series import Planes, main_and_others, planes_of
 from napari_melanoma.io.slides.tiff_sources import TiffSource, block_of
 from napari_melanoma.io.slides.tiled import Extras, TiledSlide
+from napari_melanoma.io.tiff_chain import TRUNCATED, is_cut_off, refuse_endless
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
