@@ -91,7 +91,7 @@ def training(folder: Path, rng: np.random.Generator) -> None:
     written(folder / "recipe.toml", RECIPE.format(data=(folder / "set").as_posix()).encode())
     written(
         folder / "search.toml",
-        (RECIPE.format(data=(folder / "set").as_posix()) + SEARCH).replace("= 3", "= 1").encode(),
+        (RECIPE.format(data=(folder / "set").as_posix()) + SEARCH).replace("epochs = 3", "epochs = 1").encode(),
     )
 
 

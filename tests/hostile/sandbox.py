@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-TEMPORARY = re.compile(r"^\..+\.[0-9a-f]{8}(\.\w+)*$|\.part$")  # as core/files.py names what is not complete yet
+TEMPORARY = re.compile(r"^\..+\.[0-9a-f]{8}(\.\w+)*$|\.tmp-[0-9a-f]{8,}-|\.part$")  # names of what is not complete yet
 SECRET = b"canary-7f3a91c2"  # stands in every canary, so that a copy is recognized wherever it goes
 HOMES = ("HOME", "USERPROFILE", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME")
 WRITING = (
