@@ -18,6 +18,7 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.io.finding import natural_key
 from napari_melanoma.io.formats import HEAD_BYTES, MAX_PIXELS, identify
+from napari_melanoma.io.tiff_chain import refuse_endless
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
@@ -189,6 +190,7 @@ def _holds_slide(file: IO[bytes], path: Path, kind: str | None) -> bool:
     if kind == "TIFF":
         from tifffile import TiffFile
 
+        refuse_endless(file)
         with TiffFile(file) as tiff:
             return _is_tiff_slide(tiff)
     if kind == "DICOM":
