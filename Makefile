@@ -35,8 +35,8 @@ SETUP := pyproject.toml Makefile scripts/environment.sh scripts/system-libraries
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
-.PHONY: help demo test env lint types contracts abreast tests unit ui ui-pyqt6 ui-pyside6 covered coverage bench docs \
-    screenshots clean
+.PHONY: help demo test env lint types contracts abreast tests unit ui ui-pyqt6 ui-pyside6 covered coverage hostile \
+    bench docs screenshots clean
 
 help: ## list what make can do here
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +97,9 @@ coverage: $(VENV)/.ready-to-test ## what all tests without a window visit, as a 
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage html --quiet
 	$(BIN)/coverage report --skip-covered
+
+hostile: $(VENV)/.ready-to-test ## try 5,200 generated hostile and unusual inputs, kill jobs, start two at once; 25 minutes
+	$(VIRTUAL) $(BIN)/python scripts/hostile.py --workers $(WORKERS) --table build/hostile.md
 
 bench: $(VENV)/.ready-to-test ## the benchmarks of benchmarks/, one after the other
 	@for file in benchmarks/*.py; do \

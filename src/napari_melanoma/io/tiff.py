@@ -11,6 +11,7 @@ from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.io.color import eight_bit, real_depth, srgb, upright
 from napari_melanoma.io.damage import tiff_pages
 from napari_melanoma.io.formats import DAMAGE, Decoded, check_plausible, check_size
+from napari_melanoma.io.tiff_chain import refuse_endless
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,6 +64,7 @@ def decode(file: IO[bytes]) -> Decoded:
     """
     from tifffile import TiffFile
 
+    refuse_endless(file)
     with TiffFile(file) as tiff:
         fault = not_a_photograph(tiff)
         if fault:
@@ -122,6 +124,7 @@ def is_for_others(file: IO[bytes]) -> bool:
     from tifffile import TiffFile
 
     try:
+        refuse_endless(file)
         with TiffFile(file) as tiff:
             return not_a_photograph(tiff) is not None
     except DAMAGE:

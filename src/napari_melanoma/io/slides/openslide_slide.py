@@ -19,8 +19,8 @@ from napari_melanoma.io.slides.harmless import harmless
 from napari_melanoma.io.slides.scale import judged, with_given
 from napari_melanoma.io.slides.slide import Kind, Level, SlideInfo, downsample_of
 from napari_melanoma.io.slides.sources import Source, with_missing
-from napari_melanoma.io.slides.tiff_chain import TRUNCATED, is_cut_off
 from napari_melanoma.io.slides.tiled import Extras, TiledSlide
+from napari_melanoma.io.tiff_chain import TRUNCATED, is_cut_off
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -25,9 +25,16 @@ class Grid:
         Of the level in pixels.
     tile_height, tile_width : int
         Of its tiles; those at the far edges may be smaller.
+
+    Raises
+    ------
+    ValueError
+        Where one of them is below 1.
     """
 
     def __init__(self, height: int, width: int, tile_height: int, tile_width: int) -> None:
+        if min(height, width, tile_height, tile_width) < 1:  # as a damaged header says
+            raise ValueError(f"{width} x {height} pixels in tiles of {tile_width} x {tile_height} are none")
         self.height, self.width = height, width
         self.tile_height, self.tile_width = tile_height, tile_width
 

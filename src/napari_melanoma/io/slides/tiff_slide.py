@@ -21,12 +21,12 @@ from napari_melanoma.io.slides.plain_source import PlainSource
 from napari_melanoma.io.slides.scale import with_given
 from napari_melanoma.io.slides.slide import Level, SlideInfo, downsample_of
 from napari_melanoma.io.slides.sources import Grid, with_missing
-from napari_melanoma.io.slides.tiff_chain import TRUNCATED, is_cut_off
 from napari_melanoma.io.slides.tiff_colours import Colours, colours_of
 from napari_melanoma.io.slides.tiff_said import said_by
 from napari_melanoma.io.slides.tiff_series import Planes, main_and_others, planes_of
 from napari_melanoma.io.slides.tiff_sources import TiffSource, block_of
 from napari_melanoma.io.slides.tiled import Extras, TiledSlide
+from napari_melanoma.io.tiff_chain import TRUNCATED, is_cut_off, refuse_endless
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,6 +59,8 @@ def open_tiff(path: Path, given: PixelSize | None = None) -> TiledSlide:
 
     with ExitStack() as stack:
         try:
+            with path.open("rb") as file:
+                refuse_endless(file)
             tiff, reader = stack.enter_context(TiffFile(path)), stack.enter_context(closing(FileReader(path)))
             slide = _opened(path, tiff, reader, given)
         except InputError as fault:

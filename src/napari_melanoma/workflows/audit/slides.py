@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING
 
+from napari_melanoma.io.tiff_chain import refuse_endless
 from napari_melanoma.workflows.audit.documents import text_entries, xml_entries
 from napari_melanoma.workflows.audit.finding import Entry
 from napari_melanoma.workflows.audit.pictures import iptc_entries, xmp_entries
@@ -44,6 +45,7 @@ def tiff_entries(file: IO[bytes]) -> Iterator[Entry]:
     """
     from tifffile import TiffFile, TiffPage
 
+    refuse_endless(file)
     with TiffFile(file, name="") as tiff:
         if not tiff.pages:
             raise ValueError("no page in it")

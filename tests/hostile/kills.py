@@ -1,0 +1,39 @@
+"""SIGKILL at a random moment of every job: the same command then ends with what an undisturbed run gives."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+from numpy.random import Generator
+
+from hostile.jobs import JOBS, Life, reference, setting, wrong_in
+from hostile.oracle import FORESEEN, Case
+from hostile.sandbox import Sandbox
+
+
+def killed(name: str, rng: Generator, box: Sandbox) -> Case:
+    """Start, kill once or twice, start again; nothing temporary may be left then."""
+    inputs, out = setting(name, box)
+    took = reference(name)[1]
+    moments = rng.uniform(0.02, 1.0, 1 + int(rng.random() < 0.25)) * took
+
+    def act() -> str:
+        for moment in moments:
+            life = Life(JOBS[name].command(inputs, out), box.outputs.parent)
+            time.sleep(moment)
+            life.kill()
+        done = name in ("merge", "import") and out.exists()  # killed after its end: the folder must not exist before
+        if done:
+            return wrong_in(name, out)
+        life = Life(JOBS[name].command(inputs, out), box.outputs.parent)
+        code = life.end()
+        if code != 0 or FORESEEN.search(life.said()):
+            return f"the command again ended with {code}: {life.said()}"
+        return wrong_in(name, out)
+
+    return Case(act, "", lambda said: said, refusable=False, seconds=600, megabytes=4000)
+
+
+FAULTS: dict[str, Callable[[Generator, Sandbox], Case]] = {name: partial(killed, name) for name in JOBS}

@@ -1,0 +1,61 @@
+"""The short form of `make hostile`: each fault class of each family once, in processes that may crash."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "hostile.py"
+FAMILIES = (
+    *("photos", "slides", "dicom", "zarr_slides", "tables", "recipes", "cases", "bundles", "geojson"),
+    *("worker_requests", "results", "kills:merge", "kills:case", "writers:case"),
+)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_nothing_goes_wrong(family: str) -> None:
+    command = [sys.executable, str(SCRIPT), "--only", family, "--count", "1", "--workers", "1", "--seed", "2026"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    wrong = [line for line in done.stdout.splitlines() if line.startswith("WRONG")]
+    assert (done.returncode, wrong) == (0, []), f"{done.stdout}\n{done.stderr}\nReplay: scripts/hostile.py --replay ID"
+
+
+def test_a_case_is_the_same_whenever_it_is_replayed() -> None:
+    command = [sys.executable, str(SCRIPT), "--replay", "recipes:wrong_values:7"]
+    said = [subprocess.run(command, capture_output=True, text=True, timeout=300, check=False).stdout for _ in range(2)]
+    assert said[0].splitlines()[0] == said[1].splitlines()[0]
+    assert said[0].startswith("recipes:wrong_values:7: refused well")
+
+
+def test_a_wrong_outcome_ends_with_exit_code_1(tmp_path: Path) -> None:
+    """The judge itself is judged: a fault that is planted must be found."""
+    code = f"""
+import sys; sys.path.insert(0, {str(SCRIPT.parents[1] / "tests")!r})
+from pathlib import Path
+from hostile import oracle, sandbox
+sandbox.watch()
+verdicts = []
+def tried(act, **how):
+    box = sandbox.Sandbox(Path({str(tmp_path)!r}) / str(len(verdicts)))
+    box.start()
+    verdict = oracle.judge(oracle.Case(lambda: act(box), "x", **how))
+    box.stop()
+    verdicts.append("wrong" if box.findings() else verdict.outcome)
+from napari_melanoma.core.errors import InputError
+def refuse(box): raise InputError("x is no table. Name another.")
+def crash(box): raise KeyError("x")
+tried(refuse)
+tried(lambda box: 3, right=lambda found: "")
+tried(refuse, refusable=False)
+tried(crash)
+tried(lambda box: 3)
+tried(lambda box: (box.canaries / "new").write_text("x"))
+tried(lambda box: (box.canaries / "important.sh").read_text(), right=lambda found: "")
+tried(lambda box: (box.inputs / ".x.01234567").write_text("x"), right=lambda found: "")
+print(verdicts)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    assert done.stdout.strip() == str(["refused well", "accepted and right", *["wrong"] * 6]), done.stderr

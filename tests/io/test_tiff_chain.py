@@ -1,0 +1,47 @@
+"""TIFF files whose pages lead back to an earlier one: refused by every reader, where libraries would go round for ever."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_melanoma.core.errors import MelanomaError, UnreadableImage
+from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.slides.opening import open_slide
+from napari_melanoma.io.slides.recognising import is_slide
+from napari_melanoma.io.tiff_chain import is_cut_off
+from napari_melanoma.workflows.audit.slides import tiff_entries
+
+
+@pytest.fixture(params=[False, True], ids=["classic", "big"])
+def endless(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """Two pages, of which the second names the first as the next one."""
+    path, pages = tmp_path / "round.tif", np.zeros((2, 64, 64, 3), np.uint8)
+    with tifffile.TiffWriter(path, bigtiff=request.param) as writer:
+        for page in pages:
+            writer.write(page, photometric="rgb", metadata=None)
+    with tifffile.TiffFile(path) as tiff:
+        first, second = tiff.pages[0], tiff.pages[1]
+        end = second.offset + (8 + 20 * len(second.tags) if request.param else 2 + 12 * len(second.tags))
+    with path.open("rb+") as file:
+        file.seek(end)
+        file.write(struct.pack("<Q" if request.param else "<I", first.offset))
+    return path
+
+
+@pytest.mark.parametrize("read", [read_photograph, open_slide], ids=["photograph", "slide"])
+def test_an_endless_chain_of_pages_is_refused(endless: Path, read: Callable[[Path], object]) -> None:
+    with pytest.raises(UnreadableImage, match=r"round\.tif.*leads back to an earlier page"):
+        read(endless)
+
+
+def test_an_endless_chain_is_no_slide_and_ends_an_audit(endless: Path) -> None:
+    assert not is_slide(endless)
+    with endless.open("rb") as file, pytest.raises((ValueError, MelanomaError)):
+        list(tiff_entries(file))
+    assert not is_cut_off(endless)
