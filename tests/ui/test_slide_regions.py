@@ -115,9 +115,9 @@ def test_a_click_with_the_freehand_tool_draws_nothing_and_says_how(annotating):
     person = annotating
     person.clicks("region_add_polygon_lasso")
     for _ in range(2):
+        person.dock.status.say("")
         strokes(person, (3.0 * TILE, 3.0 * TILE))
-        person.waits()
-        assert "Nothing was drawn" in person.dock.status.text
+        person.until(lambda: "Nothing was drawn" in person.dock.status.text)
     layer = person.viewer.layers[REGIONS_LAYER]
     assert (len(layer.data), len(layer.features), str(layer.mode)) == (0, 0, "add_polygon_lasso")
     goes_around(person, box(2, 2, 5, 5))

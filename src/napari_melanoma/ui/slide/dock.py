@@ -175,8 +175,10 @@ class SlideDock(SlideControls):
 
     def _on_slide(self) -> None:
         """Show what is known of the slide that the dock is about now."""
-        slide = self._slide = self.picker.slide
-        self._place = None
+        before, slide = self._slide, self.picker.slide
+        if before is not None and (slide is None or slide.identity != before.identity):
+            self.status.say("")  # what was said is of the slide before
+        self._slide, self._place = slide, None
         self.run_panel.set_folder(None)
         self.facts.show_info(None if slide is None else slide.info)
         self.places.show_bookmarks(())

@@ -56,7 +56,7 @@ class SlidePicker(QWidget):
 
     def __init__(self, viewer: Viewer, icons: ThemedIcons, connections: Connections) -> None:
         super().__init__()
-        self._viewer = viewer
+        self._viewer, self._connections = viewer, connections
         self._shown: tuple[object, ...] | None = None
         tip = "Which slide; picking one shows it and hides the others (Alt+Right, Alt+Left)"
         self.combo = named(QComboBox(), "slide", "Slide", tip)
@@ -136,6 +136,7 @@ class SlidePicker(QWidget):
         self.combo.setCurrentIndex(self.combo.findData(kept))
         for slide in slides:
             if slide.identity in fresh:
+                self._connections.connect(slide.layers[0].events.visible, self._on_visible)
                 keep_sharp(slide.slide, slide.layers)
         if fresh or (before is not None and before not in left):
             self._on_picked()
@@ -169,6 +170,19 @@ class SlidePicker(QWidget):
         index = self.combo.findData(slide_layers.slide_of(self._viewer, event.value) or "")
         if index >= 0 and index != self.combo.currentIndex():
             self.combo.setCurrentIndex(index)
+            slide = self.slide
+            if slide is not None and not slide.layers[0].visible:  # else numbers of one would stand beside another
+                self._on_picked()
+            self.tell()
+
+    def _on_visible(self, event: Event) -> None:
+        """Go to the slide that is in view where the one that is picked was hidden."""
+        slide = self.slide
+        if slide is None or slide.layers[0].visible:
+            return
+        seen = [one for one in slide_layers.open_slides(self._viewer) if one.layers[0].visible]
+        if len(seen) == 1:
+            self.combo.setCurrentIndex(self.combo.findData(seen[0].identity))
             self.tell()
 
     def _on_picked(self, index: int = 0) -> None:
