@@ -230,7 +230,7 @@ def test_files_outside_a_data_set_are_listed_and_confirmed(trainer, blobs, user,
     text = (blobs / "dataset.csv").read_text().replace("image_id,patient_id", "image_id,patient_id,path")
     (blobs / "dataset.csv").write_text(text.replace("b00,p0", "b00,p0,../b00.png"))
     trainer.dock.data.learn.add([blobs])
-    trainer.until(lambda: trainer.dock.window().findChild(QMessageBox, "outside_dialog"))
+    trainer.until(lambda: trainer.dock.window().findChild(QMessageBox, "outside_dialog") is not None)
     box = trainer.dock.window().findChild(QMessageBox, "outside_dialog")
     assert "1 file lies outside" in box.text()
     assert "b00.png" in box.text()
