@@ -4,8 +4,8 @@
     python scripts/list_training_images.py tile-demo DRAWN
 
 DATA holds the folders of the recipe's data sets. Of published photographs the images and patients are listed; of tiles
-that were drawn, the images. What cannot be listed is stated in the bundle. Run it for a model after the one that it
-starts from.
+that were drawn, those that the script draws now (scripts/slide_demo_data.py, skin_demo_data.py). What cannot be listed
+is stated in the bundle. Run it for a model after the one that it starts from.
 """
 
 from __future__ import annotations
@@ -37,15 +37,21 @@ class Trained:
     unlisted: tuple[str, ...] = ()
 
 
-DRAWN = "Tiles of synthetic slides only, drawn by scripts/{script} (the seeds are in it)."
+DRAWN = "Synthetic slides only, drawn by scripts/{0} with the seeds in it."
+AS_THEN = "synthetic tiles of scripts/{0} as the version drew them that it was trained with; listed are today's"
+
+
+def _drawn(data: str, script: str, start: str = "") -> Trained:
+    """A model of tiles that were drawn."""
+    return Trained((data,), "train", start, tiles=True, note=DRAWN.format(script), unlisted=(AS_THEN.format(script),))
+
+
 MODELS = {
     "lesion-small": Trained(("isic2017", "pad_ufes")),
     "melanoma-small": Trained(("isic2017",), split="", start="lesion-small"),
-    "tile-demo": Trained(("slide-tiles",), tiles=True, note=DRAWN.format(script="slide_demo_data.py")),
-    "tissue-demo": Trained(("slide-tissue",), tiles=True, note=DRAWN.format(script="slide_demo_data.py")),
-    "skin-demo": Trained(
-        ("slide-skin",), start="tissue-demo", tiles=True, note=DRAWN.format(script="skin_demo_data.py")
-    ),
+    "tile-demo": _drawn("slide-tiles", "slide_demo_data.py"),
+    "tissue-demo": _drawn("slide-tissue", "slide_demo_data.py"),
+    "skin-demo": _drawn("slide-skin", "skin_demo_data.py", start="tissue-demo"),
     "risk-demo": Trained(
         (),
         start="skin-demo",

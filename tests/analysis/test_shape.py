@@ -199,9 +199,36 @@ def snowflake(side: float, order: int) -> np.ndarray:
     return np.array(drawing)
 
 
-def test_fractal_dimension_of_a_snowflake_and_of_a_disk() -> None:
-    assert fractal_dimension(snowflake(1500, 6)) == pytest.approx(math.log(4) / math.log(3), abs=0.06)
-    assert fractal_dimension(ellipse(500, 500)) == pytest.approx(1, abs=0.06)
+@pytest.mark.parametrize("size", [40, 60, 100, 250, 600, 1500])
+@pytest.mark.parametrize(
+    "smooth",
+    [
+        lambda size: ellipse(size / 2, size / 2),
+        lambda size: ellipse(size / 2, size / 6, 30),
+        lambda size: rectangle(size, size, 0),
+        lambda size: rectangle(size, size, 45),
+        lambda size: rectangle(size, size / 4, 20),
+    ],
+    ids=["disk", "ellipse", "square", "turned square", "bar"],
+)
+def test_fractal_dimension_of_a_smooth_border_is_one_at_every_size(smooth, size: int) -> None:
+    assert 1 <= fractal_dimension(smooth(size)) <= (1.05 if size >= 60 else 1.1)
+
+
+@pytest.mark.parametrize(("side", "order"), [(200, 4), (400, 5), (800, 6), (3000, 7)])
+def test_fractal_dimension_of_a_snowflake_is_the_koch_curve_s(side: int, order: int) -> None:
+    assert fractal_dimension(snowflake(side, order)) == pytest.approx(math.log(4) / math.log(3), abs=0.02)
+
+
+def test_fractal_dimension_is_taken_in_physical_space() -> None:
+    found = fractal_dimension(ellipse(120, 70, 30, (0.4, 1.0)), (0.4, 1.0))
+    assert 1 <= found <= 1.05
+
+
+@given(MASKS.map(lambda mask: np.kron(mask, np.ones((9, 9), bool))))
+def test_fractal_dimension_is_that_of_a_line(mask: np.ndarray) -> None:
+    found = fractal_dimension(mask)
+    assert math.isnan(found) or 1 <= found <= 2
 
 
 @pytest.mark.parametrize(("side", "defined"), [(5, False), (31, False), (32, True)])

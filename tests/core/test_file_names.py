@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
+from pathlib import PurePosixPath, PureWindowsPath
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_melanoma.core.file_names import LONGEST, free_name, safe_name
+from napari_melanoma.core.file_names import (
+    LONGEST,
+    LONGEST_KEPT_BYTES,
+    file_name,
+    file_names,
+    free_name,
+    is_device,
+    safe_name,
+    unfit_for_id,
+)
+from napari_melanoma.core.files import plain_name
 
 NAMES = [
     ("ISIC_0000001", "ISIC_0000001"),
@@ -41,3 +55,83 @@ def test_a_safe_name_is_safe_and_stays_what_it_is(name: str) -> None:
 def test_a_name_is_numbered_until_it_is_free() -> None:
     assert free_name("a", set()) == "a"
     assert free_name("A", {"a", "a-2"}) == "A-3"
+
+
+UNFIT = [
+    ("../a", "/"),
+    ("a\\b", "\\"),
+    ("..", "dots"),
+    ("", "empty"),
+    ("a\0b", "U+0000"),
+    ("a\nb", "U+000A"),
+    ("a\u202eb", "U+202E"),
+    ("é" * 200, "255 bytes"),
+]
+KEPT = ["ISIC_0000001", "läsion 1", "皮膚", "a.b-c", "image (2)", "=x", "A'"]
+MAPPED = [
+    *(
+        "con",
+        "LPT1.old",
+        "com¹",
+        "NUL ",
+        "a.",
+        "a ",
+        ".a",
+        "-a",
+        " a",
+        "a:b",
+        "a*",
+        "a|b",
+        "e\u0301",
+        "é" * 90,
+        "x" * 151,
+    ),
+    *("../../../victim/important", "a\u202eb", "~x", "a\ud800", f"x~{'0' * 24}"),
+]
+names = st.one_of(
+    st.text(max_size=40),
+    st.text(st.sampled_from("./\\:ab~0éE\u0301 -\u202e"), max_size=12),
+    st.sampled_from([*KEPT, *MAPPED]),
+)
+
+
+@pytest.mark.parametrize(("text", "said"), UNFIT)
+def test_an_id_that_names_a_path_or_cannot_be_shown_is_none(text: str, said: str) -> None:
+    assert said in unfit_for_id(text)
+
+
+@pytest.mark.parametrize("text", KEPT)
+def test_an_id_that_is_a_file_name_stays(text: str) -> None:
+    assert file_name(text) == text
+    assert not unfit_for_id(text)
+
+
+@pytest.mark.parametrize("text", MAPPED, ids=ascii)
+def test_another_id_is_mapped(text: str) -> None:
+    assert file_name(text) != text
+    assert re.fullmatch(r"[A-Za-z0-9._-]{1,70}~[0-9a-f]{24}", file_name(text))
+
+
+@given(names)
+def test_a_file_name_is_one_everywhere(text: str) -> None:
+    name = file_name(text)
+    assert 0 < len(name.encode()) <= LONGEST_KEPT_BYTES
+    assert not set(name) & set('<>:"/\\|?*\0\n\r\t')
+    assert not is_device(name)
+    assert name[0] not in ".- "
+    assert name[-1] not in ". "
+    assert not any(unicodedata.category(character) in ("Cc", "Cf", "Cs") for character in name)
+    assert (PureWindowsPath("C:/x") / f"{name}.png").parent == PureWindowsPath("C:/x")
+    assert (PurePosixPath("/x") / f"{name}.png").parent == PurePosixPath("/x")
+
+
+@given(names, names)
+def test_different_ids_have_different_file_names(one: str, two: str) -> None:
+    assert (file_name(one) == file_name(two)) == (one == two)
+
+
+@given(st.lists(names | st.sampled_from(["a", "A", "é", "e\u0301", "É", "ß", "ss", "SS"]), max_size=12))
+def test_the_ids_of_a_set_have_names_that_no_file_system_takes_for_one(texts: list[str]) -> None:
+    found = file_names(texts)
+    assert found.keys() == set(texts)
+    assert len({plain_name(name) for name in found.values()}) == len(found)

@@ -16,6 +16,7 @@ DERMOSCOPIC: dict[str, Any] = {
     "distance": 1,
     "limit": 2,
 }
+UNSURE: dict[str, Any] = {**DERMOSCOPIC, "modality_certain": False}
 SLIDE: dict[str, Any] = {"model": "own", "modalities": ("slide",), "modality": "slide", "scale": ScaleMatch(0.5, 0.5)}
 DEMO: dict[str, Any] = {**SLIDE, "model": "tile-demo", "demonstration": True}
 RISK: dict[str, Any] = {**SLIDE, "scale": None, "field_mm": 3.0, "model_field_mm": 3.0, "calibrated": True}
@@ -25,6 +26,8 @@ CASES = {
     "dermoscopic, right model": ({**DERMOSCOPIC, "modality": "dermoscopic"}, [], []),
     "photograph of unknown kind": (DERMOSCOPIC, [], []),
     "macroscopic, dermoscopic model": ({**DERMOSCOPIC, "modality": "macroscopic"}, ["modality"], []),
+    "probably dermoscopic": ({**UNSURE, "modality": "dermoscopic"}, [], ["modality_uncertain"]),
+    "probably macroscopic": ({**UNSURE, "modality": "macroscopic"}, ["modality"], []),
     "TBP tile, dermoscopic model": ({**DERMOSCOPIC, "modality": "tbp_tile"}, ["modality"], []),
     "TBP tile, own model": ({**DERMOSCOPIC, "modality": "tbp_tile", "modalities": ("tbp_tile",)}, [], []),
     "no photograph of skin": ({**DERMOSCOPIC, "modality": "neither"}, ["no_photograph"], []),

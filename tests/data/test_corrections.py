@@ -85,6 +85,7 @@ def test_a_correction_is_a_row_with_its_files(corrections: Corrections, folder: 
         "review": "corrected",
         "reviewed_at": row["reviewed_at"],
         "image_sha256": fingerprint(one.rgb),
+        "damage": "",
     }
     with Image.open(folder / row["path"]) as image:
         assert np.array_equal(np.asarray(image), one.rgb)
@@ -206,7 +207,7 @@ def test_a_table_of_another_origin_gets_the_columns(corrections: Corrections, fo
     corrections.add(drawn(0, name="OLD"))
     text = (folder / "dataset.csv").read_text("utf-8").splitlines()
     assert text[0].startswith("image_id,split,path,mask_path")
-    assert text[1] == "old,train" + "," * 14
+    assert text[1] == "old,train" + "," * 15
     assert text[2].startswith("OLD-2,train,images/OLD-2.png")
     assert [sample.review for sample in read_dataset(folder)] == [None, "corrected"]
 

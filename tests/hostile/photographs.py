@@ -40,7 +40,7 @@ _TIFF = {
     "tiff tiles": {"tile": (64, 64), "compression": "zlib"},
 }
 KINDS = (
-    *_PILLOW, "jpeg gray", "jpeg cmyk", "jpeg no end", "png interlaced palette", "png 16", "heic", *_TIFF,
+    *_PILLOW, "jpeg gray", "jpeg cmyk", "jpeg no end", "png gray", "png 16", "heic", *_TIFF,
     "dicom", "dicom jpeg", "dicom jpeg2000", "dicom rle",
 )  # fmt: skip
 # No checksum, and every value is a color: what is zeroed, swapped or flipped in them cannot be told from a picture.
@@ -60,7 +60,7 @@ def encoded(kind: str, rgb: np.ndarray) -> bytes:
     image, buffer = Image.fromarray(rgb), io.BytesIO()
     if kind == "heic":
         pillow_heif.from_pillow(image).save(buffer, quality=80)
-    elif kind == "png interlaced palette":
+    elif kind == "png gray":
         return bytes(imagecodecs.png_encode(np.asarray(image.convert("L"))))
     elif kind in ("jpeg gray", "jpeg cmyk"):
         image.convert("L" if kind == "jpeg gray" else "CMYK").save(buffer, "JPEG", quality=88)
@@ -98,13 +98,8 @@ def swapped(content: bytes, random: Random) -> bytes:
     size = max(8, int((len(content) - head) * random.uniform(0.02, 0.1)))
     first = int(random.integers(head, max(head + 1, len(content) - 2 * size)))
     second = int(random.integers(first + size, max(first + size + 1, len(content) - size)))
-    parts = (
-        content[:first],
-        content[second : second + size],
-        content[first + size : second],
-        content[first : first + size],
-    )
-    return b"".join(parts) + content[second + size :]
+    one, other = content[first : first + size], content[second : second + size]
+    return content[:first] + other + content[first + size : second] + one + content[second + size :]
 
 
 def without_interval(content: bytes, random: Random) -> bytes:

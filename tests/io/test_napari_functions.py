@@ -21,7 +21,7 @@ from napari_melanoma.io.results import read_mask, write_rgb
 def scaled(monkeypatch, scene):
     """Let every file hold the scene, with a pixel of 20 x 10 micrometres."""
     photograph = Photograph(scene, "scaled", PixelSize(20.0, 10.0, "dicom"), "dermoscopic")
-    monkeypatch.setattr("napari_melanoma.io.photographs.read_photograph", lambda path: photograph)
+    monkeypatch.setattr("napari_melanoma.io.photographs.read_photograph", lambda path, **options: photograph)
     return photograph
 
 

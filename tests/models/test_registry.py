@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
-from napari_melanoma.core.errors import SaveError
+from napari_melanoma.core.errors import BundleError, SaveError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.models import buildable
 from napari_melanoma.models.bundle import CONFIG, BundleInfo, read_bundle
-from napari_melanoma.models.registry import adopt, find_bundle, list_bundles, user_folder
+from napari_melanoma.models.registry import (
+    adopt,
+    find_bundle,
+    list_bundles,
+    unusable_bundles,
+    usable,
+    user_folder,
+)
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 
@@ -71,3 +80,51 @@ def test_a_folder_that_cannot_be_written(tiny_bundle: BundleInfo) -> None:
     user_folder().touch()
     with pytest.raises(SaveError, match="cannot write"):
         adopt(tiny_bundle)
+
+
+def _put(bundle: BundleInfo, name: str, **changes: object) -> Path:
+    """A bundle in the user's model folder, as somebody would copy it there."""
+    folder = user_folder() / name
+    shutil.copytree(bundle.path, folder)
+    values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    write_json(folder / "config.json", {**values, "name": name, **changes})
+    return folder
+
+
+MADE = {"program": "napari-melanoma", "version": "9.1", "packages": {"timm": "2.7"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"architecture": "network_of_tomorrow"}, "its architecture 'network_of_tomorrow' is not installed"),
+        ({"options": {"encoder": "tf_efficientnet_of_tomorrow"}}, "its encoder 'tf_efficientnet_of_tomorrow' is in"),
+        ({"options": {"encoder": "resnet18", "of_tomorrow": 1}}, "has no such options here"),
+    ],
+)
+def test_a_model_that_cannot_be_built_is_refused_and_listed_apart(
+    tiny_bundle: BundleInfo, changes: dict[str, object], said: str
+) -> None:
+    folder = _put(tiny_bundle, "tomorrow", provenance=MADE, **changes)
+    assert "tomorrow" not in {bundle.name for bundle in list_bundles()}
+    ((path, reason),) = unusable_bundles().items()
+    assert path == folder
+    assert said in reason
+    assert "It was made with napari-melanoma 9.1, timm 2.7: install these versions or later ones." in reason
+    with pytest.raises(BundleError, match="cannot be used"):
+        adopt(read_bundle(folder), "other")
+    with pytest.raises(BundleError, match="cannot be used"):
+        find_bundle("tomorrow")
+    assert not (user_folder() / "other").exists()
+
+
+def test_a_missing_package_is_named(tiny_bundle: BundleInfo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(buildable, "find_spec", lambda name: None)
+    buildable.why_not_built.cache_clear()
+    with pytest.raises(BundleError, match="pip install timm segmentation-models-pytorch"):
+        adopt(tiny_bundle)
+    buildable.why_not_built.cache_clear()
+
+
+def test_all_shipped_models_can_be_built() -> None:
+    assert all(usable(bundle) for bundle in list_bundles())

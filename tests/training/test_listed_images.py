@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.inference.photograph import Segmenter
-from napari_melanoma.io.results import read_mask, write_mask, write_table
+from napari_melanoma.io.results import write_table
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
 from napari_melanoma.models.registry import adopt
 from napari_melanoma.training.listed_images import images_of
@@ -29,16 +30,13 @@ RUN = RunContext()
 
 
 def copies(source: Path, target: Path, names: list[str]) -> Path:
-    """The same pictures as a clinic might have them: enlarged, re-encoded, under other names, without patients."""
+    """The same pictures as a clinic might have them: re-encoded, under other names, without patients."""
+    for folder in ("images", "masks"):
+        (target / folder).mkdir(parents=True)
     for name in names:
         with Image.open(source / f"images/{name}.png") as image:
-            larger = image.resize((96, 96), Image.Resampling.BICUBIC)
-        (target / "images").mkdir(parents=True, exist_ok=True)
-        larger.save(target / f"images/photo-{name}.jpg", quality=90)
-        mask = Image.fromarray(read_mask(source / f"masks/{name}.png")).resize((96, 96), Image.Resampling.NEAREST)
-        import numpy as np
-
-        write_mask(target / f"masks/photo-{name}.png", np.asarray(mask))
+            image.save(target / f"images/photo-{name}.jpg", quality=95)
+        shutil.copyfile(source / f"masks/{name}.png", target / f"masks/photo-{name}.png")
     write_table(target / "dataset.csv", [{"image_id": f"photo-{name}"} for name in names])
     return target
 

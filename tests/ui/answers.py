@@ -63,7 +63,7 @@ def risk_answer(probability, row, options, depth_mm=0.91, fingerprint=None):
         "patches": [{"what": what, "box": box, "probability": probability, "depth_mm": 1.6} for box, what in patches],
         "known": known if depth_mm is None else {**known, "depth_mm": f"{depth_mm:g}"},
         "missing": [name for name in ("age", "sex", "site") if name not in row],
-        "warnings": ["'risk-test' has learnt from drawn patients alone: it is for show", "the thickness may be more"],
+        "warnings": ["the thickness may be more"],
         "depth": {"mm": depth_mm, "source": "automatic" if depth_mm else "predicted"},
         "model": {"name": "risk-test", "fingerprint": fingerprint or find_bundle(options["model"]).fingerprint},
         "options": {"model": "risk-test", "patch_mm": 3.0},

@@ -58,7 +58,7 @@ def test_the_lesions_are_answered_and_the_odd_one_is_named(someone, case):
     assert someone.status == "3 lesions answered by melanoma-test."
     someone.picks(list(found)[-1])
     assert "the odd one out among the 3 lesions of this patient" in said(someone, "lesion_odd")
-    assert said(someone, "answer_verdict").startswith("Melanoma 0.")
+    assert said(someone, "answer_verdict").startswith("Inconclusive: melanoma 0.")
     assert len(json.loads((case / "answers.json").read_text())["lesions"]) == 3
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+from contextlib import contextmanager
 
 import pytest
 from fake_runs import fake_run
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel, QMessageBox
 from stage import Stage
 
 from napari_melanoma.analysis.statistics import Estimate
@@ -166,8 +168,47 @@ def test_what_was_discarded_can_be_taken_over_after_all(stage, gate, run, qtbot)
     assert text(gate, "gate_done").startswith("Discarded: no dock lists the new model.")
     assert "lesion-small" not in text(gate, "gate_done")  # nobody knows which model is in use
     assert not gate.drop.isEnabled()
-    with qtbot.waitSignal(gate.take_over):
+    with answering("take_over_anyway_yes") as asked, qtbot.waitSignal(gate.take_over):
         stage.clicks(gate.take)
+    assert "This model was discarded." in asked[0]
+    assert "JA 0.842 -> 0.863, difference +0.021" in asked[0]
+
+
+@contextmanager
+def answering(button):
+    """Press a button of the next question, Cancel where none is named; gives what was asked."""
+    asked = []
+
+    def press():
+        box = QApplication.activeModalWidget()
+        asked.append(box.informativeText())
+        chosen = box.findChild(QAbstractButton, button) if button else box.button(QMessageBox.StandardButton.Cancel)
+        chosen.click()
+
+    QTimer.singleShot(0, press)
+    yield asked
+
+
+def test_using_a_model_against_the_advice_is_confirmed_with_its_figure(stage, gate, run, qtbot):
+    show(gate, run.compare(gain=-0.03, advice="keep", reason="The new model does worse on 37 images."))
+    with answering("") as asked, qtbot.assertNotEmitted(gate.take_over):
+        stage.clicks(gate.take)
+    assert "The advice is to keep lesion-small: JA 0.842 -> 0.812, difference -0.030" in asked[0]
+    assert gate.take.isEnabled(), "nothing was chosen"
+    with answering("take_over_anyway_yes"), qtbot.waitSignal(gate.take_over) as wished:
+        stage.clicks(gate.take)
+    assert wished.args == [run.path]
+
+
+def test_what_the_models_were_trained_on_is_shown(gate, run):
+    summary = "Left out: 3 of 40 images (3 patients or lesions), because 'lesion-small' was trained on them."
+    run.compare()
+    path = run.path / "comparison" / "comparison.json"
+    values = json.loads(path.read_text())
+    values["facts"]["training_overlap"] = {"summary": summary}
+    path.write_text(json.dumps(values))
+    show(gate, run)
+    assert text(gate, "gate_counts").endswith(summary)
 
 
 def test_a_choice_that_failed_can_be_made_again(stage, gate, run):

@@ -121,7 +121,7 @@ def test_a_bundle_by_its_folder_is_taken_and_another_refused(person, slide_path,
     listed = [picker.combo.itemText(index) for index in range(picker.combo.count())]
     assert listed == ["risk-test", "risk-demo", "a folder ..."]  # the user's own first, and picked
     assert picker.model == "risk-test"
-    assert "'risk-test' has learnt from drawn patients alone" in seen(person, "risk_phantom")
+    assert "'risk-test' was trained on synthetic patients only" in seen(person, "risk_phantom")
     for folder, model in ((other, str(other)), (wrong, str(other))):
         picker.combo.setCurrentIndex(picker.combo.count() - 1)
         picker.combo.activated.emit(picker.combo.currentIndex())
@@ -367,7 +367,8 @@ def test_an_answer_is_kept_with_the_case_that_is_open(waiting, tmp_path, slide_p
     lesion_page = case_dock.lesion_page
     case_dock._show_rows("L1")
     assert lesion_page.risk.verdict.text() == f"M{VERDICT[1:]}."
-    assert "drawn patients alone" in lesion_page.risk.caution.words.text()
+    assert "The thickness may be more." in lesion_page.risk.caution.words.text()
+    assert lesion_page.risk.verdict.isVisibleTo(lesion_page.risk)
     assert not lesion_page.risk.old.isVisibleTo(lesion_page)
     case_dock.undo.click()
     assert lesion_page.risk.isVisibleTo(lesion_page) is False

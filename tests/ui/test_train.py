@@ -25,10 +25,12 @@ from qtpy.QtWidgets import (
     QLabel,
     QLineEdit,
     QMainWindow,
+    QMessageBox,
     QWidget,
 )
 
 from conftest import FAKE_WORKER, Person
+from napari_melanoma.core import paths
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
@@ -219,6 +221,24 @@ def test_a_folder_can_be_chosen_and_dropped(trainer, blobs, user):
     trainer.dock.data.dropEvent(QDropEvent(QPointF(20, 5), copy, mime, Qt.MouseButton.LeftButton, none))
     trainer.waits()
     assert trainer.dock.data.datasets == (str(blobs), str(other))
+
+
+@pytest.mark.parametrize("answer", ["use", "cancel"])
+def test_files_outside_a_data_set_are_listed_and_confirmed(trainer, blobs, user, monkeypatch, answer):
+    monkeypatch.setattr(paths, "_trusted", set())
+    (blobs / "images" / "b00.png").rename(user / "b00.png")
+    text = (blobs / "dataset.csv").read_text().replace("image_id,patient_id", "image_id,patient_id,path")
+    (blobs / "dataset.csv").write_text(text.replace("b00,p0", "b00,p0,../b00.png"))
+    trainer.dock.data.learn.add([blobs])
+    trainer.until(lambda: trainer.dock.window().findChild(QMessageBox, "outside_dialog"))
+    box = trainer.dock.window().findChild(QMessageBox, "outside_dialog")
+    assert "1 file lies outside" in box.text()
+    assert "b00.png" in box.text()
+    button = next(each for each in box.buttons() if each.text() == "Use These Files")
+    (button if answer == "use" else box.button(QMessageBox.StandardButton.Cancel)).click()
+    trainer.waits()
+    assert trainer.dock.data.datasets == ((str(blobs),) if answer == "use" else ())
+    assert paths.is_trusted(blobs) == (answer == "use")
 
 
 def drops(widget, *paths):

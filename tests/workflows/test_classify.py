@@ -193,6 +193,23 @@ def test_more_coverage_leaves_more_classes(tmp_path, reference: Reference) -> No
     assert sizes[0] < sizes[-1]
 
 
+@pytest.mark.parametrize("probability", [0.99, 0.55])
+def test_a_dermoscopic_model_does_not_judge_what_is_probably_a_smartphone_photograph(
+    tmp_path, reference: Reference, probability: float
+) -> None:
+    """Of 60 smartphone photographs 19 were recognized with less than the certainty that a warning asks for."""
+    model = RedModel(tmp_path, reference)
+    config = model.info.config.model_copy(update={"modalities": ("dermoscopic",)})
+    model.info = BundleInfo(model.info.path, config)
+    picture, mask = photograph()
+    seen = look_at(replace(picture, modality=None), mask, model, Recognised("macroscopic", probability))
+    answer = answer_again(seen, {}, model, ClassifyOptions())
+    assert answer.verdict.startswith("Not valid: 'red' cannot judge a macroscopic photograph.")
+    assert "mask" not in " ".join((answer.verdict, *answer.warnings))
+    unsure = look_at(replace(picture, modality=None), mask, model, Recognised("dermoscopic", 0.55))
+    assert answer_again(unsure, {}, model, ClassifyOptions()).validity.codes == ("modality_uncertain",)
+
+
 def test_the_verdict_is_a_sentence(tmp_path, reference: Reference) -> None:
     answer = ask(RedModel(tmp_path, reference), coverage=0.9)
     assert answer.verdict.startswith("Inconclusive: melanoma 0.5")

@@ -145,6 +145,7 @@ def test_a_run_that_only_looks_dead_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_the_command_of_a_run(tmp_path: Path) -> None:
+    assert "--allow-outside" in command(tmp_path, resume=False, queue=False, allow_outside=True)
     first, again = (command(tmp_path, resume=resume, queue=not resume) for resume in (False, True))
     assert first[1:] == [
         "-P", "-m", "napari_melanoma", "train", "--config", str(tmp_path / "recipe.toml"), "--out", str(tmp_path),

@@ -77,9 +77,7 @@ def lesion(
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Photographs in one pass of the network.")] = None,
     workers: Annotated[int | None, typer.Option(help="Threads that read and write; cores + 2 by default.")] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Do again what is done; never what a person corrected.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Repeat what is done, but never corrected results.")] = False,
     accept_damaged: AcceptDamaged = False,
     json: Json = False,
     debug: Debug = False,

@@ -54,11 +54,14 @@ app = typer.Typer(
 def list_(json: Json = False, debug: Debug = False) -> None:
     """List the models."""
     with session(json, debug) as current:
-        from napari_melanoma.models.registry import list_bundles, user_folder
+        from napari_melanoma.models.registry import list_bundles, unusable_bundles, user_folder
 
-        bundles = list_bundles()
+        bundles, unusable = list_bundles(), unusable_bundles()
         for info in bundles:
             current.report.listing("model", _line(info), **_facts(info))
+        for folder, reason in unusable.items():
+            text = f"{folder.name:<20} NOT USABLE: {reason}"
+            current.report.listing("unusable model", text, name=folder.name, path=str(folder), reason=reason)
         architectures = _list_architectures(current)
         found = f"{len(bundles)} model{'' if len(bundles) == 1 else 's'} and {architectures} architectures"
         text = f"{found}; your own models belong in {user_folder()}. A card: napari-melanoma models show NAME"
@@ -138,9 +141,25 @@ def import_(
         from napari_melanoma.workflows.adoption import take_over
 
         is_run = (path / "bundle").is_dir()
+        if is_run:
+            _warn_of(path, current)
         info = take_over(path, name) if is_run else adopt(read_bundle(path), name)
         text = f"'{info.name}' is in {info.path}; use it: {_use(info, info.name)}"
         current.done(text, name=info.name, path=str(info.path))
+
+
+def _warn_of(run: Path, current: Session) -> None:
+    """Say what speaks against the model of a run, which the command asks for by name."""
+    from napari_melanoma.core.errors import InputError
+    from napari_melanoma.workflows.adoption import is_discarded, objection
+    from napari_melanoma.workflows.comparison import read_comparison
+
+    try:
+        found = read_comparison(run)
+    except InputError:
+        found = None
+    if against := objection(found, discarded=is_discarded(run)):
+        current.report.tell("warning", f"Warning: {against}", message=against)
 
 
 def export(

@@ -43,7 +43,7 @@ def risk(
         str | None, typer.Option("--depth-mm", help="Thickness where nobody measured it on the slide.")
     ] = None,
     pool: Annotated[
-        Literal["mean", "maximum"] | None, typer.Option(help="How the answers to patches become one.")
+        Literal["mean", "maximum"] | None, typer.Option(help="How predictions of patches are pooled.")
     ] = None,
     patches: Annotated[int | None, typer.Option(help="Patches of a slide, at most.")] = None,
     patch_mm: Annotated[float | None, typer.Option("--patch-mm", help="Side of a patch, as learnt.")] = None,

@@ -62,6 +62,19 @@ _NOTHING = _Allowed()
 _allowed: ContextVar[_Allowed] = ContextVar("allowed", default=_NOTHING)
 
 
+_trusted: set[Path] = set()
+
+
+def trust(folder: Path) -> None:
+    """Let the data set in a folder name files outside it until this process ends, as the user confirmed."""
+    _trusted.add(Path(os.path.realpath(folder)))
+
+
+def is_trusted(folder: Path) -> bool:
+    """Whether the user confirmed that a data set names files outside its folder."""
+    return Path(os.path.realpath(folder)) in _trusted
+
+
 @contextmanager
 def outside_allowed(report: Callable[[Outside], None] | None = None) -> Iterator[None]:
     """Let data sets name files outside their folders, as the user asked; in this thread, until the end of the block.
@@ -103,16 +116,16 @@ class NamedPaths:
     folder : pathlib.Path
         Of that file; may be a link itself.
     allow_outside : bool, optional
-        Whether they may leave it; by default as ``outside_allowed`` and ``also_in`` say.
+        Whether they may leave it; by default as ``outside_allowed``, ``also_in`` and ``trust`` say.
     """
 
     def __init__(self, folder: Path, *, allow_outside: bool | None = None) -> None:
         self.folder = folder
         allowed = _allowed.get() if allow_outside is None else _Allowed(anywhere=allow_outside)
-        self.allow_outside = allowed.anywhere
         self.outside = Outside(folder)
         self._others = allowed.folders
         self._real = Path(os.path.realpath(folder))
+        self.allow_outside = allowed.anywhere or (allow_outside is None and self._real in _trusted)
         self._inside: dict[Path, bool] = {}  # folders that were followed: 400,000 images lie in a few
 
     def follow(self, text: str) -> Path:
@@ -159,11 +172,11 @@ class NamedPaths:
         """Whether a path lies in the folder, or in another one that is allowed, also after all links are followed."""
         parent, name = path.parent, path.name
         if name in ("", ".."):
-            return self._is_inside(Path(os.path.realpath(path)))
+            return self._is_inside(path)
         inside = self._inside.get(parent)
         if inside is None:
-            inside = self._inside[parent] = self._is_inside(Path(os.path.realpath(parent)))
-        return inside and (not _may_be_link(path) or self._is_inside(Path(os.path.realpath(path))))
+            inside = self._inside[parent] = self._is_inside(parent)
+        return inside and (not _may_be_link(path) or self._is_inside(path))
 
     def report(self) -> None:
         """Let the user know what lay outside; to be called once all paths were followed."""
@@ -171,8 +184,20 @@ class NamedPaths:
         if self.outside.count and report is not None:
             report(self.outside)
 
-    def _is_inside(self, real: Path) -> bool:
+    def _is_inside(self, path: Path) -> bool:
+        try:
+            real = Path(os.path.realpath(path))
+        except ValueError:  # such as half of a character, which no file name has
+            return False
         return real.is_relative_to(self._real) or any(map(real.is_relative_to, self._others))
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there; ``Path.is_file`` raises where a name is too long or a folder is closed."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def is_inside(path: Path, folder: Path) -> bool:
@@ -199,6 +224,8 @@ def _may_be_link(path: Path) -> bool:
     """Whether a file is a link or, on Windows, anything else that may stand for another one."""
     try:
         found = path.lstat()
-    except (OSError, ValueError):
+    except OSError:
         return False
+    except ValueError:
+        return True
     return stat.S_ISLNK(found.st_mode) or bool(getattr(found, "st_reparse_tag", 0))

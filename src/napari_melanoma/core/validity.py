@@ -23,6 +23,7 @@ Code = Literal[
     "damaged",
     "modality",
     "no_photograph",
+    "modality_uncertain",
     "scale_unknown",
     "scale",
     "field_of_view",
@@ -213,7 +214,9 @@ class PredictionFacts:
     synthetic_input : bool
         Whether the input carries the mark of this program's phantoms.
     modality, modalities : str, tuple of str
-        Of the input, as stated or recognized with certainty, and those that the model was trained on.
+        Of the input, as stated or recognized, and those that the model was trained on.
+    modality_certain : bool
+        Whether it was stated, or recognized with certainty.
     scale : ScaleMatch, optional
         Of models that work at one physical scale.
     field_mm, model_field_mm : float, optional
@@ -238,6 +241,7 @@ class PredictionFacts:
     synthetic_input: bool = False
     modality: str | None = None
     modalities: tuple[str, ...] = ()
+    modality_certain: bool = True
     scale: ScaleMatch | None = None
     field_mm: float | None = None
     model_field_mm: float | None = None
@@ -300,6 +304,9 @@ class PredictionFacts:
                 "modality",
                 f"'{self.model}' cannot judge {_input(self.modality)}. It was trained on {trained} images only",
             )
+        elif not self.modality_certain:
+            text = "the modality of the image is not certain"
+            yield ValidityReason(code="modality_uncertain", severity="caution", text=text)
 
     def _of_scale(self) -> Iterable[ValidityReason]:
         scale = self.scale

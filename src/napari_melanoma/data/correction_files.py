@@ -13,7 +13,7 @@ import numpy as np
 from napari_melanoma.core.errors import SaveError, UnreadableImage
 from napari_melanoma.core.files import save_error
 from napari_melanoma.core.leftovers import temporary_name
-from napari_melanoma.core.paths import NamedPaths, UnsafePath
+from napari_melanoma.core.paths import NamedPaths, UnsafePath, is_file
 from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.data.correction import Correction, cells
 from napari_melanoma.io.results import read_mask, write_mask, write_rgb
@@ -167,7 +167,7 @@ def stored_file(folder: Path, path: str) -> Path | None:
         file = NamedPaths(folder, allow_outside=False).follow(path) if path else None
     except UnsafePath:
         return None
-    return file if file is not None and file.is_file() else None
+    return file if file is not None and is_file(file) else None
 
 
 @contextmanager

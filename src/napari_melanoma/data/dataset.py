@@ -9,7 +9,7 @@ from typing import Literal
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.file_names import unfit_for_id
-from napari_melanoma.core.paths import NamedPaths, UnsafePath
+from napari_melanoma.core.paths import NamedPaths, UnsafePath, is_file, outside_allowed
 from napari_melanoma.data.table_file import each_table_row
 from napari_melanoma.io.slide_folder import read_object
 
@@ -26,6 +26,10 @@ OUTSIDE = (
     "A data set names files in its own folder, by paths such as images/a.png: put the file there, or, if you trust the "
     "data set and want to use files elsewhere, allow it (--allow-outside)."
 )
+
+
+class OutsideFolder(DataSetError):  # noqa: N818 - reads as what it is at the place it is raised
+    """A data set names a file outside its folder, which the user has not allowed."""
 
 
 @dataclass(frozen=True)
@@ -201,13 +205,23 @@ def each_entry(folder: Path) -> Iterator[Entry | DataSetError]:
             column = "mask_path"
             mask = _file_of(row, "mask_path", masks, paths)
         except UnsafePath as error:
-            yield row_fault(table, number, column, row.get(column) or image_id, str(error), OUTSIDE)
+            fault = row_fault(table, number, column, row.get(column) or image_id, str(error), OUTSIDE)
+            yield OutsideFolder(str(fault))
             continue
-        lost = [(what, path) for what, path in (("image", image), ("mask", mask)) if path and not path.is_file()]
+        lost = [(what, path) for what, path in (("image", image), ("mask", mask)) if path and not is_file(path)]
         yield _not_there(folder, *lost[0], image_id) if lost else Entry(row, image, mask)
     if not number:
         raise DataSetError(f"{table} needs at least one row, one for each image; found a header alone.")
     paths.report()
+
+
+def files_outside(folder: Path) -> str:
+    """Say how many files of a data set lie outside its folder, and name the first; none is opened."""
+    found: list[str] = []
+    with outside_allowed(lambda outside: found.append(str(outside))):
+        for _ in each_entry(folder):
+            pass
+    return "; ".join(found)
 
 
 def row_fault(table: Path, number: int, column: str, value: str, said: str, advice: str) -> DataSetError:
@@ -239,7 +253,9 @@ def table_of(folder: Path) -> Path:
     try:
         return NamedPaths(folder).check(table)
     except UnsafePath as error:
-        raise DataSetError(f"{table} {error}. Copy the table itself into the folder, or use --allow-outside.") from None
+        raise OutsideFolder(
+            f"{table} {error}. Copy the table itself into the folder, or use --allow-outside."
+        ) from None
 
 
 def sample_of(entry: Entry, folder: Path) -> Sample | DataSetError:

@@ -212,9 +212,13 @@ def open_lazily(file: IO[bytes], kind: Format) -> ImageFile:
 
         return BmpImageFile(file)
     if kind == "WebP":
+        from PIL.Image import DecompressionBombError
         from PIL.WebPImagePlugin import WebPImageFile
 
-        return WebPImageFile(file)
+        try:
+            return WebPImageFile(file)
+        except DecompressionBombError as error:  # Pillow's own limit, which this class alone asks for
+            raise ValueError(str(error)) from error
     from pillow_heif import HeifImageFile
 
     return HeifImageFile(file)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.core.file_names import is_device
 from napari_melanoma.core.files import atomic_folder, write_json
 from napari_melanoma.core.paths import NamedPaths
+from napari_melanoma.models.buildable import why_not_built
 from napari_melanoma.models.bundle import CONFIG, BundleConfig, BundleInfo, read_bundle
 
 if TYPE_CHECKING:
@@ -43,17 +46,73 @@ def list_bundles() -> list[BundleInfo]:
     Returns
     -------
     list of BundleInfo
-        A folder that is no valid bundle is left out: ``find_bundle`` with its path says what is wrong with it.
+        Those that can be used; ``unusable_bundles`` says what is wrong with the others.
     """
     found: dict[str, BundleInfo] = {}
     for folder in (SHIPPED, user_folder()):
         for config in sorted(folder.glob(f"*/{CONFIG}")):
             try:
                 bundle = read_bundle(config.parent)
+                found[bundle.name] = bundle if folder == SHIPPED else usable(bundle)
             except (BundleError, ConfigError):
                 continue
-            found[bundle.name] = bundle
     return list(found.values())
+
+
+def unusable_bundles() -> dict[Path, str]:
+    """List the folders of the user's model folder that hold a bundle which cannot be used.
+
+    Returns
+    -------
+    dict of pathlib.Path to str
+        The folder, and why.
+    """
+    found: dict[Path, str] = {}
+    for config in sorted(user_folder().glob(f"*/{CONFIG}")):
+        try:
+            usable(read_bundle(config.parent))
+        except (BundleError, ConfigError) as error:
+            found[config.parent] = str(error)
+    return found
+
+
+def usable(bundle: BundleInfo) -> BundleInfo:
+    """Refuse a bundle whose network cannot be built with what is installed; reads no weights and imports no torch.
+
+    Parameters
+    ----------
+    bundle : BundleInfo
+        Any bundle.
+
+    Returns
+    -------
+    BundleInfo
+        The same.
+
+    Raises
+    ------
+    BundleError
+        Where its architecture, the options of it or its encoder are not installed; says what to install.
+    """
+    options = json.dumps(bundle.config.options, sort_keys=True)
+    why = why_not_built(bundle.config.architecture, options)
+    if not why:
+        return bundle
+    raise BundleError(f"the model '{bundle.name}' cannot be used: {why} {_made_with(bundle.config.provenance)}")
+
+
+def _made_with(provenance: Mapping[str, Any]) -> str:
+    """Say which packages a bundle was made with, as far as it says so."""
+    program, version = provenance.get("program"), provenance.get("version")
+    there = provenance.get("packages")
+    packages = there if isinstance(there, dict) else {}
+    named = [f"{name} {packages[name]}" for name in ("timm", "segmentation-models-pytorch") if packages.get(name)]
+    made = [f"{program} {version}"] * bool(program and version) + named
+    if not made:
+        return (
+            "It does not state what it was made with: ask those who made it, or install a later version of this plugin."
+        )
+    return f"It was made with {', '.join(made)}: install these versions or later ones."
 
 
 def find_bundle(name_or_path: str, *, of_slides: bool = False) -> BundleInfo:
@@ -79,6 +138,8 @@ def find_bundle(name_or_path: str, *, of_slides: bool = False) -> BundleInfo:
     known = {bundle.name: bundle for bundle in list_bundles()}
     if name_or_path in known:
         return known[name_or_path]
+    if (user_folder() / name_or_path) in (unusable := unusable_bundles()):
+        raise BundleError(unusable[user_folder() / name_or_path])
     path = Path(name_or_path).expanduser()
     if path.is_dir():
         return read_bundle(path)
@@ -245,11 +306,12 @@ def adopt(bundle: BundleInfo, name: str | None = None) -> BundleInfo:
 
     Raises
     ------
+    BundleError
+        Where it cannot be used with what is installed, or a file of it is a link to somewhere else.
     SaveError
         Where the folder cannot be written; nothing half-written is left.
-    BundleError
-        Where a file of it is a link to somewhere else.
     """
+    usable(bundle)
     stem = re.sub(r"[^\w.-]+", "-", name or bundle.name).strip("-.")[:60] or "model"
     stem = f"model-{stem}" if is_device(stem) else stem
     taken = {known.name: known for known in list_bundles()}

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 
 from napari_melanoma.core.counting import counted
 from napari_melanoma.core.errors import DataSetError, InputError, RunError
-from napari_melanoma.data.dataset import Sample, check_names, each_entry, sample_of
+from napari_melanoma.core.paths import NamedPaths, UnsafePath
+from napari_melanoma.data.dataset import (
+    OUTSIDE,
+    OutsideFolder,
+    Sample,
+    check_names,
+    each_entry,
+    row_fault,
+    sample_of,
+    table_of,
+)
 from napari_melanoma.data.splits import Parts, parts_of, tuned_on_each
 from napari_melanoma.io.bags import Bag, BagKind
 from napari_melanoma.training import data_faults
@@ -64,17 +74,23 @@ def bag_samples(folder: Path) -> list[Sample]:
     DataSetError
         Where the table is missing or faulty, or a result folder is not there.
     """
-    found, lost = [], []
-    for entry in each_entry(folder):
+    found, lost, paths = [], [], NamedPaths(folder)
+    for number, entry in enumerate(each_entry(folder), start=1):
         if isinstance(entry, DataSetError):
             raise entry
-        place = folder / (entry.row.get(COLUMN) or entry.image_id)
+        named_place = entry.row.get(COLUMN) or entry.image_id
+        try:
+            place = paths.follow(named_place)
+        except UnsafePath as error:
+            fault = row_fault(table_of(folder), number, COLUMN, named_place, str(error), OUTSIDE)
+            raise OutsideFolder(str(fault)) from None
         sample = sample_of(replace(entry, image=place, mask=None), folder)
         if isinstance(sample, DataSetError):
             raise sample
         found.append(sample)
         if not place.is_dir():
             lost.append(place)
+    paths.report()
     if lost:
         raise DataSetError(
             f"{folder}: the results of {len(lost)} of {len(found)} slides are not there ({named(lost)}). Analyse the "

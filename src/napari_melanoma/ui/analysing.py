@@ -102,13 +102,12 @@ class Analysing(QObject):
         self._last = self._error = None
         self._before = {identity: self._work.book.digest(identity) for identity in identities}
         self._controls.status.begin(TASK, "Analysing ...")
-        self.queue.start(identities, self._controls.options())
+        self.queue.start({identity: self._work.options_of(identity) for identity in identities})
         self.changed.emit()
 
     def _on_analysed(self, analysed: Analysed) -> None:
         self._last = analysed
-        seen = analysed.identity == self._controls.picker.identity
-        options = self._controls.options() if seen else analysed.result.options
+        options = self._work.options_of(analysed.identity)
         self._work.take(analysed, self._before.get(analysed.identity), options)
 
     def _on_failed(self, error: Exception) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -61,7 +61,7 @@ class AnalysisQueue(QObject):
         self._client = client
         self._source = source
         self._waiting: deque[str] = deque()
-        self._options: LesionOptions | None = None
+        self._options: Mapping[str, LesionOptions] = {}
         self._analysis: Analysis | None = None
         self._current = ""
         self._name = ""
@@ -73,19 +73,17 @@ class AnalysisQueue(QObject):
         """Whether a photograph is on its way."""
         return self._analysis is not None
 
-    def start(self, identities: Sequence[str], options: LesionOptions) -> None:
+    def start(self, wanted: Mapping[str, LesionOptions]) -> None:
         """Begin with photographs; what was on its way is dropped.
 
         Parameters
         ----------
-        identities : sequence of str
-            Which, in order.
-        options : LesionOptions
-            How to analyse them.
+        wanted : mapping of str to LesionOptions
+            How to analyze the photograph of each identity, in order.
         """
         self._drop()
-        self._waiting = deque(identities)
-        self._options = options
+        self._waiting = deque(wanted)
+        self._options = wanted
         self._total, self._done, self._began = len(self._waiting), 0, time.monotonic()
         self._next()
 
@@ -104,12 +102,12 @@ class AnalysisQueue(QObject):
 
     def _next(self) -> None:
         self._analysis = None
-        while self._waiting and self._analysis is None and self._options is not None:
+        while self._waiting and self._analysis is None:
             self._current = self._waiting.popleft()
             source = self._source(self._current)
             if source is not None:
                 self._name = source.name
-                self._analysis = Analysis(self._client, source, self._options)
+                self._analysis = Analysis(self._client, source, self._options[self._current])
         if self._analysis is None:
             self.finished.emit(self._done, time.monotonic() - self._began)
             return

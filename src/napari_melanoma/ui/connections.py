@@ -27,6 +27,24 @@ class Connections:
         emitter.connect(callback)
         self._made.append((weakref.ref(emitter), callback))
 
+    def connect_first(self, emitter: Any, callback: Callable[..., None]) -> None:  # noqa: ANN401 - napari's
+        """Connect a callback that is called before napari's own, which draw; all others are called after them.
+
+        Parameters
+        ----------
+        emitter : napari.utils.events.EventEmitter
+            Such as ``viewer.layers.events.inserted``.
+        callback : callable
+            Takes the event.
+        """
+        from napari.utils.events import EventEmitter
+
+        emitter = getattr(emitter, "__wrapped__", emitter)
+        relay = EventEmitter(source=None, type_name="relay")  # one of napari's own may come before its callbacks
+        relay.connect(callback)
+        emitter.connect(relay, position="first")
+        self._made.append((weakref.ref(emitter), relay))
+
     def close(self) -> None:
         """Disconnect everything; what is gone already is left alone."""
         for reference, callback in self._made:

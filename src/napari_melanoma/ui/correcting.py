@@ -38,10 +38,14 @@ class Correcting(QObject):
         controls.mask_controls.settled.connect(self._on_mask)
         controls.mask_controls.reverted.connect(self._on_revert)
         controls.roi.settled.connect(self._on_region)
-        controls.model.changed.connect(self._remember)
         controls.correction.strokes_layer.connect(work.watcher.watch)
         controls.correction.applied.connect(self._on_strokes)
         controls.correction.chosen.connect(self._on_choose)
+
+    @property
+    def subject(self) -> str | None:
+        """Identity of the photograph whose values the controls show."""
+        return self._subject
 
     def turn_to(self, identity: str | None) -> None:
         """Be about another photograph; what was set for the one before is done to that one.
@@ -75,16 +79,12 @@ class Correcting(QObject):
         identity = self._identity()
         return None if identity is None or self._work.book.lesions[identity].corrected else identity
 
-    def _remember(self) -> None:
-        self._controls.settings.options = self._controls.options()
-
     def _on_threshold(self) -> None:
         identity = self._uncorrected()
         if identity is not None:
             self._work.preview(identity)
 
     def _on_mask(self) -> None:
-        self._remember()
         identity = self._uncorrected()
         if identity is not None:
             self._work.rederive(identity)
@@ -95,7 +95,6 @@ class Correcting(QObject):
             self._work.rederive(identity)
 
     def _on_region(self) -> None:
-        self._remember()
         identity = self._identity()
         if identity is not None:
             self._work.measure_again(identity)

@@ -184,6 +184,9 @@ def store_result(folder: Path, result: LesionResult, name: str, verdict: Verdict
     from napari_melanoma.data.corrections import Correction
     from napari_melanoma.ui.lesion.steps import prediction
 
+    predicted = prediction(result)
+    if verdict.review == "corrected" and not (predicted != result.mask).any():
+        verdict = replace(verdict, review="accepted")  # what was changed was changed back
     correction = Correction(
         name=name,
         rgb=result.photograph.rgb,
@@ -191,7 +194,7 @@ def store_result(folder: Path, result: LesionResult, name: str, verdict: Verdict
         review=verdict.review,
         model=result.model.name,
         model_fingerprint=result.model.fingerprint,
-        prediction=prediction(result),
+        prediction=predicted,
         modality=result.photograph.modality,
         damage=result.photograph.damage,
     )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QFileDialog, QGridLayout, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QGridLayout, QMessageBox, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.core.paths import trust
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.ui.data_counts import Counts, count, folder_of
 from napari_melanoma.ui.job import Latest, Work
@@ -19,6 +21,14 @@ from napari_melanoma.ui.settings import Settings
 READING = "reading ..."
 NO_CORRECTIONS = "none yet: correct a mask in the Lesion dock, then press Add to corrections there"
 INDENT_PX = 20  # under the words of a check box
+
+
+@dataclass(frozen=True)
+class Outside:
+    """Why a data set cannot be used unless the user confirms it: the error, and the files that lie elsewhere."""
+
+    reason: Exception
+    files: str
 
 
 class DataSetRow(QWidget):
@@ -299,32 +309,63 @@ class DataSetList(QWidget):
         self._settings.keep(f"train/{self.objectName()}", known)
         self.changed.emit()
 
-    def _on_counted(self, found: tuple[Path, Counts | Exception]) -> None:
+    def _on_counted(self, found: tuple[Path, Counts | Outside | Exception]) -> None:
         folder, counts = found
         row = self._rows.get(folder)
         if row is None:
             return
-        if isinstance(counts, Counts):
+        if isinstance(counts, Outside) and row.wanted:
+            self._confirm(folder, counts)
+        elif isinstance(counts, Counts):
             row.show_counts(counts)
             row.show()
             if folder in self._new:
                 self._new.discard(folder)
                 self.added.emit(f"{folder.name}: {counts.words}.")
-        elif folder in self._new:
-            self._remove(folder)
-            self.failed.emit(counts)
-            return
         else:
-            row.show_fault(str(counts))
+            self._refuse(folder, counts.reason if isinstance(counts, Outside) else counts)
+            return
         self._on_toggled()
+
+    def _refuse(self, folder: Path, reason: Exception) -> None:
+        if folder in self._new:
+            self._remove(folder)
+            self.failed.emit(reason)
+        elif folder in self._rows:
+            self._rows[folder].show_fault(str(reason))
+            self._on_toggled()
+
+    def _confirm(self, folder: Path, outside: Outside) -> None:
+        """Ask whether files elsewhere may be used; the answer holds until napari is closed."""
+        box = QMessageBox(QMessageBox.Icon.Warning, "Files outside the data set", outside.files, parent=self.window())
+        box.setObjectName("outside_dialog")
+        box.setTextFormat(Qt.TextFormat.PlainText)  # names of files are no markup
+        box.setInformativeText("Use them only if you trust the data set. They are read, and never changed.")
+        use = box.addButton("Use These Files", QMessageBox.ButtonRole.AcceptRole)
+        box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
+
+        def on_finished() -> None:
+            if box.clickedButton() is use:
+                trust(folder)
+                self.recount(folder)
+            else:
+                self._refuse(folder, outside.reason)
+
+        box.finished.connect(on_finished)
+        box.finished.connect(box.deleteLater)
+        box.open()
 
 
 def _counting(folder: Path, may_be_empty: bool) -> Work:
     """Make the work of a thread: the folder with its counts, or with what is wrong with it."""
 
-    def work(run: RunContext) -> tuple[Path, Counts | Exception]:
+    def work(run: RunContext) -> tuple[Path, Counts | Outside | Exception]:
+        from napari_melanoma.data.dataset import OutsideFolder, files_outside
+
         try:
             return folder, count(folder, may_be_empty=may_be_empty)
+        except OutsideFolder as error:
+            return folder, Outside(error, files_outside(folder))
         except MelanomaError as error:
             return folder, error
 

@@ -6,12 +6,24 @@ other tabs out of the window.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
-from qtpy.QtWidgets import QDockWidget, QMainWindow, QSizePolicy, QWidget
+from qtpy.QtGui import QKeySequence
+from qtpy.QtWidgets import QAction, QDockWidget, QMainWindow, QSizePolicy, QWidget
+
+from napari_melanoma.ui.layer_units import LayerUnits
+from napari_melanoma.ui.view_memory import FIT_KEY, ViewMemory, fit
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+    from napari_melanoma.ui.connections import Connections
 
 WIDTH_PX = 340  # what every dock promises to work at; it is never narrower
 BESIDE_PX = 1500  # a window at least so wide has room for a photograph and two docks side by side
+EXACT = QKeySequence.SequenceMatch.ExactMatch
 CANVAS_PX = 400  # what a second column of docks leaves of the canvas at least
 # A review is gone through in both at once, and so are the images of a case.
 TOGETHER = (frozenset({"lesion_dock", "review_dock"}), frozenset({"lesion_dock", "case_dock"}))
@@ -27,11 +39,15 @@ class Docking(QObject):
     ----------
     dock : QWidget
         The content of the dock, not yet in a window.
+    viewer : napari.viewer.Viewer, optional
+        The viewer that it is docked in, whose view follows the picture that is shown.
+    connections : Connections, optional
+        Ends with the dock.
     """
 
-    def __init__(self, dock: QWidget) -> None:
+    def __init__(self, dock: QWidget, viewer: Viewer | None = None, connections: Connections | None = None) -> None:
         super().__init__(dock)
-        self._dock = dock
+        self._dock, self._viewer = dock, viewer
         self._frame: QDockWidget | None = None
         self._in_front = False
         self._closing = False
@@ -39,6 +55,9 @@ class Docking(QObject):
         # Else napari puts a stretch below what is in it, a greater one for each dock that was opened before.
         dock.setSizePolicy(dock.sizePolicy().horizontalPolicy(), QSizePolicy.Policy.Expanding)
         dock.installEventFilter(self)
+        if viewer is not None and connections is not None:
+            LayerUnits(viewer, connections, self)
+            ViewMemory(viewer, connections, self)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
         """Hear that the dock was put into a frame, and that the frame is closed, hidden or shown again."""
@@ -75,9 +94,20 @@ class Docking(QObject):
         frame.installEventFilter(self)
         frame.visibilityChanged.connect(self._on_visibility)
         self._in_front = True
+        self._extend_fit(window)
         _place(window, frame)
         frame.show()
         frame.raise_()
+
+    def _extend_fit(self, window: QMainWindow) -> None:
+        """Let napari's own command and key fit the picture in view: by itself it fits all layers, hidden ones too."""
+        for action in window.findChildren(QAction):
+            if self._viewer is not None and action.shortcut().matches(QKeySequence(FIT_KEY)) == EXACT:
+                action.triggered.connect(self._on_fit)
+
+    def _on_fit(self, checked: bool = False) -> None:
+        if self._viewer is not None:
+            fit(self._viewer)
 
     def _on_visibility(self, visible: bool) -> None:
         """Remember whether the dock is in front; when it is hidden, only after the event that tells of it."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QMessageBox, QPushButton, QVBoxLayout, QWidget
 
+from napari_melanoma.ui.close_guard import answer, ask
 from napari_melanoma.ui.forest import Forest
 from napari_melanoma.ui.gate_words import (
     ADVICE,
@@ -169,7 +170,21 @@ class GateView(QWidget):
             signal.emit(self._report.path)  # type: ignore[attr-defined]
 
     def _on_take(self) -> None:
-        self._choose("take over", self.take_over)
+        if self._report is not None and not self._asked and self._may_take(self._report):
+            self._choose("take over", self.take_over)
+
+    def _may_take(self, report: RunReport) -> bool:
+        """Ask first, where the model was discarded before or the advice is to keep the old one."""
+        from napari_melanoma.workflows.adoption import objection
+
+        against = objection(report.comparison, discarded=report.discarded)
+        if not against:
+            return True
+        box = ask(self, "take_over_anyway", "Use this model anyway?", against, "Train")
+        use = box.addButton("Use it anyway", QMessageBox.ButtonRole.DestructiveRole)
+        use.setObjectName("take_over_anyway_yes")
+        box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
+        return answer(box) is use
 
     def _on_drop(self) -> None:
         self._choose("discard", self.discard)

@@ -6,7 +6,7 @@ import math
 import uuid
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_melanoma.ui.photographs import KEY, photographs
+from napari_melanoma.ui.photographs import KEY, STAND_IN, photographs
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
@@ -223,6 +223,7 @@ def set_pixel_size(viewer: Viewer, image: Image, size: PixelSize | None) -> None
     translate = (y * float(image.translate[-2]), x * float(image.translate[-1]))
     camera = getattr(viewer, "scene", viewer).camera  # where it is since napari 0.9
     center, zoom = camera.center, camera.zoom
+    image.metadata = {key: value for key, value in image.metadata.items() if key != STAND_IN}
     for layer in parts(viewer, image):
         layer.translate = translate
         layer.scale, layer.units = scale, (unit, unit)

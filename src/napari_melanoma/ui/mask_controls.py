@@ -6,7 +6,9 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFrame, QPushButton, QSlider, QVBoxLayout, QWidget
 
 from napari_melanoma.analysis.refinement import RefinementConfig
+from napari_melanoma.ui.for_all import ForAll
 from napari_melanoma.ui.look import ThemedIcons, form, named, quiet, row, tool
+from napari_melanoma.ui.number_box import show_value
 from napari_melanoma.ui.settling import Settling
 
 STEPS = 100
@@ -56,10 +58,12 @@ class MaskControls(QWidget):
         self._fill = named(QCheckBox("fill"), "fill_holes", "Fill holes", "Fill holes inside the border")
         self._smooth = named(QCheckBox("smooth"), "smooth", "Smooth border", "Smooth the probability first")
         self._notice = self._corrected_notice()
+        self.for_all = ForAll("mask_for_all", "threshold and refinement")
         layout = form(self)
         layout.addRow(self._notice)
         layout.addRow("threshold", row(self._slider, self._box, self._reset, stretch=0))
         layout.addRow(row(self._largest, self._fill, self._smooth))
+        layout.addRow(self.for_all)
         self.settling = Settling(self)
         self.settling.timeout.connect(self.settled)
         self.set_values(None, self._refinement)
@@ -159,7 +163,7 @@ class MaskControls(QWidget):
         for control in (self._slider, self._box):
             control.blockSignals(True)
         self._slider.setValue(round(STEPS * value))
-        self._box.setValue(value)
+        show_value(self._box, value)
         for control in (self._slider, self._box):
             control.blockSignals(False)
         self._reset.setEnabled(self._threshold is not None and self._slider.isEnabled())

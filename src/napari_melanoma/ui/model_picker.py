@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QStandardItemModel
 from qtpy.QtWidgets import QComboBox, QDialog, QDialogButtonBox, QTextBrowser, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
@@ -76,6 +77,7 @@ class ModelPicker(QWidget):
             if self.combo.findData(bundle.name) < 0:
                 self.combo.addItem(bundle.name, bundle.name)
                 self.combo.setItemData(self.combo.count() - 1, bundle.config.title, Qt.ItemDataRole.ToolTipRole)
+        show_unusable(self.combo)
 
     def _on_models(self, name: str) -> None:
         """List what there is now, and pick the model that was taken over."""
@@ -122,6 +124,24 @@ class ClassifierPicker(ModelPicker):
     def show_state(self) -> None:
         """Offer the card of a model, where one is picked."""
         self._card.setEnabled(bool(self.model))
+
+
+def show_unusable(combo: QComboBox) -> None:
+    """Add the models of the user's folder that cannot be used, with the reason; they cannot be picked.
+
+    Parameters
+    ----------
+    combo : QComboBox
+        A list of models with a standard item model.
+    """
+    from napari_melanoma.models.registry import unusable_bundles
+
+    items = combo.model()
+    for folder, reason in unusable_bundles().items():
+        if combo.findData(folder) < 0 and isinstance(items, QStandardItemModel):
+            combo.addItem(f"{folder.name} (not usable)", folder)
+            items.item(combo.count() - 1).setEnabled(False)
+            combo.setItemData(combo.count() - 1, reason, Qt.ItemDataRole.ToolTipRole)
 
 
 def _trouble(name: str, task: Task) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtGui import QFocusEvent, QValidator, QWheelEvent
-from qtpy.QtWidgets import QAbstractSpinBox
+from qtpy.QtWidgets import QAbstractSpinBox, QDoubleSpinBox, QSpinBox
 
 Number = int | float
 SMALLEST = 1e-6  # below it a step down from a value that may be zero gives zero
@@ -88,6 +88,23 @@ class Bounds:
         if self.multiple is not None:
             said.append(f"a multiple of {self.multiple}")
         return ", ".join(said)
+
+
+def show_value(box: QDoubleSpinBox | QSpinBox, value: Number) -> None:
+    """Show a number in a spin box of Qt, and leave its text alone while the user is typing that number.
+
+    Qt writes the text anew even where the number is the same: "0.7" becomes "0.70", and the next digit is lost.
+
+    Parameters
+    ----------
+    box : QDoubleSpinBox or QSpinBox
+        Brings its text into form by itself when it loses the focus.
+    value : int or float
+        The number.
+    """
+    is_known = box.value() == (round(value, box.decimals()) if isinstance(box, QDoubleSpinBox) else value)
+    if not (is_known and box.hasFocus()):
+        box.setValue(value)
 
 
 def show(value: Number) -> str:
@@ -204,6 +221,8 @@ class NumberBox(QAbstractSpinBox):
 
     @value.setter
     def value(self, value: Number) -> None:
+        if self.hasFocus() and self.value == value:
+            return  # the user is typing it
         self.lineEdit().setText(show(value))
         self.lineEdit().setCursorPosition(0)
 

@@ -15,7 +15,7 @@ from napari_melanoma.core.runs import Progress, RunContext
 from napari_melanoma.io.photographs import SUFFIXES, find_photographs
 from napari_melanoma.ui.close_guard import ask
 from napari_melanoma.ui.job import Job, Work
-from napari_melanoma.ui.turning import bring_into_view
+from napari_melanoma.ui.view_memory import hide_other_kind
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -123,11 +123,9 @@ class Opener(QObject):
         from napari.layers import Layer
 
         layers, errors = found
-        others = len(self._viewer.layers) > 0
         for data, attributes, kind in layers:
             added = self._viewer.add_layer(Layer.create(data, attributes, kind))
-        if layers and others:  # napari fits the view to the first layer alone
-            bring_into_view(self._viewer, added)
+            hide_other_kind(self._viewer, (added,))
         self._count += len(layers)
         for error in errors:
             if isinstance(error, _Damaged):
@@ -137,8 +135,10 @@ class Opener(QObject):
 
     def _offer(self, found: _Damaged) -> None:
         """Ask whether a damaged photograph is to be opened; the window lives meanwhile."""
+        dock = self.parent()
+        assert isinstance(dock, QWidget)
         box = ask(
-            self.parent(),
+            dock,
             "damaged_photograph",
             f"{found.path.name} is damaged: {found.damage}.",
             "Open it anyway? Results may be wrong, and each of them is marked as damaged.",

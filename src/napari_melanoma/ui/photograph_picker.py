@@ -10,8 +10,9 @@ from qtpy.QtWidgets import QComboBox, QVBoxLayout, QWidget
 from napari_melanoma.ui import linked
 from napari_melanoma.ui.connections import Connections
 from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, tool
-from napari_melanoma.ui.photographs import describe
+from napari_melanoma.ui.photographs import describe, own_units
 from napari_melanoma.ui.turning import turn_to
+from napari_melanoma.ui.view_memory import FIT_KEY, fit
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -52,18 +53,21 @@ class PhotographPicker(QWidget):
         super().__init__()
         self._viewer = viewer
         self._connections = connections
-        self._followed: set[str] = set()
+        self._followed: dict[str, tuple[object, ...]] = {}  # scale of each photograph, by its identity
         self._shown: str | None = None
         tip = "Which photograph; picking one shows it and hides the others (Alt+Right, Alt+Left)"
         self.combo = named(QComboBox(), "photograph", "Photograph", tip)
         self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.ruler_button = tool("ruler", "Ruler", "Ruler: draw a known length to set the scale", checkable=True)
         icons.add(self.ruler_button, "line")
+        self.fit = tool("fit_photograph", "Fit", f"Fit: bring the whole photograph into view ({FIT_KEY})")
+        self.fit.clicked.connect(lambda: fit(viewer))
+        icons.add(self.fit, "home")
         self._about = quiet()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
-        layout.addWidget(row(self.combo, self.ruler_button, stretch=0))
+        layout.addWidget(row(self.combo, self.fit, self.ruler_button, stretch=0))
         layout.addWidget(self._about)
         events = viewer.layers.events
         for emitter in (events.inserted, events.removed, events.reordered):
@@ -98,19 +102,23 @@ class PhotographPicker(QWidget):
         """List the photographs as they are now; the one that is picked stays so."""
         images = linked.identify(self._viewer)
         identities = [linked.identity(image) for image in images]
-        kept = self.identity if self.identity in identities else (identities or [None])[-1]
+        before = self.identity
+        kept = before if self.identity in identities else (identities or [None])[-1]
         self.combo.clear()
         for image, identity in zip(images, identities, strict=True):
             self.combo.addItem(image.name, identity)
             self._follow(image, str(identity))
         self.combo.setCurrentIndex(self.combo.findData(kept))
+        image = self.image
+        if image is not None and before not in (None, kept) and not image.visible:
+            turn_to(self._viewer, image)  # the one that was in view is gone
         self._tell()
         self.listed.emit()
 
     def _follow(self, image: Image, identity: str) -> None:
         """Hear of a photograph's new name and scale, once."""
         if identity not in self._followed:
-            self._followed.add(identity)
+            self._followed[identity] = _scale_of(image)
             self._connections.connect(image.events.name, self._on_name)
             self._connections.connect(image.events.scale, self._on_scale)
             self._connections.connect(image.events.units, self._on_scale)
@@ -119,6 +127,7 @@ class PhotographPicker(QWidget):
         image = self.image
         self._about.setText("" if image is None else describe(image))
         self.ruler_button.setEnabled(image is not None)
+        self.fit.setEnabled(image is not None)
         if self.identity != self._shown:
             self._shown = self.identity
             self.ruler_button.setChecked(False)
@@ -132,8 +141,12 @@ class PhotographPicker(QWidget):
         self.refresh()
 
     def _on_scale(self, event: Event) -> None:
-        self._tell()
-        self.scaled.emit(str(linked.identity(event.source)))
+        identity = str(linked.identity(event.source))
+        scale = _scale_of(event.source)
+        if self._followed[identity] != scale:  # not where the unit is a stand-in
+            self._followed[identity] = scale
+            self._tell()
+            self.scaled.emit(identity)
 
     def _on_active(self, event: Event) -> None:
         """Go along when the user selects a layer of another photograph."""
@@ -144,6 +157,11 @@ class PhotographPicker(QWidget):
 
     def _on_picked(self, index: int = 0) -> None:
         image = self.image
-        if image is not None and self.combo.count() > 1:
+        if image is not None and (self.combo.count() > 1 or not image.visible):
             turn_to(self._viewer, image)
         self._tell()
+
+
+def _scale_of(image: Image) -> tuple[object, ...]:
+    """What the measurements of a photograph depend on."""
+    return (*image.scale[-2:], *own_units(image))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari_melanoma.io.photographs import Photograph
 
 KEY = "napari_melanoma"
+STAND_IN = "napari_melanoma_units"  # in the metadata of a layer whose unit is not its own, as ui.layer_units says
 
 
 def is_photograph(layer: Layer) -> bool:
@@ -129,12 +130,29 @@ def pixel_size(layer: Layer) -> PixelSize | None:
     PixelSize or None
         None where the units are pixels, which is how napari says that nobody knows.
     """
-    y, x = (_micrometres(unit) for unit in layer.units[-2:])
+    y, x = (_micrometres(unit) for unit in own_units(layer))
     if y is None or x is None:
         return None
     size = PixelSize(y * float(layer.scale[-2]), x * float(layer.scale[-1]))
     known = (_about(layer).get("ruler"), _about(layer).get("pixel_size"))
     return next((stated for stated in known if stated is not None and stated.agrees(size)), size)
+
+
+def own_units(layer: Layer) -> tuple[Any, Any]:
+    """Give the units by which a layer is measured, which need not be those that napari shows.
+
+    Parameters
+    ----------
+    layer : napari.layers.Layer
+        Of two dimensions or more.
+
+    Returns
+    -------
+    tuple of pint.Unit
+        Of rows and columns.
+    """
+    y, x = layer.metadata[STAND_IN]["own"] if STAND_IN in layer.metadata else layer.units[-2:]
+    return y, x
 
 
 def aspect(layer: Layer) -> float:

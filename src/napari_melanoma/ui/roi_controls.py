@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QImage, QPixmap
-from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QHBoxLayout, QLabel, QSpinBox, QWidget
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QHBoxLayout, QLabel, QSpinBox, QVBoxLayout, QWidget
 
 from napari_melanoma.core.region import RoiConfig
+from napari_melanoma.ui.for_all import ForAll
 from napari_melanoma.ui.look import form, named
+from napari_melanoma.ui.number_box import show_value
 from napari_melanoma.ui.settling import Settling
 
 if TYPE_CHECKING:
@@ -57,10 +59,14 @@ class RoiControls(QWidget):
         rows.addRow("side", self._side)
         for field in (self._margin, self._background, self._side):
             field.setMinimumWidth(FIELD_PX)
-        layout = QHBoxLayout(self)
+        self.for_all = ForAll("roi_for_all", "region of interest")
+        both = QHBoxLayout()
+        both.addWidget(fields, 1)
+        both.addWidget(self._picture)
+        layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(fields, 1)
-        layout.addWidget(self._picture)
+        layout.addLayout(both)
+        layout.addWidget(self.for_all)
         self.settling = Settling(self)
         self.settling.timeout.connect(self.settled)
         self.config = self._config
@@ -78,9 +84,9 @@ class RoiControls(QWidget):
         self.settling.stop()
         for control in (self._margin, self._background, self._side):
             control.blockSignals(True)
-        self._margin.setValue(100 * config.margin)
+        show_value(self._margin, 100 * config.margin)
         self._background.setCurrentIndex(self._background.findData(config.background))
-        self._side.setValue(config.side_px)
+        show_value(self._side, config.side_px)
         for control in (self._margin, self._background, self._side):
             control.blockSignals(False)
         self._config = config

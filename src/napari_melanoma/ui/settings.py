@@ -27,19 +27,23 @@ class Settings:
 
     @property
     def options(self) -> LesionOptions:
-        """How photographs are analysed; the defaults where nothing valid was kept."""
+        """How photographs without options of their own are analyzed; the defaults where nothing valid was kept."""
         from napari_melanoma.workflows.lesion import LesionOptions
 
-        try:
-            return LesionOptions.parse(
-                parse_json(str(self._store.value("lesion/options", "{}")), "settings"), "settings"
-            )
-        except (ValueError, ConfigError):  # kept by another version
-            return LesionOptions()
+        for key in ("lesion/defaults", "lesion/options"):
+            kept = self._store.value(key)
+            if kept is not None:
+                try:
+                    found = LesionOptions.parse(parse_json(str(kept), "the settings"), "the settings")
+                except (ValueError, ConfigError):  # kept by another version
+                    continue
+                # Older versions kept the threshold of whichever photograph was last, for all that came after it.
+                return found if key == "lesion/defaults" else LesionOptions(model=found.model, flips=found.flips)
+        return LesionOptions()
 
     @options.setter
     def options(self, options: LesionOptions) -> None:
-        self._store.setValue("lesion/options", options.model_dump_json())
+        self._store.setValue("lesion/defaults", options.model_dump_json())
 
     @property
     def classifier(self) -> str:

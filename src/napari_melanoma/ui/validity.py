@@ -40,6 +40,7 @@ class ValidityNotice(QWidget):
         self.frame = QFrame()
         self.frame.setObjectName("notice")
         self.icon = QLabel()
+        self.icon.setFixedSize(ICON_PX, ICON_PX)
         self.icon.setAccessibleName("Warning")
         self.headline = named(Words(), f"{name}_validity", "Whether the prediction is valid")
         self.headline.setProperty("loud", True)

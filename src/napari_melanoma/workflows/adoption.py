@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.core.files import write_json
@@ -13,6 +13,9 @@ from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
 from napari_melanoma.models.registry import adopt
 from napari_melanoma.workflows.model_card import judge_card
+
+if TYPE_CHECKING:
+    from napari_melanoma.workflows.comparison import Comparison
 
 ADOPTED, DISCARDED = "adopted.json", "discarded.json"
 
@@ -50,6 +53,31 @@ def take_over(run: Path, name: str | None = None) -> BundleInfo:
     write_json(run / ADOPTED, {"name": bundle.name, "path": str(bundle.path), "time": round(time.time(), 3)})
     (run / DISCARDED).unlink(missing_ok=True)
     return bundle
+
+
+def objection(comparison: Comparison | None, *, discarded: bool) -> str:
+    """Say what speaks against using the model of a run, with the figures.
+
+    Parameters
+    ----------
+    comparison : Comparison or None
+        With the model that the run started from.
+    discarded : bool
+        Whether the user discarded the model before.
+
+    Returns
+    -------
+    str
+        Empty where nothing does.
+    """
+    said = ["This model was discarded."] if discarded else []
+    if comparison is not None and comparison.advice == "keep":
+        said.append(f"The advice is to keep {comparison.old.name}: {comparison.summary()}.")
+        if comparison.reason:
+            said.append(comparison.reason)
+    elif discarded and comparison is not None:
+        said.append(f"{comparison.summary()}.")
+    return " ".join(said)
 
 
 def discard(run: Path) -> None:

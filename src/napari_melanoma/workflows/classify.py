@@ -292,8 +292,9 @@ def _validity(seen: Seen, model: ClassifyingModel, coverage: float) -> Validity:
         model.info.name,
         demonstration=config.is_demonstration,
         synthetic_share=config.drawn_share,
-        modality=certain_kind(seen.looks, seen.modality),
+        modality=seen.modality or seen.looks.kind,  # also where it is not sure: a third of smartphone photographs
         modalities=config.modalities,
+        modality_certain=certain_kind(seen.looks, seen.modality) is not None,
         detail=max(box.height, box.width) / config.input_size,
         damage=seen.damage,
         coverage=coverage,

@@ -35,6 +35,7 @@ from napari_melanoma.workflows.unfinished import forget
 
 if TYPE_CHECKING:
     from napari_melanoma.workflows.classify import ClassifyingModel
+    from napari_melanoma.workflows.evaluation import Figures
 
 SHOWN = ("AUC", "AP", "sensitivity", "specificity", "ECE")
 MODELS, TABLE, PAGE_NAME = "models.json", "models.csv", "comparison.html"
@@ -156,28 +157,26 @@ def compare_judged(
     judged = judged.without_training_images([model.info for model in loaded], options, run=run)
     segmenter = segmenter_of(options)
     found = measure_classifiers(loaded, judged.samples, judged.rows, options, out, segmenter=segmenter, run=run)
+    read = list(_read(loaded, found, judged, options))
+    failed = tuple((item.sample.image_id, item.error) for item in found[0].failed)
+    compared = _compared(read, [], out, failed, conclude)
+    forget(out)
+    return compared
+
+
+def _read(
+    loaded: Sequence[ClassifyingModel], found: Sequence[Figures], judged: Judged, options: ClassEvaluationOptions
+) -> Iterator[Read]:
+    """What each model predicted, as it would be read back from its evaluation."""
     assert judged.overlap is not None
     overlap = judged.overlap
     warnings = (*overlap.warnings, *judged_warnings([model.info for model in loaded], judged))
     measured = [found[0].samples[place] for place in found[0].measured]
     images = tuple((sample.domain, sample.image_id) for sample in measured)
     values = options.model_dump(mode="json")
-    read = [
-        Read(
-            model.info.name,
-            model.info.fingerprint,
-            told_by(model, figures, judged, options),
-            images,
-            values,
-            warnings,
-            overlap.facts,
-        )
-        for model, figures in zip(loaded, found, strict=True)
-    ]
-    failed = tuple((item.sample.image_id, item.error) for item in found[0].failed)
-    compared = _compared(read, [], out, failed, conclude)
-    forget(out)
-    return compared
+    for model, figures in zip(loaded, found, strict=True):
+        told, info = told_by(model, figures, judged, options), model.info
+        yield Read(info.name, info.fingerprint, told, images, values, warnings, overlap.facts)
 
 
 def compare_class_evaluations(folders: Sequence[Path], out: Path) -> ClassesCompared:

@@ -14,6 +14,7 @@ from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.files import save_error
 from napari_melanoma.core.interpreter import python_executable
+from napari_melanoma.core.paths import is_trusted
 from napari_melanoma.core.run_folder import RunFolder, Wish
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.workflows.processes import PROCESS, ProcessStamp, alive
@@ -107,7 +108,8 @@ def launch(recipe: TrainRecipe, out: Path, *, resume: bool = False, queue: bool 
     (out / PROCESS).unlink(missing_ok=True)  # of the process before: it has nothing to say about this one
     folder.tell("launched", resumed=resume)
     try:
-        stamp = spawn(command(out, resume=resume, queue=queue), out / OUTPUT)
+        outside = any(is_trusted(Path(name).expanduser()) for name in (*recipe.data.datasets, *recipe.data.base))
+        stamp = spawn(command(out, resume=resume, queue=queue, allow_outside=outside), out / OUTPUT)
     except OSError as error:
         said = f"no process could be started: {error}"
         folder.tell("failed", type="RunError", message=said)
@@ -142,15 +144,15 @@ def let_end(run: Path) -> bool:
     return True
 
 
-def command(out: Path, *, resume: bool, queue: bool) -> list[str]:
+def command(out: Path, *, resume: bool, queue: bool, allow_outside: bool = False) -> list[str]:
     """Give the command line of a run.
 
     Parameters
     ----------
     out : pathlib.Path
         The run folder, with the recipe in it.
-    resume, queue : bool
-        Go on with it; wait for its turn.
+    resume, queue, allow_outside : bool
+        Go on with it; wait for its turn; let its data sets name files outside their folders.
 
     Returns
     -------
@@ -159,7 +161,8 @@ def command(out: Path, *, resume: bool, queue: bool) -> list[str]:
     """
     config = out / ("config.toml" if resume else RECIPE)
     words = [python_executable(), "-P", "-m", "napari_melanoma", "train", "--config", str(config), "--out", str(out)]
-    return [*words, *["--resume"] * resume, *["--queue"] * queue, "--nice"]
+    words += [*["--resume"] * resume, *["--queue"] * queue, *["--allow-outside"] * allow_outside]
+    return [*words, "--nice"]
 
 
 def ask(run: Path, wish: Wish) -> None:

@@ -104,8 +104,9 @@ def _lesions_parquet(path: Path, given: Exported, run: RunContext) -> None:
     """Write a row a lesion as Parquet."""
     from napari_melanoma.io.parquet import write_parquet
 
-    rows = lesions_table(given.found)
-    write_parquet(path, {name: [row[name] for row in rows] for name in LESION_COLUMNS})
+    rows, cells = lesions_table(given.found), validity_in(given.content).cells()
+    columns: dict[str, list[object]] = {name: [row[name] for row in rows] for name in LESION_COLUMNS}
+    write_parquet(path, {**columns, **{name: [cell] * len(rows) for name, cell in cells.items()}})
 
 
 def _tiles_parquet(path: Path, given: Exported, run: RunContext) -> None:

@@ -34,11 +34,13 @@ def scale_match(grid: TileGrid, model: TileModelInfo, options: SlideOptions) -> 
     Returns
     -------
     ScaleMatch
-        Enlarged tiles count as coarse as the slide is: enlarging adds no detail.
+        Enlarged tiles count as coarse as the slide is: enlarging adds no detail. Who states the scale of tiles accepts
+        it.
     """
     size, seen = grid.pixel_size, grid.mpp
     found = None if size is None or seen is None else max(*seen, size.y_um, size.x_um)
-    return ScaleMatch(found, model.mpp, accepted=options.accept_scale)
+    is_stated = options.tile_mpp is not None or options.tile_um is not None
+    return ScaleMatch(found, model.mpp, accepted=options.accept_scale or is_stated)
 
 
 def refuse_scale(slide: SlideInfo, grid: TileGrid, model: TileModelInfo, options: SlideOptions) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.tabular import TabularChoices
-from napari_melanoma.data.dataset import Entry, each_entry, owner_of
+from napari_melanoma.data.dataset import Entry, OutsideFolder, each_entry, owner_of
 from napari_melanoma.data.features.choices import choices_for
 from napari_melanoma.data.features.encoding import as_matrix, understand
 from napari_melanoma.data.features.fitting import fit
@@ -162,7 +162,12 @@ def baseline(
         Where the column or a named one is missing, gives the answer away, or has one class alone; or where there are
         fewer patients than folds.
     """
-    entries = [entry.row for entry in each_entry(dataset) if isinstance(entry, Entry)]
+    entries = []
+    for entry in each_entry(dataset):
+        if isinstance(entry, OutsideFolder):  # or the figures would be of other rows than the user thinks
+            raise entry
+        if isinstance(entry, Entry):
+            entries.append(entry.row)
     known = {(dataset.name, row["image_id"]): row for row in entries}
     if not any(target in row for row in entries):
         there = ", ".join(sorted({name for row in entries for name in row}))

@@ -210,12 +210,13 @@ def _is_padding(stream: JpegStream, count: int) -> bool:
     """Whether the bytes that libjpeg left over before the end marker are those that some cameras fill up with."""
     if _warning(stream.stripped(count)) is not None:
         return False
+    if len(set(b"".join(stream.kept)[-count:])) > 1:
+        return False
     if count <= _FEW_BYTES or stream.frame not in _SEQUENTIAL:
         return count <= _FEW_BYTES
-    left_over = b"".join(stream.kept)[-count:]
     # Zeroed data decode to a flat end in few bits, and leave the rest of the zeros over: that is no padding.
     small = _decoded(stream.stripped())
-    return len(set(left_over)) == 1 and small is not None and _flat_end(small) < _MOST_FLAT
+    return small is not None and _flat_end(small) < _MOST_FLAT
 
 
 def _warning(plain: bytes) -> str | None:

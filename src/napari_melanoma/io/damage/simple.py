@@ -11,8 +11,7 @@ __all__ = ["check_bmp", "check_webp"]
 _BMP_RUN_LENGTHS = (1, 2)  # RLE8 and RLE4
 _END_OF_BITMAP = b"\x00\x01"
 # Compressed data hold no run of zeros: of arithmetic-coded (lossy) data it stands for tens of thousands of symbols, and
-# lossless encoders write repetitions as such. For a picture of one color libwebp writes up to 1e-4
-# bytes of zeros a pixel.
+# lossless encoders write repetitions as such. libwebp writes 1e-4 bytes of them a pixel at most, for one color.
 _FEWEST_ZEROS = 64
 _ZEROS_PER_PIXEL = 2e-4
 

@@ -51,7 +51,7 @@ class CaseControls(QWidget):
         named(self, "case_dock", "Case").setToolTip("")
         self.settings = CaseSettings()
         self.connections = Connections()
-        Docking(self)
+        Docking(self, viewer, self.connections)
         self.icons = ThemedIcons(viewer, self, self.connections)
         self.welcome = CaseWelcome(self.icons)
         self.pictures = Pictures(2 * PICTURE_PX, self)

@@ -17,7 +17,7 @@ from napari_melanoma.ui.case.stored import stored
 from napari_melanoma.ui.job import Latest
 from napari_melanoma.ui.photographs import KEY, Source
 from napari_melanoma.ui.recovery import Recovered
-from napari_melanoma.ui.turning import fit, turn_to
+from napari_melanoma.ui.turning import turn_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +53,8 @@ class CaseOpening(BesideLesion):
     ----------
     lesion_opened : Signal()
         There is another Lesion dock.
+    slide_found : Signal(object)
+        What was to be opened is a slide, whatever the case calls it; its ``pathlib.Path``.
     analysed : Signal(str, object)
         The mask, or what follows from it, of the image of this id is something else; identity of the photograph.
     working : Signal(str)
@@ -66,6 +68,7 @@ class CaseOpening(BesideLesion):
     lesion_opened = Signal()
     working = Signal(str)
     progressed = Signal(object)
+    slide_found = Signal(object)
     analysed = Signal(str, object)
     failed = Signal(object)
 
@@ -214,6 +217,11 @@ class CaseOpening(BesideLesion):
         path, layers = found
         if path not in self._wanted:
             return
+        if any(attributes["metadata"][KEY].get("role") == "slide" for _, attributes, _ in layers):
+            self._wanted.remove(path)
+            self.slide_found.emit(path)
+            self._next()
+            return
         image = self._find(path)
         for data, attributes, kind in layers if image is not None else ():
             self.viewer.add_layer(Layer.create(data, attributes, kind))
@@ -223,7 +231,6 @@ class CaseOpening(BesideLesion):
             if image.mpp_x and image.mpp_y:
                 linked.set_pixel_size(self.viewer, layer, PixelSize(image.mpp_y, image.mpp_x))
             self._show(layer, path)
-            fit(self.viewer, layer)
         self._next()
 
     def _show(self, layer: Image, path: Path) -> None:

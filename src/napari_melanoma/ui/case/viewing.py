@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from qtpy.QtWidgets import QWidget
 from napari_melanoma.ui.case.desk import CaseDesk
 from napari_melanoma.ui.case.opening import CaseOpening
 from napari_melanoma.ui.case.settings import CaseSettings
+from napari_melanoma.ui.case.slides import show_slide
 from napari_melanoma.ui.case.tree import CaseTree
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ class CaseViewing(QObject):
         self._store: CaseStore | None = None  # that the images in the viewer were opened from
         self.opening = CaseOpening(viewer, dock, self._image_of)
         self.opening.changed.connect(self._remember)
+        self.opening.slide_found.connect(partial(show_slide, viewer))
         tree.opened.connect(self._on_wanted)
 
     @property
@@ -102,12 +105,14 @@ class CaseViewing(QObject):
         slides = [image for image in images if image.modality == "wsi" and image not in gone]
         if gone:
             self.said.emit(f"{gone[0].path.name} is gone: it is not at {gone[0].path}.")
-        elif slides:
-            self.said.emit(f"{slides[0].path.name} is a slide: open it with File > Open; here photographs are opened.")
         usable = [image for image in images if image not in gone and image not in slides]
         if usable:
             self._paths += [image.path for image in usable if image.path not in self._paths]
             self.opening.open(usable)
+            if slides:
+                self.said.emit(f"{slides[0].path.name} is a slide: double-click it to open it in the Slide dock.")
+        elif slides:
+            show_slide(self.opening.viewer, slides[-1].path)
 
     def _on_wanted(self, image: str) -> None:
         self.open([image])

@@ -63,7 +63,7 @@ class LesionControls(QWidget):
         self.settings = Settings()
         self.review_settings = ReviewSettings()
         self.connections = Connections()
-        Docking(self)
+        Docking(self, viewer, self.connections)
         self.icons = ThemedIcons(viewer, self, self.connections)
         self.welcome = Welcome(self.icons)
         self.picker = PhotographPicker(viewer, self.icons, self.connections)

@@ -19,6 +19,8 @@ from napari_melanoma.ui.correcting import Correcting
 from napari_melanoma.ui.corrections_bar import ADD_KEY
 from napari_melanoma.ui.job import Job
 from napari_melanoma.ui.lesion.controls import ALL_KEY, ANALYSE_KEY, LesionControls
+from napari_melanoma.ui.lesion.own_options import COMMON, OwnOptions, with_fields
+from napari_melanoma.ui.lesion.sharing import Sharing
 from napari_melanoma.ui.lesion.work import LesionWork
 from napari_melanoma.ui.mesa import keep_shaders
 from napari_melanoma.ui.open import show_dock
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.ui.photographs import Source
     from napari_melanoma.ui.recovery import Recovered
+    from napari_melanoma.workflows.lesion import LesionOptions
 
 PRELOAD_MS = 300  # when the dock is complete
 
@@ -54,9 +57,11 @@ class LesionDock(LesionControls):
         self._viewer = napari_viewer
         self._client = client or acquire_worker()
         self._looked: set[str] = set()
-        self.work = LesionWork(napari_viewer, self.options, self)
+        self.own = OwnOptions(self.settings)
+        self.work = LesionWork(napari_viewer, self.options_of, lambda: self.own.for_all, self)
         self.analysing = Analysing(self, self.work, self._client)
         self.correcting = Correcting(self, self.work, napari_viewer)
+        self.sharing = Sharing(self, self.work, self.correcting, self.own)
         self.collecting = Collecting(self, self.work)
         self.classifier.model = self.settings.classifier
         self.answering = Answering(self, self.work, self._client)
@@ -81,6 +86,8 @@ class LesionDock(LesionControls):
 
     def _connect(self) -> None:
         self.analysing.changed.connect(self._refresh)
+        self.model.changed.connect(self._on_common)
+        self.flips.toggled.connect(self._on_common)
         self.picker.changed.connect(self._on_photograph)
         self.picker.listed.connect(self._refresh)
         self.picker.scaled.connect(self._on_scaled)
@@ -99,7 +106,7 @@ class LesionDock(LesionControls):
         self.opener.progressed.connect(partial(self.status.progress, "opening"))
         self.opener.finished.connect(self._on_opened)
         self.work.changed.connect(self._on_changed)
-        self.work.restored.connect(self._show_options_of)
+        self.work.restored.connect(self._on_restored)
         self.work.saved.connect(self._on_saved)
         self.work.dropped.connect(self._on_dropped)
         self.work.said.connect(self.status.say)
@@ -153,13 +160,12 @@ class LesionDock(LesionControls):
         """Show what is known of the photograph that the dock is about now."""
         identity = self.picker.identity
         self.correcting.turn_to(identity)
+        self._show_options(identity)
         self.recovery.set_photograph(identity)
         self._on_changed(identity)
         self.answering.show()
         self._refresh()
-        if identity in self.work.book.lesions:
-            self._show_options_of(identity)
-        elif identity is not None and identity not in self._looked:
+        if identity is not None and identity not in self.work.book.lesions and identity not in self._looked:
             self._looked.add(identity)
             source = self.work.book.source(identity)
             if source is not None:
@@ -173,10 +179,38 @@ class LesionDock(LesionControls):
         if folder is not None and image is not None and identity not in self.work.book.lesions:
             self.answering.earlier.look_for(identity, source, saving.place(folder, image.name))
 
-    def _show_options_of(self, identity: str) -> None:
+    def options_of(self, identity: str) -> LesionOptions:
+        """Give the options of a photograph: as the controls show them, as it was analyzed, or as it will be.
+
+        Parameters
+        ----------
+        identity : str
+            Of the photograph.
+
+        Returns
+        -------
+        LesionOptions
+            Model and flips are those of the dock.
+        """
+        shown = self.options()
+        if identity == self.correcting.subject:
+            return shown
+        lesion = self.work.book.lesions.get(identity)
+        return with_fields(self.own.of(identity) if lesion is None else lesion.result.options, shown, COMMON)
+
+    def _show_options(self, identity: str | None) -> None:
+        """Show the options of the photograph that the dock is about now."""
+        lesion = self.work.book.lesions.get(str(identity))
+        options = self.own.of(identity) if lesion is None else lesion.result.options
+        self.set_options(with_fields(options, self.options(), COMMON))
+        self.sharing.show()
+
+    def _on_restored(self, identity: str) -> None:
         if identity == self.picker.identity:
-            options = self.work.book.lesions[identity].result.options
-            self.set_options(options.model_copy(update={"model": self.model.model, "flips": self.flips.isChecked()}))
+            self._show_options(identity)
+
+    def _on_common(self) -> None:
+        self.own.use_for_all(self.options(), COMMON)
 
     def _on_changed(self, identity: str | None) -> None:
         if identity == self.picker.identity:
@@ -248,6 +282,7 @@ class LesionDock(LesionControls):
 
     def _on_dropped(self, identity: str) -> None:
         self._looked.discard(identity)
+        self.own.forget(identity)
         self.recovery.withdraw(identity)
 
     def _on_recovery_discarded(self, identity: str, found: Recovered) -> None:

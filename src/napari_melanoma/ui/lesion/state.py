@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from napari_melanoma.ui.origin import Origin, Point
+from napari_melanoma.ui.origin import Origin, Point, threshold_of
+from napari_melanoma.workflows.lesion import LesionOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +43,8 @@ class Lesion:
     """What the dock knows of one analysed photograph.
 
     ``origins`` says for each mask (by fingerprint) how it came about, so that undo brings back the model, the options
-    and the controls along with the mask.
+    and the controls along with the mask. ``standard`` are the options that held for all photographs when
+    it was analyzed.
     """
 
     result: LesionResult
@@ -51,6 +53,7 @@ class Lesion:
     chosen: Point | None = None
     origins: dict[str, Origin] = field(default_factory=dict)
     unsaved: bool = False
+    standard: LesionOptions = field(default_factory=LesionOptions)
 
     @classmethod
     def new(cls, result: LesionResult, image_digest: str, digest: str, chosen: Point | None) -> Lesion:
@@ -79,9 +82,14 @@ class Lesion:
 
     @property
     def touched(self) -> bool:
-        """Whether a person had a part in the mask: drew it, moved the threshold, or chose the lesion."""
-        moved = self.result.threshold != self.result.model.threshold
-        return self.corrected or moved or self.chosen is not None
+        """Whether a person changed the mask of this photograph: by drawing, options of its own, or a choice.
+
+        Options that were set for all photographs change no mask by hand.
+        """
+        model, options = self.result.model, self.result.options
+        is_own = threshold_of(model, options) != threshold_of(model, self.standard)
+        is_own = is_own or options.refinement != self.standard.refinement
+        return self.corrected or is_own or self.chosen is not None
 
     @property
     def given(self) -> frozenset[str]:

@@ -185,7 +185,7 @@ def rederive(result: LesionResult, options: LesionOptions, chosen: Point | None)
 
 
 def prediction(result: LesionResult) -> NDArray[np.bool_]:
-    """Give the mask that the model would give by itself: its own threshold, no click, nothing drawn.
+    """Give the mask that the model gives by itself: default threshold and refinement, no click, nothing drawn.
 
     Parameters
     ----------
@@ -197,7 +197,12 @@ def prediction(result: LesionResult) -> NDArray[np.bool_]:
     numpy.ndarray
         bool (row, column).
     """
-    return _thresholded(result, result.options.model_copy(update={"threshold": None}), None)
+    from napari_melanoma.analysis.refinement import RefinementConfig, refine_mask, smooth_probability
+
+    usual, smoothed = RefinementConfig(), result.smoothed
+    if usual.smoothing != result.options.refinement.smoothing:
+        smoothed = smooth_probability(result.probability, usual)
+    return refine_mask(smoothed >= result.model.threshold, usual)
 
 
 def preview(identity: str, result: LesionResult, options: LesionOptions, chosen: Point | None) -> Change:

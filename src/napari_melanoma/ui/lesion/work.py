@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -52,8 +52,10 @@ class LesionWork(QObject):
     ----------
     viewer : napari.viewer.Viewer
         Whose layers it works on.
-    options : callable
-        Gives the options as the controls show them.
+    options_of : callable
+        Gives the options of the photograph of an identity.
+    for_all : callable
+        Gives the options of photographs for which nothing was set by hand.
     parent : QObject
         The dock.
 
@@ -80,7 +82,13 @@ class LesionWork(QObject):
     said = Signal(str)
     failed = Signal(object)
 
-    def __init__(self, viewer: Viewer, options: Callable[[], LesionOptions], parent: QObject) -> None:
+    def __init__(
+        self,
+        viewer: Viewer,
+        options_of: Callable[[str], LesionOptions],
+        for_all: Callable[[], LesionOptions],
+        parent: QObject,
+    ) -> None:
         super().__init__(parent)
         self.book = LesionBook(viewer)
         self.keeper = Keeper(self)
@@ -88,7 +96,8 @@ class LesionWork(QObject):
         self.watcher.rested.connect(self._follow)
         self.watcher.stroked.connect(partial(self.keeper.keep, book=self.book))
         self.watcher.removed.connect(self._on_removed)
-        self._options = options
+        self.options_of = options_of
+        self._for_all = for_all
         self._presenter = Presenter(self.book, self)
         self._presenter.shown.connect(self.changed)
         self._presenter.drawable.connect(self.watcher.watch)
@@ -120,7 +129,8 @@ class LesionWork(QObject):
             self._replace(identity, make, expected=before or "", key="take")
         elif self.book.image(identity) is not None:
             expected = None if self.book.digest(identity) is None else before
-            self.book.lesions[identity] = Lesion.new(result, analysed.image_digest, analysed.digest, None)
+            lesion = Lesion.new(result, analysed.image_digest, analysed.digest, None)
+            self.book.lesions[identity] = replace(lesion, standard=self._for_all())
             if expected is None and options != result.options:
                 expected = analysed.digest
             self._presenter.show_new(identity, partial(self._put, identity, make, expected))
@@ -149,11 +159,11 @@ class LesionWork(QObject):
         self._latest.submit(f"follow {identity}", partial(self._prepare_follow, identity))
 
     def _prepare_follow(self, identity: str) -> Work | None:
-        labels, options = self.book.mask(identity), self._options()
+        labels = self.book.mask(identity)
         if labels is None:
             return None
         lesion, mask = self.book.lesions[identity], labels.data != 0
-        return lambda run: lesion_steps.follow(lesion, identity, mask, options)
+        return lambda run: lesion_steps.follow(lesion, identity, mask, lesion.result.options)
 
     def preview(self, identity: str) -> None:
         """Draw the contour for the options as they are now; the mask waits for ``rederive``.
@@ -163,12 +173,12 @@ class LesionWork(QObject):
         identity : str
             Of an analysed photograph.
         """
-        lesion, options = self.book.lesions[identity], self._options()
+        lesion, options = self.book.lesions[identity], self.options_of(identity)
         work = partial(lesion_steps.preview, identity, lesion.result, options, lesion.chosen)
         self._latest.submit(f"preview {identity}", lambda: lambda run: work())
 
-    def rederive(self, identity: str, chosen: Point | None = None) -> None:
-        """Make the mask anew from the probability, with the options as they are now.
+    def rederive(self, identity: str, chosen: Point | None = None, options: LesionOptions | None = None) -> None:
+        """Make the mask anew from the probability.
 
         Parameters
         ----------
@@ -176,10 +186,12 @@ class LesionWork(QObject):
             Of an analysed photograph.
         chosen : tuple of int, optional
             A point (row, column) of the lesion that is meant; the one chosen before by default.
+        options : LesionOptions, optional
+            The options; by default those of the photograph as they are now.
         """
-        lesion, options = self.book.lesions[identity], self._options()
+        lesion, wanted = self.book.lesions[identity], options or self.options_of(identity)
         point = chosen or lesion.chosen
-        self._replace(identity, lambda known, mask: lesion_steps.rederive(known, options, point), point, lesion.digest)
+        self._replace(identity, lambda known, mask: lesion_steps.rederive(known, wanted, point), point, lesion.digest)
 
     def redraw(self, identity: str) -> None:
         """Redraw the border from the strokes of the scribbles layer.
@@ -218,22 +230,24 @@ class LesionWork(QObject):
 
         self._latest.submit(f"{key} {identity}", prepare)
 
-    def measure_again(self, identity: str) -> None:
+    def measure_again(self, identity: str, options: LesionOptions | None = None) -> None:
         """Crop and measure anew, after the scale or the options of the region changed.
 
         Parameters
         ----------
         identity : str
             Of an analysed photograph.
+        options : LesionOptions, optional
+            The options; by default those of the photograph as they are now.
         """
-        options = self._options()
+        wanted = options or self.options_of(identity)
 
         def prepare() -> Work | None:
             image, lesion = self.book.image(identity), self.book.lesions.get(identity)
             if image is None or lesion is None:
                 return None
             size = pixel_size(image)
-            return lambda run: lesion_steps.again(identity, lesion, options, size)
+            return lambda run: lesion_steps.again(identity, lesion, wanted, size)
 
         self._latest.submit(f"measure {identity}", prepare)
 

@@ -69,7 +69,7 @@ class ReviewControls(QWidget):
         self.setToolTip("")
         self.settings = ReviewSettings()
         self.connections = Connections()
-        Docking(self)
+        Docking(self, viewer, self.connections)
         self.icons = ThemedIcons(viewer, self, self.connections)
         self.welcome = FolderWelcome(self.icons)
         self.welcome.setObjectName("welcome")

@@ -13,7 +13,7 @@ from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.ui import linked
 from napari_melanoma.ui.beside import BesideLesion, read
 from napari_melanoma.ui.job import Latest
-from napari_melanoma.ui.turning import fit, turn_to
+from napari_melanoma.ui.turning import turn_to
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -133,7 +133,6 @@ class ReviewOpening(BesideLesion):
             linked.identify(self.viewer)
             self._ours[str(linked.identity(image))] = path
             self._show(image, path)
-            fit(self.viewer, image)
 
     def _on_failed(self, error: Exception) -> None:
         if self._wanted is not None:

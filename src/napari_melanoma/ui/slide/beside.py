@@ -284,8 +284,9 @@ class SlideBeside(QObject):
             controls.dress(layer)
 
     def _on_bar(self, on: bool) -> None:
-        if self._model is not None:
-            scale_bar(self._model).visible = on
+        slide = self._other_slide()
+        if self._model is not None:  # without a scale the unit of the layers is a stand-in
+            scale_bar(self._model).visible = on and slide is not None and slide.info.pixel_size is not None
 
     def _on_chosen(self) -> None:
         self._fill()
@@ -293,9 +294,10 @@ class SlideBeside(QObject):
 
     def _same_unit(self) -> bool:
         """Whether both slides have a scale, or neither."""
-        if self._slide is None or self._model is None or not len(self._model.layers):
+        other = self._other_slide()
+        if self._slide is None or self._model is None or other is None:
             return False
-        return bool(tuple(self._model.layers[0].units) == tuple(self._slide.layers[0].units))
+        return (other.info.pixel_size is None) == (self._slide.info.pixel_size is None)
 
     def _goes_along(self) -> bool:
         linked = self._view is not None and self._view.link.isChecked()

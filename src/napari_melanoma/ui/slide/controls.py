@@ -99,7 +99,7 @@ class SlideControls(QWidget):
         self._wanted = False  # whether what works on a slide is shown, or about to be
         self.settings = Settings()
         self.connections = Connections()
-        Docking(self)
+        Docking(self, viewer, self.connections)
         self.icons = ThemedIcons(viewer, self, self.connections)
         self.notice = named(Words(), "at_work", "Slides that are being analysed")
         self.notice.setToolTip("")

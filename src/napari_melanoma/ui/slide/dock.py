@@ -29,6 +29,7 @@ from napari_melanoma.ui.slide.scope import SlideScope
 from napari_melanoma.ui.slide.showing import SlideShowing
 from napari_melanoma.ui.slide.tissue import TissueKeeper
 from napari_melanoma.ui.slide.words import why_not
+from napari_melanoma.ui.view_memory import fit
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -99,6 +100,7 @@ class SlideDock(SlideControls):
             words.followed.connect(self._on_link)
         self.notice.linkActivated.connect(self._on_link)
         self.status.cancelled.connect(self._on_cancelled)
+        self.opener.known.connect(self.picker.pick)
         self.opener.started.connect(partial(self.status.begin, "opening", "Opening ..."))
         self.opener.progressed.connect(partial(self.status.progress, "opening"))
         self.opener.finished.connect(lambda _: self.status.end("opening"))
@@ -222,7 +224,7 @@ class SlideDock(SlideControls):
         if slide is None:
             return
         slide_layers.set_pixel_size(self._viewer, slide, size)
-        self._viewer.reset_view()
+        fit(self._viewer, tuple(slide.layers))
         self.picker.tell()
         self.showing.renew(slide)
         self.around.turn_to(slide)

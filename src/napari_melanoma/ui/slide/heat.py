@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QSizePolicy, QSlid
 
 from napari_melanoma.ui.editors import StillCombo
 from napari_melanoma.ui.look import named, row
+from napari_melanoma.ui.number_box import show_value
 from napari_melanoma.ui.settling import Settling
 from napari_melanoma.ui.slide import layers as slide_layers
 
@@ -98,7 +99,7 @@ class HeatControls(QWidget):
     def threshold(self, threshold: float) -> None:
         for control in (self.number, self.slider):
             control.blockSignals(True)
-        self.number.setValue(threshold)
+        show_value(self.number, threshold)
         self.slider.setValue(round(threshold * STEPS))
         for control in (self.number, self.slider):
             control.blockSignals(False)
@@ -145,7 +146,7 @@ class HeatControls(QWidget):
 
     def _on_slider(self, value: int) -> None:
         self.number.blockSignals(True)
-        self.number.setValue(value / STEPS)
+        show_value(self.number, value / STEPS)
         self.number.blockSignals(False)
         self._settling.start()
 

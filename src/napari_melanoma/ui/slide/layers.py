@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from napari_melanoma.ui.photographs import KEY
+from napari_melanoma.ui.photographs import KEY, STAND_IN
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
@@ -294,7 +294,8 @@ def set_pixel_size(viewer: Viewer, slide: OpenSlide, size: PixelSize | None) -> 
     for layer in slide.layers:
         at = [float(step) / one for step, one in zip(layer.translate, before, strict=True)]
         about = {**layer.metadata[KEY], "info": info, "pixel_size": told}
-        layer.metadata = {**layer.metadata, KEY: about}
+        kept = {key: value for key, value in layer.metadata.items() if key != STAND_IN}
+        layer.metadata = {**kept, KEY: about}
         layer.scale = slide.um
         layer.translate = [step * one for step, one in zip(at, slide.um, strict=True)]
         layer.units = (unit, unit)

@@ -7,10 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog
 
 from napari_melanoma.core.runs import Progress, RunContext
 from napari_melanoma.ui.opening import LayerData, Opener
+from napari_melanoma.ui.photographs import KEY
+from napari_melanoma.ui.slide.layers import open_slides
 
 SUFFIXES = (
     *(".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".qptiff"),
@@ -19,7 +22,15 @@ SUFFIXES = (
 
 
 class SlideOpener(Opener):
-    """Opens slides and the sample slide, one wish after the other."""
+    """Opens slides and the sample slide, one wish after the other.
+
+    Attributes
+    ----------
+    known : Signal(str)
+        The slide of this identity was to be opened and is open: it is shown instead.
+    """
+
+    known = Signal(str)
 
     def open(self, paths: Sequence[Path]) -> None:
         """Open slides.
@@ -45,6 +56,16 @@ class SlideOpener(Opener):
         dialog.filesSelected.connect(self._on_files)
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
+
+    def _on_read(self, found: tuple[list[LayerData], list[Exception]]) -> None:
+        """Add what is not open yet: the layers of a slide that is added twice would count as its channels."""
+        layers, errors = found
+        there = {slide.identity for slide in open_slides(self._viewer)}
+        paths = [str(attributes["metadata"][KEY]["path"]) for _, attributes, _ in layers]
+        new = [layer for layer, path in zip(layers, paths, strict=True) if path not in there]
+        super()._on_read((new, errors))
+        if paths and not new:
+            self.known.emit(paths[-1])
 
 
 def _read(paths: list[Path], run: RunContext) -> tuple[list[LayerData], list[Exception]]:

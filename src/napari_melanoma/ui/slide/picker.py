@@ -13,6 +13,7 @@ from napari_melanoma.io.slides.scale import NOT_STATED
 from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, tool
 from napari_melanoma.ui.slide import layers as slide_layers
 from napari_melanoma.ui.slide.sharp import keep_sharp
+from napari_melanoma.ui.view_memory import FIT_KEY, change_view, fit, hide_other_kind
 from napari_melanoma.ui.words import Words
 
 if TYPE_CHECKING:
@@ -63,6 +64,9 @@ class SlidePicker(QWidget):
         self._previous = tool("previous_slide", "Previous slide", "Previous slide (Alt+Left)")
         self._next = tool("next_slide", "Next slide", "Next slide (Alt+Right)")
         self.ruler = tool("scale", "Scale", "Scale: set the size of a pixel by a number or a ruler", checkable=True)
+        self.fit = tool("fit_slide", "Fit", f"Fit: bring the whole slide into view ({FIT_KEY})")
+        self.fit.clicked.connect(lambda: fit(viewer))
+        icons.add(self.fit, "home")
         for button, icon in ((self._previous, "left_arrow"), (self._next, "right_arrow"), (self.ruler, "line")):
             icons.add(button, icon)
         self._about = named(quiet(), "slide_about", "About the slide")
@@ -73,7 +77,7 @@ class SlidePicker(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
-        layout.addWidget(row(self.combo, self._previous, self._next, self.ruler, stretch=0))
+        layout.addWidget(row(self.combo, self._previous, self._next, self.fit, self.ruler, stretch=0))
         layout.addWidget(self._about)
         layout.addWidget(self.warnings)
         events = viewer.layers.events
@@ -103,12 +107,25 @@ class SlidePicker(QWidget):
             self.combo.setCurrentIndex((self.combo.currentIndex() + by) % self.combo.count())
             self._on_picked()
 
+    def pick(self, identity: str) -> None:
+        """Show a slide that is open.
+
+        Parameters
+        ----------
+        identity : str
+            Of the slide.
+        """
+        index = self.combo.findData(identity)
+        if index >= 0:
+            self.combo.setCurrentIndex(index)
+            self._on_picked()
+
     def refresh(self) -> None:
         """List the slides as they are now; the one that is picked stays so, unless another one is new."""
         slides = slide_layers.open_slides(self._viewer)
         known = [self.combo.itemData(index) for index in range(self.combo.count())]
         fresh = [slide.identity for slide in slides if slide.identity not in known]
-        kept = self.combo.currentData()
+        kept = before = self.combo.currentData()
         if [slide.identity for slide in slides] != known:
             self.combo.clear()
             for slide in slides:
@@ -120,7 +137,7 @@ class SlidePicker(QWidget):
         for slide in slides:
             if slide.identity in fresh:
                 keep_sharp(slide.slide, slide.layers)
-        if fresh and len(slides) > 1:
+        if fresh or (before is not None and before not in left):
             self._on_picked()
         self.tell()
 
@@ -136,6 +153,7 @@ class SlidePicker(QWidget):
         self._previous.setVisible(several)
         self._next.setVisible(several)
         self.ruler.setEnabled(slide is not None)
+        self.fit.setEnabled(slide is not None)
         # A slide that was closed and opened again is another one: its layers are.
         now = None if slide is None else (slide.identity, slide.slide)
         if now != self._shown:
@@ -155,9 +173,10 @@ class SlidePicker(QWidget):
 
     def _on_picked(self, index: int = 0) -> None:
         slide = self.slide
-        if slide is not None and self.combo.count() > 1:
+        if slide is not None:
             slide_layers.show_only(self._viewer, slide)
-            self._viewer.reset_view()
+            hide_other_kind(self._viewer, tuple(slide.layers))
+            change_view(self._viewer, tuple(slide.layers))
         self.tell()
 
 

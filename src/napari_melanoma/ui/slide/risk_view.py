@@ -128,7 +128,7 @@ class RiskView(QWidget):
         self.to_case.setEnabled(not old)
         validity = risk_validity_in(answer)
         self.validity.show_validity(validity, str(answer.get("provenance")))
-        self.verdict.setText(sentence(number_words(answer) if not validity.valid else str(answer["verdict"])))
+        self.verdict.setText(str(answer["verdict"]) if validity.valid else sentence(number_words(answer)))
         self.bar.show_rows(bars.answer_bars(answer))
         rows, end = bars.share_bars(answer)
         self.shares.show_rows(rows, -end, end)

@@ -12,8 +12,10 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QWidget
 
 from napari_melanoma.ui.look import named, tool
+from napari_melanoma.ui.number_box import show_value
 from napari_melanoma.ui.slide import layers as slide_layers
 from napari_melanoma.ui.slide.camera import fly, holds, seen
+from napari_melanoma.ui.view_memory import fit
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -67,7 +69,7 @@ class Rotation(QWidget):
             In degrees clockwise.
         """
         self.angle.blockSignals(True)
-        self.angle.setValue(within_half(angle))
+        show_value(self.angle, within_half(angle))
         self.angle.blockSignals(False)
 
 
@@ -128,7 +130,7 @@ class SlideRotating(QObject):
         whole = holds(view, slide.size)
         slide_layers.set_angle(self._viewer, slide, angle)
         if whole:
-            self._viewer.reset_view()
+            fit(self._viewer, tuple(slide.layers))
         else:
             fly(self._viewer, slide, view.center)
         self._dock.rotation.show_angle(slide.angle)

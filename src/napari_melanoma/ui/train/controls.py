@@ -48,7 +48,7 @@ class TrainControls(QWidget):
         self.setToolTip("")
         self.settings = ReviewSettings()
         self.connections = Connections()
-        Docking(self)
+        Docking(self, viewer, self.connections)
         self.icons = ThemedIcons(viewer, self, self.connections)
         self.welcome = TrainWelcome(self.icons)
         self.notice = RunNotice(self.icons)

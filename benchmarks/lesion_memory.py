@@ -1,0 +1,183 @@
+"""How much memory a photograph leaves behind that was opened, analyzed and closed, beside napari doing the same.
+
+One cycle opens a photograph, analyzes it in the Lesion dock, waits until all is shown and drawn, and removes its
+layers. ``--plain`` does in napari alone what a cycle does there: the same layers are added, drawn and removed. The
+growth is the slope of a line through the second half of the cycles, once of the memory of the process (RSS) and, with
+``--trace``, once of what Python holds (tracemalloc).
+
+Run with ``python benchmarks/lesion_memory.py [--cycles 200] [--plain] [--trace]``, under Xvfb where there is no
+display; the exit code is 1 where RSS grows by more than 0.2 MB a cycle. The worker has no network: a model says nothing
+of the memory of the window. ``--model NAME`` takes the real one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+import tempfile
+import time
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import napari
+import numpy as np
+import psutil
+from napari.layers import Image, Labels, Shapes
+from qtpy.QtCore import QEventLoop, QSettings, QTimer
+from qtpy.QtWidgets import QApplication
+
+LIMIT_MB = 0.2
+MB = 1024**2
+
+STAND_IN = """
+import numpy as np
+from napari_melanoma.worker import main
+
+def segment(arguments, run):
+    gray = np.load(arguments["image"]).astype(np.float32).mean(axis=2) / 255
+    np.save(arguments["out"], (1 / (1 + np.exp(20 * (gray - 0.5)))).astype(np.float32))
+    return {"model": {"name": "stand-in", "fingerprint": "0" * 64, "device": "cpu", "threshold": 0.5}}
+
+raise SystemExit(main({"segment": segment}))
+"""
+
+
+def photograph(columns: int, rows: int, seed: int) -> np.ndarray:
+    """Make skin with a dark disk and noise that no two photographs share, uint8 (row, column, channel)."""
+    y, x = np.mgrid[:rows, :columns]
+    rgb = np.full((rows, columns, 3), (215, 170, 150), np.uint8)
+    rgb[(y - rows / 2) ** 2 + (x - columns / 2) ** 2 < (rows / 3) ** 2] = (70, 45, 40)
+    return rgb + np.random.default_rng(seed).integers(0, 20, rgb.shape, dtype=np.uint8)
+
+
+def settle(done: Callable[[], bool], seconds: float = 0.1, at_most: float = 60.0) -> None:
+    """Let Qt live until something is done, and a little longer, so that all is drawn."""
+    since = time.monotonic()
+    while not done():
+        wait(20)
+        if time.monotonic() - since > at_most:
+            raise SystemExit(f"nothing happened for {at_most:.0f} s.")
+    wait(round(1000 * seconds))
+
+
+def wait(milliseconds: int) -> None:
+    """Run an event loop of Qt's own: ``processEvents`` deletes nothing that waits for ``deleteLater``."""
+    loop = QEventLoop()
+    QTimer.singleShot(milliseconds, loop.quit)
+    loop.exec()
+
+
+class Plain:
+    """napari alone: the layers that the Lesion dock shows of a photograph."""
+
+    def __init__(self, viewer: napari.Viewer, app: QApplication) -> None:
+        self._viewer, self._app = viewer, app
+
+    def cycle(self, rgb: np.ndarray) -> None:
+        """Add, draw and remove the layers of one photograph."""
+        shape = rgb.shape[:2]
+        corners = np.array([[0, 0], [0, shape[1]], shape, [shape[0], 0]], np.float32) / 2
+        square = Shapes(ndim=2)
+        square.add([corners], shape_type="rectangle", edge_width=4)
+        outline = Shapes(ndim=2)
+        turn = np.linspace(0, 2 * np.pi, 400)
+        outline.add([200 + 100 * np.stack([np.sin(turn), np.cos(turn)], axis=1)], shape_type="path", edge_width=4)
+        probability = Image((rgb[..., 0] / 255).astype(np.float32), visible=False)
+        layers = (Image(rgb, rgb=True), probability, Labels((rgb[..., 0] < 128).astype(np.uint8)), square, outline)
+        for layer in layers:
+            self._viewer.add_layer(layer)
+            settle(lambda: True, 0.02)
+        settle(lambda: True)
+        for layer in reversed(layers):
+            self._viewer.layers.remove(layer)
+        settle(lambda: True)
+
+
+class Dock:
+    """The Lesion dock, as a person uses it."""
+
+    def __init__(self, viewer: napari.Viewer, app: QApplication, model: str | None) -> None:
+        from napari_melanoma.ui.lesion.dock import LesionDock
+        from napari_melanoma.ui.worker_client import WorkerClient
+
+        self._viewer, self._app = viewer, app
+        self._client = WorkerClient(None if model else [sys.executable, "-c", STAND_IN])
+        self._dock = LesionDock(viewer, self._client)
+        if model:
+            self._dock.model.model = model
+        else:
+            self._dock.classifier.model = ""
+        viewer.window.add_dock_widget(self._dock, name="Lesion", area="right")
+
+    def cycle(self, rgb: np.ndarray) -> None:
+        """Open, analyze and close one photograph."""
+        self._viewer.add_image(rgb, name="photograph", rgb=True)
+        settle(lambda: self._dock.analyse.isEnabled())
+        self._dock.analyse.click()
+        settle(lambda: not self._dock.busy)
+        if not self._dock.work.book.lesions:
+            raise SystemExit("the photograph was not analyzed.")
+        for layer in list(reversed(self._viewer.layers)):
+            self._viewer.layers.remove(layer)
+        settle(lambda: not self._dock.busy)
+
+    def close(self) -> None:
+        """End the worker."""
+        self._client.close()
+
+
+def slope(values: list[float]) -> float:
+    """Growth a cycle over the second half, in the unit of the values."""
+    late = values[len(values) // 2 :]
+    return float(np.polyfit(np.arange(len(late)), late, 1)[0])
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--cycles", type=int, default=200)
+    parser.add_argument("--columns", type=int, default=1200)
+    parser.add_argument("--rows", type=int, default=800)
+    parser.add_argument("--plain", action="store_true", help="napari alone, with the same layers")
+    parser.add_argument("--model", help="a model that is installed; by default a worker without a network")
+    parser.add_argument("--trace", action="store_true", help="trace what Python holds; slower")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run the cycles and print the growth."""
+    options = parse()
+    home = tempfile.mkdtemp(prefix="napari-melanoma-memory-")
+    for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
+        QSettings.setPath(kind, QSettings.Scope.UserScope, home)
+    viewer = napari.Viewer()
+    app: Any = QApplication.instance()
+    viewer.window.resize(1200, 900)
+    subject = Plain(viewer, app) if options.plain else Dock(viewer, app, options.model)
+    settle(lambda: True, 2.0)
+    rss, traced = [], []
+    process = psutil.Process()
+    if options.trace:
+        tracemalloc.start()
+    for number in range(options.cycles):
+        subject.cycle(photograph(options.columns, options.rows, number))
+        gc.collect()
+        rss.append(process.memory_info().rss / MB)
+        traced.append(tracemalloc.get_traced_memory()[0] / MB)
+        if number % max(1, options.cycles // 20) == 0 or number == options.cycles - 1:
+            sys.stdout.write(f"cycle {number + 1:4}  RSS {rss[-1]:7.1f} MB  traced {traced[-1]:7.2f} MB\n")
+            sys.stdout.flush()
+    grown = slope(rss)
+    traces = f", traced {slope(traced):.3f} MB a cycle" if options.trace else ""
+    what = "plain napari" if options.plain else "Lesion dock"
+    sys.stdout.write(f"{what}: RSS grows by {grown:.3f} MB a cycle{traces} (second half of {options.cycles} cycles)\n")
+    if isinstance(subject, Dock):
+        subject.close()
+    viewer.close()
+    return 0 if grown <= LIMIT_MB else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,111 @@
+"""A path that a file names leads no farther than the folder of that file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_melanoma.core.paths import NamedPaths, Outside, UnsafePath, also_in, is_inside, outside_allowed
+
+REFUSED = (
+    *("/etc/passwd", "//server/share/a.png", "\\\\server\\share\\a.png", "\\a.png", "images\\a.png", "C:\\a.png"),
+    *("C:/a.png", "c:a.png", "../a.png", "images/../../a.png", "images/..", "..", "a/../images/a.png", "..\\a.png"),
+    *("images/a.png\0.txt", "images/\na.png", "link/a.png", "images/link.png", "images/linked.png/a.png", "\ud800"),
+)
+INSIDE = (
+    "images/a.png",
+    "./images/a.png",
+    "images//a.png",
+    "images/inner.png",
+    "new/b.png",
+    "~/a",
+    "loop/a",
+    "a" * 300,
+)
+parts = st.sampled_from(
+    ["..", ".", "", "images", "a.png", "link", "link.png", "C:", "\\\\x", "\\", "~", "x", "é", "loop"]
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    top = tmp_path_factory.mktemp("tree")
+    folder, victim = top / "data", top / "victim"
+    (folder / "images").mkdir(parents=True)
+    victim.mkdir()
+    for path in (folder / "images" / "a.png", victim / "a.png", top / "a.png"):
+        path.write_bytes(b"x")
+    try:
+        (folder / "link").symlink_to(victim, target_is_directory=True)
+        (folder / "images" / "link.png").symlink_to(victim / "a.png")
+        (folder / "images" / "linked.png").symlink_to(victim, target_is_directory=True)
+        (folder / "images" / "inner.png").symlink_to("a.png")
+        (folder / "loop").symlink_to("loop")
+    except OSError:
+        pytest.skip("links cannot be made here")
+    return folder
+
+
+@pytest.mark.parametrize("text", REFUSED, ids=ascii)
+def test_a_path_that_leaves_is_refused(folder: Path, text: str) -> None:
+    with pytest.raises(UnsafePath):
+        NamedPaths(folder).follow(text)
+
+
+@pytest.mark.parametrize("text", INSIDE, ids=ascii)
+def test_a_path_inside_is_followed(folder: Path, text: str) -> None:
+    assert NamedPaths(folder).follow(text) == folder / text
+
+
+def test_the_folder_itself_may_be_a_link(folder: Path, tmp_path: Path) -> None:
+    linked = tmp_path / "linked"
+    linked.symlink_to(folder, target_is_directory=True)
+    assert NamedPaths(linked).follow("images/a.png").is_file()
+    assert is_inside(linked / "images" / "a.png", linked)
+
+
+@given(st.lists(parts, min_size=1, max_size=5).map("/".join) | st.text(max_size=12))
+def test_whatever_is_followed_lies_inside(folder: Path, text: str) -> None:
+    try:
+        found = NamedPaths(folder).follow(text)
+    except UnsafePath:
+        return
+    real = Path(os.path.realpath(found))
+    assert real.is_relative_to(os.path.realpath(folder))
+
+
+def test_what_lies_outside_is_listed_where_it_is_allowed(folder: Path) -> None:
+    told: list[str] = []
+    with outside_allowed(lambda outside: told.append(str(outside))):
+        paths = NamedPaths(folder)
+        assert paths.follow("../a.png").is_file()
+        assert paths.follow(str(folder / "images" / "a.png")).is_file()  # absolute, and inside
+        for _ in range(4):
+            paths.follow("images/link.png")
+        with pytest.raises(UnsafePath):
+            paths.follow("a\0b")
+        paths.report()
+    assert len(told) == 1
+    assert told[0].startswith(f"5 files lie outside {folder}: ")
+    assert told[0].endswith(" and 2 more")
+    with pytest.raises(UnsafePath):
+        NamedPaths(folder).follow("../a.png")
+
+
+def test_other_folders_that_the_user_named_are_open_and_nothing_else(folder: Path) -> None:
+    with also_in([folder.parent / "victim"]):
+        paths = NamedPaths(folder)
+        assert paths.follow("../victim/a.png").is_file()
+        assert paths.follow("images/link.png").is_file()
+        with pytest.raises(UnsafePath):
+            paths.follow("../a.png")
+
+
+def test_one_file_is_named_in_the_singular(tmp_path: Path) -> None:
+    outside = Outside(tmp_path)
+    outside.add("/a.png")
+    assert str(outside) == f"1 file lies outside {tmp_path}: /a.png"

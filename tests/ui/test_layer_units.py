@@ -1,0 +1,181 @@
+"""A session with all kinds of pictures brings no warning of napari about units, and a scale bar that is always true."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+import pydicom
+import pytest
+import slide_stage
+import tifffile
+from napari.utils.notifications import notification_manager
+from PIL import Image
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+from qtpy.compat import isalive
+from slide_stage import PATIENCE_MS, Pathologist
+
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.ui import linked
+from napari_melanoma.ui.open import show_dock
+from napari_melanoma.ui.photographs import pixel_size
+from napari_melanoma.ui.slide import layers as slide_layers
+from napari_melanoma.ui.slide.camera import scale_bar
+
+user, launched, slide_path, person, analysed = map(pytest.fixture, slide_stage.FIXTURES)
+WORDS = "units"  # of napari's "Inconsistent units across layers; units will not be used for rendering."
+
+
+def slide_file(path, um):
+    pixels = np.full((512, 512, 3), (215, 150, 190), np.uint8)
+    scale = {} if um is None else {"resolution": (10_000 / um,) * 2, "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(path, pixels, tile=(128, 128), photometric="rgb", metadata=None, **scale)
+    return path
+
+
+def photograph_file(path):
+    Image.fromarray(np.full((120, 160, 3), 180, np.uint8)).save(path)
+    return path
+
+
+def dicom_file(path):
+    """A photograph with pixels of 0.05 mm."""
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID, dataset.SOPInstanceUID = SecondaryCaptureImageStorage, generate_uid()
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    dataset.Modality, dataset.PixelSpacing = "XC", [0.05, 0.05]
+    dataset.Rows, dataset.Columns, dataset.SamplesPerPixel, dataset.PlanarConfiguration = 120, 160, 3, 0
+    dataset.PhotometricInterpretation, dataset.PixelRepresentation = "RGB", 0
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
+    dataset.PixelData = np.full((120, 160, 3), 180, np.uint8).tobytes()
+    pydicom.dcmwrite(path, dataset, enforce_file_format=True)
+    return path
+
+
+@pytest.fixture
+def docks(user, nothing_left, shared_client, make_napari_viewer, qtbot):
+    """Somebody with a window in which all five docks are open."""
+    viewer = make_napari_viewer(show=True)
+    made = {name: show_dock(viewer, name) for name in ("Review", "Train", "Case", "Lesion", "Slide")}
+    someone = Pathologist(viewer, made["Slide"], qtbot)
+    someone.docks, someone.lesion = made, made["Lesion"]
+    notification_manager.records.clear()
+    yield someone
+    with contextlib.suppress(RuntimeError):
+        qtbot.waitUntil(lambda: not any(isalive(dock) and dock.busy for dock in made.values()), timeout=PATIENCE_MS)
+
+
+def warnings():
+    return [record.message for record in notification_manager.records if WORDS in record.message.lower()]
+
+
+def opens_photograph(someone, path):
+    someone.lesion.opener.open([path])
+    someone.until(lambda: not someone.lesion.opener.busy)
+
+
+def steps(someone, folder):
+    """What a session may bring, each step by its name."""
+    viewer = someone.viewer
+    return {
+        "slide with a scale": lambda: someone.opens_slides(slide_file(folder / "scaled.tif", 0.5)),
+        "slide without": lambda: someone.opens_slides(slide_file(folder / "unscaled.tif", None)),
+        "photograph without": lambda: opens_photograph(someone, photograph_file(folder / "mole.png")),
+        "photograph with a ruler": lambda: measures(someone, photograph_file(folder / "measured.png")),
+        "DICOM photograph": lambda: opens_photograph(someone, dicom_file(folder / "clinic.dcm")),
+        "analysis": lambda: analyses(someone),
+        "places on the slide": lambda: someone.clicks("bookmark"),
+        "points of the user": lambda: viewer.add_points(np.zeros((1, 2)), name="points"),
+        "labels of another plugin": lambda: viewer.add_labels(np.zeros((20, 20), np.uint8), name="labels"),
+        "a stack of another plugin": lambda: viewer.add_image(np.zeros((3, 20, 20), np.uint8), name="stack"),
+    }
+
+
+def measures(someone, path):
+    opens_photograph(someone, path)
+    linked.set_pixel_size(someone.viewer, someone.viewer.layers[path.stem], PixelSize(20.0, 20.0))
+
+
+def analyses(someone):
+    if someone.lesion.picker.image is not None:
+        someone.lesion.analyse.click()
+        someone.until(lambda: not someone.lesion.busy)
+
+
+def kinds(viewer):
+    return {str(unit) for layer in viewer.layers for unit in layer.units[-2:]}
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["forward", "backward"])
+def test_a_mixed_session_brings_no_warning_and_no_false_bar(docks, tmp_path, order):
+    viewer = docks.viewer
+    for name, step in list(steps(docks, tmp_path).items())[::order]:
+        step()
+        docks.waits()
+        viewer.window._qt_viewer.canvas.on_draw()
+        assert warnings() == [], name
+        assert len(kinds(viewer)) == 1, name
+    for name in ("points", "labels", "stack"):
+        assert {str(unit) for unit in viewer.layers[name].units} == {"pixel"}  # they are not ours to change
+        viewer.layers.remove(name)
+    for picker in (docks.lesion.picker, docks.dock.picker):
+        for _ in range(picker.combo.count()):
+            picker.step(1)
+            viewer.window._qt_viewer.canvas.on_draw()
+            assert warnings() == []
+            assert kinds(viewer) == {"micrometer"}
+    sizes = {layer.name: pixel_size(layer) for layer in viewer.layers if layer.name in ("mole", "measured", "clinic")}
+    assert sizes["mole"] is None
+    assert (sizes["measured"].x_um, sizes["clinic"].x_um) == (20.0, 50.0)
+
+
+def test_the_bar_is_seen_only_where_it_is_true(docks, tmp_path):
+    viewer = docks.viewer
+    docks.opens_slides(slide_file(tmp_path / "scaled.tif", 0.5), slide_file(tmp_path / "unscaled.tif", None))
+    assert docks.dock.slide.info.name == "unscaled"
+    assert not scale_bar(viewer).visible
+    docks.dock.picker.step(1)
+    assert scale_bar(viewer).visible
+    scale_bar(viewer).visible = True
+    docks.dock.picker.step(1)
+    scale_bar(viewer).visible = True  # by napari's menu
+    assert not scale_bar(viewer).visible
+    docks.dock.picker.step(1)
+    points = viewer.add_points(np.zeros((1, 2)))
+    assert not scale_bar(viewer).visible
+    viewer.layers.remove(points)
+    assert scale_bar(viewer).visible
+    slide_layers.set_pixel_size(viewer, docks.dock.slide, None)
+    docks.dock.picker.step(1)
+    slide_layers.set_pixel_size(viewer, docks.dock.slide, PixelSize(0.25, 0.25))
+    assert scale_bar(viewer).visible
+    assert warnings() == []
+
+
+def test_pictures_without_a_scale_alone_are_in_pixels(docks, tmp_path):
+    docks.opens_slides(slide_file(tmp_path / "unscaled.tif", None))
+    opens_photograph(docks, photograph_file(tmp_path / "mole.png"))
+    assert kinds(docks.viewer) == {"pixel"}
+
+
+def test_a_stand_in_unit_is_no_scale_and_causes_no_new_measurement(docks, tmp_path):
+    opens_photograph(docks, photograph_file(tmp_path / "mole.png"))
+    image, heard = docks.viewer.layers["mole"], []
+    docks.lesion.picker.scaled.connect(heard.append)
+    docks.opens_slides(slide_file(tmp_path / "scaled.tif", 0.5))
+    assert str(image.units[0]) == "micrometer"
+    assert pixel_size(image) is None
+    assert heard == []
+    image.units = ("mm", "mm")  # the user says what it is
+    assert pixel_size(image) == PixelSize(1000.0, 1000.0)
+    assert len(heard) == 1
+    linked.set_pixel_size(docks.viewer, image, PixelSize(10.0, 10.0))
+    docks.viewer.layers.remove("scaled")
+    assert pixel_size(image).x_um == 10.0
+    linked.set_pixel_size(docks.viewer, image, None)
+    assert pixel_size(image) is None
+    assert str(image.units[0]) == "pixel"

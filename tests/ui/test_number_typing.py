@@ -1,0 +1,86 @@
+"""Typing into number boxes that are also updated while one types."""
+
+from __future__ import annotations
+
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QDoubleSpinBox, QWidget
+
+from napari_melanoma.ui.connections import Connections
+from napari_melanoma.ui.look import ThemedIcons
+from napari_melanoma.ui.mask_controls import MaskControls
+from napari_melanoma.ui.number_box import NumberBox, show_value
+from napari_melanoma.ui.settings import Settings
+from napari_melanoma.ui.slide.heat import HeatControls
+
+
+def focused(qtbot, widget: QWidget, box: QWidget) -> QWidget:
+    qtbot.addWidget(widget)
+    widget.show()
+    widget.activateWindow()
+    qtbot.waitActive(widget)
+    box.setFocus()
+    qtbot.waitUntil(box.hasFocus)
+    box.selectAll()
+    return box
+
+
+@pytest.fixture
+def controls(home, viewer, nothing_left):
+    return MaskControls(ThemedIcons(viewer, QWidget(), Connections()))
+
+
+@pytest.mark.parametrize("delay", [-1, 200])
+def test_a_threshold_that_is_typed_keeps_its_digits(controls, qtbot, delay):
+    box = focused(qtbot, controls, controls.findChild(QDoubleSpinBox, "threshold"))
+    qtbot.keyClicks(box, "0.73", delay=delay)
+    assert controls.threshold == 0.73
+    assert box.text() == "0.73"
+
+
+@pytest.mark.one_qt
+def test_an_update_between_two_keys_takes_no_digit(controls, qtbot):
+    box = focused(qtbot, controls, controls.findChild(QDoubleSpinBox, "threshold"))
+    for key in "0.73":
+        qtbot.keyClicks(box, key)
+        controls.set_own(0.5)
+        controls.set_corrected(False)
+    assert controls.threshold == 0.73
+    qtbot.keyClick(box, Qt.Key.Key_Return)
+    assert box.text() == "0.73"
+
+
+@pytest.mark.one_qt
+def test_values_of_another_photograph_are_shown_while_the_box_has_the_focus(controls, qtbot):
+    box = focused(qtbot, controls, controls.findChild(QDoubleSpinBox, "threshold"))
+    qtbot.keyClicks(box, "0.7")
+    controls.set_values(0.4, controls.refinement)
+    assert box.text() == "0.40"
+
+
+@pytest.mark.one_qt
+def test_the_threshold_of_slides_keeps_its_digits(home, qtbot):
+    controls = HeatControls(Settings())
+    box = focused(qtbot, controls, controls.number)
+    for key in "0.73":
+        qtbot.keyClicks(box, key)
+        controls.threshold = controls.threshold
+    assert controls.threshold == 0.73
+
+
+@pytest.mark.one_qt
+def test_a_box_of_a_form_keeps_its_text_while_the_same_number_is_set(qtbot):
+    box = focused(qtbot, made := NumberBox(whole=False), made)
+    for key in "1.50":
+        qtbot.keyClicks(box, key)
+        if box.value is not None:
+            box.value = box.value
+    assert box.text() == "1.50"
+
+
+@pytest.mark.one_qt
+def test_a_box_without_the_focus_shows_the_number_in_form(qtbot):
+    box = QDoubleSpinBox()
+    qtbot.addWidget(box)
+    show_value(box, 0.5)
+    assert box.text().endswith("50")

@@ -1,0 +1,140 @@
+"""Values set by hand belong to one photograph; *Use for all* is the one way to the others."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QPushButton, QSlider
+
+from napari_melanoma.data.corrections import Corrections
+from napari_melanoma.ui.review.settings import ReviewSettings
+from napari_melanoma.ui.settings import Settings
+from napari_melanoma.workflows.lesion import LesionOptions
+
+PATIENCE_MS = 20_000
+
+
+def gradient(column=80):
+    """Dark around a column and ever lighter outwards, so that each threshold gives another mask."""
+    rows, columns = np.mgrid[:120, :160]
+    distance = np.hypot(rows - 60, columns - column)
+    return np.repeat(np.clip(2.5 * distance, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+@pytest.fixture
+def corrections(tmp_path, home):
+    ReviewSettings().corrections = tmp_path / "my corrections"
+    return Corrections(tmp_path / "my corrections")
+
+
+@pytest.fixture
+def moved(corrections, person, qtbot):
+    """Somebody who has set the threshold of ``first`` to 0.9, and opened ``second``."""
+    person.opens("first", gradient())
+    person.analyses()
+    person.finds(QSlider, "threshold_slider").setValue(90)
+    qtbot.waitUntil(lambda: not person.dock.busy and person.lesion.result.threshold == 0.9, timeout=PATIENCE_MS)
+    person.opens("second", gradient(90))
+    qtbot.waitUntil(lambda: person.dock.picker.image.name == "second", timeout=PATIENCE_MS)
+    return person
+
+
+def state(person, name="mask_for_all_state"):
+    return person.finds(QLabel, name).text()
+
+
+def test_a_threshold_set_by_hand_stays_with_its_photograph(moved, corrections):
+    assert moved.finds(QDoubleSpinBox, "threshold").value() == 0.5
+    moved.analyses()
+    assert moved.lesion.result.threshold == 0.5
+    assert not moved.lesion.touched
+    moved.clicks("add_correction")
+    moved.waits()
+    assert [row["review"] for row in corrections.rows()] == ["accepted"]
+    moved.dock.picker.step(-1)
+    assert moved.finds(QDoubleSpinBox, "threshold").value() == 0.9
+    assert state(moved) == "Threshold 0.90: for this photograph only."
+
+
+@pytest.mark.one_qt
+def test_analyze_all_takes_each_photograph_with_its_own_values(moved):
+    moved.clicks("analyse_all")
+    moved.waits()
+    found = {lesion.result.photograph.name: lesion.result.threshold for lesion in moved.dock.work.book.lesions.values()}
+    assert found == {"first": 0.9, "second": 0.5}
+
+
+@pytest.mark.one_qt
+def test_values_set_before_the_analysis_wait_for_their_photograph(person, qtbot):
+    person.opens("first", gradient())
+    person.finds(QSlider, "threshold_slider").setValue(80)
+    person.finds(QCheckBox, "smooth").click()
+    person.finds(QDoubleSpinBox, "margin").setValue(50)
+    person.opens("second", gradient(90))
+    qtbot.waitUntil(lambda: person.dock.picker.image.name == "second", timeout=PATIENCE_MS)
+    assert person.dock.options() == LesionOptions(model=person.dock.model.model)
+    person.clicks("analyse_all")
+    person.waits()
+    known = {lesion.result.photograph.name: lesion.result.options for lesion in person.dock.work.book.lesions.values()}
+    assert (known["first"].threshold, known["first"].refinement.smoothing, known["first"].roi.margin) == (0.8, 0, 0.5)
+    assert (known["second"].threshold, known["second"].roi.margin) == (None, 0.1)
+
+
+@pytest.mark.one_qt
+def test_use_for_all_is_deliberate_visible_and_taken_back(moved, corrections, qtbot):
+    moved.analyses()
+    moved.dock.picker.step(-1)
+    moved.clicks("mask_for_all_use")
+    moved.waits()
+    assert state(moved) == "Threshold 0.90: for all photographs."
+    moved.dock.picker.step(1)
+    assert moved.lesion.result.threshold == 0.9
+    assert state(moved) == "Threshold 0.90: for all photographs."
+    assert not moved.lesion.touched
+    moved.clicks("add_correction")
+    moved.waits()
+    assert [row["review"] for row in corrections.rows()] == ["accepted"]
+    moved.opens("third", gradient(60))
+    qtbot.waitUntil(lambda: moved.dock.picker.image.name == "third", timeout=PATIENCE_MS)
+    moved.analyses()
+    assert moved.lesion.result.threshold == 0.9
+    moved.clicks("mask_for_all_reset")
+    moved.waits()
+    assert {lesion.result.threshold for lesion in moved.dock.work.book.lesions.values()} == {0.5}
+    assert not moved.finds(QPushButton, "mask_for_all_reset").isVisible()
+
+
+@pytest.mark.one_qt
+def test_use_for_all_leaves_drawings_and_own_values(moved, qtbot):
+    moved.analyses()
+    moved.draws(moved.layer("mask", "second"), [(5, 5), (5, 60)])
+    moved.waits()
+    drawn = moved.layer("mask", "second").data.copy()
+    moved.dock.picker.step(-1)
+    moved.clicks("mask_for_all_use")
+    moved.waits()
+    assert np.array_equal(moved.layer("mask", "second").data, drawn)
+
+
+@pytest.mark.one_qt
+def test_a_mask_that_was_changed_and_changed_back_is_accepted(corrections, person, qtbot):
+    person.opens("first", gradient())
+    person.analyses()
+    mask = person.layer("mask", "first")
+    person.draws(mask, [(5, 5), (5, 60)])
+    person.waits()
+    person.draws(mask, [(5, 5), (5, 60)], label=0, mode="erase")
+    person.waits()
+    person.clicks("add_correction")
+    person.waits()
+    assert [row["review"] for row in corrections.rows()] == ["accepted"]
+    assert "stored as accepted" in person.dock.status.text
+
+
+@pytest.mark.one_qt
+def test_a_threshold_that_an_older_version_kept_is_for_no_photograph(home):
+    kept = LesionOptions(model="mine", threshold=0.9, flips=True)
+    Settings()._store.setValue("lesion/options", kept.model_dump_json())
+    assert Settings().options == LesionOptions(model="mine", flips=True)
+    Settings().options = kept
+    assert Settings().options == kept

@@ -1,0 +1,116 @@
+"""Predictions for a slide that are not valid: the docks say so first, fold the numbers away, and reassure nobody."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from answers import risk_answer
+from fake_slides import FakeAnalysis
+from qtpy.QtWidgets import QLabel
+from slide_stage import FIXTURES
+from test_slide_depth import opens as opens_depth
+from test_slide_depth import page as depth_page
+
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.validity import PredictionFacts
+from napari_melanoma.data.case.edit import add_images, add_lesion
+from napari_melanoma.data.case.model import Case, CaseImage
+from napari_melanoma.io.slides.files import fingerprint_of
+from napari_melanoma.workflows import slide_runs
+from napari_melanoma.workflows.case_risk import keep_risk
+
+user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+REASSURING = re.compile(r"no (metastasis|invasive|lesion)|benign|\bT[12][ab]?\b|at 90 %|0\.08|0\.20", re.IGNORECASE)
+DEMO = PredictionFacts("tiny", demonstration=True, field_mm=0.24, model_field_mm=3).validity()
+HEADLINE = "Not valid: says nothing about a real patient."
+
+
+def visible(part) -> list[str]:
+    """What people read in a part of a dock, from top to bottom."""
+    labels = [one for one in part.findChildren(QLabel) if one.isVisibleTo(part) and one.text()]
+    return [re.sub(r"<[^>]*>", "", one.text()) for one in labels]
+
+
+@pytest.mark.one_qt
+def test_lesions_of_a_demonstration_are_folded_away(person, slide_path):
+    folder = slide_runs.slide_folder(person.dock.desk.root, slide_path)
+    FakeAnalysis(folder, slide_path, fingerprint_of(slide_path)).begins().finishes()
+    content = json.loads((folder / "result.json").read_text())
+    write_json(folder / "result.json", {**content, "validity": DEMO.to_json()})
+    person.opens_slides(slide_path)
+    person.until(lambda: len(person.rows()) == 2)
+    person.waits()
+    dock = person.dock
+    assert person.says("slide_validity").startswith(HEADLINE)
+    assert "0.24 mm" in person.says("slide_validity_reasons")
+    numbers = [dock.answer, dock.count, dock.table]
+    assert not [one for one in numbers if one.isVisibleTo(dock)]
+    assert dock.strip.buttons[0].text() == ""
+    assert not dock.validity.icon.pixmap().isNull()
+    dock.validity.anyway.click()
+    assert all(one.isVisibleTo(dock) for one in numbers)
+    assert dock.strip.buttons[0].text() == "0.90"
+    assert dock.table.model().headerData(2, dock.table.horizontalHeader().orientation()) == "p melanoma"
+
+
+@pytest.mark.one_qt
+@pytest.mark.parametrize("found", [True, False], ids=["a thin one", "nothing"])
+def test_a_thickness_that_is_not_valid_says_so_and_no_number(person, slide_path, found):
+    person.opens_slides(slide_path)
+    line = {"surface": [60, 100], "deepest": [260, 100], "mm": 0.2, "interval_mm": [0.15, 0.25], "section": 0}
+    notes = [] if found else ["no invasive tumour was found in section 1"]
+    told = {"candidates": [line] if found else [], "clark_estimate": 2, "ulceration": False, "notes": notes}
+    content = {"depth": {**told, "validity": DEMO.to_json()}, "seconds": 3.0}
+    write_json(person.dock.place.folder / "result.json", content)
+    opens_depth(person)
+    depth_page(person).keeper.look_again()
+    person.until(lambda: person.says("depth_validity").startswith(HEADLINE))
+    view = depth_page(person).view
+    said = visible(view)
+    assert person.says("depth_head") == "Not measured yet."
+    assert not [one for one in said if REASSURING.search(one)], said
+    assert not view.lines.isVisibleTo(view)
+    view.validity.anyway.click()
+    assert view.found.isVisibleTo(view)
+    assert view.lines.isVisibleTo(view) is found
+
+
+@pytest.mark.one_qt
+def test_a_risk_that_is_not_valid_says_so_and_no_number(person):
+    from napari_melanoma.ui.slide.risk_view import RiskView
+
+    view = RiskView(person.dock.icons)
+    person.qtbot.addWidget(view)
+    told = risk_answer(0.08, {}, {"model": "risk-test"}, None, "f")
+    told |= {"verdict": "metastasis 0.08 (0.00 to 0.25): no metastasis at 90 % coverage", "interval": [0.0, 0.25]}
+    view.show_answer({**told, "validity": DEMO.to_json()}, "")
+    said = visible(view._about)
+    assert said[0].startswith(HEADLINE)
+    assert not [one for one in said if REASSURING.search(one)], said
+    assert not view.bar.isVisibleTo(view._about)
+    view.validity.anyway.click()
+    assert view.verdict.text() == "Risk of metastasis 0.08 (0.00 to 0.25)."
+    assert view.bar.isVisibleTo(view._about)
+    view.show_answer(told, "")
+    assert view.verdict.text() == told["verdict"]
+    view.deleteLater()
+
+
+@pytest.mark.one_qt
+def test_a_case_shows_no_risk_that_is_not_valid(person, tmp_path):
+    from napari_melanoma.data.case.store import CaseStore
+    from napari_melanoma.ui.case.risk import RiskSection
+
+    told = risk_answer(0.08, {}, {"model": "risk-test"}, None, "f")
+    told |= {"verdict": "metastasis 0.08: no metastasis at 90 % coverage", "validity": DEMO.to_json()}
+    case = add_images(add_lesion(Case()), [CaseImage(id="", path=tmp_path / "a.tif", modality="wsi")], "L1")
+    with CaseStore.create(tmp_path / "P", case) as store:
+        kept = keep_risk(store, store.case, "I1", told)
+    section = RiskSection(person.dock.icons)
+    person.qtbot.addWidget(section)
+    assert section.show_lesion(kept, kept.lesions[0])
+    said = visible(section)
+    assert said[0].startswith(HEADLINE)
+    assert not [one for one in said if REASSURING.search(one)], said

@@ -1,0 +1,176 @@
+"""The view of each picture: fitted at first, as it was left afterwards; Ctrl+0 fits the picture in view."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+import pytest
+import slide_stage
+import tifffile
+from fake_slides import draw_slide
+from PIL import Image
+from qtpy.compat import isalive
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication
+from slide_stage import PATIENCE_MS, Pathologist
+
+from napari_melanoma.data.case.edit import add_images, add_lesion
+from napari_melanoma.data.case.model import Case, CaseImage
+from napari_melanoma.ui.open import show_dock
+from napari_melanoma.ui.slide.camera import camera, fly, holds, seen
+from napari_melanoma.ui.slide.dock import SlideDock
+from napari_melanoma.ui.slide.layers import open_slides
+from napari_melanoma.ui.view_memory import picture_in_view
+
+user, launched, slide_path, person, analysed = map(pytest.fixture, slide_stage.FIXTURES)
+
+
+def plain_slide(path, side, um):
+    """A slide of one color that is tiled and has a scale, or none."""
+    pixels = np.full((side, side, 3), (215, 150, 190), np.uint8)
+    scale = {} if um is None else {"resolution": (10_000 / um,) * 2, "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(path, pixels, tile=(128, 128), photometric="rgb", metadata=None, **scale)
+    return path
+
+
+def is_fitted(viewer):
+    """Whether the picture in view fills most of the canvas, and no part of it lies outside."""
+    [first, *_] = picture_in_view(viewer)
+    low, high = np.asarray(first.extent.world)[:, -2:]
+    now, size = camera(viewer), np.array(viewer.canvas.size)
+    half = size / now.zoom / 2
+    center = np.array(now.center[-2:])
+    inside = (low >= center - half - 1e-6).all() and (high <= center + half + 1e-6).all()
+    return bool(inside and ((high - low) / (2 * half)).max() > 0.8)
+
+
+@pytest.fixture
+def several(person, tmp_path):
+    """Somebody who has opened slides of many sizes, one after the other: 10 mm, 0.1 mm, and one without a scale."""
+    sizes = {"large": (1024, 10.0), "small": (256, 0.4), "unscaled": (512, None)}
+    person.paths = {name: plain_slide(tmp_path / f"{name}.tif", *size) for name, size in sizes.items()}
+    for name, path in person.paths.items():
+        person.opens_slides(path)
+        assert person.dock.slide.info.name == name
+        assert is_fitted(person.viewer), name
+    return person
+
+
+def test_a_slide_is_fitted_at_first_and_comes_back_as_it_was_left(several):
+    dock, viewer = several.dock, several.viewer
+    left = {}
+    for number in range(3):
+        dock.picker.step(1)
+        assert is_fitted(viewer)
+        fly(viewer, dock.slide, (60 + number, 70), 100 + number)
+        left[dock.slide.identity] = (*camera(viewer).center[-2:], camera(viewer).zoom)
+    for _ in range(3):
+        dock.picker.step(1)
+        now = (*camera(viewer).center[-2:], camera(viewer).zoom)
+        assert now == pytest.approx(left[dock.slide.identity])
+
+
+def test_the_view_follows_eyes_in_the_layer_list_and_slides_that_are_removed(several):
+    viewer, dock = several.viewer, several.dock
+    large, small, unscaled = (viewer.layers[name] for name in several.paths)
+    unscaled.visible = False
+    large.visible = True
+    assert is_fitted(viewer)
+    small.visible = True  # beside another: nothing moves
+    before = camera(viewer).zoom
+    large.opacity = 0.5
+    assert camera(viewer).zoom == before
+    large.visible = small.visible = False
+    unscaled.visible = True
+    dock.picker.pick(open_slides(viewer)[-1].identity)
+    viewer.layers.remove(unscaled)
+    assert dock.slide is not None
+    assert dock.slide.layers[0].visible
+    assert is_fitted(viewer)
+
+
+def test_fit_brings_the_slide_in_view_by_button_and_by_key(several):
+    viewer, dock = several.viewer, several.dock
+    dock.picker.step(-1)
+    assert dock.slide.info.name == "small"
+    fly(viewer, dock.slide, (10, 10), 50)
+    several.clicks("fit_slide")
+    assert is_fitted(viewer)
+    fly(viewer, dock.slide, (10, 10), 50)
+    window = viewer.window._qt_window
+    window.activateWindow()
+    several.until(lambda: QApplication.activeWindow() is window)
+    several.qtbot.keyClick(viewer.window._qt_viewer.canvas.native, Qt.Key.Key_0, Qt.KeyboardModifier.ControlModifier)
+    several.until(lambda: is_fitted(viewer))
+
+
+def test_a_slide_that_is_dropped_twice_is_shown_and_not_added_again(several):
+    viewer, dock = several.viewer, several.dock
+    several.opens_slides(several.paths["large"])
+    assert dock.slide.info.name == "large"
+    assert dock.slide.layers[0].visible
+    assert len(viewer.layers) == 3
+
+
+def test_a_turned_slide_is_fitted_as_it_lies(person, tmp_path):
+    person.opens_slides(plain_slide(tmp_path / "a.tif", 512, 0.5))
+    pixels = np.full((256, 1536, 3), (215, 150, 190), np.uint8)
+    about = {"resolution": (20000, 20000), "resolutionunit": "CENTIMETER", "metadata": None}
+    tifffile.imwrite(tmp_path / "long.tif", pixels, tile=(128, 128), photometric="rgb", **about)
+    person.opens_slides(tmp_path / "long.tif")
+    person.clicks("rotate_right")
+    person.clicks("fit_slide")
+    assert holds(seen(person.viewer, person.dock.slide), person.dock.slide.size)
+    person.dock.picker.step(1)
+    person.dock.picker.step(1)
+    assert person.dock.slide.angle == 90
+    assert holds(seen(person.viewer, person.dock.slide), person.dock.slide.size)
+
+
+@pytest.fixture
+def case(user, nothing_left, shared_client, make_napari_viewer, qtbot, tmp_path):
+    """Somebody with a case of a photograph and two slides, one of which the case calls a photograph; no other dock."""
+    from napari_melanoma.ui.case.controls import CaseControls
+
+    viewer = make_napari_viewer(show=True)
+    dock = show_dock(viewer, "Case")
+    assert isinstance(dock, CaseControls)
+    someone = Pathologist(viewer, dock, qtbot)
+    Image.fromarray(np.full((300, 400, 3), 180, np.uint8)).save(tmp_path / "mole.png")
+    paths = {"mole": tmp_path / "mole.png", "section": draw_slide(tmp_path / "section.tif")}
+    paths["mislabeled"] = plain_slide(tmp_path / "mislabeled.tif", 1024, 10.0)
+    dock.desk.create(tmp_path / "case", Case())
+    someone.until(lambda: dock.desk.case is not None)
+    modalities = {"mole": "dermoscopic", "section": "wsi", "mislabeled": "dermoscopic"}
+    images = [CaseImage(id="", path=path, modality=modalities[name]) for name, path in paths.items()]
+    dock.desk.edit(add_images(add_lesion(dock.desk.case), images, "L1"), "images")
+    found = {image.path: image.id for _, image in dock.desk.case.each_image()}
+    someone.ids = {name: found[path] for name, path in paths.items()}
+    yield someone
+    with contextlib.suppress(RuntimeError):
+        qtbot.waitUntil(lambda: not isalive(dock) or not dock.busy, timeout=PATIENCE_MS)
+
+
+@pytest.mark.parametrize("name", ["section", "mislabeled"])
+def test_a_slide_of_a_case_opens_the_slide_dock_and_is_fitted(case, name):
+    case.dock.tree.opened.emit(case.ids["mole"])  # as a double click does
+    case.until(lambda: "mole" in case.viewer.layers)
+    case.waits()
+    case.dock.tree.opened.emit(case.ids[name])
+    case.until(lambda: len(open_slides(case.viewer)) == 1)
+    slide_dock = case.viewer.window._qt_window.findChild(SlideDock, "slide_dock")
+    case.until(lambda: not slide_dock.busy)
+    assert not slide_dock.parentWidget().visibleRegion().isEmpty()
+    assert slide_dock.slide.info.name == name
+    assert is_fitted(case.viewer)
+    assert not case.viewer.layers["mole"].visible
+    case.dock.tree.opened.emit(case.ids["mole"])  # and back
+    case.until(lambda: case.viewer.layers["mole"].visible)
+    case.waits()
+    assert is_fitted(case.viewer)
+    assert not slide_dock.slide.layers[0].visible
+    case.dock.tree.opened.emit(case.ids[name])
+    assert slide_dock.slide.layers[0].visible
+    assert len(open_slides(case.viewer)) == 1
+    assert is_fitted(case.viewer)

@@ -1,0 +1,205 @@
+"""No output says anything reassuring of a prediction that is not valid; its headline says so first."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_melanoma.analysis.tiling import TilingConfig, plan_tiles
+from napari_melanoma.cli.risk import _tell_answer
+from napari_melanoma.cli.slide import _tell
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.validity import PredictionFacts, Validity
+from napari_melanoma.data.phantom.mark import is_phantom
+from napari_melanoma.inference.tiles import TileModelInfo
+from napari_melanoma.io.photographs import Photograph
+from napari_melanoma.io.slide_depth import proposed
+from napari_melanoma.io.slide_folder import risk_validity_in, validity_in
+from napari_melanoma.io.slides.slide import Level, SlideInfo
+from napari_melanoma.report.lesion import write_lesion_report
+from napari_melanoma.workflows.batch import row_of as photograph_row
+from napari_melanoma.workflows.lesion import LesionOptions, ModelStamp, derive, describe
+from napari_melanoma.workflows.risk_answer import DepthUsed, PatchAnswer, RiskAnswer, RiskOptions
+from napari_melanoma.workflows.risks import RiskOutcome
+from napari_melanoma.workflows.risks import _row as risk_row
+from napari_melanoma.workflows.slide_depth import depth_in_words
+from napari_melanoma.workflows.slide_options import SlideOptions
+from napari_melanoma.workflows.slide_report import write_slide_report
+from napari_melanoma.workflows.slide_table import SlideStatus, row_of
+from napari_melanoma.workflows.slide_validity import refuse_scale, scale_match
+
+REASSURING = re.compile(
+    r"no (metastasis|invasive|lesion|breslow|tumou?r)|benign|\bT1[ab]?\b|\bT2[ab]?\b|0 lesions|\d mm\b.*\bT\d|"
+    r"at \d+ % coverage|below the cut|nevus|0\.08|Clark level [1-5I]",
+    re.IGNORECASE,
+)
+DEMO = PredictionFacts("skin-demo", demonstration=True, distance=0.9, limit=0.1).validity()
+NOTHING_FOUND: dict[str, Any] = {
+    "slide": "puma",
+    "validity": DEMO.to_json(),
+    "target": "melanoma",
+    "probability": 0.08,
+    "scores": {"mean": {"melanoma": 0.08}},
+    "lesions": [],
+    "tissue_mm2": 0.05,
+    "mpp": [0.23, 0.23],
+    "model": {"name": "skin-demo", "mpp": 4.0},
+    "tiles_done": 1, "tiles_failed": 0, "tiles_total": 1, "seconds": 1.0, "warnings": [],
+    "breslow_mm": None, "breslow_interval_mm": None, "t_category": None,
+    "depth": {
+        "validity": DEMO.to_json(), "candidates": [], "notes": ["no invasive tumour was found in section 1"],
+        "at_least": None, "clark_estimate": None, "ulceration": None,
+    },
+}  # fmt: skip
+LINE = {"surface": [10, 10], "deepest": [90, 10], "mm": 0.5, "interval_mm": [0.4, 0.6], "section": 0}
+THIN: dict[str, Any] = {
+    **NOTHING_FOUND,
+    "lesions": [{"label": "benign", "area_mm2": 0.1}],
+    "breslow_mm": 0.5,
+    "breslow_interval_mm": [0.4, 0.6],
+    "t_category": "T1a",
+    "depth": {**NOTHING_FOUND["depth"], "candidates": [LINE], "notes": [], "clark_estimate": 2, "at_least": False},
+}
+RISK = RiskAnswer(
+    positive="metastasis",
+    probability=0.08,
+    interval=(0.0, 0.25),
+    possible=("other",),
+    coverage=0.9,
+    depth=DepthUsed(None, "unknown"),
+    patches=(PatchAnswer("lesion", (0, 0, 9, 9), 0.08),),
+    shares=None,
+    without=None,
+    beside={},
+    known={},
+    missing=(),
+    warnings=(),
+    model={"name": "risk-demo", "title": "", "fingerprint": "0"},
+    options=RiskOptions(model="risk-demo"),
+    validity=PredictionFacts("risk-demo", demonstration=True, field_mm=0.24, model_field_mm=3).validity(),
+)
+
+
+def lines_of(tell: Any) -> list[str]:
+    heard: list[str] = []
+    report = SimpleNamespace(tell=lambda kind, text, **values: heard.append(text))
+    tell(SimpleNamespace(report=report))
+    return heard
+
+
+@pytest.mark.parametrize("content", [NOTHING_FOUND, THIN], ids=["nothing found", "a thin one"])
+def test_the_command_line_about_a_slide(content: dict[str, Any]) -> None:
+    said = lines_of(lambda current: _tell(current, SlideStatus(Path("puma.tif"), Path("puma"), "done", content)))
+    assert said[0].startswith("puma: Not valid: ")
+    assert not [one for one in said if REASSURING.search(one)], said
+    assert depth_in_words(content).startswith("Not valid: ")
+
+
+def test_the_command_line_about_a_valid_slide_says_what_was_found() -> None:
+    content = {**THIN, "validity": Validity().to_json(), "depth": {**THIN["depth"], "validity": Validity().to_json()}}
+    said = lines_of(lambda current: _tell(current, SlideStatus(Path("a.tif"), Path("a"), "done", content)))
+    assert said[0] == "a: melanoma 0.08; 1 lesion"
+    assert "T1a" in said[1]
+
+
+def test_the_table_of_slides() -> None:
+    row = row_of(SlideStatus(Path("puma.tif"), Path("puma"), "done", NOTHING_FOUND))
+    assert row["valid"] == "false"
+    assert "demonstration" in row["validity"]
+    assert row["probability"] == 0.08
+
+
+def test_a_result_from_before_is_judged_by_what_it_says() -> None:
+    told = {"mpp": [16.8, 16.8], "tile_mpp": [16.8, 16.8], "model": {"name": "m", "mpp": 0.5}}
+    assert validity_in(told).codes == ("scale",)
+    warned = {"warnings": ["'tile-demo' is a demonstration: it means nothing", "out of distribution: 90 %"]}
+    assert validity_in(warned).codes == ("demonstration", "out_of_distribution")
+    assert validity_in({}).valid
+    assert not proposed({**warned, "depth": {"notes": ["no invasive tumour"]}}).validity.valid
+    old = {"verdict": "metastasis 0.08: no metastasis", "interval": None, "warnings": ["from drawn patients alone"]}
+    assert risk_validity_in(old).codes == ("demonstration", "uncalibrated")
+
+
+@pytest.mark.parametrize("content", [NOTHING_FOUND, THIN], ids=["nothing found", "a thin one"])
+def test_the_page_of_a_slide(content: dict[str, Any], tmp_path: Path) -> None:
+    write_json(tmp_path / "result.json", content)
+    write_json(tmp_path / "risk.json", {"file": "puma.tif", **RISK.to_json()})
+    page = write_slide_report(tmp_path / "page.html", tmp_path).read_text(encoding="utf-8")
+    seen = re.sub(r"<(style|details)>?.*?</\1>", " ", page, flags=re.DOTALL)
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", seen))
+    assert text.count("Not valid: ") >= 2
+    assert not REASSURING.search(text), REASSURING.search(text)
+    assert text.index("Not valid: ") < text.index("Ulceration")
+    assert "0.08" in page  # folded away
+
+
+def test_a_page_that_has_nothing_to_say_does_not_say_that_nothing_was_found(tmp_path: Path) -> None:
+    write_json(tmp_path / "result.json", NOTHING_FOUND)
+    with pytest.raises(InputError, match="Not valid: ") as refused:
+        write_slide_report(tmp_path / "page.html", tmp_path)
+    assert "invasive" not in str(refused.value)
+
+
+def test_the_risk_in_words_table_and_json() -> None:
+    said = lines_of(lambda current: _tell_answer(current, f"puma: {RISK.verdict}", RISK, {"case": "puma"}))
+    assert said[0].startswith("puma: Not valid: ")
+    assert not [one for one in said if REASSURING.search(one)], said
+    row = risk_row(RiskOutcome("puma", Path("puma.tif"), RISK))
+    assert (row["valid"], row["probability"]) == ("false", 0.08)
+    assert str(row["verdict"]).startswith("Not valid: ")
+    stored = json.loads(json.dumps(RISK.to_json()))
+    assert next(iter(stored)) == "verdict"
+    assert not REASSURING.search(stored["verdict"])
+    assert [one["code"] for one in stored["validity"]["reasons"]] == ["demonstration", "field_of_view"]
+    valid = replace(RISK, validity=Validity())
+    assert valid.verdict == "No metastasis at 90 % coverage: risk of metastasis 0.08 (95 % interval 0.00–0.25)"
+
+
+def test_a_photograph_without_a_lesion(tmp_path: Path) -> None:
+    stamp = ModelStamp("lesion-small", "f" * 8, "cpu", 0.5, ("dermoscopic",))
+    rgb = np.full((60, 80, 3), 200, np.uint8)
+    empty = np.zeros((60, 80), np.float32)
+    result = derive(Photograph(rgb, "phone", modality="macroscopic"), empty, LesionOptions(), stamp)
+    about = json.loads(json.dumps(describe(result)))
+    row = photograph_row("phone", "phone.jpg", about)
+    assert str(row["note"]).startswith("Not valid: ")
+    assert not REASSURING.search(str(row["note"]))
+    assert row["valid"] == "false"
+    page = write_lesion_report(tmp_path / "page.html", result.photograph, describe(result), rgb, None)
+    text = page.read_text(encoding="utf-8")
+    assert "Not valid: " in text
+    assert "No lesion" not in text
+
+
+def test_a_scale_that_is_far_off_is_refused_with_what_to_do() -> None:
+    size = PixelSize(16.8, 16.8)
+    levels = (Level(800, 800, 1.0),)
+    model = TileModelInfo("own", "classification", ("benign", "melanoma"), 128, 0.5)
+    slide = SlideInfo(Path("bone.dcm"), "bone", "", levels, pixel_size=size)
+    grid = plan_tiles(levels, size, TilingConfig(side_px=128, mpp=0.5))
+    with pytest.raises(InputError, match=r"off by a factor of 33\.6.*--mpp.*--accept-scale"):
+        refuse_scale(slide, grid, model, SlideOptions())
+    accepted = SlideOptions(accept_scale=True)
+    refuse_scale(slide, grid, model, accepted)
+    assert PredictionFacts("own", scale=scale_match(grid, model, accepted)).validity().codes == ("scale",)
+    assert SlideOptions(accept_scale=True).decisive == SlideOptions().decisive
+
+
+def test_the_mark_of_a_phantom(tmp_path: Path) -> None:
+    import tifffile
+
+    for name, description in (("drawn", "napari-melanoma phantom slide"), ("real", "Aperio")):
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.zeros((8, 8), np.uint8), description=description, metadata=None)
+    assert is_phantom(tmp_path / "drawn.tif")
+    assert not is_phantom(tmp_path / "real.tif")
+    (tmp_path / "real.truth.json").write_text("{}")
+    assert is_phantom(tmp_path / "real.tif")
