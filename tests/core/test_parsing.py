@@ -14,7 +14,6 @@ from napari_melanoma.core.config import Config, read_toml
 from napari_melanoma.core.errors import ConfigError, InputError, MalformedFile
 from napari_melanoma.core.parsing import (
     DEEPEST,
-    is_utf8,
     parse_json,
     parse_toml,
     read_json,
@@ -117,8 +116,9 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_parsed(tmp_path):
 
 
 def test_the_error_survives_another_process():
-    error = pickle.loads(pickle.dumps(MalformedFile("a.json", "it is empty")))
-    assert (str(error), error.reason) == (str(MalformedFile("a.json", "it is empty")), "it is empty")
+    error = pickle.loads(pickle.dumps(MalformedFile("cannot read a.json", "it is empty")))
+    assert (str(error), error.reason) == ("cannot read a.json", "it is empty")
+    assert str(MalformedFile("as the worker sends it")) == "as the worker sends it"
     assert isinstance(error, InputError)
 
 
@@ -142,11 +142,6 @@ def test_a_huge_value_is_named_in_short(tmp_path):
     with pytest.raises(ConfigError) as caught:
         read_toml(path, Small)
     assert len(str(caught.value)) < 1000
-
-
-def test_names_that_are_no_utf8_are_told():
-    assert is_utf8("Naevus ä \U0001f600")
-    assert not is_utf8(b"n\xe9vus.jpg".decode("utf-8", "surrogateescape"))
 
 
 def test_no_other_module_calls_the_parsers():

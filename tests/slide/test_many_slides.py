@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import errno
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
+from pydicom.errors import InvalidDicomError
 
 from napari_melanoma.core.errors import DiskFull, SaveError
-from napari_melanoma.core.runs import RunContext
+from napari_melanoma.core.runs import Cancelled, RunContext
 from napari_melanoma.io.results import read_table
 from napari_melanoma.io.slide_disk import write_durably
 from napari_melanoma.workflows.slide_options import SlideOptions
@@ -82,3 +86,53 @@ def test_a_chunk_that_a_window_reads_is_replaced_a_moment_later(
     write_durably(tmp_path / "0", b"new")
     assert ((tmp_path / "0").read_bytes(), len(calls)) == (b"new", 3)
     assert [path.name for path in tmp_path.iterdir()] == ["0"]
+
+
+STRANGE = [
+    KeyError("ImageType"), OSError("Failed to load frame"), struct.error("unpack requires 4 bytes"), MemoryError(),
+    RecursionError("maximum depth"), AssertionError(), StopIteration(), zlib.error("bad data"), InvalidDicomError("x"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("error", STRANGE, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("where", ["io.slides.opening._opened", "workflows.analyse_slide._answered"])
+def test_whatever_a_library_raises_fails_its_slide_alone(
+    where: str,
+    error: Exception,
+    two: list[Path],
+    options: SlideOptions,
+    tile_model: LoadModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("napari_melanoma.workflows.slides.load_model", lambda options: tile_model())
+    place = f"napari_melanoma.{where}"
+    plain, calls = resolve_name(place), []
+
+    def fail_once(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise error
+        return plain(*arguments)
+
+    monkeypatch.setattr(place, fail_once)
+    told: list[SlideStatus] = []
+    summary = analyse_slides(two, tmp_path / "out", options, run=RunContext(), tell=told.append)
+    assert [status.status for status in told] == ["failed", "done"]
+    assert [row["status"] for row in read_table(summary.table)] == ["failed", "done"]
+    said = read_table(summary.table)[0]["error"]
+    assert type(error).__name__ in said or "out of memory" in said
+    assert "opy" in said or "Close other programs" in said  # what to do
+
+
+@pytest.mark.parametrize("stop", [Cancelled, KeyboardInterrupt, SystemExit])
+def test_what_stops_all_is_no_fault_of_a_slide(
+    stop: type[BaseException], two: list[Path], options: SlideOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*arguments: Any) -> None:
+        raise stop
+
+    monkeypatch.setattr("napari_melanoma.workflows.slides.analyse_slide", end)
+    monkeypatch.setattr("napari_melanoma.workflows.slides.analyse_slide", lambda *_, **__: end())
+    with pytest.raises(stop):
+        analyse_slides(two, tmp_path / "out", options, run=RunContext())

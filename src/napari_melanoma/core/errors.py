@@ -40,18 +40,18 @@ class MalformedFile(InputError, ValueError):  # noqa: N818 - reads as what it is
 
     Parameters
     ----------
-    where : str
-        Names the file.
+    message : str
+        What a person reads.
     reason : str
         What is wrong with it, for those who raise an error of their own.
     """
 
-    def __init__(self, where: str, reason: str) -> None:
-        super().__init__(where, reason)
-        self.reason = reason
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message, reason)
+        self.reason = reason or message
 
     def __str__(self) -> str:
-        return f"cannot read {self.args[0]}: {self.reason}. Restore the file from a backup, or create it again."
+        return str(self.args[0])
 
 
 class UnreadableImage(InputError):  # noqa: N818 - reads as what it is at the place it is raised
@@ -120,3 +120,24 @@ class WorkerDied(MelanomaError):  # noqa: N818 - reads as what it is at the plac
 
 class ClusterError(MelanomaError):
     """The processes or machines that should share the work cannot be reached, were lost, or are not those expected."""
+
+
+def in_words(error: BaseException) -> str:
+    """Describe an error on one line: our own by its message, that of a library by its type as well.
+
+    Parameters
+    ----------
+    error : BaseException
+        Whatever was raised.
+
+    Returns
+    -------
+    str
+        What a person reads in a table or a status line.
+    """
+    text = " ".join(str(error).split())
+    if isinstance(error, MelanomaError):
+        return text
+    if isinstance(error, MemoryError):
+        return "out of memory. Close other programs, or use a machine with more memory."
+    return f"unexpected {type(error).__name__}: {text}. The file may be damaged: copy or export it again."

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from napari_melanoma.core.errors import DiskFull, SaveError
+from napari_melanoma.core.errors import DiskFull, SaveError, UnreadableImage
 from napari_melanoma.core.leftovers import REPLACED, discard, sweep_once, temporary_name
 
 # Windows refuses to rename what somebody, a reader or a virus scanner, has open at the moment.
@@ -104,7 +104,9 @@ def write_text(path: Path, text: str) -> None:
         Where the file cannot be written.
     """
     with atomic_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_text(
+            text, encoding="utf-8", errors="backslashreplace", newline="\n"
+        )  # of names that are no UTF-8
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
@@ -192,6 +194,28 @@ def finite(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return None
     return value
+
+
+def check_name(path: Path) -> None:
+    """Refuse a file whose name cannot be written into a table, a JSON file or a page.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Python carries bytes of a name that are not UTF-8 as lone surrogates.
+
+    Raises
+    ------
+    UnreadableImage
+        Naming it with those bytes written out.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise UnreadableImage(
+            f"the name {shown} is not valid UTF-8, so no result could refer to it. Rename the file or its folder."
+        ) from None
 
 
 def plain_name(name: str) -> str:

@@ -75,7 +75,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """
     content = read_json(path)
     if not isinstance(content, dict):
-        raise MalformedFile(str(path), f"it holds a {type(content).__name__}, expected an object with keys and values")
+        raise _malformed(str(path), f"it holds a {type(content).__name__}, expected an object with keys and values")
     return content
 
 
@@ -113,11 +113,11 @@ def parse_json(text: str | bytes, where: str, *, allow_nan: bool = False) -> Any
         if _SUSPECT_TEXT.search(text):  # the bytes of a file name that is not UTF-8 are carried so, others are damage
             json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        raise MalformedFile(where, "a text in it holds half of a surrogate pair, which is no character") from None
+        raise _malformed(where, "a text in it holds half of a surrogate pair, which is no character") from None
     except RecursionError:
-        raise MalformedFile(where, f"it is nested more than {DEEPEST} levels deep") from None
+        raise _malformed(where, f"it is nested more than {DEEPEST} levels deep") from None
     except ValueError as error:
-        raise MalformedFile(where, _not("JSON", text, error)) from error
+        raise _malformed(where, _not("JSON", text, error)) from error
     return content
 
 
@@ -166,7 +166,7 @@ def parse_toml(text: str | bytes, where: str) -> dict[str, Any]:
     """
     text = _decoded(text, where).replace("\r\n", "\n")
     if len(text) > MOST_TOML_BYTES:
-        raise MalformedFile(where, _too_large(MOST_TOML_BYTES))
+        raise _malformed(where, _too_large(MOST_TOML_BYTES))
     try:
         _check_dots(text)
         content = tomllib.loads(text)
@@ -174,9 +174,9 @@ def parse_toml(text: str | bytes, where: str) -> dict[str, Any]:
         if _SUSPECT_NUMBER.search(text) or "0x" in text or "0b" in text or "0o" in text:
             _check_integers(content)
     except RecursionError:
-        raise MalformedFile(where, f"it is nested more than {DEEPEST} levels deep") from None
+        raise _malformed(where, f"it is nested more than {DEEPEST} levels deep") from None
     except ValueError as error:
-        raise MalformedFile(where, _not("TOML", text, error)) from error
+        raise _malformed(where, _not("TOML", text, error)) from error
     return content
 
 
@@ -200,31 +200,15 @@ def reason_of(error: Exception) -> str:
     return shortened(f"it has no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__)
 
 
-def is_utf8(text: str) -> bool:
-    """Return whether a text, such as the name of a file, can be written as UTF-8.
-
-    Parameters
-    ----------
-    text : str
-        Python carries bytes of a name that are not UTF-8 as lone surrogates.
-
-    Returns
-    -------
-    bool
-        False where it holds one.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _malformed(where: str, reason: str) -> MalformedFile:
+    return MalformedFile(f"cannot read {where}: {reason}. Restore the file from a backup, or create it again.", reason)
 
 
 def _read(path: Path, most_bytes: int) -> bytes:
     with path.open("rb") as file:
         content = file.read(most_bytes + 1)
     if len(content) > most_bytes:
-        raise MalformedFile(str(path), _too_large(most_bytes))
+        raise _malformed(str(path), _too_large(most_bytes))
     return content
 
 
@@ -232,7 +216,7 @@ def _decoded(text: str | bytes, where: str) -> str:
     try:
         return text.removeprefix("\ufeff") if isinstance(text, str) else text.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise MalformedFile(where, f"it is not text in UTF-8 (byte {error.start})") from error
+        raise _malformed(where, f"it is not text in UTF-8 (byte {error.start})") from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

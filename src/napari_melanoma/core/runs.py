@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from threading import Event
 from typing import TypeVar
 
+from napari_melanoma.core.errors import BundleError, ConfigError, DiskFull
+
 Item = TypeVar("Item")
 PARTS = 1000  # steps by which the progress of a part is told
 
 
 class Cancelled(Exception):  # noqa: N818 - an outcome, not an error: nothing went wrong
     """The user asked to stop; raised by ``RunContext.check`` and never shown as an error."""
+
+
+CONCERNS_ALL = (Cancelled, BundleError, ConfigError, DiskFull)  # what ends a batch; all else fails one input
 
 
 @dataclass(frozen=True)

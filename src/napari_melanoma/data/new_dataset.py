@@ -81,5 +81,8 @@ def write_dataset_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     columns = [name for name in NAMES if name in SHARED or name in there] + [
         name for name in there if name not in NAMES
     ]
-    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with (
+        atomic_file(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
         CsvWriter(file).dicts(columns, map(as_dict, rows))

@@ -11,6 +11,7 @@ from textwrap import shorten
 from typing import IO, TYPE_CHECKING
 
 from napari_melanoma.core.errors import DamagedImage, UnreadableImage
+from napari_melanoma.core.files import check_name
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.io.finding import SUFFIXES, find_photographs
 from napari_melanoma.io.formats import DAMAGE, HEAD_BYTES, Decoded, Format, Modality, identify, unknown_content
@@ -84,6 +85,7 @@ def read_photograph(path: Path, *, accept_damaged: bool | None = None) -> Photog
         Where the file is missing, unreadable, of another format, a stack or a slide, smaller than
         ``formats.MIN_SIDE`` on a side or larger than ``formats.MAX_PIXELS``.
     """
+    check_name(path)
     try:
         with path.open("rb") as file:
             decoded = _decode(file)

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 
-from napari_melanoma.core.errors import ConfigError, InputError, OtherResults
+from napari_melanoma.core.errors import InputError, OtherResults
 from napari_melanoma.core.files import atomic_folder, rename_patiently
 from napari_melanoma.core.leftovers import temporary_name
+from napari_melanoma.core.parsing import reason_of
+from napari_melanoma.io.formats import DAMAGE
 from napari_melanoma.io.slide_spec import DONE, FAILED, NO_TISSUE, WAITING, ResultSpec, TileKind, differing
 from napari_melanoma.io.slide_writing import CHUNK, ResultMap, ResultWriter, faults
+from napari_melanoma.io.zarr_metadata import check_metadata
 
 if TYPE_CHECKING:
     import zarr
@@ -117,13 +120,15 @@ class SlideResult:
         if not path.is_dir():
             raise InputError(f"{folder} holds no results of a slide: there is no {STORE}. Analyse the slide first.")
         try:
+            check_metadata(path)
             store = DurableStore(path, read_only=not writable)
             group = zarr.open_group(store=store, mode="r+" if writable else "r")
             spec = ResultSpec.parse(cast("dict[str, Any]", group.attrs[ATTRIBUTE]), str(path))
             missing = {"state", "order"} - set(group.array_keys())
-        except (OSError, KeyError, ValueError, TypeError, ConfigError) as error:
+        except Exception as error:  # zarr raises many kinds on damaged metadata
             raise InputError(
-                f"{path} cannot be read as the results of a slide ({error}). Analyse the slide again with --force."
+                f"{path} cannot be read as the results of a slide ({reason_of(error)}). Analyse the slide again "
+                "with --force."
             ) from error
         if missing:
             raise InputError(f"{path} is incomplete: it has no {' or '.join(missing)}. Analyse again with --force.")
@@ -265,8 +270,10 @@ class SlideResult:
             return np.asarray(array[index] if isinstance(index, slice) else array.oindex[index])
         except KeyError:
             raise InputError(f"{self.path} has no {name}: it holds results of {self.spec.kind}.") from None
-        except (OSError, ValueError, RuntimeError) as error:
-            raise InputError(f"{self.path}: {name} cannot be read ({error}). Analyse again with --force.") from error
+        except (*DAMAGE, MemoryError) as error:  # of a shape that is a lie, for example
+            raise InputError(
+                f"{self.path}: {name} cannot be read ({reason_of(error)}). Analyse again with --force."
+            ) from error
 
 
 def _make_arrays(group: zarr.Group, spec: ResultSpec, order: NDArray[np.int32]) -> None:

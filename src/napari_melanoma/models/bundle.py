@@ -23,6 +23,7 @@ from napari_melanoma.core.preprocessing import PreprocessingConfig
 from napari_melanoma.core.tabular import TabularEncoding
 from napari_melanoma.core.tile import TileConfig
 from napari_melanoma.models.reference import Reference, write_reference
+from napari_melanoma.models.weights_check import check_weights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -181,7 +182,7 @@ def read_bundle(path: Path) -> BundleInfo:
     Raises
     ------
     BundleError
-        Where a file is missing or ``config.json`` is no JSON.
+        Where a file is missing, ``config.json`` is no JSON or the card is not text in UTF-8.
     ConfigError
         Where ``config.json`` has unknown keys or values that are not allowed.
     """
@@ -196,7 +197,15 @@ def read_bundle(path: Path) -> BundleInfo:
         ) from error
     if not isinstance(values, dict):
         raise BundleError(f"{path / CONFIG} holds a {type(values).__name__}, expected an object with keys and values.")
-    return BundleInfo(path, BundleConfig.parse(values, str(path / CONFIG)))
+    info = BundleInfo(path, BundleConfig.parse(values, str(path / CONFIG)))
+    try:
+        _ = info.card
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(
+            f"cannot read {path / CARD}, the card of the model, as text in UTF-8. Save it as UTF-8, or get the bundle "
+            "again from where it came."
+        ) from error
+    return info
 
 
 def load_network(info: BundleInfo) -> nn.Module:
@@ -215,13 +224,14 @@ def load_network(info: BundleInfo) -> nn.Module:
     Raises
     ------
     BundleError
-        Where the weights are damaged, or one is missing, surplus or of another shape.
+        Where the weights are damaged or not finite, or one is missing, surplus or of another shape.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from napari_melanoma.models.zoo import build_network
 
+    check_weights(info.path / WEIGHTS)
     network = build_network(info.config.architecture, info.config.options)
     try:
         weights = load_file(info.path / WEIGHTS)

@@ -15,7 +15,8 @@ from napari_melanoma.core.file_names import is_device
 from napari_melanoma.core.files import atomic_folder, write_json
 from napari_melanoma.core.paths import NamedPaths
 from napari_melanoma.models.buildable import why_not_built
-from napari_melanoma.models.bundle import CONFIG, BundleConfig, BundleInfo, read_bundle
+from napari_melanoma.models.bundle import CONFIG, WEIGHTS, BundleConfig, BundleInfo, read_bundle
+from napari_melanoma.models.weights_check import check_weights
 
 if TYPE_CHECKING:
     from napari_melanoma.models.zoo import Task
@@ -307,11 +308,13 @@ def adopt(bundle: BundleInfo, name: str | None = None) -> BundleInfo:
     Raises
     ------
     BundleError
-        Where it cannot be used with what is installed, or a file of it is a link to somewhere else.
+        Where it cannot be used with what is installed, its weights are damaged or not finite, or a file of it is a link
+        to somewhere else.
     SaveError
         Where the folder cannot be written; nothing half-written is left.
     """
     usable(bundle)
+    check_weights(bundle.path / WEIGHTS)
     stem = re.sub(r"[^\w.-]+", "-", name or bundle.name).strip("-.")[:60] or "model"
     stem = f"model-{stem}" if is_device(stem) else stem
     taken = {known.name: known for known in list_bundles()}

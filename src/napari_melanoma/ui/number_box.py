@@ -104,7 +104,7 @@ def show_value(box: QDoubleSpinBox | QSpinBox, value: Number) -> None:
     """
     is_known = box.value() == (round(value, box.decimals()) if isinstance(box, QDoubleSpinBox) else value)
     if not (is_known and box.hasFocus()):
-        box.setValue(value)
+        box.setValue(value)  # type: ignore[arg-type] # a spin box of whole numbers shows whole ones
 
 
 def show(value: Number) -> str:

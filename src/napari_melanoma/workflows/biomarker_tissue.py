@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_melanoma.core.errors import BundleError, ConfigError, InputError, ScaleMissing
+from napari_melanoma.core.errors import BundleError, ConfigError, RunError, SaveError, in_words
 from napari_melanoma.core.file_names import file_names
 from napari_melanoma.core.files import save_error
+from napari_melanoma.core.runs import CONCERNS_ALL
 from napari_melanoma.data.features.reading import number_of
 from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.workflows.depth_readings import SURFACE
@@ -119,7 +120,9 @@ def _share(sample: Sample, mpp: float, model: str, folder: Path, run: RunContext
         raise save_error(folder, error) from error
     try:
         content = analyse_slide(sample.image, folder, options, Quiet()).content
-    except (InputError, ScaleMissing) as error:  # of this picture alone; what would ail all of them ends it
-        return np.nan, str(error)
+    except (*CONCERNS_ALL, SaveError, RunError):
+        raise
+    except Exception as error:  # noqa: BLE001 - of this picture alone; what would ail all of them ends it
+        return np.nan, in_words(error)
     told = (content.get("depth") or {}).get("ulcer_share")
     return (np.nan, NO_TUMOUR) if told is None else (float(told), "")

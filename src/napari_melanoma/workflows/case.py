@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_melanoma.core.errors import InputError, UnreadableImage
+from napari_melanoma.core.errors import InputError, UnreadableImage, in_words
 from napari_melanoma.core.pseudonyms import pseudonym
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.case.contents import content_digest
@@ -140,8 +140,8 @@ def _look_at(path: Path, named: list[Path], tables: Iterable[CaseTable], notes: 
         if not path.name.lower().endswith(SLIDE_SUFFIXES) and stored_size(path) is None:
             raise UnreadableImage("it holds no image that can be read.")
         image = CaseImage(id="", path=path.absolute(), content=content_digest(path))
-    except (UnreadableImage, InputError) as error:
-        notes.append((path.name, f"was left out: {error}"))
+    except Exception as error:  # noqa: BLE001 - whatever a library raises is of this file; the others go on
+        notes.append((path.name, f"was left out: {in_words(error)}"))
         return None
     rows = (table.facts(path) for table in tables)
     return FoundImage(image, together((*rows, *headers, facts_from_name(_below(path, named)))))

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from napari_melanoma.analysis.calibration import softmax
-from napari_melanoma.core.errors import InputError, UnreadableImage
+from napari_melanoma.core.errors import InputError, in_words
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.runs import CONCERNS_ALL
 from napari_melanoma.data.case.corrections import read_correction
 from napari_melanoma.data.features.patient_relative import COUNT, EMBEDDING, RANK, patient_relative
 from napari_melanoma.io.finding import SLIDE_SUFFIXES
@@ -187,8 +188,10 @@ def _look_at_all(
             continue
         try:
             told.append(_look(case, lesion, image, model, options, draw))
-        except (InputError, UnreadableImage) as error:
-            notes.append((image.id, str(error)))
+        except CONCERNS_ALL:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a library raises is of this image; the others go on
+            notes.append((image.id, in_words(error)))
     return told, notes
 
 

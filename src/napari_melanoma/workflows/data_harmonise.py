@@ -136,7 +136,10 @@ class _Lines:
         header = _Records()
         CsvWriter(header, line_end="").row(self._places)
         width = len(self._places)
-        with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        with (
+            atomic_file(path) as temporary,
+            temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+        ):
             file.write(f"{header[0]}\n")
             for record, known in zip(self._records, self._widths, strict=True):
                 file.write(f"{record}{',' * (width - known)}\n")

@@ -5,9 +5,9 @@ Its tables are harmonised on the way. A table alone becomes a data set too, of r
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -16,9 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from napari_melanoma.core.errors import DataSetError, UnreadableImage
+from napari_melanoma.core.errors import DataSetError, SaveError, in_words
 from napari_melanoma.core.file_names import file_names, unfit_for_id
-from napari_melanoma.core.files import write_json
+from napari_melanoma.core.files import save_error, write_json
 from napari_melanoma.core.leftovers import sweep_once, temporary_name
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.provenance import provenance
@@ -239,10 +239,14 @@ def _take(record: Record, place: Path, masks: _Masks) -> _Taken:
     try:
         _write(image, record.image.read())
         fault = _mask_fault(record, image, place, masks)
+    except SaveError:
+        raise
     except DataSetError as error:
         fault = str(error)
-    except (zipfile.BadZipFile, UnreadableImage) as error:
-        fault = f"cannot be read: {error}"
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise save_error(image, error) from error
+        fault = f"cannot be read: {in_words(error)}"
     if fault:
         image.unlink(missing_ok=True)
     return _Taken(record, fault.replace(f"{place}{os.sep}", ""))

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_melanoma.core.errors import BundleError, DataSetError, InputError
+from napari_melanoma.core.errors import BundleError, DataSetError, InputError, in_words
 from napari_melanoma.core.files import atomic_folder
+from napari_melanoma.core.runs import CONCERNS_ALL
 from napari_melanoma.core.tabular import TabularEncoding
 from napari_melanoma.data.dataset import Entry, check_names, each_entry
 from napari_melanoma.data.training_images import shortened
@@ -149,8 +150,10 @@ def _measured(
     for sample in run.track(judged.samples, "Looking at the slides"):
         try:
             answer = model.answer(_bag(sample.image, info).pieces())
-        except InputError as error:
-            figures.fail(sample, str(error))
+        except CONCERNS_ALL:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a library raises is of this slide; the others go on
+            figures.fail(sample, in_words(error))
         else:
             figures.add(sample, dict(zip(names, answer.logits.tolist(), strict=True)))
     if not len(figures.measured):

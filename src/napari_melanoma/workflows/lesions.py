@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
-from napari_melanoma.core.errors import InputError, MelanomaError
+from napari_melanoma.core.errors import DiskFull, InputError
 from napari_melanoma.core.ownership import output
 from napari_melanoma.core.runs import Milestone, Progress, RunContext
 from napari_melanoma.io.photographs import find_photographs
@@ -208,7 +208,9 @@ def _to_do(
         counts.run.check()
         try:
             place = folders.place(path)
-        except MelanomaError as error:
+        except DiskFull:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever is wrong is of this photograph; the others go on
             said = explain(error, path, table.path.parent)
             table.put(failed_row(path.stem, path.name, said))
             counts.add(Outcome(path.stem, path, "failed", error=said))

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
-from napari_melanoma.core.errors import DataSetError, InputError, UnreadableImage
+from napari_melanoma.core.errors import DataSetError, InputError, in_words
 from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.core.runs import Progress, RunContext
 from napari_melanoma.data.correction import CLINICAL
@@ -202,8 +202,8 @@ def _drawn(
     for path, objects in run.track(matched, "Importing masks"):
         try:
             photograph = read_photograph(path)
-        except UnreadableImage as error:
-            report.faults.append((path.name, str(error)))
+        except Exception as error:  # noqa: BLE001 - whatever a library raises is of this photograph; the others go on
+            report.faults.append((path.name, in_words(error)))
             continue
         digest = fingerprint(photograph.rgb)
         row = corrections.find(digest)

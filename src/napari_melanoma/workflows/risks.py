@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from napari_melanoma.core.errors import DiskFull, InputError, MelanomaError, SaveError
+from napari_melanoma.core.errors import DiskFull, InputError, SaveError, in_words
 from napari_melanoma.core.files import plain_name, write_json
-from napari_melanoma.core.runs import Progress, RunContext
+from napari_melanoma.core.runs import Cancelled, Progress, RunContext
 from napari_melanoma.io.results import write_table
 from napari_melanoma.io.slide_folder import RESULT, read_content
 from napari_melanoma.io.slides.opening import is_slide
@@ -183,21 +183,21 @@ def _one(path: Path, folder: Path, at: _At, run: RunContext) -> RiskOutcome:
         known, pictures = _of_slide(path, folder, form, at, run) if slide else _of_patch(path, form, at)
         answer = assess(pictures, known, at.model, at.options)
         write_json(folder / RISK, {"file": path.name, **answer.to_json()})
-    except DiskFull:
+    except (Cancelled, DiskFull):
         raise
-    except MelanomaError as error:
+    except Exception as error:  # noqa: BLE001 - whatever a library raises is of this input; the others go on
         return _refused(path, folder, error)
     notes = _draw_maps(path, folder, at.model, run) if slide and at.options.maps else ()
     warnings = (*answer.warnings, *notes)
     return RiskOutcome(folder.name, path, answer, depth=answer.depth, beside=answer.beside, warnings=warnings)
 
 
-def _refused(path: Path, folder: Path, error: MelanomaError) -> RiskOutcome:
+def _refused(path: Path, folder: Path, error: Exception) -> RiskOutcome:
     """Say that there is no answer; one of before is put aside, so that nobody takes it for this one."""
     notes = put_answer_aside(folder)
     if isinstance(error, GapsUnknown):
         return RiskOutcome(folder.name, path, error=str(error), depth=error.depth, beside=error.beside, warnings=notes)
-    return RiskOutcome(folder.name, path, error=str(error), warnings=notes)
+    return RiskOutcome(folder.name, path, error=in_words(error), warnings=notes)
 
 
 def put_answer_aside(folder: Path) -> tuple[str, ...]:
@@ -235,10 +235,10 @@ def _draw_maps(path: Path, folder: Path, model: Classifier, run: RunContext) -> 
             asked = {"slide": str(path), "folder": str(folder), "model": str(model.info.path), "method": method}
             with suppress(InputError):
                 slide_risk_map(asked, run)
-    except DiskFull:
+    except (Cancelled, DiskFull):
         raise
-    except MelanomaError as error:
-        return (f"the maps could not be drawn: {error}",)
+    except Exception as error:  # noqa: BLE001 - the answer stands without them
+        return (f"the maps could not be drawn: {in_words(error)}",)
     return ()
 
 

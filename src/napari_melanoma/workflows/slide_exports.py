@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_melanoma.core.errors import ConfigError, InputError, MelanomaError
-from napari_melanoma.core.runs import Progress, RunContext
+from napari_melanoma.core.errors import ConfigError, InputError, in_words
+from napari_melanoma.core.runs import Cancelled, Progress, RunContext
 from napari_melanoma.io.slide_results import STORE
 from napari_melanoma.workflows.slide_export import FORMATS, exported
 
@@ -120,6 +120,8 @@ def _written(folder: Path, name: str, out: Path, slide: Path | None, run: RunCon
     path = out / folder.name / FORMATS[name].name
     try:
         FORMATS[name].write(path, exported(folder, slide), run)
-    except MelanomaError as error:
-        return Written(folder, name, path, str(error))
+    except Cancelled:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a library raises is of this file; the others go on
+        return Written(folder, name, path, in_words(error))
     return Written(folder, name, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -11,8 +12,8 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from napari_melanoma.core.errors import BundleError, ConfigError, DiskFull, MelanomaError, OtherResults
-from napari_melanoma.core.runs import RunContext
+from napari_melanoma.core.errors import OtherResults, in_words
+from napari_melanoma.core.runs import CONCERNS_ALL, RunContext
 from napari_melanoma.workflows.analyse_slide import analyse_slide, load_model
 from napari_melanoma.workflows.slide_folders import SlideFolders, note_slide
 from napari_melanoma.workflows.slide_options import SlideOptions
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["SlideModels", "SlideStatus", "SlidesSummary", "analyse_slides"]
 
 ENDS_BYTES = 4 << 20
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -129,10 +131,11 @@ def _one(path: Path, folder: Path, models: SlideModels, run: RunContext, *, forc
     try:
         note_slide(folder, path)
         outcome = analyse_slide(path, folder, models.options, run, load=models.fresh, force=force)
-    except (BundleError, ConfigError, DiskFull):
+    except CONCERNS_ALL:
         raise
-    except MelanomaError as error:
-        return SlideStatus(path, folder, "failed", error=str(error), keeps=isinstance(error, OtherResults))
+    except Exception as error:
+        log.debug("%s failed", path, exc_info=True)
+        return SlideStatus(path, folder, "failed", error=in_words(error), keeps=isinstance(error, OtherResults))
     return SlideStatus(path, folder, "done", outcome.content, before=outcome.before)
 
 

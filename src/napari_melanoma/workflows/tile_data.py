@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from napari_melanoma.core.counting import counted
-from napari_melanoma.core.errors import DataSetError, MelanomaError
+from napari_melanoma.core.errors import DataSetError, MelanomaError, SaveError, in_words
 from napari_melanoma.core.file_names import free_name, safe_name
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.provenance import provenance
-from napari_melanoma.core.runs import RunContext
+from napari_melanoma.core.runs import CONCERNS_ALL, RunContext
 from napari_melanoma.core.tile import TileConfig
 from napari_melanoma.data.new_dataset import gathered, write_dataset_table
 from napari_melanoma.data.tiles import TARGET, TileSet, write_tile_set
@@ -111,7 +112,10 @@ def make_tile_data(
         raise DataSetError(f"none of {len(slides)} slides has regions that can be taken{said}.")
     taken = taken_classes([one.regions for one in annotated], options.classes, options.rest)
     with gathered(out) as place:
-        rows = [row for one in run.track(annotated, "cutting tiles") for row in _cut(one, taken, place, options, run)]
+        cut = partial(_cut_all, taken=taken, place=place, options=options, report=report, run=run)
+        rows = [row for one in run.track(annotated, "cutting tiles") for row in cut(one)]
+        if not rows and report.faults:
+            raise DataSetError(f"no tile could be cut ({report.faults[-1][0]}: {report.faults[-1][1]})")
         if not rows:
             raise DataSetError(
                 f"no tile of {options.tile_px} px at {options.mpp:g} µm lies to {options.share:.0%} within the "
@@ -151,6 +155,24 @@ def _annotated(
         names.add(name.lower())
         report.notes += [(path.name, note) for note in found.notes]
         yield found.named(name)
+
+
+def _cut_all(
+    one: SlideRegions, taken: TakenClasses, place: Path, options: TileDataOptions, report: TileReport, run: RunContext
+) -> list[Row]:
+    """Cut the tiles of a slide; one that turns out to be damaged leaves none, and the others go on."""
+    rows: list[Row] = []
+    try:
+        for row in _cut(one, taken, place, options, run):
+            rows.append(row)
+    except (*CONCERNS_ALL, SaveError):
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a library raises is of this slide
+        report.faults.append((one.path.name, in_words(error)))
+        for path in (place / part / f"{row['image_id']}.png" for part in ("images", "masks") for row in rows):
+            path.unlink(missing_ok=True)
+        return []
+    return rows
 
 
 def _cut(

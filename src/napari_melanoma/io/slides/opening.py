@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from napari_melanoma.core.errors import InputError, UnreadableImage
+from napari_melanoma.core.errors import InputError, MelanomaError, UnreadableImage
+from napari_melanoma.core.files import check_name
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.parsing import shortened
 from napari_melanoma.io.formats import DAMAGE, HEAD_BYTES, identify
 from napari_melanoma.io.slides.recognising import dicom_in, find_slides, is_slide, is_zarr
 from napari_melanoma.io.slides.tiled import TiledSlide
@@ -42,6 +44,20 @@ def open_slide(path: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
     InputError
         Where it does not exist or may not be read.
     """
+    check_name(path)
+    try:
+        return _opened(path, pixel_size)
+    except MelanomaError:
+        raise
+    except Exception as error:  # OpenSlide, libdicom, tifffile and zarr raise many kinds on damaged files
+        raise UnreadableImage(
+            f"{path} cannot be opened as a slide ({type(error).__name__}: {shortened(str(error))}). It is damaged, or "
+            "files that belong to it are missing. Copy it again from its source, with all its files."
+        ) from error
+
+
+def _opened(path: Path, pixel_size: PixelSize | None) -> TiledSlide:
+    """Open a slide with the library of its format."""
     if not path.exists():
         raise InputError(f"{path} does not exist. Name an existing slide.")
     if path.is_dir():

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, cast
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.io.finding import natural_key
-from napari_melanoma.io.formats import DAMAGE, HEAD_BYTES, MAX_PIXELS, identify
+from napari_melanoma.io.formats import HEAD_BYTES, MAX_PIXELS, identify
 from napari_melanoma.io.tiff_chain import refuse_endless
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def is_slide(path: Path) -> bool:
             kind = identify(file.read(HEAD_BYTES))
             file.seek(0)
             return _holds_slide(file, path, kind)
-    except DAMAGE:
+    except Exception:  # noqa: BLE001 - tifffile and pydicom raise many kinds on damaged files
         return False
 
 
@@ -139,11 +139,18 @@ def dicom_in(folder: Path) -> Path | None:
         The first file, by name, that holds tissue and not a label or an overview.
     """
     for path in sorted(folder.iterdir()):
-        if path.is_file() and not path.name.startswith("."):
-            with path.open("rb") as file:
-                if identify(file.read(HEAD_BYTES)) == "DICOM" and _dicom_type(file) == "VOLUME":
-                    return path
+        if path.is_file() and not path.name.startswith(".") and _is_volume(path):
+            return path
     return None
+
+
+def _is_volume(path: Path) -> bool:
+    """Whether a file is one of a DICOM slide that holds tissue; one that cannot be read is none."""
+    try:
+        with path.open("rb") as file:
+            return identify(file.read(HEAD_BYTES)) == "DICOM" and _dicom_type(file) == "VOLUME"
+    except Exception:  # noqa: BLE001 - pydicom raises many kinds on damaged files
+        return False
 
 
 def _expanded(path: Path) -> list[Path]:

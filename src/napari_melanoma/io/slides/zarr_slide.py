@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_melanoma.core.errors import UnreadableImage
+from napari_melanoma.core.errors import MalformedFile, UnreadableImage
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.io.formats import DAMAGE
 from napari_melanoma.io.slides.files import fingerprint_of
@@ -17,6 +17,7 @@ from napari_melanoma.io.slides.scale import UNIT_UM, Scale, judged, with_given
 from napari_melanoma.io.slides.slide import Level, SlideInfo, downsample_of
 from napari_melanoma.io.slides.sources import Source, with_missing
 from napari_melanoma.io.slides.tiled import TiledSlide
+from napari_melanoma.io.zarr_metadata import check_metadata
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,10 +84,13 @@ def open_zarr(folder: Path, given: PixelSize | None = None) -> TiledSlide:
     import zarr
 
     try:
+        check_metadata(folder)
         group = zarr.open_group(folder, mode="r")
         return _opened(folder, group, given)
     except UnreadableImage as fault:
         raise UnreadableImage(f"{folder} {fault}") from None
+    except MalformedFile as fault:
+        raise UnreadableImage(str(fault)) from fault
     except DAMAGE as error:
         reason = shorten(str(error), width=160, placeholder=" ...")
         raise UnreadableImage(

@@ -29,6 +29,7 @@ from napari_melanoma.ui.case.notices import notice_of
 from napari_melanoma.ui.case.rows import LOOSE, rows_of
 from napari_melanoma.ui.case.telling import CaseTelling
 from napari_melanoma.ui.case.viewing import CaseViewing
+from napari_melanoma.ui.failures import show_failure
 from napari_melanoma.ui.mesa import keep_shaders
 
 if TYPE_CHECKING:
@@ -282,7 +283,4 @@ class CaseDock(CaseControls):
             self.opening.cancel()
 
     def _on_failed(self, error: Exception) -> None:
-        from napari.utils import notifications
-
-        self.status.say(str(error))
-        notifications.show_error(str(error))
+        show_failure(self.status, error)

@@ -17,6 +17,7 @@ from napari_melanoma.ui.close_guard import CloseGuard
 from napari_melanoma.ui.collecting import Collecting
 from napari_melanoma.ui.correcting import Correcting
 from napari_melanoma.ui.corrections_bar import ADD_KEY
+from napari_melanoma.ui.failures import show_failure
 from napari_melanoma.ui.job import Job
 from napari_melanoma.ui.lesion.controls import ALL_KEY, ANALYSE_KEY, LesionControls
 from napari_melanoma.ui.lesion.own_options import COMMON, OwnOptions, with_fields
@@ -289,7 +290,4 @@ class LesionDock(LesionControls):
         self.work.keeper.discard(found)
 
     def _on_failed(self, error: Exception) -> None:
-        from napari.utils import notifications
-
-        self.status.say(str(error))
-        notifications.show_error(str(error))
+        show_failure(self.status, error)

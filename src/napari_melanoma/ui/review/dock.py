@@ -13,6 +13,7 @@ from qtpy.QtGui import QDesktopServices, QKeySequence, QShortcut
 from napari_melanoma.core.counting import counted
 from napari_melanoma.ui.corrections_changed import corrections_changed
 from napari_melanoma.ui.corrections_desk import CorrectionsDesk, Stored
+from napari_melanoma.ui.failures import show_failure
 from napari_melanoma.ui.job import Latest
 from napari_melanoma.ui.mesa import keep_shaders
 from napari_melanoma.ui.open import show_dock
@@ -275,8 +276,5 @@ class ReviewDock(ReviewControls):
             self.importing.cancel()
 
     def _on_failed(self, error: Exception) -> None:
-        from napari.utils import notifications
-
         self.status.end("opening")
-        self.status.say(str(error))
-        notifications.show_error(str(error))
+        show_failure(self.status, error)

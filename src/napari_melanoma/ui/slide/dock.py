@@ -10,6 +10,7 @@ from qtpy.QtCore import QTimer, QUrl, Signal
 from qtpy.QtGui import QDesktopServices, QHideEvent, QKeySequence, QShortcut, QShowEvent
 from qtpy.QtWidgets import QFileDialog
 
+from napari_melanoma.ui.failures import show_failure
 from napari_melanoma.ui.job import Job
 from napari_melanoma.ui.mesa import keep_shaders
 from napari_melanoma.ui.slide import layers as slide_layers
@@ -284,9 +285,6 @@ class SlideDock(SlideControls):
         self._on_slide()
 
     def _on_failed(self, error: Exception) -> None:
-        from napari.utils import notifications
-
         self.status.end("starting")
         self.run_panel.wish_failed()
-        self.status.say(str(error))
-        notifications.show_error(str(error))
+        show_failure(self.status, error)

@@ -14,6 +14,7 @@ from qtpy.QtGui import QDragEnterEvent, QDropEvent, QHideEvent, QKeySequence, QS
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.errors import ConfigError, MelanomaError
 from napari_melanoma.models.registry import DEFAULT_BUNDLE
+from napari_melanoma.ui.failures import show_failure
 from napari_melanoma.ui.forecast import READING, Forecast
 from napari_melanoma.ui.job import Latest
 from napari_melanoma.ui.mesa import keep_shaders
@@ -264,10 +265,7 @@ class TrainDock(TrainControls):
             show_dock(self._viewer, "Lesion")
 
     def _on_failed(self, error: Exception) -> None:
-        from napari.utils import notifications
-
-        self.status.say(str(error))
-        notifications.show_error(str(error))
+        show_failure(self.status, error)
 
 
 def _close(client: WorkerClient) -> None:

@@ -23,6 +23,7 @@ from napari_melanoma.core.errors import (
     MelanomaError,
     RunError,
     SaveError,
+    in_words,
 )
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.runs import Cancelled, RunContext
@@ -94,7 +95,7 @@ def analyse(job: Job) -> Answer:
         except MemoryError:
             return Answer("again", "out of memory. Use fewer processes, or a machine with more memory.")
         except Exception as error:  # noqa: BLE001 - handed to a person, in the slide's row
-            return Answer("again", f"unexpected {type(error).__name__}: {' '.join(str(error).split())}")
+            return Answer("again", in_words(error))
 
 
 def _analysed(job: Job) -> Answer:

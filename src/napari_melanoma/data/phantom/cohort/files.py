@@ -225,5 +225,8 @@ def _truth(patient: Patient, truth: Mapping[str, Any]) -> dict[str, str]:
 def _write_csv(path: Path, rows: Iterable[dict[str, str]]) -> None:
     """Write a table whose rows all have the columns of the first."""
     found = list(rows)
-    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with (
+        atomic_file(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
         CsvWriter(file).dicts(list(found[0]), found)

@@ -1,0 +1,30 @@
+"""The metadata of a Zarr folder, checked before zarr parses it without limits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from napari_melanoma.core.parsing import read_object
+
+MARKS = ("zarr.json", ".zattrs", ".zgroup", ".zarray", ".zmetadata")
+
+
+def check_metadata(folder: Path) -> None:
+    """Refuse a Zarr group whose metadata, or that of its members, is not valid JSON within the limits.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The group.
+
+    Raises
+    ------
+    MalformedFile
+        Naming the file.
+    OSError
+        Where one cannot be read.
+    """
+    for place in (folder, *(path for path in folder.iterdir() if path.is_dir())):
+        for path in (place / mark for mark in MARKS):
+            if path.is_file():
+                read_object(path)
