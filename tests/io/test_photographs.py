@@ -246,6 +246,7 @@ def test_a_file_that_the_system_does_not_give(error, message, tmp_path, monkeypa
     def refuse(*arguments, **options):
         raise error
 
+    (tmp_path / "photo.jpg").touch()
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(UnreadableImage, match=message):
         read_photograph(tmp_path / "photo.jpg")
