@@ -161,16 +161,19 @@ def segment(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     ------
     BundleError
         Where there is no such bundle, or its weights do not fit.
+    UnreadableImage
+        Where the array is none of a photograph.
     """
     import numpy as np
 
+    from napari_melanoma.io.arrays import read_rgb_array
     from napari_melanoma.workflows.lesion import ModelStamp, ask
 
     with loading(run):
         model = loaded_segmenter(arguments["model"])
     run.report(Progress(1, 2, "Finding the lesion"))
     spread: str | None = arguments.get("spread")
-    answer = ask(model, np.load(arguments["image"], mmap_mode="r"), flips=spread is not None)
+    answer = ask(model, read_rgb_array(Path(arguments["image"])), flips=spread is not None)
     np.save(arguments["out"], answer.probability)
     told: dict[str, Any] = {"model": vars(ModelStamp.of(model))}
     if spread is not None and answer.spread is not None:

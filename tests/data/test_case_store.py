@@ -305,3 +305,15 @@ def test_a_large_file_is_told_apart_by_its_blocks(tmp_path: Path, monkeypatch: p
         (tmp_path / "slide").write_bytes(changed)
         digests.add(content_digest(tmp_path / "slide"))
     assert len(digests) == 4
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="needs links")
+@pytest.mark.parametrize("part", ["corrections", "results", "risk"])
+def test_a_folder_of_a_case_that_is_a_link_out_of_it_is_refused(part: str, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    CaseStore.create(tmp_path / "case").close()
+    (tmp_path / "case" / part).symlink_to(elsewhere, target_is_directory=True)
+    for read in (CaseStore.open, CaseStore.look_at):
+        with pytest.raises(InputError, match=f"{part} is a link that leads out of the case folder"):
+            read(tmp_path / "case")

@@ -315,9 +315,8 @@ def mask_imports(rng: Generator, box: Sandbox) -> Case:
 
     def act() -> str:
         out, images = box.outputs / "set", box.inputs / "first" / "images"
-        return verb(
-            "data", "import-masks", box.inputs / "marks.json", "--images", images, "--out", out, "--no-patients"
-        )
+        marks = box.inputs / "marks.json"
+        return verb("data", "import-masks", marks, "--images", images, "--out", out, "--no-patients")
 
     return Case(act, "", anything, seconds=10)
 

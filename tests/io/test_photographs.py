@@ -246,6 +246,7 @@ def test_a_file_that_the_system_does_not_give(error, message, tmp_path, monkeypa
     def refuse(*arguments, **options):
         raise error
 
+    (tmp_path / "photo.jpg").touch()
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(UnreadableImage, match=message):
         read_photograph(tmp_path / "photo.jpg")
@@ -347,3 +348,18 @@ def test_real_photographs(shared_data) -> None:
     paths = sorted((shared_data / "pad_ufes" / "images").iterdir())[:3]
     shapes = [read_photograph(path).rgb.shape for path in paths]
     assert [shape[2] for shape in shapes] == [3, 3, 3]
+
+
+def test_a_bmp_that_claims_more_rows_than_it_has_bytes_for_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "claims.bmp"
+    Image.new("RGB", (400, 300), "pink").save(path)
+    content = bytearray(path.read_bytes())
+    content[18:26] = struct.pack("<ii", 12_964, 13_000)
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UnreadableImage, match=r"claims\.bmp claims 12964 x 13000 pixels, which 360054 bytes"):
+            read_photograph(path)
+        assert tracemalloc.get_traced_memory()[1] < 30e6
+    finally:
+        tracemalloc.stop()

@@ -1,4 +1,4 @@
-"""TIFF files whose pages lead back to an earlier one: refused by every reader, where libraries would go round for ever."""
+"""TIFF files whose pages lead back to an earlier one: every reader refuses them; libraries never end."""
 
 from __future__ import annotations
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
 import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from napari_melanoma.core.errors import DiskFull, SaveError, UnreadableImage
 from napari_melanoma.core.leftovers import REPLACED, discard, sweep_once, temporary_name
@@ -216,6 +217,30 @@ def check_name(path: Path) -> None:
         raise UnreadableImage(
             f"the name {shown} is not valid UTF-8, so no result could refer to it. Rename the file or its folder."
         ) from None
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file of a folder to read its bytes; a pipe, which would wait for a writer for ever, is an error.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+
+    Returns
+    -------
+    binary file
+        At its start.
+
+    Raises
+    ------
+    OSError
+        Where it cannot be opened, or is a pipe, a socket or a device.
+    """
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "it is a pipe or a device, not a file")
+    return path.open("rb")
 
 
 def plain_name(name: str) -> str:

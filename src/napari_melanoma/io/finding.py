@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.files import open_regular
 from napari_melanoma.io.formats import HEAD_BYTES, identify
 
 SUFFIXES: frozenset[str] = frozenset(
@@ -25,7 +26,7 @@ def is_image_file(path: Path) -> bool:
     if not path.name.lower().endswith((*SUFFIXES, *SLIDE_SUFFIXES)):
         return False
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return identify(file.read(HEAD_BYTES)) is not None
     except OSError:
         return False
@@ -164,7 +165,7 @@ def _is_bare_dicom(path: Path) -> bool:
     if path.suffix or path.name.startswith("."):
         return False
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return identify(file.read(HEAD_BYTES)) == "DICOM"
     except OSError:
         return False

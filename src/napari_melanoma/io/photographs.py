@@ -11,7 +11,7 @@ from textwrap import shorten
 from typing import IO, TYPE_CHECKING
 
 from napari_melanoma.core.errors import DamagedImage, UnreadableImage
-from napari_melanoma.core.files import check_name
+from napari_melanoma.core.files import check_name, open_regular
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.io.finding import SUFFIXES, find_photographs
 from napari_melanoma.io.formats import DAMAGE, HEAD_BYTES, Decoded, Format, Modality, identify, unknown_content
@@ -87,7 +87,7 @@ def read_photograph(path: Path, *, accept_damaged: bool | None = None) -> Photog
     """
     check_name(path)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             decoded = _decode(file)
     except UnreadableImage as fault:
         raise UnreadableImage(f"{path} {fault}") from None
@@ -119,7 +119,7 @@ def damage_of(path: Path) -> str | None:
         None where it is whole, and where it cannot be read at all, which ``read_photograph`` explains.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             kind = identify(file.read(HEAD_BYTES))
             file.seek(0)
             if kind in ("TIFF", "DICOM"):
@@ -199,7 +199,7 @@ def stored_size(path: Path) -> tuple[int, int] | None:
         does not say, which ``read_photograph`` would refuse.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             kind = identify(file.read(HEAD_BYTES))
             file.seek(0)
             return None if kind is None else _size(file, kind)

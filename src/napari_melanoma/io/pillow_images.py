@@ -164,10 +164,12 @@ def stored_size(file: IO[bytes], kind: Format) -> tuple[int, int]:
 
 def _packing(content: bytes, kind: Format) -> str:
     """Key of ``formats.PIXELS_PER_BYTE`` for a file; "" where a picture of one color takes nearly no data."""
-    from napari_melanoma.io.damage import jpeg
+    from napari_melanoma.io.damage import jpeg, simple
 
     if kind == "JPEG":
         return "" if jpeg.JpegStream.of(content).arithmetic else kind
+    if kind == "BMP":
+        return kind if simple.has_run_lengths(content) else "raw"
     return "" if kind == "WebP" and content[12:16] != b"VP8 " else kind
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from napari_melanoma.core.csv_cells import CsvError, CsvWriter, csv_dicts
 from napari_melanoma.core.errors import InputError, UnreadableImage
-from napari_melanoma.core.files import atomic_file
+from napari_melanoma.core.files import atomic_file, open_regular
 from napari_melanoma.io.formats import DAMAGE, HEAD_BYTES, identify
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     from napari_melanoma.io.pillow_images import open_whole
 
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             kind = identify(file.read(HEAD_BYTES))
             file.seek(0)
             if kind not in ("PNG", "JPEG", "BMP", "WebP"):
@@ -157,7 +157,7 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
     from napari_melanoma.io.pillow_images import open_whole
 
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             kind = identify(file.read(HEAD_BYTES))
             file.seek(0)
             if kind not in ("PNG", "BMP", "WebP"):

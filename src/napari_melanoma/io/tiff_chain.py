@@ -1,4 +1,4 @@
-"""The chain of pages of a TIFF file: a truncated one may open with those that are left, and an endless one never ends."""
+"""The chain of pages of a TIFF file: whether it is cut off, and whether it ever ends."""
 
 from __future__ import annotations
 

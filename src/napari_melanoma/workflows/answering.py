@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.runs import Progress, RunContext
+from napari_melanoma.io.arrays import read_mask_array, read_rgb_array
 from napari_melanoma.workflows.answer import Answer, ClassifyOptions
 from napari_melanoma.workflows.classify import Seen, answer_again, look_at
 from napari_melanoma.workflows.loaded import loading
@@ -139,11 +140,8 @@ def _options(arguments: Mapping[str, Any]) -> ClassifyOptions:
 
 def _arrays(arguments: Mapping[str, Any]) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
     """Photograph and mask of a question."""
-    import numpy as np
-
     mask = arguments.get("mask")
-    rgb = np.load(arguments["image"], mmap_mode="r")
-    return rgb, None if mask is None else np.load(mask).astype(bool, copy=False)
+    return read_rgb_array(Path(arguments["image"])), None if mask is None else read_mask_array(Path(mask))
 
 
 def _file(path: str) -> File:

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.files import open_regular
 
 WHOLE_UP_TO = 64 * 1024 * 1024  # a slide of 4 GB would take half a minute
 BLOCK, BLOCKS = 1024 * 1024, 16
@@ -30,7 +31,7 @@ def content_digest(path: Path) -> str:
         Where it cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             size = file.seek(0, 2)
             digest = hashlib.sha256(f"{size} ".encode())
             for start in _starts(size):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from napari_melanoma.core.errors import UnreadableImage
+from napari_melanoma.core.files import open_regular
 from napari_melanoma.core.pseudonyms import pseudonym
 from napari_melanoma.data.case.facts import Facts
 from napari_melanoma.data.harmonise import harmonise
@@ -39,7 +40,7 @@ def facts_from_headers(path: Path) -> tuple[Facts, ...]:
         Where a DICOM file is damaged, holds no image, or the label, overview or thumbnail of a slide.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             if identify(file.read(HEAD_BYTES)) == "DICOM":
                 file.seek(0)
                 return (_from_dicom(read_header(file)),)

@@ -12,9 +12,10 @@ from typing import Self
 
 from napari_melanoma.core.errors import CaseChanged, InputError, SaveError
 from napari_melanoma.core.files import save_error, write_text
+from napari_melanoma.core.paths import is_inside
 from napari_melanoma.core.pseudonyms import pseudonym
 from napari_melanoma.data.case.edit import set_patient
-from napari_melanoma.data.case.files import CASE, RESULTS, RISKS, case_text, parse_case
+from napari_melanoma.data.case.files import CASE, CORRECTIONS, RESULTS, RISKS, case_text, parse_case
 from napari_melanoma.data.case.model import Case, CaseCorrection
 from napari_melanoma.data.case.moved import Located, locate
 from napari_melanoma.data.case.owner import take
@@ -125,6 +126,7 @@ class CaseStore:
         folder = folder.expanduser().absolute()
         if (folder / CASE).exists():
             raise InputError(f"{folder} holds a case already. Open it, or name another folder.")
+        _refuse_links(folder)
         store = cls(folder, *take(folder))
         try:
             store.save(_named(case or Case()))
@@ -316,7 +318,19 @@ def _named(case: Case) -> Case:
 def _folder(named: Path) -> Path:
     """The case folder that is meant, absolute."""
     path = named.expanduser().absolute()
-    return path.parent if path.name == CASE and not path.is_dir() else path
+    folder = path.parent if path.name == CASE and not path.is_dir() else path
+    _refuse_links(folder)
+    return folder
+
+
+def _refuse_links(folder: Path) -> None:
+    """Refuse a folder from somebody else that would have masks and results written to another place."""
+    for part in (CASE, CORRECTIONS, RESULTS, RISKS):
+        if not is_inside(folder / part, folder):
+            raise InputError(
+                f"{folder / part} is a link that leads out of the case folder, where masks, results and risks of a "
+                "case belong. The case was not opened: put the files themselves in the place of the link."
+            )
 
 
 def _raw(folder: Path) -> bytes:

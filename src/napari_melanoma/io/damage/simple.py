@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from napari_melanoma.io.damage.checked import Checked, missing_bytes, missing_rows
 
-__all__ = ["check_bmp", "check_webp"]
+__all__ = ["check_bmp", "check_webp", "has_run_lengths"]
 
 _BMP_RUN_LENGTHS = (1, 2)  # RLE8 and RLE4
 _END_OF_BITMAP = b"\x00\x01"
@@ -41,13 +41,29 @@ def check_bmp(content: bytes) -> Checked:
     rows = abs(height)
     if len(content) < 14 + header_bytes or not rows:
         return Checked(content, "its header is incomplete")
-    if not old and int.from_bytes(content[30:34], "little") in _BMP_RUN_LENGTHS:
+    if has_run_lengths(content):
         return _check_run_lengths(content, offset, rows)
     stride = -(-width * bits // 32) * 4
     found = (len(content) - offset) // stride if stride > 0 else rows
     if stride * rows - 3 <= len(content) - offset:  # the padding of the last row may be missing
         return Checked(content + bytes(3))
     return Checked(content + bytes(max(0, stride * rows - (len(content) - offset))), missing_rows(found, rows))
+
+
+def has_run_lengths(content: bytes) -> bool:
+    """Whether the pixels of a BMP are compressed; those of the oldest header never are.
+
+    Parameters
+    ----------
+    content : bytes
+        The file.
+
+    Returns
+    -------
+    bool
+        False where the header is incomplete.
+    """
+    return content[14:18] != b"\x0c\0\0\0" and int.from_bytes(content[30:34], "little") in _BMP_RUN_LENGTHS
 
 
 def _check_run_lengths(content: bytes, offset: int, rows: int) -> Checked:

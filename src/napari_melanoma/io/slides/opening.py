@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from napari_melanoma.core.errors import InputError, MelanomaError, UnreadableImage
-from napari_melanoma.core.files import check_name
+from napari_melanoma.core.files import check_name, open_regular
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import shortened
 from napari_melanoma.io.formats import DAMAGE, HEAD_BYTES, identify
@@ -63,7 +63,7 @@ def _opened(path: Path, pixel_size: PixelSize | None) -> TiledSlide:
     if path.is_dir():
         return _open_folder(path, pixel_size)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             kind = identify(file.read(HEAD_BYTES))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}. Ask for permission.") from error

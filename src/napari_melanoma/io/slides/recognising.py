@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.files import open_regular
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.io.finding import natural_key
 from napari_melanoma.io.formats import HEAD_BYTES, MAX_PIXELS, identify
@@ -54,7 +55,7 @@ def is_slide(path: Path) -> bool:
     if path.name.lower().endswith(SCANNER_SUFFIXES):
         return True
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             kind = identify(file.read(HEAD_BYTES))
             file.seek(0)
             return _holds_slide(file, path, kind)
@@ -147,7 +148,7 @@ def dicom_in(folder: Path) -> Path | None:
 def _is_volume(path: Path) -> bool:
     """Whether a file is one of a DICOM slide that holds tissue; one that cannot be read is none."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return identify(file.read(HEAD_BYTES)) == "DICOM" and _dicom_type(file) == "VOLUME"
     except Exception:  # noqa: BLE001 - pydicom raises many kinds on damaged files
         return False
