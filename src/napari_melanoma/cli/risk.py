@@ -80,14 +80,8 @@ def risk(
         counts = f"{done.done} done" + (f", {done.failed} failed" if done.failed else "")
         step = "see the column 'error' there" if done.failed else "each risk.json says what it rests on"
         text = f"{counts}: table in {done.table}; {step}. For research only."
-        current.done(
-            text,
-            some_failed=done.failed > 0,
-            completed=done.done,
-            failed=done.failed,
-            out=str(out),
-            table=str(done.table),
-        )
+        written = {"out": str(out), "table": str(done.table)}
+        current.done(text, some_failed=done.failed > 0, completed=done.done, failed=done.failed, **written)
 
 
 def _one(models: list[str]) -> str:
