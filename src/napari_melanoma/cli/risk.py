@@ -52,8 +52,7 @@ def risk(
         str | None, typer.Option("--slide-model", help="By which a slide is analysed that was not yet.")
     ] = None,
     maps: Annotated[
-        bool,
-        typer.Option("--maps", help="Of slides, also draw attention and Grad-CAM, for page and Slide dock."),
+        bool, typer.Option("--maps", help="Of slides, also draw attention and Grad-CAM, for page and Slide dock.")
     ] = False,
     mpp: Annotated[
         float | None, typer.Option(help="Micrometres per pixel, where a slide does not say it or says it wrong.")
