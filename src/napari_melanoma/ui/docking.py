@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtGui import QKeySequence
-from qtpy.QtWidgets import QAction, QDockWidget, QMainWindow, QSizePolicy, QWidget
+from qtpy.QtWidgets import QDockWidget, QMainWindow, QSizePolicy, QWidget
 
 from napari_melanoma.ui.layer_units import LayerUnits
+from napari_melanoma.ui.shortcut_help import add_help
 from napari_melanoma.ui.view_memory import FIT_KEY, ViewMemory, fit
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 WIDTH_PX = 340  # what every dock promises to work at; it is never narrower
 BESIDE_PX = 1500  # a window at least so wide has room for a photograph and two docks side by side
-EXACT = QKeySequence.SequenceMatch.ExactMatch
 CANVAS_PX = 400  # what a second column of docks leaves of the canvas at least
 # A review is gone through in both at once, and so are the images of a case.
 TOGETHER = (frozenset({"lesion_dock", "review_dock"}), frozenset({"lesion_dock", "case_dock"}))
@@ -58,6 +58,7 @@ class Docking(QObject):
         if viewer is not None and connections is not None:
             LayerUnits(viewer, connections, self)
             ViewMemory(viewer, connections, self)
+            add_help(dock)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
         """Hear that the dock was put into a frame, and that the frame is closed, hidden or shown again."""
@@ -101,12 +102,13 @@ class Docking(QObject):
 
     def _extend_fit(self, window: QMainWindow) -> None:
         """Let napari's own command and key fit the picture in view: by itself it fits all layers, hidden ones too."""
-        for action in window.findChildren(QAction):
-            if self._viewer is not None and action.shortcut().matches(QKeySequence(FIT_KEY)) == EXACT:
+        menus = [action.menu() for action in window.menuBar().actions() if action.menu() is not None]
+        for action in (action for menu in menus for action in menu.actions()):
+            if action.shortcut() == QKeySequence(FIT_KEY):
                 action.triggered.connect(self._on_fit)
 
     def _on_fit(self, checked: bool = False) -> None:
-        if self._viewer is not None:
+        if self._viewer is not None and self._dock.window().isActiveWindow():  # one action is that of all windows
             fit(self._viewer)
 
     def _on_visibility(self, visible: bool) -> None:

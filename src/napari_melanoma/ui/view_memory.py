@@ -92,7 +92,8 @@ def change_view(viewer: Viewer, picture: Picture) -> None:
     for other in pictures(viewer):
         if _state(other).get("current"):
             view = SavedView((now.center[-2], now.center[-1]), float(now.zoom), _scale(other))
-            _set_state(other, {**_state(other), "view": view, "current": False})
+            fitted = _state(other).get("fitted") == _now(viewer)  # it is fitted again, for the canvas may change
+            _set_state(other, {"view": None if fitted else view, "current": False})
     kept: SavedView | None = _state(picture).get("view")
     _set_state(picture, {**_state(picture), "current": True})
     if kept is None:
@@ -156,11 +157,16 @@ class ViewMemory(QObject):
         Ends with the dock.
     parent : QObject
         The dock.
+
+    Attributes
+    ----------
+    viewer : napari.viewer.Viewer
+        The viewer.
     """
 
     def __init__(self, viewer: Viewer, connections: Connections, parent: QObject) -> None:
         super().__init__(parent)
-        self._viewer, self._connections = viewer, connections
+        self.viewer, self._connections = viewer, connections
         connections.connect(viewer.layers.events.inserted, self._on_inserted)
         connections.connect(viewer.layers.events.removed, self._on_visible)
         for layer in viewer.layers:
@@ -179,22 +185,22 @@ class ViewMemory(QObject):
         self._follow(event.value)
         if OURS not in event.value.metadata:
             return  # the user's own, which may lie over a picture on purpose
-        for picture in pictures(self._viewer):
+        for picture in pictures(self.viewer):
             new = any(layer == event.value for layer in picture)
             if new and event.value.visible and "view" not in _state(picture):
-                change_view(self._viewer, picture)
+                change_view(self.viewer, picture)
 
     def _on_size(self, size: object = None) -> None:
         """Fit once more what was fitted, and not moved since, as when the docks have taken their room."""
-        shown = picture_in_view(self._viewer)
-        if shown is not None and _state(shown).get("fitted") == _now(self._viewer):
-            fit(self._viewer, shown)
+        shown = picture_in_view(self.viewer)
+        if shown is not None and _state(shown).get("fitted") == _now(self.viewer):
+            fit(self.viewer, shown)
 
     def _on_visible(self, event: Event | None = None) -> None:
         """Go to a picture that is shown instead of the one that the view belongs to."""
-        shown = picture_in_view(self._viewer)
+        shown = picture_in_view(self.viewer)
         if shown is not None:
-            change_view(self._viewer, shown)
+            change_view(self.viewer, shown)
 
 
 def _now(viewer: Viewer) -> tuple[tuple[float, ...], float]:
