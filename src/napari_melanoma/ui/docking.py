@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.connections import Connections
 
 WIDTH_PX = 340  # what every dock promises to work at; it is never narrower
+HEIGHT_PX = 140  # less than is needed: docks that lie below one another for a moment would make the window higher
 BESIDE_PX = 1500  # a window at least so wide has room for a photograph and two docks side by side
 CANVAS_PX = 400  # what a second column of docks leaves of the canvas at least
 # A review is gone through in both at once, and so are the images of a case.
@@ -43,6 +44,11 @@ class Docking(QObject):
         The viewer that it is docked in, whose view follows the picture that is shown.
     connections : Connections, optional
         Ends with the dock.
+
+    Attributes
+    ----------
+    is_placed : bool
+        Whether it has taken its place in the window.
     """
 
     def __init__(self, dock: QWidget, viewer: Viewer | None = None, connections: Connections | None = None) -> None:
@@ -51,7 +57,9 @@ class Docking(QObject):
         self._frame: QDockWidget | None = None
         self._in_front = False
         self._closing = False
+        self.is_placed = False
         dock.setMinimumWidth(WIDTH_PX)
+        dock.setMinimumHeight(HEIGHT_PX)
         # Else napari puts a stretch below what is in it, a greater one for each dock that was opened before.
         dock.setSizePolicy(dock.sizePolicy().horizontalPolicy(), QSizePolicy.Policy.Expanding)
         dock.installEventFilter(self)
@@ -67,7 +75,8 @@ class Docking(QObject):
             frame = self._dock.parentWidget()
             self._frame = frame if isinstance(frame, QDockWidget) else None
             # Later, for the frame is not in the window yet, or another may take the dock over.
-            QTimer.singleShot(0, self._dispose if frame is None else self._settle)
+            self.is_placed = False
+            QTimer.singleShot(0, self._dispose if frame is None else self.settle)
         elif self._frame is None or watched is not self._frame:
             return False
         elif kind == QEvent.Type.ShowToParent:
@@ -85,12 +94,13 @@ class Docking(QObject):
         """The frame, unless it is none or has gone by the time that an event of before is answered."""
         return self._frame if isalive(self) and self._frame is not None and isalive(self._frame) else None
 
-    def _settle(self) -> None:
-        """Take a place among the docks of this package that are there."""
+    def settle(self) -> None:
+        """Take a place among the docks of this package that are there, unless it has one."""
         frame = self._alive()
         window = None if frame is None else frame.parentWidget()
-        if frame is None or not isinstance(window, QMainWindow) or frame.isFloating():
+        if self.is_placed or frame is None or not isinstance(window, QMainWindow) or frame.isFloating():
             return
+        self.is_placed = True
         frame.setWindowTitle(self._dock.accessibleName() or frame.windowTitle())  # five tabs fit the least width
         frame.installEventFilter(self)
         frame.visibilityChanged.connect(self._on_visibility)
@@ -207,9 +217,9 @@ def _columns(window: QMainWindow, frame: QDockWidget) -> list[list[QDockWidget]]
 
 
 def _name(frame: QDockWidget) -> str | None:
-    """Object name of the dock of this package that a frame holds; None where it holds another."""
+    """Object name of the dock of this package that a frame holds; None where it holds another, or has no place yet."""
     dock = frame.widget()
-    ours = dock is not None and any(isinstance(child, Docking) for child in dock.children())
+    ours = dock is not None and any(isinstance(child, Docking) and child.is_placed for child in dock.children())
     return dock.objectName() if dock is not None and ours else None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from qtpy.QtCore import QObject
 
 from napari_melanoma.ui import linked
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.connections import Connections
 
 KEY = "napari_melanoma_view"  # in the metadata of a picture's first layer, so that it ends with the picture
+FILLED = 0.95  # of the canvas, along the side that decides, as napari fits
 FIT_KEY = "Ctrl+0"  # napari's own for fitting all layers
 
 Picture = tuple["Layer", ...]
@@ -117,9 +119,15 @@ def fit(viewer: Viewer, picture: Picture | None = None) -> None:
     picture = picture or picture_in_view(viewer)
     if picture is None:
         return
-    try:
-        viewer.reset_view(layers=list(picture))
-    except TypeError:  # napari before it could fit some of the layers
+    if viewer.dims.ndisplay == 2 and hasattr(viewer, "canvas"):
+        # reset_view(layers=...) fails where another layer has more dimensions (napari 0.9).
+        corners = np.concatenate([np.asarray(layer.extent.world)[:, -2:] for layer in picture])
+        half = np.array(_scale(picture)) / 2  # extents end in the middle of a pixel
+        low, high = corners.min(axis=0) - half, corners.max(axis=0) + half
+        now = camera(viewer)
+        now.center = (*tuple(now.center)[:-2], *(float(middle) for middle in (low + high) / 2))
+        now.zoom = FILLED * float(np.min(np.array(viewer.canvas.size) / (high - low)))
+    else:
         viewer.reset_view()
     _set_state(picture, {**_state(picture), "fitted": _now(viewer)})
 
@@ -174,8 +182,8 @@ class ViewMemory(QObject):
         shown = picture_in_view(viewer)
         if shown is not None:
             _set_state(shown, {**_state(shown), "current": True})  # the view is as the user left it
-        if hasattr(viewer, "canvas"):  # since napari 0.9; psygnal's, which lets go by itself
-            viewer.canvas.events.size.connect(self._on_size)
+        if hasattr(viewer, "canvas"):  # since napari 0.9
+            connections.connect(viewer.canvas.events.size, self._on_size)
 
     def _follow(self, layer: Layer) -> None:
         self._connections.connect(layer.events.visible, self._on_visible)
