@@ -145,8 +145,12 @@ def case(user, nothing_left, shared_client, make_napari_viewer, qtbot, tmp_path)
     found = {image.path: image.id for _, image in dock.desk.case.each_image()}
     someone.ids = {name: found[path] for name, path in paths.items()}
     yield someone
+    qtbot.wait(300)  # what was drawn or analysed is kept a moment later, and a window that is closed by then waits
     docks = [frame.widget() for frame in viewer.window._qt_window.findChildren(QDockWidget)]
-    qtbot.waitUntil(lambda: not any(getattr(one, "busy", False) for one in docks), timeout=PATIENCE_MS)
+    qtbot.waitUntil(
+        lambda: not dock.desk.saving.dirty and not any(getattr(one, "busy", False) for one in docks),
+        timeout=PATIENCE_MS,
+    )
 
 
 @pytest.mark.parametrize("name", ["section", "mislabeled"])
@@ -168,6 +172,6 @@ def test_a_slide_of_a_case_opens_the_slide_dock_and_is_fitted(case, name):
     assert is_fitted(case.viewer)
     assert not slide_dock.slide.layers[0].visible
     case.dock.tree.opened.emit(case.ids[name])
-    assert slide_dock.slide.layers[0].visible
+    case.until(lambda: slide_dock.slide.layers[0].visible)
     assert len(open_slides(case.viewer)) == 1
     assert is_fitted(case.viewer)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtGui import QKeySequence
-from qtpy.QtWidgets import QDockWidget, QMainWindow, QSizePolicy, QWidget
+from qtpy.QtWidgets import QDockWidget, QMainWindow, QMenu, QSizePolicy, QWidget
 
 from napari_melanoma.ui.layer_units import LayerUnits
 from napari_melanoma.ui.shortcut_help import add_help
@@ -112,7 +112,7 @@ class Docking(QObject):
 
     def _extend_fit(self, window: QMainWindow) -> None:
         """Let napari's own command and key fit the picture in view: by itself it fits all layers, hidden ones too."""
-        menus = [action.menu() for action in window.menuBar().actions() if action.menu() is not None]
+        menus = [menu for entry in window.menuBar().actions() if isinstance(menu := entry.menu(), QMenu)]
         for action in (action for menu in menus for action in menu.actions()):
             if action.shortcut() == QKeySequence(FIT_KEY):
                 action.triggered.connect(self._on_fit)
