@@ -27,6 +27,7 @@ from napari_melanoma.ui.ruler import RulerPanel
 from napari_melanoma.ui.save_bar import SaveBar
 from napari_melanoma.ui.scribble import CorrectionTools
 from napari_melanoma.ui.settings import Settings
+from napari_melanoma.ui.shortcuts import shown_key
 from napari_melanoma.ui.status_line import StatusLine
 from napari_melanoma.ui.waiting import Waiting
 from napari_melanoma.ui.welcome import Welcome
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.workflows.lesion import LesionResult
 
-ANALYSE_KEY, ALL_KEY = "Ctrl+Return", "Ctrl+Shift+Return"
+ANALYSE_KEY, ALL_KEY = shown_key("lesion.analyse"), shown_key("lesion.analyse_all")
 NO_PHOTOGRAPH = "Open a photograph first."
 RUNNING = "An analysis is running."
 FLIPS_TIP = (
