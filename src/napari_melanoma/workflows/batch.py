@@ -20,6 +20,7 @@ from napari_melanoma.workflows.classified import Classifying, answer_cells, answ
 from napari_melanoma.workflows.lesion import LesionOptions, ModelStamp, ProbabilityModel, derive, save_lesion
 from napari_melanoma.workflows.result_folders import Place, read_result, record
 from napari_melanoma.workflows.result_table import ResultTable, is_hopeless
+from napari_melanoma.workflows.several_lesions import note_on_lesions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +32,7 @@ NO_LESION = "no lesion found"
 
 COLUMNS = (
     "image", "file", "status", "error", "note", "warning", "looks_like", "model", "threshold", "height_px", "width_px",
-    "pixel_height_um", "pixel_width_um",
+    "pixel_height_um", "pixel_width_um", "lesions_found",
 )  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -154,11 +155,12 @@ def row_of(image: str, file: str, stored: Mapping[str, Any], note: str = "") -> 
     """
     height, width = [*(stored.get("image_shape") or (None, None)), None][:2]
     scale, looks = stored.get("pixel_size_um") or {}, stored.get("looks_like") or {}
-    notes = (note, "" if stored.get("lesion_found") else NO_LESION)
+    count = stored.get("lesions_found")  # unknown to earlier versions
+    notes = (note, note_on_lesions(count or 0) if stored.get("lesion_found") else NO_LESION)
     values = (
         image, file, "done", "", "; ".join(filter(None, notes)),
         _warning(stored), looks.get("kind"), (stored.get("model") or {}).get("name"),
-        stored.get("threshold"), height, width, scale.get("y"), scale.get("x"),
+        stored.get("threshold"), height, width, scale.get("y"), scale.get("x"), count,
     )  # fmt: skip
     cells = answer_cells(stored.get("answer"))
     return {**dict(zip(COLUMNS, values, strict=True)), **(stored.get("measurements") or {}), **cells}
