@@ -30,8 +30,8 @@ _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _WARNINGS = ("Corrupt JPEG data", "Premature end of JPEG", "Inconsistent progression")
 _FEW_BYTES = 16  # of padding before the end marker; fewer than any 0.5 % of a photograph takes
 _MOST_FLAT = 0.005  # share of a picture that may be one flat run at its end, where padding stands before the end marker
-# Optimized tables give areas of one color codes of a bit, so that a byte of zeros stands for two blocks or more. Runs of
-# up to 13 occur in a sample of real photographs, and of up to 39 where these are encoded again.
+# Optimized tables give areas of one color codes of a bit, so that a byte of zeros stands for two blocks or more. Runs
+# of up to 13 occur in a sample of real photographs, and of up to 39 where these are encoded again.
 _ZEROS = bytes(64)
 _UNKNOWN = 128  # what libjpeg fills blocks without data with
 _SMALL = {"min_height": 1, "min_width": 1, "min_factor": 8}  # an eighth: all bits are read, few pixels are made
