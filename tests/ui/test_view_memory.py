@@ -146,7 +146,8 @@ def case(user, nothing_left, shared_client, make_napari_viewer, qtbot, tmp_path)
     someone.ids = {name: found[path] for name, path in paths.items()}
     yield someone
     docks = [frame.widget() for frame in viewer.window._qt_window.findChildren(QDockWidget)]
-    for _ in range(2):  # what was analysed is kept a moment later, and a window that is closed by then waits for it
+    for end in (lambda: None, viewer.layers.clear):  # a window that is closed while something is kept waits for it
+        end()
         someone.until(lambda: not dock.desk.saving.dirty and not any(getattr(one, "busy", False) for one in docks))
         qtbot.wait(500)
     someone.until(lambda: not dock.keeping.busy and not dock.busy)
