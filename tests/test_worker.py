@@ -196,3 +196,18 @@ def test_warm_loads_the_usual_classifier_too_where_there_is_one(monkeypatch, usu
     (*_, last) = conversation(HANDLERS, {"id": 1, "verb": "warm", "arguments": {"model": "lesion-small"}})
     assert last["answer"] == {"device": "cpu", "classifier": usual}
     assert loaded == ["lesion-small", *filter(None, [usual])]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({}, "a request needs 'model' among its arguments, found none"),
+        ({"model": None, "image": "a.npy"}, "a request needs 'model' among its arguments, found image"),
+        ({"model": []}, "'model' of a request is a list, expected text"),
+        ({"model": "x", "row": "y"}, "'row' of a request is a str, expected an object"),
+    ],
+)
+def test_arguments_that_are_missing_or_of_another_type_are_named(arguments, words):
+    *_, event = conversation(HANDLERS, {"id": 1, "verb": "classify", "arguments": arguments})
+    assert (event["kind"], event["type"]) == ("failed", "InputError")
+    assert words in event["message"]

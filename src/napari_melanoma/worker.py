@@ -28,6 +28,9 @@ Handler = Callable[[dict[str, Any], RunContext], dict[str, Any]]
 IDLE_MINUTES = 15.0
 MOST_CHARACTERS = 16 * 1024**2  # of a request: arrays are passed as files
 EXPECTED = 'Expected a JSON object on one line: {"id": 1, "verb": "warm", "arguments": {}}.'
+NEEDED = ("model", "image", "out", "how", "method", "folder", "slide", "recipe")  # null is as good as not there
+TEXTS = (*NEEDED[:-1], "mask", "spread", "class", "modality", "damage")
+OBJECTS = ("recipe", "row", "options")
 log = logging.getLogger(__name__)
 
 
@@ -73,11 +76,24 @@ def _parsed(line: str) -> dict[str, Any]:
     return request
 
 
+class _Arguments(dict[str, Any]):
+    """Arguments of a request; one that is needed and not there is an error of whoever asks."""
+
+    def __missing__(self, key: str) -> object:
+        raise InputError(f"a request needs '{key}' among its arguments, found {', '.join(self) or 'none'}.")
+
+
 def _arguments(request: dict[str, Any]) -> dict[str, Any]:
     arguments = request.get("arguments")
     if not isinstance(arguments, dict):
         raise InputError(f"'arguments' of a request is a {type(arguments).__name__}. {EXPECTED}")
-    return arguments
+    for kind, keys in ((str, TEXTS), (dict, OBJECTS)):
+        wrong = [key for key in keys if not isinstance(arguments.get(key), kind | None)]
+        if wrong:
+            found, expected = type(arguments[wrong[0]]).__name__, "text" if kind is str else "an object"
+            raise InputError(f"'{wrong[0]}' of a request is a {found}, expected {expected}.")
+    given = {key: value for key, value in arguments.items() if value is not None or key not in NEEDED}
+    return _Arguments(given)
 
 
 def _tell(events: TextIO, request_id: object, **event: object) -> None:

@@ -317,3 +317,11 @@ def test_a_folder_of_a_case_that_is_a_link_out_of_it_is_refused(part: str, tmp_p
     for read in (CaseStore.open, CaseStore.look_at):
         with pytest.raises(InputError, match=f"{part} is a link that leads out of the case folder"):
             read(tmp_path / "case")
+
+
+@pytest.mark.parametrize("kind", ["lesions", "images"])
+def test_an_id_that_occurs_twice_is_refused(kind: str, tmp_path: Path) -> None:
+    part = {"lesions": {"id": "L1"}, "images": {"id": "I1", "path": "a.png"}}[kind]
+    (tmp_path / "case.json").write_text(json.dumps({"version": "1.0", kind: [part, part]}))
+    with pytest.raises(ConfigError, match=f"two {kind} have the id '.1'"):
+        CaseStore.look_at(tmp_path)

@@ -99,11 +99,11 @@ def judged(name: Name, keep: bool = False) -> oracle.Verdict:
             sandbox.remove(root)
 
 
-def again_if_slow(name: Name) -> oracle.Verdict:
+def again_if_slow(name: Name, keep: bool = False) -> oracle.Verdict:
     """Judge a case; one that was slow is judged again, since the first of its kind imports libraries."""
-    verdict = judged(name)
+    verdict = judged(name, keep)
     if verdict.outcome == oracle.WRONG and verdict.why.startswith(("slow", "memory")):
-        return judged(name)
+        return judged(name, keep)
     return verdict
 
 
@@ -245,7 +245,7 @@ def _replay(name: Name, root: Path) -> int:
     sandbox.point_home_at(root)
     tempfile.tempdir = None
     sandbox.watch()
-    verdict = judged(name, keep=True)
+    verdict = again_if_slow(name, keep=True)
     sys.stdout.write(f"{name}: {verdict.outcome}\n{verdict.why}\n{verdict.trace}")
     return int(verdict.outcome == oracle.WRONG)
 

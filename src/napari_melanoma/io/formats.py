@@ -33,7 +33,7 @@ MAX_PIXELS = 200_000_000  # the largest phone sensors; in RGB this is 600 MB, an
 # deflate packs 1032:1, LZW about 1300:1 and run lengths 128:1, with a bit a pixel. Plain pixels may be cut off.
 PIXELS_PER_BYTE = {"JPEG": 512, "WebP": 1000, "BMP": 1024, "PNG": 8256, "deflate": 10_400, "rle": 1024, "raw": 64}
 _MOST_PIXELS_PER_BYTE = 50_000  # where the format has no bound; no photograph comes near
-_ALWAYS_READ = 1_000_000  # pixels; they take 3 MB, whatever the file claims
+ALWAYS_READ = 1_000_000  # pixels; they take 3 MB, whatever the file claims
 
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -157,7 +157,7 @@ def check_plausible(width: int, height: int, found: int, packing: str = "") -> N
     UnreadableImage
         Where the pixels cannot be in the data.
     """
-    most = max(_ALWAYS_READ, found * PIXELS_PER_BYTE.get(packing, _MOST_PIXELS_PER_BYTE))
+    most = max(ALWAYS_READ, found * PIXELS_PER_BYTE.get(packing, _MOST_PIXELS_PER_BYTE))
     if width * height > most:
         raise UnreadableImage(
             f"claims {width} x {height} pixels, which {found} bytes of data cannot hold: its header is damaged, or "

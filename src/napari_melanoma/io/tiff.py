@@ -10,7 +10,7 @@ import numpy as np
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.io.color import eight_bit, real_depth, srgb, upright
 from napari_melanoma.io.damage import tiff_pages
-from napari_melanoma.io.formats import DAMAGE, Decoded, check_plausible, check_size
+from napari_melanoma.io.formats import ALWAYS_READ, DAMAGE, Decoded, check_plausible, check_size
 from napari_melanoma.io.tiff_chain import refuse_endless
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ _OTHER_KINDS = {
     "stk": "a MetaMorph microscope stack",
     "dng": "a raw camera file",
 }
+_PARTS_SHARE = 8  # of the parts at least one in so many is listed
 _THUMBNAIL_SHARE = 0.5  # of both sides of the first page; a page that is larger is a picture of its own
 _ICC_TAG, _ORIENTATION_TAG = 34675, 274
 _MOST_TAGS = (341, 281)  # SMaxSampleValue, MaxSampleValue: the largest value that a pixel may have
@@ -72,6 +73,7 @@ def decode(file: IO[bytes]) -> Decoded:
         page = cast("TiffPage", tiff.pages[0])
         check_size(page.imagewidth, page.imagelength)
         check_plausible(page.imagewidth, page.imagelength, tiff_pages.stored_bytes(page), tiff_pages.packing(page))
+        _check_parts(page)
         profile = page.tags.valueof(_ICC_TAG)
         orientation = page.tags.valueof(_ORIENTATION_TAG, 1)
         image, damage, notes = _image(page)
@@ -154,6 +156,16 @@ def stored_size(file: IO[bytes]) -> tuple[int, int]:
     with TiffFile(file) as tiff:
         page = cast("TiffPage", tiff.pages[0])
         return page.imagewidth, page.imagelength
+
+
+def _check_parts(page: TiffPage) -> None:
+    """Refuse a page that lists far fewer strips or tiles than its size asks for, before memory is taken for them."""
+    listed, expected = len(page.dataoffsets), tiff_pages.parts(page)
+    if listed * _PARTS_SHARE < expected and page.imagewidth * page.imagelength > ALWAYS_READ:
+        raise UnreadableImage(
+            f"claims {page.imagewidth} x {page.imagelength} pixels in {expected} parts, but lists {listed}: its header "
+            "is damaged. Copy or export it again."
+        )
 
 
 def _others(tiff: TiffFile) -> list[TiffPage]:

@@ -30,6 +30,8 @@ BAND = "band.png"  # where the model was asked about the mirror images too
 RESULT_IMAGES = frozenset({"mask.png", "probability.png", "overlay.png", "roi.png"})
 RECORD = "batch"
 SALT = ".napari-melanoma-salt"
+_OBJECTS = ("provenance", RECORD, "source", "model", "options", "measurements", "pixel_size_um", "looks_like", "answer")
+_KINDS = {**dict.fromkeys(_OBJECTS, dict), "image_shape": list, "notes": list, "warning": str, "damage": str}
 
 USUAL = LesionOptions().model_dump(mode="json")  # what was not asked for when an older result was made
 
@@ -260,14 +262,24 @@ def read_result(folder: Path) -> dict[str, Any]:
     return stored
 
 
+def _is_sound(stored: dict[str, Any]) -> bool:
+    """Whether what a batch reads of a result is of the kind that a batch writes."""
+    kept = stored.get("provenance")
+    record = kept.get(RECORD) if isinstance(kept, dict) else None
+    source = record.get("source") if isinstance(record, dict) else None
+    found = {**stored, RECORD: record, "source": source}
+    return all(isinstance(found.get(key), kind | None) for key, kind in _KINDS.items())
+
+
 def _stored(folder: Path) -> dict[str, Any] | None:
-    """Content of a folder's ``result.json``, or None where it is no result folder."""
+    """Content of a folder's ``result.json``, or None where it is no result folder, or damaged."""
     if not (folder / RESULT).is_file():
         return None
     try:
-        return read_result(folder)
+        stored = read_result(folder)
     except InputError:
         return None
+    return stored if _is_sound(stored) else None
 
 
 def _record(stored: dict[str, Any]) -> dict[str, Any]:

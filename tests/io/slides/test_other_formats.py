@@ -1,6 +1,7 @@
 """What OpenSlide, zarr and picture codecs read is what was written; their errors say what to do."""
 
 import json
+import os
 import shutil
 
 import imagecodecs
@@ -10,7 +11,7 @@ import tifffile
 from openslide import OpenSlideError
 from PIL import Image
 
-from napari_melanoma.core.errors import UnreadableImage
+from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.io.slides import openslide_slide, picture_slide
 from napari_melanoma.io.slides.files import FileReader, fingerprint_of
@@ -253,3 +254,14 @@ def test_a_folder_has_a_fingerprint_of_its_files(tissue, tmp_path) -> None:
     assert fingerprint_of(folder) == fingerprint_of(copy)
     (copy / "0" / "0.0.0").write_bytes(b"other")
     assert fingerprint_of(folder) != fingerprint_of(copy)
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="needs links")
+@pytest.mark.parametrize("part", ["0", "0/0.0.0", "0/.zarray"], ids=["level", "chunk", "metadata"])
+def test_a_part_of_ome_zarr_that_is_a_link_out_of_the_folder_is_refused(part: str, tissue, tmp_path) -> None:
+    folder, other = write_zarr(tmp_path / "a.zarr", tissue, "0.4"), write_zarr(tmp_path / "b.zarr", tissue, "0.4")
+    path = folder / part
+    path.rename(tmp_path / "moved")
+    path.symlink_to(other / part, target_is_directory=part == "0")
+    with pytest.raises(InputError, match=r"a\.zarr.*leads out of the folder"), open_slide(folder) as slide:
+        slide.read_region(0, WHOLE)

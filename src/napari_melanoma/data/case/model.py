@@ -6,11 +6,12 @@ a name, a header or a table stands like any other value, and its origin in ``gue
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from napari_melanoma.core.config import Config
@@ -222,6 +223,16 @@ class Case(Config):
     images_numbered: int = Field(0, ge=0, description="the last number that was given to an image")
     created: str = Field("", description="UTC, ISO 8601")
     more: dict[str, Any] = Field({}, description="keys that a newer version wrote, kept as they are")
+
+    @model_validator(mode="after")
+    def _ids_occur_once(self) -> Self:
+        lesions = [lesion.id for lesion in self.lesions]
+        images = [image.id for _, image in self.each_image()]
+        for what, ids in (("lesions", lesions), ("images", images)):
+            twice = [name for name, count in Counter(ids).items() if count > 1]
+            if twice:
+                raise ValueError(f"two {what} have the id '{twice[0]}': give one of them another")
+        return self
 
     def each_image(self) -> Iterator[tuple[CaseLesion | None, CaseImage]]:
         """Go through all images, those of no lesion last.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tifffile import TiffPage
 
-__all__ = ["decode", "packing", "stored_bytes"]
+__all__ = ["decode", "packing", "parts", "stored_bytes"]
 
 _NONE, _LZW, _PACKBITS = 1, 5, 32773
 _DEFLATE, _JPEG = (8, 32946, 50013), (7, 33007)
@@ -85,7 +85,7 @@ def decode(page: TiffPage) -> tuple[NDArray, str | None]:
     pixels = np.zeros((page.imagelength, page.imagewidth, page.samplesperpixel), page.dtype)
     missing = np.zeros(page.imagelength, bool)
     reasons: list[str] = []
-    expected = _segments(page)
+    expected = parts(page)
     separate = page.planarconfig == _SEPARATE
     for index in range(expected):
         segment, at, shape = _segment(page, index, reasons)
@@ -106,8 +106,19 @@ def decode(page: TiffPage) -> tuple[NDArray, str | None]:
     return pixels, f"{said} ({reasons[0]})" if reasons else said
 
 
-def _segments(page: TiffPage) -> int:
-    """How many strips or tiles a page has."""
+def parts(page: TiffPage) -> int:
+    """Count the strips or tiles that the size of a page asks for.
+
+    Parameters
+    ----------
+    page : tifffile.TiffPage
+        The page.
+
+    Returns
+    -------
+    int
+        Of all channels, where they are stored apart.
+    """
     planes = page.samplesperpixel if page.planarconfig == _SEPARATE else 1
     if page.is_tiled:
         return planes * math.ceil(page.imagelength / page.tilelength) * math.ceil(page.imagewidth / page.tilewidth)

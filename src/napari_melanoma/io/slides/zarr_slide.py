@@ -11,6 +11,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import MalformedFile, UnreadableImage
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.paths import UnsafePath
 from napari_melanoma.io.formats import DAMAGE
 from napari_melanoma.io.slides.files import fingerprint_of
 from napari_melanoma.io.slides.scale import UNIT_UM, Scale, judged, with_given
@@ -83,10 +84,14 @@ def open_zarr(folder: Path, given: PixelSize | None = None) -> TiledSlide:
     """
     import zarr
 
+    from napari_melanoma.io.slides.zarr_store import OwnFiles
+
     try:
         check_metadata(folder)
-        group = zarr.open_group(folder, mode="r")
+        group = zarr.open_group(OwnFiles(folder), mode="r")
         return _opened(folder, group, given)
+    except UnsafePath as fault:
+        raise UnreadableImage(str(fault)) from None
     except UnreadableImage as fault:
         raise UnreadableImage(f"{folder} {fault}") from None
     except MalformedFile as fault:

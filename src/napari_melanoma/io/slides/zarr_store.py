@@ -1,0 +1,29 @@
+"""The files of an OME-Zarr folder for zarr: those in the folder, and none that a link names elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zarr.storage import LocalStore
+
+from napari_melanoma.core.paths import NamedPaths, UnsafePath
+
+if TYPE_CHECKING:
+    from zarr.core.buffer import Buffer
+
+
+class OwnFiles(LocalStore):
+    """A store that can only be read, and that no link leads out of."""
+
+    def __init__(self, root: Path, *, read_only: bool = True) -> None:
+        super().__init__(root, read_only=read_only)
+        self._paths = NamedPaths(Path(root), allow_outside=False)
+
+    async def get(self, key: str, *arguments: Any, **options: Any) -> Buffer | None:  # noqa: ANN401 - as zarr calls it
+        """Give the content of a file, or None where there is none."""
+        try:
+            self._paths.check(self.root / key)
+        except UnsafePath as fault:
+            raise UnsafePath(f"{self.root}: its part '{key}' {fault}. Copy the folder with what it links to.") from None
+        return await super().get(key, *arguments, **options)

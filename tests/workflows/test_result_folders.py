@@ -1,0 +1,33 @@
+"""A result whose ``result.json`` was damaged is no result: the photograph is analyzed again, beside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from napari_melanoma.workflows.result_folders import Folders
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"provenance": "x"},
+        {"provenance": {"batch": []}},
+        {"provenance": {"batch": {"source": 3}}},
+        {"model": []},
+        {"image_shape": "x"},
+        {"answer": 1},
+        {"measurements": "none"},
+    ],
+)
+def test_a_result_with_values_of_another_kind_is_left_alone(change: dict[str, Any], tmp_path: Path) -> None:
+    photograph, out = tmp_path / "photo.png", tmp_path / "out"
+    photograph.write_bytes(b"x")
+    (out / "photo").mkdir(parents=True)
+    (out / "photo" / "result.json").write_text(json.dumps({"image": "photo", **change}))
+    place = Folders(out).place(photograph)
+    assert place.stored is None
+    assert place.folder.name.startswith("photo-")
