@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_melanoma.core.ownership import OUTPUT_LOCK, output
+from napari_melanoma.core.ownership import output
 from napari_melanoma.data.phantom import LesionPhantomConfig, lesion_phantom
 from napari_melanoma.data.phantom.files import save_lesion_phantom
 
@@ -59,5 +59,4 @@ def test_the_second_is_refused_and_changes_nothing(run, words, photographs, data
 def test_a_verb_that_ends_lets_the_next_one_in(run, photographs: Path, tmp_path: Path) -> None:
     for _ in range(2):
         assert run("lesion", photographs, "--out", tmp_path / "results").exit_code == 0
-    assert not list((tmp_path / "results").glob("*.owner.json"))
-    assert (tmp_path / "results" / OUTPUT_LOCK).exists()
+    assert not list((tmp_path / "results").glob(".output.*"))

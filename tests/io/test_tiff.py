@@ -229,3 +229,25 @@ def test_a_page_that_lists_few_of_the_parts_that_its_size_asks_for_is_refused_be
         assert tracemalloc.get_traced_memory()[1] < 30e6
     finally:
         tracemalloc.stop()
+
+
+LEVELS = np.arange(64 * 80 * 3, dtype=np.uint32).reshape(64, 80, 3) % 256
+SPREAD = (LEVELS * 257).astype(np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("values", "tags", "note"),
+    [
+        (SPREAD >> 4, [], "12-bit values"),
+        (SPREAD >> 6, [(281, 3, 1, 1023, True)], "10-bit values"),
+        (SPREAD, [], None),
+    ],
+    ids=["by their largest value", "by the tag", "16 bits"],
+)
+def test_values_of_fewer_bits_are_spread_over_their_range(values, tags, note, tmp_path) -> None:
+    path = tmp_path / "deep.tif"
+    tifffile.imwrite(path, values, photometric="rgb", metadata=None, extratags=tags)
+    found = read_photograph(path)
+    assert np.abs(found.rgb.astype(int) - LEVELS).max() <= 1
+    assert note is None or note in found.notes[0]
+    assert len(found.notes) == (note is not None)

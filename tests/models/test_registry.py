@@ -7,11 +7,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from napari_melanoma.core.errors import BundleError, SaveError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.models import buildable
-from napari_melanoma.models.bundle import CONFIG, BundleInfo, read_bundle
+from napari_melanoma.models.bundle import CONFIG, WEIGHTS, BundleInfo, read_bundle
 from napari_melanoma.models.registry import (
     adopt,
     find_bundle,
@@ -27,8 +28,7 @@ pytestmark = pytest.mark.usefixtures("user_folders")
 def another(bundle: BundleInfo, folder: Path, **provenance: object) -> BundleInfo:
     """A bundle of the same name with other weights."""
     shutil.copytree(bundle.path, folder)
-    with (folder / "model.safetensors").open("ab") as weights:
-        weights.write(b" ")
+    save_file(load_file(bundle.path / WEIGHTS), folder / WEIGHTS, {"made": "again"})
     values = bundle.config.model_copy(update={"provenance": provenance}).model_dump(mode="json")
     write_json(folder / CONFIG, values)
     return read_bundle(folder)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from fake_slides import draw_slide
 from qtpy.QtCore import QEvent, Qt
-from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QTabBar, QWidget
+from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QTabBar, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.docking import Docking
 from napari_melanoma.ui.open import show_dock
@@ -56,6 +57,11 @@ def stage(size, shared_client, make_napari_viewer, qtbot, monkeypatch, tmp_path)
     qtbot.waitUntil(lambda: not any(getattr(frame.widget(), "busy", False) for frame in made.frames()), timeout=20_000)
 
 
+@pytest.fixture
+def slide_path(tmp_path):
+    return draw_slide(tmp_path / "section.tif")
+
+
 class Window:
     """Opens docks, and looks at what a user can see and reach."""
 
@@ -84,7 +90,7 @@ class Window:
         content = QWidget()
         content.setObjectName(f"{name.lower()}_dock")
         content.setAccessibleName(name)
-        content.setMinimumHeight(140)
+        QVBoxLayout(content).addSpacing(500)
         Docking(content)
         frame.setWidget(content)
         there = [one for one in self.window.findChildren(QDockWidget) if self.window.dockWidgetArea(one) == area]
@@ -191,6 +197,17 @@ def test_a_dock_in_front_is_hidden_by_the_menu_and_comes_back(stage):
     stage.chooses("Case")
     assert stage.is_in_front(stage.frame("Case"))
     assert stage.faults(["Slide", "Case"]) == []
+
+
+def test_docks_opened_at_once_have_one_place_and_leave_the_window_as_it_is(stage, slide_path):
+    stage.chooses("Slide")
+    slide = stage.frame("Slide").widget()
+    slide.opener.open([slide_path])  # what works on a slide needs more height than the invitation
+    stage.qtbot.waitUntil(lambda: slide.slide is not None and not slide.busy, timeout=20_000)
+    for name in ("Review", "Train", "Case", "Lesion"):
+        show_dock(stage.viewer, name)
+    stage.settle()
+    assert stage.faults(DOCKS) == []
 
 
 def test_a_tab_behind_others_can_be_closed(stage):

@@ -62,7 +62,7 @@ def docks(user, nothing_left, shared_client, make_napari_viewer, qtbot):
     viewer = make_napari_viewer(show=True)
     made = {name: show_dock(viewer, name) for name in ("Review", "Train", "Case", "Lesion", "Slide")}
     someone = Pathologist(viewer, made["Slide"], qtbot)
-    someone.docks, someone.lesion = made, made["Lesion"]
+    someone.lesion_dock = made["Lesion"]
     notification_manager.records.clear()
     yield someone
     with contextlib.suppress(RuntimeError):
@@ -74,8 +74,8 @@ def warnings():
 
 
 def opens_photograph(someone, path):
-    someone.lesion.opener.open([path])
-    someone.until(lambda: not someone.lesion.opener.busy)
+    someone.lesion_dock.opener.open([path])
+    someone.until(lambda: not someone.lesion_dock.opener.busy)
 
 
 def steps(someone, folder):
@@ -101,9 +101,9 @@ def measures(someone, path):
 
 
 def analyses(someone):
-    if someone.lesion.picker.image is not None:
-        someone.lesion.analyse.click()
-        someone.until(lambda: not someone.lesion.busy)
+    if someone.lesion_dock.picker.image is not None:
+        someone.lesion_dock.analyse.click()
+        someone.until(lambda: not someone.lesion_dock.busy)
 
 
 def kinds(viewer):
@@ -122,7 +122,7 @@ def test_a_mixed_session_brings_no_warning_and_no_false_bar(docks, tmp_path, ord
     for name in ("points", "labels", "stack"):
         assert {str(unit) for unit in viewer.layers[name].units} == {"pixel"}  # they are not ours to change
         viewer.layers.remove(name)
-    for picker in (docks.lesion.picker, docks.dock.picker):
+    for picker in (docks.lesion_dock.picker, docks.dock.picker):
         for _ in range(picker.combo.count()):
             picker.step(1)
             viewer.window._qt_viewer.canvas.on_draw()
@@ -165,7 +165,7 @@ def test_pictures_without_a_scale_alone_are_in_pixels(docks, tmp_path):
 def test_a_stand_in_unit_is_no_scale_and_causes_no_new_measurement(docks, tmp_path):
     opens_photograph(docks, photograph_file(tmp_path / "mole.png"))
     image, heard = docks.viewer.layers["mole"], []
-    docks.lesion.picker.scaled.connect(heard.append)
+    docks.lesion_dock.picker.scaled.connect(heard.append)
     docks.opens_slides(slide_file(tmp_path / "scaled.tif", 0.5))
     assert str(image.units[0]) == "micrometer"
     assert pixel_size(image) is None

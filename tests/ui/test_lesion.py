@@ -251,10 +251,14 @@ def test_options_shown_are_options_given(dock):
 
 
 def test_settings_are_remembered(person, viewer, client):
+    person.opens()
+    person.finds(QCheckBox, "flips").click()
     person.finds(QCheckBox, "smooth").click()
+    person.clicks("mask_for_all_use")
     second = LesionDock(viewer, client)
     assert second.options() == person.dock.options()
     assert second.options().refinement.smoothing == 0
+    assert second.options().flips
     second.close()
     second.deleteLater()
 

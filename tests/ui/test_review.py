@@ -119,16 +119,16 @@ def test_choosing_opens_and_analyses_and_closes_the_one_before(three):
 
 
 def test_keys_go_to_the_next_and_the_previous(three):
-    three.presses("Alt+Down")
+    three.presses("Alt+PgDown")
     assert three.sees() == "b-90"
-    three.presses("Alt+Down")
+    three.presses("Alt+PgDown")
     assert three.sees() == "c-50"
-    three.presses("Alt+Up")
+    three.presses("Alt+PgUp")
     assert three.sees() == "b-90"
 
 
 def test_accept_stores_and_brings_the_next_most_unsure(three, corrections):
-    three.presses("Alt+Down")
+    three.presses("Alt+PgDown")
     three.presses("Alt+A")
     (row,) = corrections.rows()
     assert (row["image_id"], row["review"]) == ("b-90", "accepted")
@@ -144,7 +144,7 @@ def test_accept_stores_and_brings_the_next_most_unsure(three, corrections):
 
 @pytest.mark.one_qt
 def test_adding_from_the_lesion_dock_goes_on_as_well(three, corrections):
-    three.presses("Alt+Down")
+    three.presses("Alt+PgDown")
     three.lesion.collecting.add()
     three.waits()
     assert corrections.rows()[0]["image_id"] == "b-90"
@@ -153,7 +153,7 @@ def test_adding_from_the_lesion_dock_goes_on_as_well(three, corrections):
 
 @pytest.mark.one_qt
 def test_all_shows_what_was_said(three):
-    three.presses("Alt+Down")
+    three.presses("Alt+PgDown")
     three.presses("Alt+A")
     combo = three.dock.findChild(QComboBox, "filter")
     combo.setCurrentText("all")
@@ -164,15 +164,15 @@ def test_all_shows_what_was_said(three):
 
 @pytest.mark.one_qt
 def test_a_drawing_that_is_stored_nowhere_stays_open(three, person_draws):
-    three.presses("Alt+Down")
+    three.presses("Alt+PgDown")
     person_draws(three.viewer.layers["b-90 mask"])
-    three.presses("Alt+Down")  # at once: the stroke has not settled
+    three.presses("Alt+PgDown")  # at once: the stroke has not settled
     assert three.sees() == "c-50"
     assert "b-90 mask" in three.layers
     assert "b-90 stays open" in three.dock.status.text
     drawn = three.viewer.layers["b-90 mask"].data.copy()
     assert drawn[5, 5:50].all()
-    three.presses("Alt+Up")
+    three.presses("Alt+PgUp")
     assert three.sees() == "b-90"
     assert np.array_equal(three.viewer.layers["b-90 mask"].data, drawn)
     three.presses("Alt+A")
@@ -201,7 +201,7 @@ def person_draws(qtbot):
 
 @pytest.mark.one_qt
 def test_ratings_and_states_are_known_in_the_next_session(three, viewer, qtbot, tmp_path, monkeypatch):
-    three.presses("Alt+Down")
+    three.presses("Alt+PgDown")
     three.presses("Alt+A")
     asked = []
     monkeypatch.setattr(three.dock._client, "request", lambda verb, **arguments: asked.append(verb))
@@ -244,7 +244,7 @@ def test_a_folder_without_photographs_is_said(reviewer, tmp_path):
 
 
 def test_the_keys_of_both_docks_differ(three):
-    three.presses("Alt+Down")
+    three.presses("Alt+PgDown")
     keys = [[s.key().toString() for s in dock.findChildren(QShortcut)] for dock in (three.dock, three.lesion)]
     assert not set(keys[0]) & set(keys[1])
     assert all(len(set(one)) == len(one) for one in keys)

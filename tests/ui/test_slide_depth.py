@@ -315,6 +315,59 @@ def test_a_name_given_for_regions_counts_from_the_next_slide_on(measuring, tmp_p
 
 
 @pytest.mark.one_qt
+def test_a_name_that_is_typed_last_takes_the_reading_along(measuring):
+    person = measuring
+    draws(person)
+    before = page(person).keeper.reading
+    field = person.finds(QLineEdit, "depth_reader")
+    field.setText("B")
+    field.editingFinished.emit()
+    person.waits()
+    after = page(person).keeper.reading
+    assert (after.reader, after.mm, after.line) == ("B", before.mm, before.line)
+    assert "now the reading of B" in person.dock.status.text
+    assert [(one.reader, one.mm) for one in read_depth(person.dock.place.folder).readings] == [("B", near(0.2))]
+    assert {one.reader for one in after.history} <= {"B", "model"}
+    presses(person, "depth_undo")
+    person.waits()
+    assert page(person).keeper.reading.line is None
+    presses(person, "depth_redo")
+    person.waits()
+    assert page(person).keeper.reading.mm == before.mm
+
+
+def test_a_reading_without_a_name_never_replaces_that_of_the_name(measuring):
+    person = measuring
+    field = person.finds(QLineEdit, "depth_reader")
+    field.setText("B")
+    field.editingFinished.emit()
+    draws(person)
+    field.setText("")
+    field.editingFinished.emit()
+    draws(person, TOP, (260.0, 100.0))
+    field.setText("B")
+    field.editingFinished.emit()
+    person.waits()
+    assert page(person).keeper.reading.mm == near(0.2)
+    assert "B has measured this slide before" in person.dock.status.text
+    assert {one.reader: one.mm for one in read_depth(person.dock.place.folder).readings} == {
+        "B": near(0.2),
+        "": near(0.1),
+    }
+
+
+def test_a_clark_level_that_contradicts_the_thickness_is_not_passed_on(measuring):
+    person = measuring
+    draws(person)
+    level = person.finds(QComboBox, "depth_clark")
+    level.setCurrentIndex(1)
+    level.activated.emit(1)
+    person.waits()
+    assert "Clark level I (in situ) contradicts a Breslow thickness of 0.20 mm" in person.says("depth_warning")
+    presses(person, "depth_case")
+    assert "was not added to the case" in person.dock.status.text
+
+
 def test_nobody_reads_under_the_name_of_the_model(measuring):
     person = measuring
     says_who(person, "Model")

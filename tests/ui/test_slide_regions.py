@@ -49,6 +49,15 @@ def goes_around(person, corners):
     person.waits()
 
 
+def strokes(person, *points):
+    """Press at the first point, move through the others, release at the last; at once, as a quick hand does."""
+    layer = person.viewer.layers[REGIONS_LAYER]
+    mouse_press_callbacks(layer, event(person, "mouse_press", points[0]))
+    for place in points[1:]:
+        mouse_move_callbacks(layer, event(person, "mouse_move", place))
+    mouse_release_callbacks(layer, event(person, "mouse_release", points[-1]))
+
+
 def regions(person):
     return person.dock.regions.keeper.regions
 
@@ -100,6 +109,45 @@ def test_a_region_is_drawn_classed_undone_and_found_again(annotating, slide_path
     person.opens_slides(slide_path)
     person.until(lambda: REGIONS_LAYER in person.viewer.layers)
     assert regions(person) == before
+
+
+def test_a_click_with_the_freehand_tool_draws_nothing_and_says_how(annotating):
+    person = annotating
+    person.clicks("region_add_polygon_lasso")
+    for _ in range(2):
+        person.dock.status.say("")
+        strokes(person, (3.0 * TILE, 3.0 * TILE))
+        person.until(lambda: "Nothing was drawn" in person.dock.status.text)
+    layer = person.viewer.layers[REGIONS_LAYER]
+    assert (len(layer.data), len(layer.features), str(layer.mode)) == (0, 0, "add_polygon_lasso")
+    goes_around(person, box(2, 2, 5, 5))
+    strokes(person, (9.0 * TILE, 9.0 * TILE))  # a press that another press follows at once
+    goes_around(person, box(8, 8, 12, 12))
+    assert len(regions(person)) == len(layer.data) == len(layer.features) == 2
+
+
+def test_short_quick_strokes_are_regions(annotating):
+    person = annotating
+    person.clicks("region_add_polygon_lasso")
+    for left in (2, 6, 10):
+        strokes(person, (2.0 * TILE, left * TILE), (4.0 * TILE, (left + 1.0) * TILE), (2.0 * TILE, (left + 2.0) * TILE))
+    person.waits()
+    assert len(regions(person)) == 3
+    assert all(one.polygons[0].area == pytest.approx(2 * TILE**2, rel=0.1) for one in regions(person))
+
+
+def test_a_polygon_that_is_given_up_leaves_nothing(annotating):
+    person = annotating
+    person.clicks("region_add_polygon")
+    layer = person.viewer.layers[REGIONS_LAYER]
+    mouse_press_callbacks(layer, event(person, "mouse_press", (2.0 * TILE, 2.0 * TILE)))
+    mouse_release_callbacks(layer, event(person, "mouse_release", (2.0 * TILE, 2.0 * TILE)))
+    layer.mode = "pan_zoom"
+    person.waits()
+    assert regions(person) == ()
+    person.clicks("region_add_polygon_lasso")
+    goes_around(person, box(2, 2, 5, 5))
+    assert len(regions(person)) == 1
 
 
 @pytest.mark.one_qt

@@ -176,7 +176,7 @@ def narrow_mask(squares: Path) -> None:
 
 @pytest.mark.parametrize(
     ("spoil", "said"),
-    [(cut_image, "s1.png begins as a PNG"), (cut_mask, "the mask of 's1'"), (narrow_mask, "has 60 x 50 pixels")],
+    [(cut_image, "s1.png is damaged"), (cut_mask, "the mask of 's1'"), (narrow_mask, "has 60 x 50 pixels")],
     ids=["an image that is cut off", "a mask that is none", "a mask of another size"],
 )
 def test_an_image_that_fails_is_named_and_the_others_are_measured(spoil, said, squares: Path, tmp_path: Path) -> None:

@@ -263,6 +263,27 @@ def test_no_lesion_is_a_result_with_a_note(tmp_path: Path, draw: Draw, model) ->
     assert counts(analyse([nothing], out, model)) == (0, 1, 0)
 
 
+def test_every_lesion_of_a_photograph_has_a_row_of_its_own(tmp_path: Path, draw: Draw, model) -> None:
+    with Image.open(draw(tmp_path / "photos" / "two.png", 14, (160, 200))) as image:
+        rgb = np.array(image)
+    rows_at, columns_at = np.indices(rgb.shape[:2])
+    rgb[np.hypot(rows_at - 40, columns_at - 40) < 26] = (60, 40, 30)
+    Image.fromarray(rgb).save(tmp_path / "photos" / "two.png")
+    one = draw(tmp_path / "photos" / "one.png", 30, (160, 200))
+    out = tmp_path / "out"
+    analyse([tmp_path / "photos" / "two.png", one], out, model)
+    found = rows(out)
+    assert (found["two"]["lesions_found"], found["one"]["lesions_found"]) == ("2", "1")
+    assert found["two"]["note"] == "2 lesions found; see lesions.csv of the photograph"
+    assert found["one"]["note"] == ""
+    with (out / "two" / "lesions.csv").open(encoding="utf-8", newline="") as file:
+        large, small = csv.DictReader(file)
+    assert [(row["lesion"], row["in_mask"]) for row in (large, small)] == [("1", "1"), ("2", "0")]
+    assert large["area_px"] == found["two"]["area_px"]
+    assert float(small["area_px"]) < float(large["area_px"])
+    assert not (out / "one" / "lesions.csv").exists()
+
+
 def test_a_given_pixel_size_gives_millimetres(photographs, tmp_path: Path, model) -> None:
     analyse(photographs[:1], tmp_path / "out", model, pixel_size_um=20.0)
     row = rows(tmp_path / "out")["p0"]

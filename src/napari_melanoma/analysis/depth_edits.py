@@ -162,6 +162,18 @@ def overridden(depth: SlideDepth, base: Reading, reader: str, when: str, **value
     return _with(depth, after.model_copy(update={"when": when, "history": (*before.history, *told, *changes)}))
 
 
+def renamed(depth: SlideDepth, before: str, after: str) -> SlideDepth:
+    """Give a reading and what its record says of that reader to another name, unless that name has a reading."""
+    own, other = depth.of(before), depth.of(after)
+    if own is None or (other is not None and other.when):
+        return depth
+    history = tuple(one.model_copy(update={"reader": after}) if one.reader == before else one for one in own.history)
+    earlier = () if other is None else other.history
+    moved = own.model_copy(update={"reader": after, "history": (*earlier, *history)})
+    kept = (one for one in depth.readings if one.reader not in (before, after))
+    return depth.model_copy(update={"readings": (*kept, moved)})
+
+
 def restated(now: SlideDepth, wanted: SlideDepth, reader: str, when: str) -> SlideDepth:
     """Go to other values, as undo and redo do, with a record of it: what was done once is never unsaid.
 

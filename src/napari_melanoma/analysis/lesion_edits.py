@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -237,6 +237,10 @@ class History(Generic[Value]):
             The same where nothing was undone.
         """
         return History(self.undone[-1], (*self.past, self.now), self.undone[:-1]) if self.undone else self
+
+    def mapped(self, change: Callable[[Value], Value]) -> History[Value]:
+        """Change every value alike, so that no step is lost."""
+        return History(change(self.now), tuple(map(change, self.past)), tuple(map(change, self.undone)))
 
 
 def _numbered(lesions: Sequence[SlideLesion], index: int) -> SlideLesion:

@@ -78,6 +78,24 @@ def filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return background[1:-1, 1:-1] != background[0, 0]
 
 
+def separated(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+    """Give each part of a mask as a mask of its own, the largest first.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray
+        Boolean, (row, column).
+
+    Returns
+    -------
+    list of numpy.ndarray
+        Each boolean, same shape; empty where the mask is.
+    """
+    labels, count = components(mask)
+    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    return [labels == number for number in 1 + np.argsort(-areas, kind="stable")]
+
+
 def components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
     """Number the parts of a mask; pixels that touch at a corner belong together.
 

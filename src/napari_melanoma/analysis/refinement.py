@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # A wide Gaussian is computed on a grid with this many pixels per sigma: the result is within 0.005 of the exact one.
 GRID_PER_SIGMA = 2.0
+SPECK_SHARE = 0.001  # of the image: a lesion is at least 3 % as wide as the image, in which it is what was photographed
 
 
 class RefinementConfig(Config):
@@ -106,6 +107,37 @@ def refine_mask(
         kept = labels == _at(labels, lesions, (chosen[0] - box.top, chosen[1] - box.left))
     refined[box.slices] = kept if config.fill_holes else kept & part
     return refined
+
+
+def other_lesions(mask: NDArray[np.bool_], taken: NDArray[np.bool_], config: RefinementConfig) -> NDArray[np.bool_]:
+    """Find the lesions of a mask that another mask does not touch: those that were found and are not shown.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray
+        Boolean, (row, column), not refined.
+    taken : numpy.ndarray
+        Boolean, same shape: the lesions that are measured.
+    config : RefinementConfig
+        ``min_area_fraction`` is used: what is smaller, or smaller than a thousandth of the image, is a speck.
+
+    Returns
+    -------
+    numpy.ndarray
+        Boolean, same shape; each of its ``masks.components`` is a lesion, filled.
+    """
+    found = np.zeros_like(mask, dtype=bool)
+    box = bounding_box(mask)
+    if box is None or not (mask & ~taken).any():
+        return found
+    labels, _ = components(filled(mask[box.slices]))
+    areas = np.bincount(labels.ravel())
+    areas[0] = 0
+    lesions = areas >= max(config.min_area_fraction * areas.max(), SPECK_SHARE * mask.size)
+    lesions[labels[taken[box.slices]]] = False
+    lesions[0] = False
+    found[box.slices] = lesions[labels]
+    return found
 
 
 def _at(labels: NDArray[np.int32], lesions: NDArray[np.bool_], click: tuple[int, int]) -> int:

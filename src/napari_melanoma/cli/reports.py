@@ -232,7 +232,7 @@ def say(text: str, *, error: bool = False) -> None:
     name = "stderr" if error else "stdout"
     stream = getattr(sys, name)
     try:
-        encoding = stream.encoding or "utf-8"
+        encoding = getattr(stream, "encoding", None) or "utf-8"
         text = text.encode(encoding, "backslashreplace").decode(encoding)  # the name of a file may be no UTF-8
         stream.write(f"{text}\n")
         stream.flush()

@@ -52,8 +52,7 @@ def risk(
         str | None, typer.Option("--slide-model", help="By which a slide is analysed that was not yet.")
     ] = None,
     maps: Annotated[
-        bool,
-        typer.Option("--maps", help="Of slides, also draw attention and Grad-CAM, for page and Slide dock."),
+        bool, typer.Option("--maps", help="Of slides, also draw attention and Grad-CAM, for page and Slide dock.")
     ] = False,
     mpp: Annotated[
         float | None, typer.Option(help="Micrometres per pixel, where a slide does not say it or says it wrong.")
@@ -80,14 +79,8 @@ def risk(
         counts = f"{done.done} done" + (f", {done.failed} failed" if done.failed else "")
         step = "see the column 'error' there" if done.failed else "each risk.json says what it rests on"
         text = f"{counts}: table in {done.table}; {step}. For research only."
-        current.done(
-            text,
-            some_failed=done.failed > 0,
-            completed=done.done,
-            failed=done.failed,
-            out=str(out),
-            table=str(done.table),
-        )
+        written = {"out": str(out), "table": str(done.table)}
+        current.done(text, some_failed=done.failed > 0, completed=done.done, failed=done.failed, **written)
 
 
 def _one(models: list[str]) -> str:

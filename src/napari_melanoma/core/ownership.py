@@ -89,12 +89,14 @@ def output(folder: Path) -> Iterator[None]:
     lock = folder / OUTPUT_LOCK
     try:
         with locked(lock):
-            yield
+            try:
+                yield
+            finally:
+                with suppress(OSError):  # Windows removes it on release
+                    lock.unlink(missing_ok=True)
     finally:
-        with suppress(OSError):  # another process may have begun there
-            if [path.name for path in folder.iterdir()] == [OUTPUT_LOCK]:
-                lock.unlink()
-                folder.rmdir()
+        with suppress(OSError):  # it is not empty: the usual case
+            folder.rmdir()
 
 
 def holder(path: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from napari_melanoma.analysis.breslow.category import BORDERS_MM, straddles, t_category
+from napari_melanoma.analysis.breslow.category import BORDERS_MM, contradicts, straddles, t_category
 from napari_melanoma.core.counting import counted
 
 if TYPE_CHECKING:
@@ -121,9 +121,10 @@ def warnings(reading: Reading, size: PixelSize | None) -> tuple[str, ...]:
     tuple of str
         Sentences.
     """
+    contradiction = contradicts(reading.mm, reading.clark)
     if not reading.mm:
-        return ()
-    said = []
+        return (contradiction,) if contradiction else ()
+    said = [contradiction] if contradiction else []
     reached = straddles(reading.interval_mm, reading.ulcerated) if reading.interval_mm else ()
     border = next((one for one in BORDERS_MM if abs(reading.mm - one) <= NEAR_MM), None)
     if reached:

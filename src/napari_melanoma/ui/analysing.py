@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QAbstractButton, QMessageBox
 from napari_melanoma.ui import linked
 from napari_melanoma.ui.analysis_queue import Analysed, AnalysisQueue
 from napari_melanoma.ui.close_guard import ask
+from napari_melanoma.ui.several import several_in_words
 
 if TYPE_CHECKING:
     from napari_melanoma.ui.lesion.controls import LesionControls
@@ -153,7 +154,8 @@ def summary(last: Analysed, done: int, seconds: float) -> str:
     if not last.result.measurements:
         nothing = last.result.validity.headline(f"no lesion found {model}")
         return f"{name}: {nothing}. Lower the threshold, or paint one."
-    return f"{name}: analysed in {seconds:.1f} s {model}.{_said_of_band(last.result)}"
+    several = several_in_words(last.result)
+    return f"{name}: analysed in {seconds:.1f} s {model}.{several and ' '}{several}{_said_of_band(last.result)}"
 
 
 def _said_of_band(result: LesionResult) -> str:

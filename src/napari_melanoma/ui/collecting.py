@@ -12,6 +12,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_melanoma.core.counting import counted
 from napari_melanoma.ui.corrections_desk import CorrectionsDesk, Stored, Verdict, store_result
 from napari_melanoma.ui.photographs import KEY
+from napari_melanoma.ui.several import ask_about_others
 
 if TYPE_CHECKING:
     from napari_melanoma.data.dataset import Review
@@ -52,6 +53,7 @@ class Collecting(QObject):
         self._said: dict[str, str] = {}
         self._last: dict[str, Key] = {}
         self._stored: dict[str, Stored] = {}
+        self._others: dict[str, tuple[str, bool]] = {}  # what was said of other lesions, and of which mask
         self.desk = CorrectionsDesk(controls.review_settings, self)
         self.desk.changed.connect(self.show)
         self.desk.taken_back.connect(self._on_taken_back)
@@ -85,8 +87,21 @@ class Collecting(QObject):
     def add(self) -> None:
         """Store the photograph in view with its mask as it is drawn now."""
         identity = self._controls.picker.identity
-        if identity is not None and self._lesion(identity) is not None and self._bar.add.isEnabled():
-            self._store(identity)
+        lesion = self._lesion(identity)
+        if identity is None or lesion is None or not self._bar.add.isEnabled():
+            return
+        known, with_others = self._others.get(identity, ("", False))
+        if not lesion.result.other_masks or known == lesion.digest:
+            self._store(identity, with_others=with_others and known == lesion.digest)
+        else:
+            ask_about_others(self._controls, lesion.result, partial(self._on_others, identity, lesion.digest))
+
+    def _on_others(self, identity: str, digest: str, with_others: bool) -> None:
+        """Store the photograph as the user said of the other lesions, unless the mask changed meanwhile."""
+        lesion = self._lesion(identity)
+        if lesion is not None and lesion.digest == digest:
+            self._others[identity] = (digest, with_others)
+            self._store(identity, with_others=with_others)
 
     def reject(self) -> None:
         """Store that the photograph in view is of no use; it need not be analysed for that."""
@@ -107,7 +122,7 @@ class Collecting(QObject):
         self._last.clear()
         self._stored.clear()
 
-    def _store(self, identity: str, review: Review | None = None) -> None:
+    def _store(self, identity: str, review: Review | None = None, *, with_others: bool = False) -> None:
         self._controls.status.begin("storing", "Storing ...")
 
         def use(lesion: Lesion) -> Work | None:
@@ -115,7 +130,9 @@ class Collecting(QObject):
             verdict = self._verdict(identity, review or ("corrected" if lesion.touched else "accepted"))
             if review == "rejected" and not lesion.unsaved:
                 verdict = replace(verdict, keeps_mask=True)
-            key = (lesion.digest, verdict.review, verdict.diagnosis or "", verdict.reviewer, self.desk.folder)
+            verdict = replace(verdict, with_others=with_others)
+            said = f"{verdict.review} {with_others}"
+            key = (lesion.digest, said, verdict.diagnosis or "", verdict.reviewer, self.desk.folder)
             if self._last.get(identity) == key or image is None:
                 self._say_again(identity)
                 return None

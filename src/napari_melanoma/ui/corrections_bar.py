@@ -23,9 +23,10 @@ from qtpy.QtWidgets import (
 from napari_melanoma.ui.look import ThemedIcons, named, row, tool
 from napari_melanoma.ui.recovery_notice import ago
 from napari_melanoma.ui.review.settings import ReviewSettings
+from napari_melanoma.ui.shortcuts import shown_key
 from napari_melanoma.ui.words import Words
 
-ADD_KEY = "Ctrl+Alt+A"
+ADD_KEY = shown_key("lesion.correct")
 RETELL_MS = 30_000  # how long "2 minutes ago" stays true enough
 STATES = {
     "accepted": "The mask is the model's own: it is stored as accepted.",

@@ -48,7 +48,8 @@ class Verdict:
     """What a person says of a photograph, beside its mask.
 
     A diagnosis of None leaves what stands there, "" empties it. ``keeps_mask`` is for a photograph on which nobody drew
-    now: a mask that stands in the corrections already stays there.
+    now: a mask that stands in the corrections already stays there. ``with_others`` stores the other lesions that were
+    found as well, because the user confirmed them.
     """
 
     review: Review
@@ -56,6 +57,7 @@ class Verdict:
     diagnosis: str | None
     source: Path | None
     keeps_mask: bool = False
+    with_others: bool = False
 
 
 @dataclass(frozen=True)
@@ -184,13 +186,15 @@ def store_result(folder: Path, result: LesionResult, name: str, verdict: Verdict
     from napari_melanoma.data.corrections import Correction
     from napari_melanoma.ui.lesion.steps import prediction
 
-    predicted = prediction(result)
-    if verdict.review == "corrected" and not (predicted != result.mask).any():
+    predicted, mask = prediction(result), result.mask
+    if verdict.with_others and result.others is not None:
+        predicted, mask = predicted | result.others, mask | result.others
+    if verdict.review == "corrected" and not (predicted != mask).any():
         verdict = replace(verdict, review="accepted")  # what was changed was changed back
     correction = Correction(
         name=name,
         rgb=result.photograph.rgb,
-        mask=result.mask,
+        mask=mask,
         review=verdict.review,
         model=result.model.name,
         model_fingerprint=result.model.fingerprint,

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtGui import QKeySequence
-from qtpy.QtWidgets import QAction, QDockWidget, QMainWindow, QSizePolicy, QWidget
+from qtpy.QtWidgets import QDockWidget, QMainWindow, QMenu, QSizePolicy, QWidget
 
 from napari_melanoma.ui.layer_units import LayerUnits
+from napari_melanoma.ui.shortcut_help import add_help
 from napari_melanoma.ui.view_memory import FIT_KEY, ViewMemory, fit
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.connections import Connections
 
 WIDTH_PX = 340  # what every dock promises to work at; it is never narrower
+HEIGHT_PX = 140  # less than is needed: docks that lie below one another for a moment would make the window higher
 BESIDE_PX = 1500  # a window at least so wide has room for a photograph and two docks side by side
-EXACT = QKeySequence.SequenceMatch.ExactMatch
 CANVAS_PX = 400  # what a second column of docks leaves of the canvas at least
 # A review is gone through in both at once, and so are the images of a case.
 TOGETHER = (frozenset({"lesion_dock", "review_dock"}), frozenset({"lesion_dock", "case_dock"}))
@@ -43,6 +44,11 @@ class Docking(QObject):
         The viewer that it is docked in, whose view follows the picture that is shown.
     connections : Connections, optional
         Ends with the dock.
+
+    Attributes
+    ----------
+    is_placed : bool
+        Whether it has taken its place in the window.
     """
 
     def __init__(self, dock: QWidget, viewer: Viewer | None = None, connections: Connections | None = None) -> None:
@@ -51,13 +57,16 @@ class Docking(QObject):
         self._frame: QDockWidget | None = None
         self._in_front = False
         self._closing = False
+        self.is_placed = False
         dock.setMinimumWidth(WIDTH_PX)
+        dock.setMinimumHeight(HEIGHT_PX)
         # Else napari puts a stretch below what is in it, a greater one for each dock that was opened before.
         dock.setSizePolicy(dock.sizePolicy().horizontalPolicy(), QSizePolicy.Policy.Expanding)
         dock.installEventFilter(self)
         if viewer is not None and connections is not None:
             LayerUnits(viewer, connections, self)
             ViewMemory(viewer, connections, self)
+            add_help(dock)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
         """Hear that the dock was put into a frame, and that the frame is closed, hidden or shown again."""
@@ -66,7 +75,8 @@ class Docking(QObject):
             frame = self._dock.parentWidget()
             self._frame = frame if isinstance(frame, QDockWidget) else None
             # Later, for the frame is not in the window yet, or another may take the dock over.
-            QTimer.singleShot(0, self._dispose if frame is None else self._settle)
+            self.is_placed = False
+            QTimer.singleShot(0, self._dispose if frame is None else self.settle)
         elif self._frame is None or watched is not self._frame:
             return False
         elif kind == QEvent.Type.ShowToParent:
@@ -84,12 +94,13 @@ class Docking(QObject):
         """The frame, unless it is none or has gone by the time that an event of before is answered."""
         return self._frame if isalive(self) and self._frame is not None and isalive(self._frame) else None
 
-    def _settle(self) -> None:
-        """Take a place among the docks of this package that are there."""
+    def settle(self) -> None:
+        """Take a place among the docks of this package that are there, unless it has one."""
         frame = self._alive()
         window = None if frame is None else frame.parentWidget()
-        if frame is None or not isinstance(window, QMainWindow) or frame.isFloating():
+        if self.is_placed or frame is None or not isinstance(window, QMainWindow) or frame.isFloating():
             return
+        self.is_placed = True
         frame.setWindowTitle(self._dock.accessibleName() or frame.windowTitle())  # five tabs fit the least width
         frame.installEventFilter(self)
         frame.visibilityChanged.connect(self._on_visibility)
@@ -101,12 +112,13 @@ class Docking(QObject):
 
     def _extend_fit(self, window: QMainWindow) -> None:
         """Let napari's own command and key fit the picture in view: by itself it fits all layers, hidden ones too."""
-        for action in window.findChildren(QAction):
-            if self._viewer is not None and action.shortcut().matches(QKeySequence(FIT_KEY)) == EXACT:
+        menus = [menu for entry in window.menuBar().actions() if isinstance(menu := entry.menu(), QMenu)]
+        for action in (action for menu in menus for action in menu.actions()):
+            if action.shortcut() == QKeySequence(FIT_KEY):
                 action.triggered.connect(self._on_fit)
 
     def _on_fit(self, checked: bool = False) -> None:
-        if self._viewer is not None:
+        if self._viewer is not None and self._dock.window().isActiveWindow():  # one action is that of all windows
             fit(self._viewer)
 
     def _on_visibility(self, visible: bool) -> None:
@@ -205,9 +217,9 @@ def _columns(window: QMainWindow, frame: QDockWidget) -> list[list[QDockWidget]]
 
 
 def _name(frame: QDockWidget) -> str | None:
-    """Object name of the dock of this package that a frame holds; None where it holds another."""
+    """Object name of the dock of this package that a frame holds; None where it holds another, or has no place yet."""
     dock = frame.widget()
-    ours = dock is not None and any(isinstance(child, Docking) for child in dock.children())
+    ours = dock is not None and any(isinstance(child, Docking) and child.is_placed for child in dock.children())
     return dock.objectName() if dock is not None and ours else None
 
 

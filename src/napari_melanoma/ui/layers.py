@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_melanoma.workflows.lesion import LesionResult
 
 COLOURS, OPAQUE_FROM = 128, 0.35
-YELLOW, WHITE, BLUE, ORANGE, SKY = "#ffe100", "#ffffff", "#0072b2", "#e69f00", "#56b4e9"
+YELLOW, WHITE, BLUE, ORANGE, SKY, PURPLE = "#ffe100", "#ffffff", "#0072b2", "#e69f00", "#56b4e9", "#cc79a7"
 
 
 def show_mask(viewer: Viewer, image: Image, mask: NDArray[np.uint8]) -> Labels:
@@ -171,6 +171,39 @@ def show_contours(viewer: Viewer, image: Image, outlines: Sequence[NDArray[np.fl
     _show_shapes(viewer, image, "contour", "path", outlines)
 
 
+def show_others(viewer: Viewer, image: Image, result: LesionResult) -> None:
+    """Outline the lesions that were found and are not in the mask.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where to.
+    image : napari.layers.Image
+        The photograph.
+    result : LesionResult
+        An analysis of it.
+    """
+    from napari_melanoma.analysis.contours import contours
+
+    show_other_contours(viewer, image, [] if result.others is None else contours(result.others))
+
+
+def show_other_contours(viewer: Viewer, image: Image, outlines: Sequence[NDArray[np.float32]]) -> None:
+    """Draw thin outlines of other lesions, in a layer that is made with the first of them.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where to.
+    image : napari.layers.Image
+        The photograph.
+    outlines : sequence of numpy.ndarray
+        Each float32 (point, 2), (row, column), closed.
+    """
+    if outlines or part(viewer, image, "other lesions") is not None:
+        _show_shapes(viewer, image, "other lesions", "path", outlines)
+
+
 def show_roi(viewer: Viewer, image: Image, roi: Roi | None) -> None:
     """Draw the square region of interest in white, or nothing where there is no lesion.
 
@@ -197,11 +230,11 @@ def _show_shapes(viewer: Viewer, image: Image, role: Role, kind: str, outlines: 
     """Draw outlines into the photograph's layer of a role."""
     from napari.layers import Shapes
 
-    layer = _layer(viewer, image, role, lambda: Shapes(ndim=2, opacity=0.9 if role == "contour" else 0.6))
-    width = line_width(image)
+    layer = _layer(viewer, image, role, lambda: Shapes(ndim=2, opacity=0.6 if role == "ROI" else 0.9))
+    width = line_width(image) * (0.6 if role == "other lesions" else 1)
     layer.data = []
     if outlines:
-        colour = YELLOW if role == "contour" else WHITE
+        colour = {"contour": YELLOW, "other lesions": PURPLE}.get(role, WHITE)
         layer.add(list(outlines), shape_type=kind, edge_width=width, edge_color=colour, face_color="transparent")
     layer.editable = False
 
@@ -246,6 +279,7 @@ def show_result(viewer: Viewer, image: Image, result: LesionResult) -> None:
     """
     show_band(viewer, image, result.band)
     show_contours(viewer, image, result.contours)
+    show_others(viewer, image, result)
     show_roi(viewer, image, result.roi)
     show_measurements(viewer, image, result)
 

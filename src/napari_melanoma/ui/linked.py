@@ -14,8 +14,18 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.geometry import PixelSize
 
-Role = Literal["probability", "heatmap", "band", "mask", "contour", "ROI", "scribbles", "ruler"]
-ORDER: tuple[Role, ...] = ("probability", "heatmap", "band", "mask", "ROI", "contour", "scribbles", "ruler")
+Role = Literal["probability", "heatmap", "band", "mask", "contour", "other lesions", "ROI", "scribbles", "ruler"]
+ORDER: tuple[Role, ...] = (
+    "probability",
+    "heatmap",
+    "band",
+    "mask",
+    "ROI",
+    "other lesions",
+    "contour",
+    "scribbles",
+    "ruler",
+)
 
 
 def identify(viewer: Viewer) -> list[Image]:
@@ -247,7 +257,7 @@ def show_only(viewer: Viewer, image: Image) -> None:
             for layer in parts(viewer, other):
                 layer.visible = False
     for layer in parts(viewer, image):
-        if layer.metadata[KEY].get("role") in ("band", "mask", "contour", "ROI"):
+        if layer.metadata[KEY].get("role") in ("band", "mask", "contour", "other lesions", "ROI"):
             layer.visible = True
 
 

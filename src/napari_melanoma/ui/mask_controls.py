@@ -60,7 +60,11 @@ class MaskControls(QWidget):
         self._notice = self._corrected_notice()
         self.for_all = ForAll("mask_for_all", "threshold and refinement")
         layout = form(self)
+        self._several = quiet()
+        self._several.setObjectName("several_lesions")
+        self._several.hide()
         layout.addRow(self._notice)
+        layout.addRow(self._several)
         layout.addRow("threshold", row(self._slider, self._box, self._reset, stretch=0))
         layout.addRow(row(self._largest, self._fill, self._smooth))
         layout.addRow(self.for_all)
@@ -124,6 +128,17 @@ class MaskControls(QWidget):
         """
         self._own = threshold
         self._show_threshold()
+
+    def set_several(self, text: str) -> None:
+        """Say how many lesions were found, where there are several.
+
+        Parameters
+        ----------
+        text : str
+            Empty for one or none.
+        """
+        self._several.setText(text)
+        self._several.setVisible(bool(text))
 
     def set_corrected(self, corrected: bool) -> None:
         """Switch the controls off while the mask is one that was drawn by hand: they would replace it.

@@ -103,8 +103,12 @@ def show_value(box: QDoubleSpinBox | QSpinBox, value: Number) -> None:
         The number.
     """
     is_known = box.value() == (round(value, box.decimals()) if isinstance(box, QDoubleSpinBox) else value)
-    if not (is_known and box.hasFocus()):
-        box.setValue(value)  # type: ignore[arg-type] # a spin box of whole numbers shows whole ones
+    if is_known and box.hasFocus():
+        return
+    if isinstance(box, QDoubleSpinBox):
+        box.setValue(value)
+    else:
+        box.setValue(int(value))
 
 
 def show(value: Number) -> str:

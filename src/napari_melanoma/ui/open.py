@@ -119,6 +119,8 @@ def show_dock(viewer: Viewer, name: str) -> QWidget | None:
     """
     import npe2
 
+    from napari_melanoma.ui.docking import Docking
+
     manifest = npe2.PluginManager.instance().get_manifest(PLUGIN)
     widgets = manifest.contributions.widgets or ()
     make: Any = next((widget.get_callable() for widget in widgets if widget.display_name == name), None)
@@ -130,6 +132,8 @@ def show_dock(viewer: Viewer, name: str) -> QWidget | None:
         dock = make(napari_viewer=viewer)
         # Under the name by which napari's menu looks for it: else the menu would open a second one.
         viewer.window.add_dock_widget(dock, name=f"{name} ({manifest.display_name})")
+        for docking in dock.findChildren(Docking):
+            docking.settle()
     frame = dock.parentWidget()
     if frame is not None:
         frame.show()

@@ -11,8 +11,9 @@ from napari_melanoma.ui import linked
 from napari_melanoma.ui.connections import Connections
 from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, tool
 from napari_melanoma.ui.photographs import describe, own_units
+from napari_melanoma.ui.shortcuts import shown_key
 from napari_melanoma.ui.turning import turn_to
-from napari_melanoma.ui.view_memory import FIT_KEY, fit
+from napari_melanoma.ui.view_memory import fit
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -55,12 +56,13 @@ class PhotographPicker(QWidget):
         self._connections = connections
         self._followed: dict[str, tuple[object, ...]] = {}  # scale of each photograph, by its identity
         self._shown: str | None = None
-        tip = "Which photograph; picking one shows it and hides the others (Alt+Right, Alt+Left)"
+        keys = f"{shown_key('lesion.next')}, {shown_key('lesion.previous')}"
+        tip = f"Which photograph; picking one shows it and hides the others ({keys})"
         self.combo = named(QComboBox(), "photograph", "Photograph", tip)
         self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.ruler_button = tool("ruler", "Ruler", "Ruler: draw a known length to set the scale", checkable=True)
         icons.add(self.ruler_button, "line")
-        self.fit = tool("fit_photograph", "Fit", f"Fit: bring the whole photograph into view ({FIT_KEY})")
+        self.fit = tool("fit_photograph", "Fit", f"Fit: bring the whole photograph into view ({shown_key('fit')})")
         self.fit.clicked.connect(lambda: fit(viewer))
         icons.add(self.fit, "home")
         self._about = quiet()

@@ -80,6 +80,7 @@ class Presenter(QObject):
         image = self._book.image(identity)
         if image is not None:
             layers.show_contours(self._book.viewer, image, self._book.lesions[identity].result.contours)
+            layers.show_others(self._book.viewer, image, self._book.lesions[identity].result)
 
     def _show_roi(self, identity: str) -> None:
         image = self._book.image(identity)
@@ -120,9 +121,11 @@ class Presenter(QObject):
             return False
         if change.outdated or (change.before is not None and (labels.data != change.before).any()):
             layers.show_contours(viewer, image, lesion.result.contours)
+            layers.show_others(viewer, image, lesion.result)
             return False
         if change.result is None:
             layers.show_contours(viewer, image, change.contours or [])
+            layers.show_other_contours(viewer, image, change.others or [])
             return True
         if change.where is not None:
             layers.write_mask(labels, change.where, change.result.mask)

@@ -12,12 +12,13 @@ from qtpy.QtWidgets import QAbstractButton, QFileDialog, QMessageBox, QPushButto
 from napari_melanoma.ui import saving
 from napari_melanoma.ui.close_guard import ask
 from napari_melanoma.ui.look import ThemedIcons, named, row, tool
+from napari_melanoma.ui.shortcuts import shown_key
 
 if TYPE_CHECKING:
     from napari_melanoma.ui.saving import Target
     from napari_melanoma.ui.settings import Settings
 
-SAVE_KEY = "Ctrl+Alt+S"
+SAVE_KEY = shown_key("lesion.save")
 
 
 class SaveBar(QWidget):

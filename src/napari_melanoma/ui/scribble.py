@@ -9,13 +9,14 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_melanoma.ui import layers, linked
 from napari_melanoma.ui.look import ThemedIcons, row, tool
+from napari_melanoma.ui.shortcuts import shown_key
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
     from napari.viewer import Viewer
 
 INSIDE, OUTSIDE = 1, 2
-KEYS = {"inside": "Alt+I", "outside": "Alt+O", "apply": "Alt+R", "paint": "Alt+P", "erase": "Alt+E", "choose": "Alt+C"}
+KEYS = {name: shown_key(f"lesion.{name}") for name in ("inside", "outside", "apply", "paint", "erase", "choose")}
 
 
 class CorrectionTools(QWidget):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from qtpy.QtCore import QObject
 
 from napari_melanoma.ui import linked
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.connections import Connections
 
 KEY = "napari_melanoma_view"  # in the metadata of a picture's first layer, so that it ends with the picture
+FILLED = 0.95  # of the canvas, along the side that decides, as napari fits
 FIT_KEY = "Ctrl+0"  # napari's own for fitting all layers
 
 Picture = tuple["Layer", ...]
@@ -92,7 +94,8 @@ def change_view(viewer: Viewer, picture: Picture) -> None:
     for other in pictures(viewer):
         if _state(other).get("current"):
             view = SavedView((now.center[-2], now.center[-1]), float(now.zoom), _scale(other))
-            _set_state(other, {**_state(other), "view": view, "current": False})
+            fitted = _state(other).get("fitted") == _now(viewer)  # it is fitted again, for the canvas may change
+            _set_state(other, {"view": None if fitted else view, "current": False})
     kept: SavedView | None = _state(picture).get("view")
     _set_state(picture, {**_state(picture), "current": True})
     if kept is None:
@@ -116,9 +119,15 @@ def fit(viewer: Viewer, picture: Picture | None = None) -> None:
     picture = picture or picture_in_view(viewer)
     if picture is None:
         return
-    try:
-        viewer.reset_view(layers=list(picture))
-    except TypeError:  # napari before it could fit some of the layers
+    if viewer.dims.ndisplay == 2 and hasattr(viewer, "canvas"):
+        # reset_view(layers=...) fails where another layer has more dimensions (napari 0.9).
+        corners = np.concatenate([np.asarray(layer.extent.world)[:, -2:] for layer in picture])
+        half = np.array(_scale(picture)) / 2  # extents end in the middle of a pixel
+        low, high = corners.min(axis=0) - half, corners.max(axis=0) + half
+        now = camera(viewer)
+        now.center = (*tuple(now.center)[:-2], *(float(middle) for middle in (low + high) / 2))
+        now.zoom = FILLED * float(np.min(np.array(viewer.canvas.size) / (high - low)))
+    else:
         viewer.reset_view()
     _set_state(picture, {**_state(picture), "fitted": _now(viewer)})
 
@@ -156,11 +165,16 @@ class ViewMemory(QObject):
         Ends with the dock.
     parent : QObject
         The dock.
+
+    Attributes
+    ----------
+    viewer : napari.viewer.Viewer
+        The viewer.
     """
 
     def __init__(self, viewer: Viewer, connections: Connections, parent: QObject) -> None:
         super().__init__(parent)
-        self._viewer, self._connections = viewer, connections
+        self.viewer, self._connections = viewer, connections
         connections.connect(viewer.layers.events.inserted, self._on_inserted)
         connections.connect(viewer.layers.events.removed, self._on_visible)
         for layer in viewer.layers:
@@ -168,8 +182,8 @@ class ViewMemory(QObject):
         shown = picture_in_view(viewer)
         if shown is not None:
             _set_state(shown, {**_state(shown), "current": True})  # the view is as the user left it
-        if hasattr(viewer, "canvas"):  # since napari 0.9; psygnal's, which lets go by itself
-            viewer.canvas.events.size.connect(self._on_size)
+        if hasattr(viewer, "canvas"):  # since napari 0.9
+            connections.connect(viewer.canvas.events.size, self._on_size)
 
     def _follow(self, layer: Layer) -> None:
         self._connections.connect(layer.events.visible, self._on_visible)
@@ -179,22 +193,22 @@ class ViewMemory(QObject):
         self._follow(event.value)
         if OURS not in event.value.metadata:
             return  # the user's own, which may lie over a picture on purpose
-        for picture in pictures(self._viewer):
+        for picture in pictures(self.viewer):
             new = any(layer == event.value for layer in picture)
             if new and event.value.visible and "view" not in _state(picture):
-                change_view(self._viewer, picture)
+                change_view(self.viewer, picture)
 
     def _on_size(self, size: object = None) -> None:
         """Fit once more what was fitted, and not moved since, as when the docks have taken their room."""
-        shown = picture_in_view(self._viewer)
-        if shown is not None and _state(shown).get("fitted") == _now(self._viewer):
-            fit(self._viewer, shown)
+        shown = picture_in_view(self.viewer)
+        if shown is not None and _state(shown).get("fitted") == _now(self.viewer):
+            fit(self.viewer, shown)
 
     def _on_visible(self, event: Event | None = None) -> None:
         """Go to a picture that is shown instead of the one that the view belongs to."""
-        shown = picture_in_view(self._viewer)
+        shown = picture_in_view(self.viewer)
         if shown is not None:
-            change_view(self._viewer, shown)
+            change_view(self.viewer, shown)
 
 
 def _now(viewer: Viewer) -> tuple[tuple[float, ...], float]:

@@ -18,17 +18,19 @@ from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.run_folder import ListeningContext, RunFolder
 from napari_melanoma.core.runs import Cancelled, Progress, RunContext
 from napari_melanoma.io.results import write_mask
-from napari_melanoma.io.slide_folder import RESULT, TISSUE
-from napari_melanoma.io.slide_results import DONE, FAILED, STORE, SlideResult, discard_result
+from napari_melanoma.io.slide_folder import TISSUE
+from napari_melanoma.io.slide_results import DONE, FAILED, STORE, SlideResult
 from napari_melanoma.io.slides.opening import open_slide
 from napari_melanoma.models.registry import DEFAULT_TILE_MODEL
 from napari_melanoma.workflows.processes import PROCESS, ProcessStamp
 from napari_melanoma.workflows.slide_again import analysed_before
 from napari_melanoma.workflows.slide_bags import answer_slide, check_bags, info_of
-from napari_melanoma.workflows.slide_lesion_files import set_aside, settled
+from napari_melanoma.workflows.slide_folders import note_slide
+from napari_melanoma.workflows.slide_lesion_files import settled
 from napari_melanoma.workflows.slide_options import SlideOptions
 from napari_melanoma.workflows.slide_outputs import Analysed, target_class, write_outputs
 from napari_melanoma.workflows.slide_plan import SlidePlan, check_slide, plan_slide, preparation, scale_of, spec_of
+from napari_melanoma.workflows.slide_previous import bring_back, discard_previous, make_room, take_up
 from napari_melanoma.workflows.slide_validity import slide_validity
 
 if TYPE_CHECKING:
@@ -107,9 +109,26 @@ def analyse_slide(
             place.ask("run")
         listening = ListeningContext(run, place)
         with open_slide(slide_path, scale_of(options)) as slide:
-            content, before = _answered(_Work(slide, place, options, listening, force), load, started)
+            note_slide(folder, slide_path)
+            work = _Work(slide, place, options, listening, force)
+            with _previous_kept(work):
+                content, before = _answered(work, load, started)
         place.tell_last("finished", tiles=content["tiles_done"], failed=content["tiles_failed"])
     return SlideOutcome(slide.info.name, folder, content, time.monotonic() - started, before)
+
+
+@contextmanager
+def _previous_kept(work: _Work) -> Iterator[None]:
+    """Bring a finished result back that an analysis was to replace, where that one is cancelled or fails."""
+    folder = work.place.path
+    try:
+        yield
+    except BaseException:
+        with suppress(SaveError):
+            if bring_back(folder):
+                work.tell("The previous result is unchanged.")
+        raise
+    discard_previous(folder)
 
 
 @dataclass(frozen=True)
@@ -162,9 +181,9 @@ def _analyse(work: _Work, model: TileModel, started: float) -> Analysed:
     work.run.report(Progress(0, None, f"Finding the tissue of {slide.info.name}"))
     plan = plan_slide(slide, model.info, options)
     check_bags(model, plan.grid, options)
+    kept = make_room(work.place.path) if work.force else ""
     write_mask(work.place.path / TISSUE, plan.tissue)
     tiles = SlideTiles(slide, plan.grid, preparation(slide, plan, options))
-    kept = _cleared(work.place.path) if work.force else ""
     result = _store(work, model, plan, tiles)
     worked = _run_tiles(work, model, tiles, result)
     if not (result.state == DONE).any():
@@ -219,6 +238,7 @@ def load_model(options: SlideOptions) -> TileModel:
 def _store(work: _Work, model: TileModel, plan: SlidePlan, tiles: SlideTiles) -> SlideResult:
     """Open the store of an analysis that was begun here, or make a new one."""
     folder, spec = work.place.path, spec_of(work.slide.info, model.info, plan, work.options)
+    take_up(folder, spec)
     if (folder / STORE).exists():
         result = SlideResult.open(folder, writable=True)
         result.refuse_others(spec)
@@ -236,14 +256,6 @@ def _settled(model: TileModel, plan: SlidePlan, tiles: SlideTiles) -> dict[str, 
     away = model.settle_precision(shown[good])
     log.info("half precision moved answers by at most %.4f on %d tiles", away, int(good.sum()))
     return {"precision": model.precision, "precision_difference": away if good.any() else None}
-
-
-def _cleared(folder: Path) -> str:
-    """Make room for an analysis that begins again; say which lesions were kept."""
-    kept = set_aside(folder)
-    (folder / RESULT).unlink(missing_ok=True)
-    discard_result(folder)
-    return kept
 
 
 def _failed(result: SlideResult) -> int:

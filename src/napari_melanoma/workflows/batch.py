@@ -21,6 +21,7 @@ from napari_melanoma.workflows.classified import Classifying, answer_cells, answ
 from napari_melanoma.workflows.lesion import LesionOptions, ModelStamp, ProbabilityModel, derive, save_lesion
 from napari_melanoma.workflows.result_folders import Place, read_result, record
 from napari_melanoma.workflows.result_table import ResultTable, is_hopeless
+from napari_melanoma.workflows.several_lesions import note_on_lesions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,8 +33,7 @@ NO_LESION = "no lesion found"
 
 COLUMNS = (
     "image", "file", "status", "error", "note", "warning", "damage", "valid", "validity", "looks_like", "model",
-    "threshold",
-    "height_px", "width_px", "pixel_height_um", "pixel_width_um",
+    "threshold", "height_px", "width_px", "pixel_height_um", "pixel_width_um", "lesions_found",
 )  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -160,11 +160,14 @@ def row_of(image: str, file: str, stored: Mapping[str, Any], note: str = "") -> 
     about = [found for one in (stored, answer) if (found := Validity.from_json(one.get("validity")))]
     validity = Validity().with_reasons(*about)
     cells = validity.cells() if about else dict.fromkeys(validity.cells())
-    notes = (note, "" if stored.get("lesion_found") else validity.headline(NO_LESION), *(stored.get("notes") or ()))
+    count = stored.get("lesions_found")  # unknown to earlier versions
+    found_note = note_on_lesions(count or 0) if stored.get("lesion_found") else validity.headline(NO_LESION)
+    notes = (note, found_note, *(stored.get("notes") or ()))
     values = (
         image, file, "done", "", "; ".join(filter(None, notes)),
         _warning(stored), stored.get("damage"), *cells.values(), looks.get("kind"),
         (stored.get("model") or {}).get("name"), stored.get("threshold"), height, width, scale.get("y"), scale.get("x"),
+        count,
     )  # fmt: skip
     measured = stored.get("measurements") or {}
     return {**dict(zip(COLUMNS, values, strict=True)), **measured, **answer_cells(answer)}

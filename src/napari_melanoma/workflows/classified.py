@@ -85,13 +85,20 @@ class Classifying:
                 return result
             form, photograph = self.forms.of(image), result.photograph
             told = classify(photograph, result.mask, form, model, self.options, run=run)
+            each = [*result.mask_parts, *result.other_masks]
+            if len(each) < 2 or model.config.view.region == "photograph":
+                each = []
+            each_told = [
+                told if mask is result.mask else classify(photograph, mask, form, model, self.options, run=run)
+                for mask in each
+            ]
             heatmap = None
             if self.options.heatmap is not None:
                 from napari_melanoma.inference.classification import Lesion
                 from napari_melanoma.inference.explanation import explain
 
                 heatmap = explain(model, Lesion(photograph.rgb, result.mask, form), self.options.heatmap, run=run)
-        return replace(result, told=told, form=form, heatmap=heatmap)
+        return replace(result, told=told, form=form, heatmap=heatmap, each_told=tuple(each_told))
 
     def match(self, stored: Mapping[str, Any]) -> bool:
         """Whether a stored result has the answer that would be given now.

@@ -10,8 +10,7 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.io.slide_depth import DEPTH, Proposed, Reading, SlideDepth, proposed, read_depth, write_depth
 from napari_melanoma.io.slide_folder import read_content
 from napari_melanoma.workflows.others_files import put_others_aside, stamp_of
-from napari_melanoma.workflows.slide_folders import fingerprint, note_slide, slide_folder
-from napari_melanoma.workflows.slide_regions import slide_noted
+from napari_melanoma.workflows.slide_folders import fingerprint, note_slide, slide_folder, slide_noted
 
 ANALYSIS = "depth"  # folder within a slide's own: of an analysis that was started for the depth alone
 SURFACE = "epidermis"  # the class without which a model cannot say where the surface is

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pydantic import Field
 
 from napari_melanoma.analysis.colormaps import draw_heatmap
 from napari_melanoma.analysis.contours import contours, draw_damage, draw_overlay
+from napari_melanoma.analysis.masks import separated
 from napari_melanoma.analysis.measurements import measure
 from napari_melanoma.analysis.modality import Recognised, certain_kind, recognise, warning_for
-from napari_melanoma.analysis.refinement import RefinementConfig, refine_mask, smooth_probability
+from napari_melanoma.analysis.refinement import RefinementConfig, other_lesions, refine_mask, smooth_probability
 from napari_melanoma.analysis.roi import Roi, extract_roi
 from napari_melanoma.analysis.uncertainty import uncertain_band
 from napari_melanoma.core.config import Config
@@ -26,6 +28,7 @@ from napari_melanoma.io.photographs import Photograph, damage_warning
 from napari_melanoma.io.results import write_mask, write_probability, write_rgb
 from napari_melanoma.models.preprocessing import restore_size
 from napari_melanoma.models.registry import DEFAULT_BUNDLE
+from napari_melanoma.workflows.several_lesions import describe_lesions, write_lesions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,6 +115,8 @@ class LesionResult:
     ``spread`` is what ``inference.flips.Answer`` says, and ``band`` is bool (row, column): where the answers disagree.
     ``looks`` says which kind of photograph it seems to be. Where a classifier was asked, ``told`` is what it said,
     ``form`` what it was told of the patient, and ``heatmap``, float32 (row, column) in [0, 1], where that comes from.
+    ``others``, bool (row, column), are lesions that were found and are not in the mask. Where there are several lesions
+    and a classifier was asked, ``each_told`` are the predictions for ``mask_parts`` and ``other_masks``, in this order.
     """
 
     photograph: Photograph
@@ -132,6 +137,28 @@ class LesionResult:
     told: ClassAnswer | None = None
     form: dict[str, str] = field(default_factory=dict)
     heatmap: NDArray[np.float32] | None = None
+    others: NDArray[np.bool_] | None = None
+    each_told: tuple[ClassAnswer, ...] = ()
+
+    @cached_property
+    def mask_parts(self) -> list[NDArray[np.bool_]]:
+        """The lesions in the mask, the largest first, each bool (row, column); specks are none."""
+        if self.measurements.get("parts", 0) < 2:
+            return [self.mask] if self.mask.any() else []
+        import numpy as np
+
+        lesions = other_lesions(self.mask, np.zeros_like(self.mask), self.options.refinement)
+        return separated(lesions) if lesions.any() else [self.mask]
+
+    @cached_property
+    def other_masks(self) -> list[NDArray[np.bool_]]:
+        """The lesions that were found beside the mask, the largest first, each bool (row, column)."""
+        return [] if self.others is None else separated(self.others)
+
+    @property
+    def lesions_found(self) -> int:
+        """How many lesions there are: those in the mask, and those that were found beside it."""
+        return len(self.mask_parts) + len(self.other_masks)
 
     @property
     def warning(self) -> str:
@@ -239,7 +266,8 @@ def derive(
     answer = answer if isinstance(answer, Answer) else Answer(answer)
     smoothed = smooth_probability(answer.probability, options.refinement)
     threshold = model.threshold if options.threshold is None else options.threshold
-    mask = refine_mask(smoothed >= threshold, options.refinement, chosen)
+    found = smoothed >= threshold
+    mask = refine_mask(found, options.refinement, chosen)
     return LesionResult(
         photograph=photograph,
         probability=answer.probability,
@@ -254,6 +282,7 @@ def derive(
         spread=answer.spread,
         band=band_of(answer, mask, threshold, options.refinement),
         looks=recognise(photograph.rgb),
+        others=other_lesions(found, mask, options.refinement),
     )
 
 
@@ -285,7 +314,9 @@ def band_of(
     return uncertain_band(low, high, threshold, mask, refinement)
 
 
-def remeasure(result: LesionResult, mask: NDArray[np.bool_], options: LesionOptions) -> LesionResult:
+def remeasure(
+    result: LesionResult, mask: NDArray[np.bool_], options: LesionOptions, threshold: float | None = None
+) -> LesionResult:
     """Let contour, ROI and measurements follow a mask that was corrected by hand; needs no torch.
 
     Parameters
@@ -297,6 +328,8 @@ def remeasure(result: LesionResult, mask: NDArray[np.bool_], options: LesionOpti
     options : LesionOptions
         Gives the ROI's margin, background and side, and nothing else: the model, threshold and refinement stay those
         of the analysis, whatever they would be by now.
+    threshold : float, optional
+        By which other lesions are found; that of the analysis by default.
 
     Returns
     -------
@@ -314,6 +347,10 @@ def remeasure(result: LesionResult, mask: NDArray[np.bool_], options: LesionOpti
         corrected=True,
         told=None,  # it was said of another mask
         heatmap=None,
+        others=other_lesions(
+            result.smoothed >= (result.threshold if threshold is None else threshold), mask, options.refinement
+        ),
+        each_told=(),
     )
 
 
@@ -331,8 +368,8 @@ def save_lesion(result: LesionResult, folder: Path) -> Path:
     -------
     pathlib.Path
         The folder, with ``mask.png`` (0/255), ``probability.png``, ``overlay.png``, ``result.json``, where there is a
-        lesion ``roi.png``, ``band.png`` (0/255) where the model was asked about the mirror images, and where there is
-        one ``heatmap.png``, drawn over the photograph.
+        lesion ``roi.png``, where several were found ``lesions.csv``, ``band.png`` (0/255) where the model was asked
+        about the mirror images, and where there is one ``heatmap.png``, drawn over the photograph.
 
     Raises
     ------
@@ -351,7 +388,10 @@ def save_lesion(result: LesionResult, folder: Path) -> Path:
             write_rgb(temporary / "heatmap.png", draw_damage(heatmap, result.photograph.damage))
         if result.band is not None:
             write_mask(temporary / "band.png", result.band)
-        write_json(temporary / "result.json", describe(result))
+        about = describe(result)
+        if about["lesions"]:
+            write_lesions(temporary / "lesions.csv", cast("list[dict[str, Any]]", about["lesions"]))
+        write_json(temporary / "result.json", about)
     return folder
 
 
@@ -382,6 +422,8 @@ def describe(result: LesionResult) -> dict[str, object]:
         "notes": list(photograph.notes),
         "pixel_size_um": pixel_size and {"y": pixel_size.y_um, "x": pixel_size.x_um, "source": pixel_size.source},
         "lesion_found": bool(result.measurements),
+        "lesions_found": result.lesions_found,
+        "lesions": describe_lesions(result),
         "corrected_by_hand": result.corrected,
         "threshold": result.threshold,
         "roi_box": roi and {"top": roi.box.top, "left": roi.box.left, "side": roi.box.height},

@@ -19,8 +19,8 @@ from napari_melanoma.core.paths import UnsafePath, is_inside
 from napari_melanoma.core.placement import MapPlace
 from napari_melanoma.io.slide_folder import HEATMAP, OUTLINES, read_content, validity_in
 from napari_melanoma.io.slide_results import DONE, FAILED, NO_TISSUE, STORE, WAITING, SlideResult
+from napari_melanoma.workflows.slide_folders import slide_noted
 from napari_melanoma.workflows.slide_lesion_files import COLOURS, read_lesions, write_lesions_table, write_outlines
-from napari_melanoma.workflows.slide_regions import slide_noted
 
 if TYPE_CHECKING:
     from napari_melanoma.analysis.slide_lesions import SlideLesion
@@ -80,11 +80,7 @@ def exported(folder: Path, slide: Path | None = None) -> Exported:
     if not (folder / STORE).is_dir() and has_something_to_report(folder):  # read by hand, or asked for its risk alone
         return Exported(folder, None, read_content(folder), slide or slide_noted(folder))
     SlideResult.open(folder)
-    if slide is None:
-        from napari_melanoma.workflows.slide_runs import read_slide_run
-
-        slide = read_slide_run(folder).slide
-    return Exported(folder, read_lesions(folder), read_content(folder), slide)
+    return Exported(folder, read_lesions(folder), read_content(folder), slide or slide_noted(folder))
 
 
 def _geojson(path: Path, given: Exported, run: RunContext) -> None:

@@ -8,10 +8,11 @@ alone count as equal, as they are on the file systems of macOS and Windows.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import count
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import plain_name, write_json
@@ -132,7 +133,8 @@ def note_slide(folder: Path, slide: Path, *, named: bool = False) -> None:
     slide : pathlib.Path
         The slide.
     named : bool
-        Whether its path is kept too, for whoever comes back to an analysis that was started from a window.
+        Whether its absolute path is kept too, for users who return to an analysis that was started from a window. The
+        path relative to the folder is always kept, unless it would name the user's home.
 
     Raises
     ------
@@ -140,7 +142,44 @@ def note_slide(folder: Path, slide: Path, *, named: bool = False) -> None:
         Where the folder cannot be written.
     """
     path = {"slide": str(slide.absolute())} if named else {}
+    if beside := _relative(folder, slide):
+        path["relative"] = beside
     write_json(folder / SOURCE, {**read_object(folder / SOURCE), **path, "fingerprint": fingerprint(slide)})
+
+
+def slide_noted(folder: Path) -> Path | None:
+    """Find the slide that a result folder is of, as it was noted: also after both were moved together.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        A slide's own.
+
+    Returns
+    -------
+    pathlib.Path or None
+        The absolute path where it was noted and nothing is there any more; None where nothing was noted.
+    """
+    noted = read_object(folder / SOURCE)
+    beside, path = noted.get("relative"), noted.get("slide")
+    if isinstance(beside, str) and beside:
+        found = Path(os.path.normpath(folder.absolute() / PurePosixPath(beside)))
+        if found.exists() and fingerprint(found) == noted.get("fingerprint"):
+            return found
+    return Path(path) if isinstance(path, str) and path else None
+
+
+def _relative(folder: Path, slide: Path) -> str:
+    """Path of a slide from its result folder; empty where it would name the user's home, or leads to another drive."""
+    here, there, home = folder.absolute(), slide.absolute(), Path.home()
+    try:
+        common = Path(os.path.commonpath([here, there]))
+    except ValueError:  # drives of Windows
+        return ""
+    names_home = home != common and home.is_relative_to(common)
+    if common == Path(common.anchor) or (names_home and (here.is_relative_to(home) != there.is_relative_to(home))):
+        return ""
+    return Path(os.path.relpath(there, here)).as_posix()
 
 
 def fingerprint(slide: Path) -> str:

@@ -8,12 +8,11 @@ from pathlib import Path
 
 from napari_melanoma.analysis.regions import READER, Regions, reader_of, with_ids
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.parsing import read_json
 from napari_melanoma.io.geojson import Annotation, write_geojson
 from napari_melanoma.io.geojson_fitting import fitted
 from napari_melanoma.io.geojson_reading import read_geojson
 from napari_melanoma.workflows.others_files import put_others_aside, stamp_of
-from napari_melanoma.workflows.slide_folders import SOURCE, name_of, note_slide, slide_folder
+from napari_melanoma.workflows.slide_folders import name_of, note_slide, slide_folder, slide_noted
 
 REGIONS = "regions.geojson"
 SUFFIXES = (".geojson", ".json")
@@ -141,26 +140,6 @@ def annotated_slides(root: Path) -> list[tuple[Path, Path]]:
     files = [path for pattern in (f"*/{REGIONS}", f"*/*/{REGIONS}") for path in sorted(root.glob(pattern))]
     found = [(slide_noted(path.parent), path) for path in files]
     return [(slide, path) for slide, path in found if slide is not None and slide.exists()]
-
-
-def slide_noted(folder: Path) -> Path | None:
-    """Say which slide a result folder is of, as the Slide dock notes it.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        A slide's own.
-
-    Returns
-    -------
-    pathlib.Path or None
-        None where nobody noted it.
-    """
-    try:
-        told = read_json(folder / SOURCE)
-        return Path(told["slide"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def find_regions(slide: Path, places: Sequence[Path]) -> list[Path]:

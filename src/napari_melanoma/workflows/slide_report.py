@@ -15,7 +15,7 @@ from napari_melanoma.io.slides.slide import SlideInfo
 from napari_melanoma.workflows.depth_readings import proposed_in
 from napari_melanoma.workflows.depth_report import write_depth_report
 from napari_melanoma.workflows.risks import RISK
-from napari_melanoma.workflows.slide_regions import slide_noted
+from napari_melanoma.workflows.slide_folders import slide_noted
 
 if TYPE_CHECKING:
     from napari_melanoma.io.slide_depth import Reading, SlideDepth

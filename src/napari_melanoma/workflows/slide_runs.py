@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.errors import ConfigError, InputError, RunError
 from napari_melanoma.core.interpreter import python_executable
-from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.io.slide_folder import RESULT
 from napari_melanoma.workflows.launching import ask, let_end, reap, spawn
-from napari_melanoma.workflows.processes import PROCESS, alive
-from napari_melanoma.workflows.runs import RunState, RunTail, last_events, state_of
-from napari_melanoma.workflows.slide_folders import SOURCE, note_slide, slide_folder
+from napari_melanoma.workflows.processes import PROCESS, ProcessStamp, alive
+from napari_melanoma.workflows.runs import ENDS, RunState, RunTail, last_events, state_of
+from napari_melanoma.workflows.slide_folders import note_slide, slide_folder, slide_noted
 from napari_melanoma.workflows.slide_options import SlideOptions
+from napari_melanoma.workflows.slide_previous import bring_back
 
-__all__ = ["RunState", "RunTail", "SlideRun", "ask", "launch_slide", "read_slide_run", "slide_command", "slide_folder"]
+__all__ = [
+    "RunState",
+    "RunTail",
+    "SlideRun",
+    "ask",
+    "cancel_slide",
+    "launch_slide",
+    "read_slide_run",
+    "slide_command",
+    "slide_folder",
+]
 
 OPTIONS, OUTPUT = "options.toml", "output.txt"
+STOPPED_S = 5.0  # that a killed process takes at most
 
 
 @dataclass(frozen=True)
@@ -117,6 +131,33 @@ def launch_slide(slide: Path, out: Path, options: SlideOptions, *, force: bool =
         raise RunError(f"{said}. Reinstall napari-melanoma, or run napari-melanoma slide.") from error
     stamp.write(folder / PROCESS)
     return folder
+
+
+def cancel_slide(folder: Path) -> None:
+    """End an analysis: after the batch at hand, or at once where its process has not begun to work.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The slide's own.
+
+    Raises
+    ------
+    SaveError
+        Where the folder cannot be written.
+    """
+    place = RunFolder(folder)
+    place.ask("cancel")
+    stamp = ProcessStamp.read(folder / PROCESS)
+    begun = any(event["kind"] in ("started", *ENDS) for event in _since_start(last_events(folder)))
+    if begun or stamp is None or not stamp.here or not stamp.alive:
+        return
+    with suppress(psutil.Error):  # it has ended by itself meanwhile
+        process = psutil.Process(stamp.pid)
+        process.kill()
+        process.wait(STOPPED_S)
+    bring_back(folder)
+    place.tell_last("cancelled")
 
 
 def slide_command(slide: Path, out: Path, options: Path, *, force: bool = False) -> list[str]:
@@ -218,10 +259,7 @@ def _said(folder: Path) -> str:
 
 def _asked(folder: Path) -> tuple[Path | None, SlideOptions | None]:
     """Which slide was to be analysed, and how."""
-    try:
-        slide = Path(read_json(folder / SOURCE)["slide"])
-    except (OSError, ValueError, KeyError, TypeError):
-        slide = None
+    slide = slide_noted(folder)
     try:
         return slide, read_toml(folder / OPTIONS, SlideOptions)
     except ConfigError:

@@ -114,18 +114,23 @@ def make_tile_data(
     with gathered(out) as place:
         cut = partial(_cut_all, taken=taken, place=place, options=options, report=report, run=run)
         rows = [row for one in run.track(annotated, "cutting tiles") for row in cut(one)]
-        if not rows and report.faults:
-            raise DataSetError(f"no tile could be cut ({report.faults[-1][0]}: {report.faults[-1][1]})")
-        if not rows:
-            raise DataSetError(
-                f"no tile of {options.tile_px} px at {options.mpp:g} µm lies to {options.share:.0%} within the "
-                "regions: draw larger ones, or choose a smaller tile, a finer scale or a smaller share."
-            )
+        _refuse_none(rows, options, report)
         _describe(rows, patients or {}, options, report)
         _write_about(place, taken, options, report)
         write_dataset_table(place / "dataset.csv", rows)
     _note(report, taken, len(annotated))
     return report
+
+
+def _refuse_none(rows: Sequence[Row], options: TileDataOptions, report: TileReport) -> None:
+    """Raise where there is no tile, with the reason."""
+    if not rows and report.faults:
+        raise DataSetError(f"no tile could be cut ({report.faults[-1][0]}: {report.faults[-1][1]})")
+    if not rows:
+        raise DataSetError(
+            f"no tile of {options.tile_px} px at {options.mpp:g} µm lies to {options.share:.0%} within the "
+            "regions: draw larger ones, or choose a smaller tile, a finer scale or a smaller share."
+        )
 
 
 def _write_about(place: Path, taken: TakenClasses, options: TileDataOptions, report: TileReport) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.paths import outside_allowed
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.results import read_table, write_table
@@ -50,7 +51,8 @@ def test_melanomas_are_dealt_out_evenly(dealt: Path) -> None:
 
 
 def test_the_tables_name_files_that_are_there_and_keep_the_columns(dealt: Path) -> None:
-    samples = read_dataset(dealt / "folds/fold-2/moles")
+    with outside_allowed():
+        samples = read_dataset(dealt / "folds/fold-2/moles")
     assert all(sample.image.is_file() and sample.mask and sample.mask.is_file() for sample in samples)
     row = tables(dealt)[2][0]
     assert {"age", "sex", "site"} <= {*row}

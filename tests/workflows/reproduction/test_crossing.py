@@ -16,6 +16,7 @@ import pytest
 
 from napari_melanoma.core.config import read_toml
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.paths import outside_allowed
 from napari_melanoma.core.runs import Cancelled, RunContext
 from napari_melanoma.data.dataset import read_dataset, read_datasets
 from napari_melanoma.data.splits import split_parts
@@ -67,7 +68,8 @@ def test_every_image_is_answered_once_by_a_network_that_has_not_seen_its_patient
     for row in answers:
         recipe = read_toml(out / f"rows/adapted/fold-{row['fold']}/config.toml", TrainRecipe)
         for folder in recipe.data.datasets:
-            learnt = {sample.group for sample in read_dataset(Path(folder)) if sample.split == recipe.data.split}
+            with outside_allowed():
+                learnt = {sample.group for sample in read_dataset(Path(folder)) if sample.split == recipe.data.split}
             assert row["group"] not in learnt
 
 
@@ -95,7 +97,8 @@ def test_each_fold_is_calibrated_by_images_of_its_own_draw(done: tuple[Reproduct
     drawn = []
     for fold in range(1, FOLDS + 1):
         recipe = read_toml(done[1] / f"rows/a-only/fold-{fold}/config.toml", TrainRecipe)
-        parts = split_parts(read_datasets(map(Path, recipe.data.datasets)), recipe.data, recipe.seed)
+        with outside_allowed():
+            parts = split_parts(read_datasets(map(Path, recipe.data.datasets)), recipe.data, recipe.seed)
         drawn.append({sample.image_id for sample in parts.tuning})
     every = set().union(*drawn)
     assert len(every) > 0.6 * sum(map(len, drawn))  # of one and the same draw it would be little more than one of them
@@ -107,7 +110,8 @@ def test_adaptation_sees_the_other_set_without_its_answers(done: tuple[Reproduct
     (to,) = recipe.classification.adaptation.to
     assert [Path(folder).name for folder in recipe.data.datasets] == ["one"]
     assert Path(to).parts[-3:] == ("fold-2", "unlabelled", "other")
-    assert {sample.diagnosis for sample in read_dataset(Path(to))} == {None}
+    with outside_allowed():
+        assert {sample.diagnosis for sample in read_dataset(Path(to))} == {None}
 
 
 def test_tables_figures_and_page_are_there(done: tuple[Reproduction, Path]) -> None:

@@ -55,6 +55,36 @@ def t_category(mm: float, ulcerated: bool | None) -> str:
     return stage if ulcerated is None else stage + ("b" if ulcerated else "a")
 
 
+def contradicts(mm: float | None, clark: int | None) -> str:
+    """Describe how Clark level and thickness exclude each other.
+
+    Parameters
+    ----------
+    mm : float or None
+        Breslow thickness.
+    clark : int or None
+        Clark level, 1 to 5; 1 is a melanoma in situ, which does not invade and so has no thickness.
+
+    Returns
+    -------
+    str
+        A sentence; empty where they agree, or one of them is not known.
+    """
+    if mm is None or clark is None:
+        return ""
+    if clark == 1 and mm > 0:
+        return (
+            f"Clark level I (in situ) contradicts a Breslow thickness of {mm:.2f} mm: a melanoma in situ does not "
+            "invade. Correct one of them."
+        )
+    if clark > 1 and mm == 0:
+        return (
+            f"Clark level {('II', 'III', 'IV', 'V')[clark - 2]} (invasive) contradicts a Breslow thickness of 0 mm. "
+            "Correct one of them."
+        )
+    return ""
+
+
 def straddles(interval_mm: tuple[float, float], ulcerated: bool | None) -> tuple[str, ...]:
     """Name the categories that an interval reaches into.
 

@@ -40,7 +40,18 @@ class PngHeader:
         return sum(rows * (1 + -(-columns * per_pixel // 8)) for columns, rows in sizes if columns > 0 and rows > 0)
 
     def rows_in(self, raw: int) -> int:
-        """How many rows some unpacked data hold; of an interlaced picture, the share of them that is."""
+        """How many rows some unpacked data hold.
+
+        Parameters
+        ----------
+        raw : int
+            Bytes of unpacked data.
+
+        Returns
+        -------
+        int
+            Of an interlaced picture, the share of the rows that the data are.
+        """
         return self.height * raw // self.raw_bytes
 
 

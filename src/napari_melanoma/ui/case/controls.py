@@ -28,13 +28,16 @@ from napari_melanoma.ui.docking import Docking
 from napari_melanoma.ui.drops import FileDrops
 from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, section, tool
 from napari_melanoma.ui.pictures import Pictures
+from napari_melanoma.ui.shortcuts import shown_key
 from napari_melanoma.ui.status_line import StatusLine
 from napari_melanoma.ui.words import Words
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-UNDO_KEY, REDO_KEY, OPEN_KEY, LESION_KEY, IMAGE_KEY = "Ctrl+Z", "Ctrl+Shift+Z", "Alt+Return", "Alt+N", "Alt+M"
+UNDO_KEY, REDO_KEY, OPEN_KEY, LESION_KEY, IMAGE_KEY = (
+    shown_key(f"case.{name}") for name in ("undo", "redo", "open", "add_lesion", "add_image")
+)
 
 
 class CaseControls(QWidget):

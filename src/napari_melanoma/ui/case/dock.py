@@ -6,21 +6,14 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtGui import QKeySequence, QShortcut, QShowEvent
+from qtpy.QtCore import QTimer
+from qtpy.QtGui import QShowEvent
 
 from napari_melanoma.core.counting import counted
 from napari_melanoma.ui.case import words
 from napari_melanoma.ui.case.adding import CaseAdding
 from napari_melanoma.ui.case.answering import CaseAnswering
-from napari_melanoma.ui.case.controls import (
-    IMAGE_KEY,
-    LESION_KEY,
-    OPEN_KEY,
-    REDO_KEY,
-    UNDO_KEY,
-    CaseControls,
-)
+from napari_melanoma.ui.case.controls import CaseControls
 from napari_melanoma.ui.case.desk import CaseDesk
 from napari_melanoma.ui.case.editing import CaseEditing
 from napari_melanoma.ui.case.guard import CaseGuard
@@ -31,6 +24,7 @@ from napari_melanoma.ui.case.telling import CaseTelling
 from napari_melanoma.ui.case.viewing import CaseViewing
 from napari_melanoma.ui.failures import show_failure
 from napari_melanoma.ui.mesa import keep_shaders
+from napari_melanoma.ui.shortcuts import add_shortcut
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -130,16 +124,14 @@ class CaseDock(CaseControls):
 
     def _add_shortcuts(self) -> None:
         slots = {
-            UNDO_KEY: self.undo.click,
-            REDO_KEY: self.redo.click,
-            OPEN_KEY: self.open.click,
-            LESION_KEY: self.add_lesion.click,
-            IMAGE_KEY: self.add_image.click,
+            "undo": self.undo.click,  # while the dock has the focus: Ctrl+Z in the viewer is the mask's
+            "redo": self.redo.click,
+            "open": self.open.click,
+            "add_lesion": self.add_lesion.click,
+            "add_image": self.add_image.click,
         }
-        for key, slot in slots.items():
-            shortcut = QShortcut(QKeySequence(key), self)
-            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)  # Ctrl+Z in the viewer is the mask's
-            shortcut.activated.connect(slot)
+        for name, slot in slots.items():
+            add_shortcut(self, f"case.{name}", slot)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
         """Watch the window that the dock is in now."""

@@ -27,6 +27,8 @@ from napari_melanoma.ui.ruler import RulerPanel
 from napari_melanoma.ui.save_bar import SaveBar
 from napari_melanoma.ui.scribble import CorrectionTools
 from napari_melanoma.ui.settings import Settings
+from napari_melanoma.ui.several import several_in_words
+from napari_melanoma.ui.shortcuts import shown_key
 from napari_melanoma.ui.status_line import StatusLine
 from napari_melanoma.ui.waiting import Waiting
 from napari_melanoma.ui.welcome import Welcome
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.workflows.lesion import LesionResult
 
-ANALYSE_KEY, ALL_KEY = "Ctrl+Return", "Ctrl+Shift+Return"
+ANALYSE_KEY, ALL_KEY = shown_key("lesion.analyse"), shown_key("lesion.analyse_all")
 NO_PHOTOGRAPH = "Open a photograph first."
 RUNNING = "An analysis is running."
 FLIPS_TIP = (
@@ -132,6 +134,7 @@ class LesionControls(QWidget):
         self.roi.show_roi(None if result is None else result.roi)
         self.modality.show_result(result)
         self.mask_controls.set_corrected(result is not None and result.corrected)
+        self.mask_controls.set_several("" if result is None else several_in_words(result, with_advice=True))
         if result is not None:
             self.mask_controls.set_own(result.model.threshold)
 

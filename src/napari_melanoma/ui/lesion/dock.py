@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer, QUrl
-from qtpy.QtGui import QDesktopServices, QKeySequence, QShortcut, QShowEvent
+from qtpy.QtGui import QDesktopServices, QShowEvent
 
 from napari_melanoma.ui import linked, saving
 from napari_melanoma.ui.analysing import Analysing
@@ -16,19 +17,18 @@ from napari_melanoma.ui.answer.answering import Answering
 from napari_melanoma.ui.close_guard import CloseGuard
 from napari_melanoma.ui.collecting import Collecting
 from napari_melanoma.ui.correcting import Correcting
-from napari_melanoma.ui.corrections_bar import ADD_KEY
 from napari_melanoma.ui.failures import show_failure
 from napari_melanoma.ui.job import Job
-from napari_melanoma.ui.lesion.controls import ALL_KEY, ANALYSE_KEY, LesionControls
+from napari_melanoma.ui.lesion.controls import LesionControls
 from napari_melanoma.ui.lesion.own_options import COMMON, OwnOptions, with_fields
 from napari_melanoma.ui.lesion.sharing import Sharing
 from napari_melanoma.ui.lesion.work import LesionWork
 from napari_melanoma.ui.mesa import keep_shaders
 from napari_melanoma.ui.open import show_dock
 from napari_melanoma.ui.opening import Opener
-from napari_melanoma.ui.save_bar import SAVE_KEY
 from napari_melanoma.ui.saving import Target, to_save
 from napari_melanoma.ui.scribble import KEYS
+from napari_melanoma.ui.shortcuts import add_shortcut
 from napari_melanoma.ui.worker_client import WorkerClient, acquire_worker, release_worker
 
 if TYPE_CHECKING:
@@ -129,17 +129,17 @@ class LesionDock(LesionControls):
             source.failed.connect(self._on_failed)
 
     def _add_shortcuts(self) -> None:
-        slots = {
-            ANALYSE_KEY: self.analyse.click,
-            ALL_KEY: self.analyse_all.click,
-            "Alt+Right": partial(self.picker.step, 1),
-            "Alt+Left": partial(self.picker.step, -1),
-            SAVE_KEY: self.save_bar.save,
-            ADD_KEY: self.collecting.add,
+        slots: dict[str, Callable[[], object]] = {
+            "analyse": self.analyse.click,
+            "analyse_all": self.analyse_all.click,
+            "next": partial(self.picker.step, 1),
+            "previous": partial(self.picker.step, -1),
+            "save": self.save_bar.save,
+            "correct": self.collecting.add,
         }
-        slots |= {key: self.correction.buttons[name].click for name, key in KEYS.items()}
-        for key, slot in slots.items():
-            QShortcut(QKeySequence(key), self).activated.connect(slot)
+        slots |= {name: self.correction.buttons[name].click for name in KEYS}
+        for name, slot in slots.items():
+            add_shortcut(self, f"lesion.{name}", slot)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
         """Watch the window that the dock is in now."""

@@ -24,7 +24,8 @@ class Change:
 
     ``before`` is the mask it started from, uint8 (row, column), ``where`` the pixels in which the new one differs;
     both are None where the mask does not change. ``digest`` is the new mask's fingerprint. A preview has contours
-    and no result; ``outdated`` says that the user drew in the meantime, ``restored`` that undo brought the mask back.
+    (``others`` of lesions beside the mask) and no result; ``outdated`` says that the user drew in the meantime,
+    ``restored`` that undo brought the mask back.
     """
 
     identity: str
@@ -36,6 +37,7 @@ class Change:
     where: tuple[NDArray[np.intp], ...] | None = None
     restored: bool = False
     outdated: bool = False
+    others: list[NDArray[np.float32]] | None = None
 
 
 @dataclass

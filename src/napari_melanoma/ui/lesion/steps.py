@@ -178,8 +178,8 @@ def rederive(result: LesionResult, options: LesionOptions, chosen: Point | None)
     options = options.model_copy(update={"model": result.options.model, "flips": result.options.flips})
     if options.refinement.smoothing != result.options.refinement.smoothing:
         return derive(result.photograph, result.answer, options, result.model, chosen)
-    followed = remeasure(result, _thresholded(result, options, chosen), options)
     threshold = threshold_of(result.model, options)
+    followed = remeasure(result, _thresholded(result, options, chosen), options, threshold)
     band = band_of(result.answer, followed.mask, threshold, options.refinement)
     return replace(followed, options=options, corrected=False, threshold=threshold, band=band)
 
@@ -225,8 +225,11 @@ def preview(identity: str, result: LesionResult, options: LesionOptions, chosen:
         With contours alone.
     """
     from napari_melanoma.analysis.contours import contours
+    from napari_melanoma.analysis.refinement import other_lesions
 
-    return Change(identity, contours=contours(_thresholded(result, options, chosen)))
+    mask = _thresholded(result, options, chosen)
+    others = other_lesions(result.smoothed >= threshold_of(result.model, options), mask, options.refinement)
+    return Change(identity, contours=contours(mask), others=contours(others))
 
 
 def _thresholded(result: LesionResult, options: LesionOptions, chosen: Point | None) -> NDArray[np.bool_]:

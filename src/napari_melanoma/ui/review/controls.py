@@ -19,13 +19,16 @@ from napari_melanoma.ui.review.delegate import PICTURE_PX
 from napari_melanoma.ui.review.listing import ReviewList
 from napari_melanoma.ui.review.settings import ReviewSettings
 from napari_melanoma.ui.review.view import ReviewView
+from napari_melanoma.ui.shortcuts import shown_key
 from napari_melanoma.ui.status_line import StatusLine
 from napari_melanoma.ui.welcome import Welcome
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-NEXT_KEY, PREVIOUS_KEY, ACCEPT_KEY, REJECT_KEY = "Alt+Down", "Alt+Up", "Alt+A", "Alt+X"
+NEXT_KEY, PREVIOUS_KEY, ACCEPT_KEY, REJECT_KEY = (
+    shown_key(f"review.{name}") for name in ("next", "previous", "accept", "reject")
+)
 HOWS = {
     "entropy": ("one look", "How unsure the model is of the pixels; quick"),
     "disagreement": ("eight flips", "How much its masks differ when the photograph is flipped and turned; slower"),

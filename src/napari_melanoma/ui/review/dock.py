@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer, QUrl
-from qtpy.QtGui import QDesktopServices, QKeySequence, QShortcut
+from qtpy.QtGui import QDesktopServices
 
 from napari_melanoma.core.counting import counted
 from napari_melanoma.ui.corrections_changed import corrections_changed
@@ -17,12 +17,13 @@ from napari_melanoma.ui.failures import show_failure
 from napari_melanoma.ui.job import Latest
 from napari_melanoma.ui.mesa import keep_shaders
 from napari_melanoma.ui.open import show_dock
-from napari_melanoma.ui.review.controls import ACCEPT_KEY, NEXT_KEY, PREVIOUS_KEY, REJECT_KEY, ReviewControls
+from napari_melanoma.ui.review.controls import ReviewControls
 from napari_melanoma.ui.review.importing import MaskImport, in_words, show_report
 from napari_melanoma.ui.review.items import ReviewItems
 from napari_melanoma.ui.review.opening import ReviewOpening
 from napari_melanoma.ui.review.rating import ReviewRating
 from napari_melanoma.ui.review.steps import TOLD, Listed, in_short, list_photographs, look_up
+from napari_melanoma.ui.shortcuts import add_shortcut
 from napari_melanoma.ui.worker_client import WorkerClient, acquire_worker, release_worker
 
 if TYPE_CHECKING:
@@ -103,10 +104,10 @@ class ReviewDock(ReviewControls):
             source.failed.connect(self._on_failed)
 
     def _add_shortcuts(self) -> None:
-        slots: dict[str, Callable[[], None]] = {NEXT_KEY: partial(self._step, 1), PREVIOUS_KEY: partial(self._step, -1)}
-        slots |= {ACCEPT_KEY: self.opening.accept, REJECT_KEY: self.opening.reject}
-        for key, slot in slots.items():
-            QShortcut(QKeySequence(key), self).activated.connect(slot)
+        slots: dict[str, Callable[[], None]] = {"next": partial(self._step, 1), "previous": partial(self._step, -1)}
+        slots |= {"accept": self.opening.accept, "reject": self.opening.reject}
+        for name, slot in slots.items():
+            add_shortcut(self, f"review.{name}", slot)
 
     @property
     def busy(self) -> bool:

@@ -14,6 +14,7 @@ from napari_melanoma.ui.docking import Docking
 from napari_melanoma.ui.drops import FileDrops
 from napari_melanoma.ui.look import ThemedIcons, form, named, quiet, row, scrolling, section, tool
 from napari_melanoma.ui.settings import Settings
+from napari_melanoma.ui.shortcuts import shown_key
 from napari_melanoma.ui.slide.exporting import export_button
 from napari_melanoma.ui.slide.heat import HeatControls
 from napari_melanoma.ui.slide.magnification import Magnification
@@ -40,9 +41,9 @@ if TYPE_CHECKING:
     from napari_melanoma.io.slides.slide import SlideInfo
     from napari_melanoma.workflows.slide_options import SlideOptions
 
-ANALYSE_KEY, VIEW_KEY, SAVE_KEY = "Ctrl+Return", "Ctrl+Shift+Return", "Ctrl+Alt+S"
+ANALYSE_KEY, VIEW_KEY, SAVE_KEY = (shown_key(f"slide.{name}") for name in ("analyse", "analyse_view", "save"))
 EDITS = {
-    "draw": ("draw", "Draw a new lesion on the slide; press again to end (Alt+D)"),
+    "draw": ("draw", f"Draw a new lesion on the slide; press again to end ({shown_key('slide.draw')})"),
     "merge": ("merge", "Make one lesion of those that are selected"),
     "split": ("split", "Draw a line across a lesion in the picture: it is cut there"),
     "class": ("class", "Say that the selected lesions are of the other class"),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject
-from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QLineEdit, QListWidget
 
 from napari_melanoma.core.errors import InputError, MelanomaError, ScaleMissing
+from napari_melanoma.ui.shortcuts import add_shortcut
 from napari_melanoma.ui.slide import camera as slide_camera
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.depth_view import DepthView
     from napari_melanoma.ui.slide.dock import SlideDock
 
-DRAW_KEY = "Alt+T"
 NO_SCALE = "{} has no scale, and a depth is in mm. Set it: the ruler beside the slide's name takes a number, or a line."
 NO_RULER = "there is no line to take: open Measure, draw one from the melanoma to the edge, then press ruler again."
 NO_READER = "'model' stands for what the analysis says: choose another name."
@@ -45,7 +44,7 @@ class DepthActs(QObject):
         page.line.tool_changed.connect(self._on_tools)
         page.mitoses.changed.connect(self._on_mitoses)
         page.mitoses.tool_changed.connect(self._on_tools)
-        QShortcut(QKeySequence(DRAW_KEY), dock).activated.connect(self._on_key)
+        add_shortcut(dock, "slide.depth", self._on_key)
 
     def hear(self, view: DepthView) -> None:
         """Hear what the user does in the fold.

@@ -201,9 +201,8 @@ def _start(info: SlideInfo, own: Path, model: str, run: RunContext) -> Path:
     from napari_melanoma.workflows.depth_readings import analysis_folder
     from napari_melanoma.workflows.processes import alive
     from napari_melanoma.workflows.slide_findings import differs
-    from napari_melanoma.workflows.slide_folders import note_slide
+    from napari_melanoma.workflows.slide_folders import note_slide, slide_noted
     from napari_melanoma.workflows.slide_options import SlideOptions
-    from napari_melanoma.workflows.slide_regions import slide_noted
     from napari_melanoma.workflows.slide_runs import launch_slide, read_slide_run
 
     if not model:

@@ -95,11 +95,15 @@ class DepthHanding(QObject):
             self._dock.status.say(said)
 
     def _hand_over(self) -> str:
+        from napari_melanoma.analysis.breslow.category import contradicts
         from napari_melanoma.workflows.depth_report import keep_in_case, with_reading
 
         now = self._keeper.now
         if now is None:
             raise InputError(NO_CASE)
+        reading = self._keeper.reading
+        if contradiction := contradicts(reading.mm, reading.clark):
+            raise InputError(f"the reading was not added to the case. {contradiction}")
         desk, image = case_beside(self._dock)
         changed = with_reading(desk.case, image.id, self._keeper.reading)
         keep_in_case(desk.store.folder, image.id, now.history.now)

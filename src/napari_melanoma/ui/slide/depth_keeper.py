@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.layers import OpenSlide
     from napari_melanoma.workflows.depth_readings import FoundDepth
 
+NAMED = "What was measured without a name is now the reading of {}."
+HAS_OWN = "{} has measured this slide before. The reading without a name is kept beside it."
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -121,16 +124,36 @@ class DepthKeeper(QObject):
     def be(self, reader: str) -> None:
         """Go by another reader, who cannot take back what the one before has set.
 
+        What was measured in this window before a name was given is that reader's: it gets the name, and its undo stays.
+
         Parameters
         ----------
         reader : str
             The name; empty for none.
         """
-        if reader != self.reader:
-            self.reader = reader
-            for identity, one in self._known.items():
+        before, self.reader = self.reader, reader
+        if reader == before:
+            return
+        for identity, one in self._known.items():
+            if before or not one.history.past:
                 self._known[identity] = replace(one, history=replace(one.history, past=(), undone=()))
-            self.changed.emit()
+            else:
+                self._name(one, reader)
+        self.changed.emit()
+
+    def _name(self, measured: Measured, reader: str) -> None:
+        """Give the reading without a name to a reader, unless that reader has one of their own."""
+        from napari_melanoma.analysis.depth_edits import renamed
+
+        own = measured.history.now.of(reader)
+        if own is not None and own.when:
+            self.said.emit(HAS_OWN.format(reader))
+            self._known[measured.identity] = replace(measured, history=replace(measured.history, past=(), undone=()))
+            return
+        named = measured.history.mapped(lambda depth: renamed(depth, "", reader))
+        self._known[measured.identity] = replace(measured, history=named)
+        self.files.keep(measured.folder, self._known[measured.identity])
+        self.said.emit(NAMED.format(reader))
 
     def turn_to(self, slide: OpenSlide | None) -> None:
         """Be about another slide, or the same with another scale, to which what was measured is brought.

@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 
 from napari_melanoma.report.depth_words import COLUMNS, NONE_YET
 from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, tool
+from napari_melanoma.ui.shortcuts import shown_key
 from napari_melanoma.ui.slide.depth_auto import DepthRunPanel
 from napari_melanoma.ui.slide.depth_fields import DepthFields
 from napari_melanoma.ui.slide.regions_controls import READER
@@ -30,7 +31,7 @@ from napari_melanoma.ui.words import Words
 if TYPE_CHECKING:
     from napari_melanoma.ui.settings import Settings
 
-DRAW_KEY = "Alt+T"
+DRAW_KEY = shown_key("slide.depth")
 HINTS = {
     "": "From the top of the granular layer, or the base of the ulcer, to the deepest invasive cell.",
     "draw": "Press the mouse at the top of the granular layer (or the ulcer's base), let go at the deepest invasive "

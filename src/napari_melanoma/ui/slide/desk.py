@@ -311,9 +311,12 @@ def _note_fingerprint(place: Place, info: SlideInfo) -> None:
 
 
 def _ask(folder: Path, wish: Wish, run: RunContext) -> None:
-    from napari_melanoma.workflows.slide_runs import ask
+    from napari_melanoma.workflows.slide_runs import ask, cancel_slide
 
-    ask(folder, wish)
+    if wish == "cancel":
+        cancel_slide(folder)
+    else:
+        ask(folder, wish)
 
 
 def _keep(folder: Path, notes: SlideNotes, run: RunContext) -> None:

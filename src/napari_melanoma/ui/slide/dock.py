@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer, QUrl, Signal
-from qtpy.QtGui import QDesktopServices, QHideEvent, QKeySequence, QShortcut, QShowEvent
+from qtpy.QtGui import QDesktopServices, QHideEvent, QShowEvent
 from qtpy.QtWidgets import QFileDialog
 
 from napari_melanoma.ui.failures import show_failure
 from napari_melanoma.ui.job import Job
 from napari_melanoma.ui.mesa import keep_shaders
+from napari_melanoma.ui.shortcuts import add_shortcut
 from napari_melanoma.ui.slide import layers as slide_layers
 from napari_melanoma.ui.slide.analysing import SlideAnalysing
 from napari_melanoma.ui.slide.around import SlideAround
-from napari_melanoma.ui.slide.controls import ANALYSE_KEY, SAVE_KEY, VIEW_KEY, SlideControls
+from napari_melanoma.ui.slide.controls import SlideControls
 from napari_melanoma.ui.slide.desk import Place, SlideDesk, preload
 from napari_melanoma.ui.slide.drawing import LesionDrawing
 from napari_melanoma.ui.slide.exporting import SlideExports
@@ -124,16 +126,16 @@ class SlideDock(SlideControls):
             source.failed.connect(self._on_failed)
 
     def _add_shortcuts(self) -> None:
-        slots = {
-            ANALYSE_KEY: self.analyse.click,
-            VIEW_KEY: self.analyse_view.click,
-            "Alt+Right": partial(self.picker.step, 1),
-            "Alt+Left": partial(self.picker.step, -1),
-            "Ctrl+B": self.showing.bookmark,
-            SAVE_KEY: self.save.click,
+        slots: dict[str, Callable[[], object]] = {
+            "analyse": self.analyse.click,
+            "analyse_view": self.analyse_view.click,
+            "next": partial(self.picker.step, 1),
+            "previous": partial(self.picker.step, -1),
+            "bookmark": self.showing.bookmark,
+            "save": self.save.click,
         }
-        for key, slot in slots.items():
-            QShortcut(QKeySequence(key), self).activated.connect(slot)
+        for name, slot in slots.items():
+            add_shortcut(self, f"slide.{name}", slot)
 
     @property
     def busy(self) -> bool:
@@ -175,8 +177,10 @@ class SlideDock(SlideControls):
 
     def _on_slide(self) -> None:
         """Show what is known of the slide that the dock is about now."""
-        slide = self._slide = self.picker.slide
-        self._place = None
+        before, slide = self._slide, self.picker.slide
+        if before is not None and (slide is None or slide.identity != before.identity):
+            self.status.say("")  # what was said is of the slide before
+        self._slide, self._place = slide, None
         self.run_panel.set_folder(None)
         self.facts.show_info(None if slide is None else slide.info)
         self.places.show_bookmarks(())

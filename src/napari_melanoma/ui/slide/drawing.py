@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
-from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QFrame, QLabel, QMessageBox, QVBoxLayout
 
 from napari_melanoma.ui.close_guard import answer, ask
 from napari_melanoma.ui.editors import StillCombo
 from napari_melanoma.ui.look import named, quiet, row
+from napari_melanoma.ui.shortcuts import add_shortcut
 from napari_melanoma.ui.slide import layers as slide_layers
 from napari_melanoma.ui.slide.edits import drawn
+from napari_melanoma.ui.slide.freehand import complete_strokes
 from napari_melanoma.ui.slide.line_width import line_width
 from napari_melanoma.ui.slide.table import class_of_probability
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.layers import OpenSlide
     from napari_melanoma.ui.slide.lesion_work import Findings
 
-DRAW_KEY = "Alt+D"
 CLASSES = {"": "as the model says", "malignant": "malignant", "benign": "benign"}
 TOOLS = {
     "add_polygon_lasso": ("freehand", "Hold the mouse button and go around; let go where you began."),
@@ -124,7 +124,7 @@ class LesionDrawing(QObject):
         dock.lesions.changed.connect(self._on_lesions)
         dock.lesions.failed.connect(self._on_failed)
         dock.connections.connect(viewer.layers.events.removed, self._on_removed)
-        QShortcut(QKeySequence(DRAW_KEY), dock).activated.connect(self._button.click)
+        add_shortcut(dock, "slide.draw", self._button.click)
 
     @property
     def layer(self) -> Shapes | None:
@@ -196,7 +196,9 @@ class LesionDrawing(QObject):
 
         assert self._slide is not None, "it is made while a slide is drawn on"
         width = line_width(self._viewer, self._slide, "drawing")
-        return Shapes(ndim=2, edge_color=COLOUR, edge_width=width, face_color="transparent")
+        layer = Shapes(ndim=2, edge_color=COLOUR, edge_width=width, face_color="transparent")
+        complete_strokes(layer, self._dock.status.say)
+        return layer
 
     def _on_tool(self) -> None:
         layer = self.layer

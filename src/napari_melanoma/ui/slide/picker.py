@@ -11,9 +11,10 @@ from qtpy.QtWidgets import QComboBox, QVBoxLayout, QWidget
 
 from napari_melanoma.io.slides.scale import NOT_STATED
 from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, tool
+from napari_melanoma.ui.shortcuts import shown_key
 from napari_melanoma.ui.slide import layers as slide_layers
 from napari_melanoma.ui.slide.sharp import keep_sharp
-from napari_melanoma.ui.view_memory import FIT_KEY, change_view, fit, hide_other_kind
+from napari_melanoma.ui.view_memory import change_view, fit, hide_other_kind
 from napari_melanoma.ui.words import Words
 
 if TYPE_CHECKING:
@@ -56,15 +57,16 @@ class SlidePicker(QWidget):
 
     def __init__(self, viewer: Viewer, icons: ThemedIcons, connections: Connections) -> None:
         super().__init__()
-        self._viewer = viewer
+        self._viewer, self._connections = viewer, connections
         self._shown: tuple[object, ...] | None = None
-        tip = "Which slide; picking one shows it and hides the others (Alt+Right, Alt+Left)"
+        following, before = shown_key("slide.next"), shown_key("slide.previous")
+        tip = f"Which slide; picking one shows it and hides the others ({following}, {before})"
         self.combo = named(QComboBox(), "slide", "Slide", tip)
         self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self._previous = tool("previous_slide", "Previous slide", "Previous slide (Alt+Left)")
-        self._next = tool("next_slide", "Next slide", "Next slide (Alt+Right)")
+        self._previous = tool("previous_slide", "Previous slide", f"Previous slide ({before})")
+        self._next = tool("next_slide", "Next slide", f"Next slide ({following})")
         self.ruler = tool("scale", "Scale", "Scale: set the size of a pixel by a number or a ruler", checkable=True)
-        self.fit = tool("fit_slide", "Fit", f"Fit: bring the whole slide into view ({FIT_KEY})")
+        self.fit = tool("fit_slide", "Fit", f"Fit: bring the whole slide into view ({shown_key('fit')})")
         self.fit.clicked.connect(lambda: fit(viewer))
         icons.add(self.fit, "home")
         for button, icon in ((self._previous, "left_arrow"), (self._next, "right_arrow"), (self.ruler, "line")):
@@ -136,6 +138,7 @@ class SlidePicker(QWidget):
         self.combo.setCurrentIndex(self.combo.findData(kept))
         for slide in slides:
             if slide.identity in fresh:
+                self._connections.connect(slide.layers[0].events.visible, self._on_visible)
                 keep_sharp(slide.slide, slide.layers)
         if fresh or (before is not None and before not in left):
             self._on_picked()
@@ -169,6 +172,19 @@ class SlidePicker(QWidget):
         index = self.combo.findData(slide_layers.slide_of(self._viewer, event.value) or "")
         if index >= 0 and index != self.combo.currentIndex():
             self.combo.setCurrentIndex(index)
+            slide = self.slide
+            if slide is not None and not slide.layers[0].visible:  # else numbers of one would stand beside another
+                self._on_picked()
+            self.tell()
+
+    def _on_visible(self, event: Event) -> None:
+        """Go to the slide that is in view where the one that is picked was hidden."""
+        slide = self.slide
+        if slide is None or slide.layers[0].visible:
+            return
+        seen = [one for one in slide_layers.open_slides(self._viewer) if one.layers[0].visible]
+        if len(seen) == 1:
+            self.combo.setCurrentIndex(self.combo.findData(seen[0].identity))
             self.tell()
 
     def _on_picked(self, index: int = 0) -> None:

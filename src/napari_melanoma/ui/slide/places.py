@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QCheckBox, QLineEdit, QListWidget, QListWidgetItem, Q
 
 from napari_melanoma.io.slide_notes import Bookmark
 from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, tool
+from napari_melanoma.ui.shortcuts import shown_key
 
 MOST_ROWS = 5
 
@@ -51,7 +52,9 @@ class Places(QWidget):
         go = named(QPushButton("Go"), "go", "Go", "Go there (Enter)")
         tip = "A scale bar in the picture, in µm or mm"
         self.check = named(QCheckBox("scale bar"), "scale_bar", "Scale bar", tip)
-        add = tool("bookmark", "Bookmark", "Keep what is in view as a bookmark (Ctrl+B)", "bookmark")
+        add = tool(
+            "bookmark", "Bookmark", f"Keep what is in view as a bookmark ({shown_key('slide.bookmark')})", "bookmark"
+        )
         icons.add(add, "plus")
         tip = "Click to go there, F2 to rename, Delete to remove; kept with the results of the slide"
         self.list = named(QListWidget(), "bookmarks", "Bookmarks", tip)

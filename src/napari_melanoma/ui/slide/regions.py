@@ -64,6 +64,7 @@ class SlideRegions(QObject):
         self.brush.painted.connect(self._on_painted)
         self.keeper.changed.connect(self._on_changed)
         self.keeper.said.connect(dock.status.say)
+        self.layer.said.connect(dock.status.say)
         self.keeper.failed.connect(self.failed)
         dock.desk.found.connect(self.keeper.look)
         dock.left.connect(self.keeper.files.flush)

@@ -10,6 +10,7 @@ from napari_melanoma.analysis.region_edits import ShapesNow, Shown, shown
 from napari_melanoma.ui.connections import Connections
 from napari_melanoma.ui.slide import layers as slide_layers
 from napari_melanoma.ui.slide.drawn_layers import HALF, bind
+from napari_melanoma.ui.slide.freehand import complete_strokes, repair_features
 from napari_melanoma.ui.slide.line_width import line_width
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class RegionLayer(QObject):
 
     Attributes
     ----------
+    said : Signal(str)
+        A hint on how to draw.
     changed : Signal(object)
         The user drew, moved or deleted shapes: ``ShapesNow``.
     busy : bool
@@ -47,6 +50,7 @@ class RegionLayer(QObject):
     """
 
     changed = Signal(object)
+    said = Signal(str)
 
     def __init__(self, viewer: Viewer, parent: QObject) -> None:
         super().__init__(parent)
@@ -175,6 +179,7 @@ class RegionLayer(QObject):
         if before is None:
             layer.features = {KEY: []}
             layer.feature_defaults = {KEY: -1}
+            complete_strokes(layer, self.said.emit)
         if before is None or not self._shown:
             self._events.close()
             self._events.connect(layer.events.data, self._on_data)
@@ -196,6 +201,7 @@ class RegionLayer(QObject):
         layer, self.busy = self.layer, False
         if layer is None or self._in_hand:
             return
+        repair_features(layer)
         keys = [int(key) for key in layer.features[KEY].fillna(-1)]
         vertices = [self._placed(data, key) for data, key in zip(layer.data, keys, strict=True)]
         self.changed.emit(ShapesNow(vertices, list(layer.shape_type), keys))

@@ -6,10 +6,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
-from qtpy.QtGui import QKeyEvent, QKeySequence, QShortcut
+from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QListWidget, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.look import named, quiet, row, tool
+from napari_melanoma.ui.shortcuts import add_shortcut, shown_key
 from napari_melanoma.ui.slide import camera as slide_camera
 from napari_melanoma.ui.slide import layers as slide_layers
 from napari_melanoma.ui.slide import measure_layer
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     Measures = tuple[Measure, ...]
 
-LINE_KEY, AREA_KEY = "Alt+L", "Alt+A"
+LINE_KEY, AREA_KEY = shown_key("slide.line"), shown_key("slide.area")
 MODES = {"line": "add_line", "area": "add_polygon"}
 HINTS = {
     "line": "Press the mouse at one end, let go at the other.",
@@ -142,8 +143,8 @@ class SlideMeasures(QObject):
         self._settle.setSingleShot(True)
         self._settle.setInterval(SETTLED_MS)
         self._settle.timeout.connect(self._take)
-        for key, kind in ((LINE_KEY, "line"), (AREA_KEY, "area")):
-            QShortcut(QKeySequence(key), dock).activated.connect(partial(self._on_key, kind))
+        for kind in MODES:
+            add_shortcut(dock, f"slide.{kind}", partial(self._on_key, kind))
         dock.connections.connect(viewer.layers.selection.events.active, self._on_active)
         self._fold.toggled.connect(self._on_fold)
         self._on_fold(self._fold.isExpanded())

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer, Signal
-from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QFileDialog,
@@ -20,6 +19,7 @@ from qtpy.QtWidgets import (
 
 from napari_melanoma.ui.job import Latest
 from napari_melanoma.ui.look import named, quiet, row, tool
+from napari_melanoma.ui.shortcuts import add_shortcut, shown_key
 
 if TYPE_CHECKING:
     from napari_melanoma.core.runs import RunContext
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 FOLDER = "slide/worklist"
 LOOK_MS = 3000
 HEIGHT = 170
-NEXT_KEY, PREVIOUS_KEY = "Alt+PgDown", "Alt+PgUp"
+NEXT_KEY, PREVIOUS_KEY = shown_key("slide.list_next"), shown_key("slide.list_previous")
 NONE = "No folder yet: open a slide, or choose a folder."
 Told = tuple[Path, "tuple[WorkItem, ...]"]
 
@@ -170,8 +170,8 @@ class SlideWorklist(QObject):
         self._timer = QTimer(self)
         self._timer.setInterval(LOOK_MS)
         self._timer.timeout.connect(self.look)
-        for key, by in ((NEXT_KEY, 1), (PREVIOUS_KEY, -1)):
-            QShortcut(QKeySequence(key), dock).activated.connect(partial(self._step, by))
+        for name, by in (("slide.list_next", 1), ("slide.list_previous", -1)):
+            add_shortcut(dock, name, partial(self._step, by))
         self._fold.toggled.connect(self._on_fold)
         self._on_fold(self._fold.isExpanded())
 

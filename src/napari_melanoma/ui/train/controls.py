@@ -20,6 +20,7 @@ from napari_melanoma.ui.review.settings import ReviewSettings
 from napari_melanoma.ui.runs.listing import RunsList
 from napari_melanoma.ui.runs.notice import RunNotice
 from napari_melanoma.ui.runs.page import RunPage
+from napari_melanoma.ui.shortcuts import shown_key
 from napari_melanoma.ui.start_picker import ALL, ENCODER, IMAGENET, StartPicker, imagenet_is_here
 from napari_melanoma.ui.status_line import StatusLine
 from napari_melanoma.ui.train.welcome import TrainWelcome
@@ -28,7 +29,7 @@ from napari_melanoma.ui.words import Words
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-START_KEY = "Ctrl+Alt+Return"
+START_KEY = shown_key("train.start")
 NEW_CLASSES = "{} is no class that '{}' knows: images of it would be left out. {}{}."
 NO_DATA = "(no data yet)"  # stands for a data set while none is ticked, so that a recipe can be shown without one
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.compat import isalive
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QDragEnterEvent, QDropEvent, QHideEvent, QKeySequence, QShortcut, QShowEvent
+from qtpy.QtGui import QDragEnterEvent, QDropEvent, QHideEvent, QShowEvent
 
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.errors import ConfigError, MelanomaError
@@ -22,8 +21,9 @@ from napari_melanoma.ui.models_changed import models_changed
 from napari_melanoma.ui.open import show_dock
 from napari_melanoma.ui.opening import Opener
 from napari_melanoma.ui.runs.desk import RunDesk
+from napari_melanoma.ui.shortcuts import add_shortcut
 from napari_melanoma.ui.start_picker import ALL, ENCODER, IMAGENET, INSTALL, NOTHING, imagenet_is_here
-from napari_melanoma.ui.train.controls import START_KEY, TrainControls
+from napari_melanoma.ui.train.controls import TrainControls
 from napari_melanoma.ui.worker_client import WorkerClient
 
 if TYPE_CHECKING:
@@ -98,10 +98,8 @@ class TrainDock(TrainControls):
             source.failed.connect(self._on_failed)
 
     def _add_shortcuts(self) -> None:
-        QShortcut(QKeySequence(START_KEY), self).activated.connect(self.start.click)
-        back = QShortcut(QKeySequence("Escape"), self)
-        back.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-        back.activated.connect(self.desk.leave)
+        add_shortcut(self, "train.start", self.start.click)
+        add_shortcut(self, "train.back", self.desk.leave)
 
     @property
     def busy(self) -> bool:

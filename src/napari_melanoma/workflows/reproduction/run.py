@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from napari_melanoma.core.files import write_json
@@ -75,7 +76,7 @@ def reproduce(options: ReproduceOptions, out: Path, *, run: RunContext) -> Repro
     with locked(out / ".lock"):
         work = _begin(options, place, run)
         try:
-            with also_in(_named(work.plan)):  # by tables of ours, over the images of the user's data sets
+            with also_in(chain(*work.plan.folders.values())):  # where the tables, which are ours, name their images
                 run_rows(work, missing, run)
         except Cancelled:
             write_result(work, missing.all)
@@ -149,16 +150,10 @@ def _settle(options: ReproduceOptions, place: Place, run: RunContext) -> Plan:
 def _read_images(plan: Plan, place: Place) -> tuple[dict[str, RoleData], dict[str, CrossedRole]]:
     """Read the split and the folds of the rows that need them."""
     paper = read_paper(plan.paper)
-    with also_in(_named(plan)):
-        return (
-            read_split(plan.folders_of(paper, crossed=False), place.data),
-            read_crossed(plan.folders_of(paper, crossed=True), Crossing.of(paper.file, place.crossed)),
-        )
-
-
-def _named(plan: Plan) -> list[Path]:
-    """The data sets that the user named."""
-    return [folder for folders in plan.folders.values() for folder in folders]
+    return (
+        read_split(plan.folders_of(paper, crossed=False), place.data),
+        read_crossed(plan.folders_of(paper, crossed=True), Crossing.of(paper.file, place.crossed)),
+    )
 
 
 def _forget() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.paths import also_in
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import Sample, read_dataset, usable
 from napari_melanoma.data.duplicates import find_duplicates
@@ -124,7 +125,8 @@ def read_split(folders: Mapping[str, tuple[Path, ...]], out: Path) -> dict[str, 
     found = {}
     for role, members in folders.items():
         places = tuple(out / folder.name for folder in members)
-        counts = Counter(sample.split for place in places for sample in read_dataset(place))
+        with also_in(members):  # where the tables, which are ours, name their images
+            counts = Counter(sample.split for place in places for sample in read_dataset(place))
         found[role] = RoleData(role, places, counts[LEARN], counts[JUDGED], counts[LEFT_OUT], counts[DUPLICATE])
     return found
 

@@ -1,0 +1,159 @@
+"""A finished result is replaced by a finished one, or it stays: cancelled at any tile, killed, failed, moved."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.runs import Cancelled, Progress, RunContext
+from napari_melanoma.inference.tiles import TileModel
+from napari_melanoma.io.slide_results import DONE, SlideResult
+from napari_melanoma.workflows.analyse_slide import analyse_slide
+from napari_melanoma.workflows.processes import ProcessStamp
+from napari_melanoma.workflows.runs import RunState
+from napari_melanoma.workflows.slide_export import exported
+from napari_melanoma.workflows.slide_folders import note_slide, slide_noted
+from napari_melanoma.workflows.slide_options import SlideOptions
+from napari_melanoma.workflows.slide_previous import PREVIOUS, UNFINISHED
+from napari_melanoma.workflows.slide_runs import cancel_slide, launch_slide, read_slide_run
+
+LoadModel = Callable[..., TileModel]
+SEEN = ("result.json", "lesions.geojson", "lesions.csv", "heatmap.ome.tif", "tissue.png")
+
+
+def seen(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in SEEN}
+
+
+def cancelled_at(share: float) -> RunContext:
+    """A user who cancels once more than this share of the tiles is done."""
+
+    def report(progress: Progress) -> None:
+        if progress.fraction is not None and (progress.fraction > share or share == 0):
+            run.cancel()
+
+    run = RunContext(report)
+    return run
+
+
+@pytest.fixture(autouse=True)
+def each_batch_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_melanoma.workflows.analyse_slide.EVENT_INTERVAL_S", 0.0)
+
+
+@pytest.fixture
+def finished(slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path) -> Path:
+    return analyse_slide(slide_path, tmp_path / "out", options, RunContext(), load=tile_model).folder
+
+
+@pytest.fixture
+def other(options: SlideOptions) -> SlideOptions:
+    """Another way to analyze: what is there must be replaced for it."""
+    return options.model_copy(update={"overlap": 0.5})
+
+
+@pytest.mark.parametrize("share", [0, 0.01, 0.5])
+def test_a_cancelled_replacement_leaves_the_finished_result(
+    slide_path: Path, finished: Path, other: SlideOptions, tile_model: LoadModel, share: float
+) -> None:
+    before = seen(finished)
+    with pytest.raises(Cancelled):
+        analyse_slide(slide_path, finished, other, cancelled_at(share), load=tile_model, force=True)
+    assert seen(finished) == before
+    assert (SlideResult.open(finished).state == DONE).sum() == 224
+    assert not (finished / PREVIOUS).exists()
+
+
+def test_a_replacement_that_fails_leaves_the_finished_result(
+    slide_path: Path, finished: Path, other: SlideOptions, tile_model: LoadModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = seen(finished)
+    monkeypatch.setattr("napari_melanoma.workflows.analyse_slide._run_tiles", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        analyse_slide(slide_path, finished, other, RunContext(), load=tile_model, force=True)
+    assert seen(finished) == before
+
+
+def test_a_replacement_goes_on_where_it_was_cancelled_and_takes_the_place(
+    slide_path: Path, finished: Path, other: SlideOptions, tile_model: LoadModel
+) -> None:
+    with pytest.raises(Cancelled):
+        analyse_slide(slide_path, finished, other, cancelled_at(0.3), load=tile_model, force=True)
+    done = int((SlideResult.open(finished / UNFINISHED).state == DONE).sum())
+    assert done > 0
+    outcome = analyse_slide(slide_path, finished, other, RunContext(), load=tile_model, force=True)
+    started = [event for event in RunFolder(finished).read_events() if event["kind"] == "started"]
+    assert (started[-1]["done"], started[-1]["resumed"]) == (done, True)
+    assert outcome.content["tiles_done"] > 224
+    assert not (finished / PREVIOUS).exists()
+    assert not (finished / UNFINISHED).exists()
+
+
+def test_a_replacement_that_was_killed_goes_on(
+    slide_path: Path, finished: Path, other: SlideOptions, tile_model: LoadModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What SIGKILL leaves: the result before is put by, and nothing brings it back."""
+    with monkeypatch.context() as killed:
+        killed.setattr("napari_melanoma.workflows.analyse_slide.bring_back", lambda folder: False)
+        with pytest.raises(Cancelled):
+            analyse_slide(slide_path, finished, other, cancelled_at(0.2), load=tile_model, force=True)
+    assert (finished / PREVIOUS / "result.json").is_file()
+    before = {name: (finished / PREVIOUS / name).read_bytes() for name in SEEN}
+    with pytest.raises(Cancelled):
+        analyse_slide(slide_path, finished, other, cancelled_at(0.5), load=tile_model)
+    assert seen(finished) == before
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that takes its time to begin, as one that imports torch does."""
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+        yield process
+        process.kill()
+
+
+def test_an_analysis_that_has_not_begun_is_cancelled_at_once(
+    slide_path: Path,
+    finished: Path,
+    options: SlideOptions,
+    sleeper: subprocess.Popen[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stamp = ProcessStamp.of(sleeper.pid)
+    monkeypatch.setattr("napari_melanoma.workflows.slide_runs.spawn", lambda words, output: stamp)
+    folder = launch_slide(slide_path, finished.parent / "other", options)
+    assert read_slide_run(folder).state is RunState.starting
+    cancel_slide(folder)
+    sleeper.wait(5)  # it was ended, or this raises
+    assert read_slide_run(folder).state is RunState.cancelled
+
+
+def test_a_result_finds_its_slide_after_both_were_moved(
+    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
+) -> None:
+    study = tmp_path / "study"
+    study.mkdir()
+    slide = Path(shutil.copy(slide_path, study / slide_path.name))
+    folder = analyse_slide(slide, study / "results" / slide.stem, options, RunContext(), load=tile_model).folder
+    assert str(tmp_path) not in (folder / "slide.json").read_text(encoding="utf-8")
+    assert exported(folder).slide == slide
+    moved = study.rename(tmp_path / "moved")
+    found = moved / "results" / slide.stem
+    assert slide_noted(found) == moved / slide.name
+    (moved / slide.name).write_bytes(b"another slide of that name")
+    assert slide_noted(found) is None
+
+
+def test_a_path_that_would_name_the_home_is_not_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "home" / "ada")
+    (tmp_path / "home/ada/slides").mkdir(parents=True)
+    (tmp_path / "home/ada/slides/a.svs").write_bytes(b"x")
+    (tmp_path / "disk/results").mkdir(parents=True)
+    note_slide(tmp_path / "disk/results", tmp_path / "home/ada/slides/a.svs")
+    assert "ada" not in (tmp_path / "disk/results/slide.json").read_text(encoding="utf-8")

@@ -1,0 +1,54 @@
+"""What the Train dock says before a start of images that the start was trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.data.dataset import read_dataset
+from napari_melanoma.data.training_images import FILE, hash_images, list_images
+from napari_melanoma.io.results import write_mask, write_rgb, write_table
+from napari_melanoma.models.bundle import BundleInfo, read_bundle
+from napari_melanoma.models.registry import adopt
+from napari_melanoma.training.listed_images import statement
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.ui.checking import check
+
+pytestmark = pytest.mark.usefixtures("user_folders")
+
+
+def corrections(folder: Path) -> Path:
+    for seed in range(14):
+        coarse = np.random.default_rng(seed).integers(90, 256, (12, 12, 3), dtype=np.uint8)
+        rgb = np.asarray(Image.fromarray(coarse).resize((96, 96), Image.Resampling.BICUBIC))
+        write_rgb(folder / f"images/c{seed}.png", rgb)
+        write_mask(folder / f"masks/c{seed}.png", np.pad(np.ones((40, 40), bool), 28))
+    write_table(folder / "dataset.csv", [{"image_id": f"c{seed}"} for seed in range(14)])
+    return folder
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_held_out_images_that_the_start_was_trained_on(tmp_path: Path, tiny_bundle: BundleInfo, known: bool) -> None:
+    data = corrections(tmp_path / "corrections")
+    start = adopt(tiny_bundle)
+    samples = read_dataset(data) if known else []
+    list_images(hash_images(samples, RunContext())).write(start.path / FILE)
+    values = {**start.config.model_dump(mode="json"), "provenance": statement(start.path / FILE)}
+    write_json(start.path / "config.json", values)
+    start = read_bundle(start.path)
+    model = {"start": start.name, "options": start.config.options, "input_size": 64}
+    recipe = TrainRecipe.parse({"data": {"datasets": [str(data)]}, "model": model}, "the test")
+    parts = check(recipe, RunContext())
+    assert parts.words.startswith("14 images with masks: ")
+    assert parts.learn + parts.tuning + parts.held_out == 14
+    count = parts.held_out
+    if known:
+        assert parts.warning.startswith(f"{count} of {count} images that are to compare the models cannot: 'tiny'")
+        assert "more photographs" in parts.warning
+    else:
+        assert parts.warning == ""

@@ -1,0 +1,94 @@
+"""A photograph with several lesions: counted, outlined, and never stored as skin without a question."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from qtpy.QtWidgets import QCheckBox, QLabel, QSlider
+
+from conftest import photograph
+from napari_melanoma.data.corrections import Corrections
+from napari_melanoma.io.results import read_mask
+from napari_melanoma.ui.review.settings import ReviewSettings
+
+PATIENCE_MS = 20_000
+LARGE, SMALL = (60, 50, 25), (60, 120, 14)
+
+
+@pytest.fixture
+def corrections(tmp_path, home):
+    ReviewSettings().corrections = tmp_path / "my corrections"
+    return Corrections(tmp_path / "my corrections")
+
+
+@pytest.fixture
+def two(corrections, person):
+    """Somebody with an analysed photograph of two lesions."""
+    person.opens("mole", photograph((LARGE, SMALL)))
+    person.analyses()
+    return person
+
+
+def stored(corrections):
+    (row,) = corrections.rows()
+    return row["review"], read_mask(corrections.folder / row["mask_path"])
+
+
+def test_the_second_lesion_is_said_and_outlined(two):
+    assert "2 lesions found; showing the largest." in two.dock.status.text
+    assert two.finds(QLabel, "several_lesions").text().startswith("2 lesions found; showing the largest.")
+    assert not two.mask[60, 120]
+    (outline,) = two.layer("other lesions").data
+    assert abs(outline[:, 1].mean() - 120) < 2
+    assert not two.layer("other lesions").editable
+
+
+@pytest.mark.one_qt
+def test_one_lesion_has_no_such_layer(person):
+    person.opens("mole", photograph((LARGE, (10, 150, 2))))
+    person.analyses()
+    assert "mole other lesions" not in person.viewer.layers
+    assert "lesions found" not in person.dock.status.text
+
+
+@pytest.mark.one_qt
+def test_the_outlines_follow_threshold_choice_and_largest_only(two, qtbot):
+    two.dock.correcting._on_chosen((60, 120))
+    two.waits()
+    assert two.mask[60, 120]
+    assert abs(two.layer("other lesions").data[0][:, 1].mean() - 50) < 2
+    assert "showing the chosen one" in two.finds(QLabel, "several_lesions").text()
+    two.finds(QCheckBox, "largest_only").click()
+    two.waits()
+    assert two.mask[60, 120]
+    assert two.mask[60, 50]
+    assert not two.layer("other lesions").data
+    assert two.finds(QLabel, "several_lesions").text() == ""
+    assert two.finds(QSlider, "threshold_slider").isEnabled()
+
+
+@pytest.mark.one_qt
+@pytest.mark.parametrize(("button", "holds_both"), [("Include all", True), ("They are not", False)])
+def test_other_lesions_are_stored_as_the_user_says(two, corrections, button, holds_both):
+    two.clicks("add_correction")
+    two.answers("other_lesions", button)
+    two.waits()
+    review, mask = stored(corrections)
+    assert mask[60, 50]
+    assert mask[60, 120] == holds_both
+    assert review == "accepted"
+    two.clicks("add_correction")  # the same wish again: nothing is asked
+    two.waits()
+    assert len(corrections.rows()) == 1
+
+
+@pytest.mark.one_qt
+def test_a_drawing_over_the_second_lesion_answers_the_question(two, corrections):
+    two.draws(two.layer("mask"), [(60, 120), (60, 121)], brush=30)
+    two.waits()
+    assert not two.layer("other lesions").data
+    two.clicks("add_correction")
+    two.waits()
+    review, mask = stored(corrections)
+    assert review == "corrected"
+    assert np.array_equal(mask, two.mask)

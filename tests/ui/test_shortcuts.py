@@ -1,0 +1,193 @@
+"""Keys of all docks: declared once, listed, not those of napari or the platform, and act in the dock that is meant."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import numpy as np
+import pytest
+from napari.utils.shortcuts import default_shortcuts
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtWidgets import QApplication, QLineEdit, QTreeWidget, QWidget
+
+from napari_melanoma.ui import shortcuts
+from napari_melanoma.ui.open import show_dock
+from napari_melanoma.ui.shortcut_help import ShortcutHelp, show_shortcuts
+from napari_melanoma.ui.shortcuts import SHORTCUTS, shown_key
+
+DOCKS = ("Lesion", "Review", "Train", "Slide", "Case")
+# Keys that mean in our docks what they mean everywhere.
+AS_EVERYWHERE = {"help", "case.undo", "case.redo", "train.back"} | {
+    f"{dock}.{step}" for dock in ("lesion", "slide") for step in ("next", "previous")
+}
+OURS = {name: shortcut for name, shortcut in SHORTCUTS.items() if shortcut.scope != "widget"}
+
+
+@pytest.fixture
+def window(shared_client, make_napari_viewer, qtbot, monkeypatch, tmp_path):
+    """A window that is really shown, with all docks."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    viewer = make_napari_viewer(show=True)
+    docks = {name: show_dock(viewer, name) for name in DOCKS}
+    viewer.window._qt_window.activateWindow()
+    qtbot.waitUntil(lambda: QApplication.activeWindow() is viewer.window._qt_window)
+    qtbot.wait(50)
+    yield viewer, docks
+    qtbot.waitUntil(lambda: not any(dock.busy for dock in docks.values()), timeout=20_000)
+
+
+def actions_of(menu):
+    for action in menu.actions():
+        if action.menu() is None:
+            yield action
+        else:
+            yield from actions_of(action.menu())
+
+
+def test_no_key_is_one_of_napari(window):
+    viewer, _ = window
+    bar = viewer.window._qt_window.menuBar().actions()
+    taken = {QKeySequence(str(key)).toString(): name for name, keys in default_shortcuts.items() for key in keys}
+    for action in (action for entry in bar if entry.menu() is not None for action in actions_of(entry.menu())):
+        if not action.shortcut().isEmpty():
+            taken[action.shortcut().toString()] = action.text()
+    for entry in bar:
+        mnemonic = QKeySequence.mnemonic(entry.text()).toString()
+        taken |= {mnemonic: f"menu {entry.text()}"} if mnemonic else {}
+    assert {"Alt+L", "Alt+P", "Alt+F", "Alt+Up", "Ctrl+0"} <= set(taken)
+    keys = {name: QKeySequence(one.key).toString() for name, one in OURS.items() if name not in AS_EVERYWHERE}
+    assert not {name: taken[key] for name, key in keys.items() if key in taken}
+
+
+def test_no_key_is_one_of_the_platform():
+    standard = {
+        binding.toString(): kind.name
+        for kind in QKeySequence.StandardKey
+        for binding in QKeySequence.keyBindings(kind)
+        if not binding.isEmpty()
+    }
+    standard |= {"Alt+Return": "full screen on Windows", "Alt+F4": "close", "Alt+Space": "window menu"}
+    found = {name: standard[one.key] for name, one in OURS.items() if one.key in standard and name not in AS_EVERYWHERE}
+    assert not found
+
+
+def test_a_key_means_one_thing_in_a_dock_and_the_same_in_others():
+    for key in {one.key for one in OURS.values()}:
+        same = [(name, one) for name, one in OURS.items() if one.key == key]
+        assert len({one.dock for _, one in same}) == len(same), key
+        acts = {
+            name.split(".")[-1].removeprefix("list_").removesuffix("_all").removesuffix("_view") for name, _ in same
+        }
+        assert len(acts) == 1, (key, acts)
+
+
+def test_every_shortcut_of_the_docks_is_declared_and_the_other_way_round(window):
+    _, docks = window
+    found = {}
+    for name, dock in docks.items():
+        for shortcut in dock.findChildren(QShortcut):
+            declared = SHORTCUTS.get(shortcut.objectName())
+            assert declared is not None, shortcut.key().toString()
+            assert shortcut.key() == QKeySequence(shortcuts.key(shortcut.objectName()))
+            assert declared.dock in (name, "All docks")
+            found[shortcut.objectName()] = shortcut
+    assert set(OURS) - set(found) <= {"slide.depth"}  # made with the first slide
+
+
+def test_tooltips_name_keys_that_are_declared(window):
+    _, docks = window
+    pattern = re.compile(r"(?:(?:Ctrl|Alt|Shift|Meta)\+)+(?:\w+)")
+    for name, dock in docks.items():
+        keys = {shown_key(one) for one, shortcut in SHORTCUTS.items() if shortcut.dock in (name, "All docks")}
+        keys |= {"Ctrl+Shift+Z"}  # napari's redo on a layer
+        for widget in dock.findChildren(QWidget):
+            said = set(pattern.findall(widget.toolTip()))
+            assert said <= keys, (name, widget.objectName(), said - keys)
+
+
+@pytest.mark.parametrize("how", ["F1 on the canvas", "F1 in the dock", "? in the dock", "menu"])
+def test_the_list_opens_from_everywhere_and_can_be_searched(window, qtbot, how):
+    viewer, docks = window
+    main = viewer.window._qt_window
+    if how == "menu":
+        show_shortcuts()
+    elif how == "F1 on the canvas":
+        qtbot.keyClick(viewer.window._qt_viewer.canvas.native, Qt.Key.Key_F1)
+    else:
+        dock = docks["Case"]
+        show_dock(viewer, "Case")
+        dock.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        dock.setFocus()
+        qtbot.waitUntil(dock.hasFocus)
+        if how.startswith("F1"):
+            qtbot.keyClick(dock, Qt.Key.Key_F1)
+        else:
+            qtbot.keyClick(dock, Qt.Key.Key_Question, Qt.KeyboardModifier.ShiftModifier)
+    qtbot.waitUntil(lambda: main.findChild(ShortcutHelp) is not None)
+    dialogs = main.findChildren(ShortcutHelp)
+    assert len(dialogs) == 1
+    tree, search = dialogs[0].findChild(QTreeWidget), dialogs[0].findChild(QLineEdit)
+    rows = shown_rows(tree)
+    assert [row[1:] for row in rows] == [(shown_key(name), one.text) for name, one in SHORTCUTS.items()]
+    qtbot.keyClicks(search, "bookmark")
+    assert {row[0] for row in shown_rows(tree)} == {"Slide"}
+    assert all("bookmark" in row[2].lower() for row in shown_rows(tree))
+    search.setText("alt+")
+    assert all("alt+" in row[1].lower() for row in shown_rows(tree))
+    search.setText("no such thing")
+    assert shown_rows(tree) == []
+    assert dialogs[0].nothing.isVisible()
+    dialogs[0].close()
+
+
+def shown_rows(tree):
+    groups = [tree.topLevelItem(index) for index in range(tree.topLevelItemCount())]
+    items = [(group, group.child(row)) for group in groups if not group.isHidden() for row in range(group.childCount())]
+    return [(group.text(0), item.text(0), item.text(1)) for group, item in items if not item.isHidden()]
+
+
+def test_a_key_of_two_docks_acts_in_the_one_that_is_meant(window, qtbot):
+    viewer, docks = window
+    canvas = viewer.window._qt_viewer.canvas.native
+    pressed = []
+    for name in ("Lesion", "Slide"):
+        shortcut = next(s for s in docks[name].findChildren(QShortcut) if s.objectName() == f"{name.lower()}.analyse")
+        shortcut.activated.disconnect()
+        shortcut.activated.connect(lambda name=name: pressed.append(name))
+    viewer.add_image(np.full((60, 80, 3), 180, np.uint8), rgb=True)
+    qtbot.keyClick(canvas, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    qtbot.waitUntil(lambda: pressed == ["Lesion"])
+    show_dock(viewer, "Slide")
+    qtbot.wait(50)
+    docks["Slide"].setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    docks["Slide"].setFocus()
+    qtbot.keyClick(docks["Slide"], Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    qtbot.waitUntil(lambda: pressed == ["Lesion", "Slide"])
+
+
+def test_on_macos_control_goes_with_option(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    keys = {shortcuts.key(name) for name in OURS}
+    assert not [key for key in keys if re.fullmatch(r"Alt\+.*", key)]
+    assert shortcuts.key("slide.line") == "Meta+Alt+S"
+    assert shortcuts.key("lesion.analyse") == "Ctrl+Return"  # Qt takes Command for it
+    assert len(keys) == len({one.key for one in OURS.values()})
+
+
+def test_the_page_of_the_documentation_has_the_same_keys(repository):
+    page = (repository / "docs" / "keyboard-shortcuts.md").read_text(encoding="utf-8")
+    dock, found = "", []
+    for line in page.splitlines():
+        if line.startswith("## "):
+            dock = line.removeprefix("## ")
+        elif line.startswith("| ") and not line.startswith(("| Key", "| ---", "|---")):
+            key, text = (cell.strip() for cell in line.strip("|").split("|"))
+            found.append((dock, key, text))
+    assert found == [(one.dock, one.key, one.text) for one in SHORTCUTS.values()]
+    declared = {one.key for one in SHORTCUTS.values()} | {"Ctrl+C", "Ctrl+Shift+Z", "Shift+Tab"}
+    pattern = re.compile(r"(?:(?:Ctrl|Alt|Shift)\+)+\w+")
+    for name in ("slide-dock", "lesion-dock", "case-dock", "train-dock", "corrections", "depth-by-hand", "regions"):
+        text = (repository / "docs" / f"{name}.md").read_text(encoding="utf-8")
+        assert set(pattern.findall(text)) <= declared, name
