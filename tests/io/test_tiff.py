@@ -216,6 +216,21 @@ def test_a_damaged_tiff_is_not_for_others(tmp_path) -> None:
         assert not is_for_others(file)
 
 
+def test_a_page_that_lists_few_of_the_parts_that_its_size_asks_for_is_refused_before_memory_is_taken(tmp_path) -> None:
+    path = tmp_path / "claims.tif"
+    tifffile.imwrite(path, np.zeros((64, 64, 3), np.uint8), photometric="rgb", compression="zlib", rowsperstrip=8)
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        for name in ("ImageWidth", "ImageLength"):
+            tiff.pages[0].tags[name].overwrite(12_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UnreadableImage, match=r"claims\.tif claims 12000 x 12000 pixels"):
+            read_photograph(path)
+        assert tracemalloc.get_traced_memory()[1] < 30e6
+    finally:
+        tracemalloc.stop()
+
+
 LEVELS = np.arange(64 * 80 * 3, dtype=np.uint32).reshape(64, 80, 3) % 256
 SPREAD = (LEVELS * 257).astype(np.uint16)
 
@@ -236,18 +251,3 @@ def test_values_of_fewer_bits_are_spread_over_their_range(values, tags, note, tm
     assert np.abs(found.rgb.astype(int) - LEVELS).max() <= 1
     assert note is None or note in found.notes[0]
     assert len(found.notes) == (note is not None)
-
-
-def test_a_page_that_lists_few_of_the_parts_that_its_size_asks_for_is_refused_before_memory_is_taken(tmp_path) -> None:
-    path = tmp_path / "claims.tif"
-    tifffile.imwrite(path, np.zeros((64, 64, 3), np.uint8), photometric="rgb", compression="zlib", rowsperstrip=8)
-    with tifffile.TiffFile(path, mode="r+") as tiff:
-        for name in ("ImageWidth", "ImageLength"):
-            tiff.pages[0].tags[name].overwrite(12_000)
-    tracemalloc.start()
-    try:
-        with pytest.raises(UnreadableImage, match=r"claims\.tif claims 12000 x 12000 pixels"):
-            read_photograph(path)
-        assert tracemalloc.get_traced_memory()[1] < 30e6
-    finally:
-        tracemalloc.stop()

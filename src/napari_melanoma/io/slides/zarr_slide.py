@@ -95,7 +95,7 @@ def open_zarr(folder: Path, given: PixelSize | None = None) -> TiledSlide:
     except UnreadableImage as fault:
         raise UnreadableImage(f"{folder} {fault}") from None
     except MalformedFile as fault:
-        raise UnreadableImage(str(fault)) from fault
+        raise UnreadableImage(f"{folder} cannot be opened as a slide: {fault}") from fault
     except DAMAGE as error:
         reason = shorten(str(error), width=160, placeholder=" ...")
         raise UnreadableImage(
