@@ -121,6 +121,7 @@ def test_a_click_with_the_freehand_tool_draws_nothing_and_says_how(annotating):
     layer = person.viewer.layers[REGIONS_LAYER]
     assert (len(layer.data), len(layer.features), str(layer.mode)) == (0, 0, "add_polygon_lasso")
     goes_around(person, box(2, 2, 5, 5))
+    person.until(lambda: "Nothing was drawn" not in person.dock.status.text)
     strokes(person, (9.0 * TILE, 9.0 * TILE))  # a press that another press follows at once
     goes_around(person, box(8, 8, 12, 12))
     assert len(regions(person)) == len(layer.data) == len(layer.features) == 2

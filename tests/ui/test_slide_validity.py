@@ -18,6 +18,7 @@ from napari_melanoma.core.validity import PredictionFacts
 from napari_melanoma.data.case.edit import add_images, add_lesion
 from napari_melanoma.data.case.model import Case, CaseImage
 from napari_melanoma.io.slides.files import fingerprint_of
+from napari_melanoma.ui.validity import ValidityNotice
 from napari_melanoma.workflows import slide_runs
 from napari_melanoma.workflows.case_risk import keep_risk
 
@@ -31,6 +32,17 @@ def visible(part) -> list[str]:
     """What people read in a part of a dock, from top to bottom."""
     labels = [one for one in part.findChildren(QLabel) if one.isVisibleTo(part) and one.text()]
     return [re.sub(r"<[^>]*>", "", one.text()) for one in labels]
+
+
+@pytest.mark.one_qt
+def test_a_warning_takes_the_whole_width_of_the_dock(person):
+    notice = ValidityNotice(person.dock.icons, "any")
+    notice.show_validity(DEMO, 1)
+    notice.resize(310, 400)
+    notice.show()
+    person.waits()
+    assert notice.headline.width() > 0.8 * notice.width()
+    notice.close()
 
 
 @pytest.mark.one_qt

@@ -46,6 +46,7 @@ class _Strokes:
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
+        self._hinted = False
         self._ending: Callable[[], None] | None = None
 
     def follow(self, layer: Shapes, event: Any) -> Iterator[None]:  # noqa: ANN401 - napari's event
@@ -81,12 +82,12 @@ class _Strokes:
                 layer.mode = "add_path"
                 layer.mode = LASSO
         repair_features(layer)
-        if len(layer.data) > before:
-            return
-        if _area(np.asarray(screen, float)) >= LEAST_PX2:
+        if len(layer.data) == before and _area(np.asarray(screen, float)) >= LEAST_PX2:
             layer.add_polygons([np.asarray(data, float)[:, -2:]])
-        else:
-            self._say(HINT)
+        drawn = len(layer.data) > before
+        if self._hinted or not drawn:
+            self._say("" if drawn else HINT)
+        self._hinted = not drawn
 
 
 def _area(points: NDArray[np.float64]) -> float:
