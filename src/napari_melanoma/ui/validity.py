@@ -98,7 +98,7 @@ class ValidityNotice(QWidget):
         words.setSpacing(4)
         words.addWidget(self.headline)
         words.addWidget(self.also)
-        words.addWidget(self.anyway, 0, Qt.AlignmentFlag.AlignLeft)  # else the button's width is the widest of the column
+        words.addWidget(self.anyway, 0, Qt.AlignmentFlag.AlignLeft)  # else the column is as narrow as it
         beside = QHBoxLayout(self.frame)
         beside.setContentsMargins(8, 4, 4, 4)
         beside.addWidget(self.icon, 0, Qt.AlignmentFlag.AlignTop)
