@@ -13,6 +13,7 @@ import pytest
 from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.runs import RunContext
+from napari_melanoma.core.validity import PredictionFacts
 from napari_melanoma.inference.classification import Classifier
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_table
@@ -187,6 +188,20 @@ def test_a_readers_depth_counts_before_the_analysis_and_that_before_the_table(tm
     assert first.lines[0] == readings[0].line
     with pytest.raises(InputError, match=r"'C' has measured nothing there \(readings by 'A', 'B'\)"):
         known_of_slide(own, FORM, "C")
+
+
+def test_beside_a_reading_nothing_counts_of_an_analysis_that_is_not_valid(tmp_path: Path) -> None:
+    found = {
+        "candidates": [],
+        "notes": ["no invasive tumour was found in section 1"],
+        "ulceration": True,
+        "clark_estimate": 3,
+    }
+    demo = PredictionFacts("skin-demo", demonstration=True).validity().to_json()
+    own = result(tmp_path / "section", breslow_mm=None, depth={**found, "validity": demo}, validity=demo)
+    write_depth(own, SlideDepth(readings=(reading(0.4, "A", "2026-01-01T10:00:00"),)))
+    known = known_of_slide(own, {}, None)
+    assert (known.depth.mm, known.notes, known.row, known.validity.valid) == (0.4, (), {"depth_mm": "0.4"}, True)
 
 
 def test_patches_of_a_slide_are_cut_where_it_is_deep(slide: Path, tmp_path: Path, model: Path) -> None:

@@ -75,17 +75,19 @@ def known_of_slide(folder: Path, form: Mapping[str, str], reader: str | None) ->
     check_possible(form)
     reading, found = _reading(folder, reader), proposed_in(folder)
     depth = _of_reader(reading) or _of_analysis(folder, found) or _of_table(form) or DepthUsed(None, "unknown")
-    row = {**_of_slide(found), **{name: cell for name, cell in form.items() if cell}, **_said(reading)}
+    own = () if reading is None or reading.line is None else (reading.line,)
+    analysed = found.validity.with_reasons(validity_in(read_content(folder)))
+    is_measured = bool(own) and depth.source == "reader"
+    # Beside a reading nothing else says that what the analysis estimates is not valid.
+    told = _of_slide(found) if analysed.valid or not is_measured else {}
+    row = {**told, **{name: cell for name, cell in form.items() if cell}, **_said(reading)}
     row.pop(DEPTH, None)
     if depth.mm is not None:
         row[DEPTH] = f"{depth.mm:g}"
-    own = () if reading is None or reading.line is None else (reading.line,)
     notes = [f"the thickness is at least {depth.mm:.2f} mm: it may be more"] if depth.at_least and depth.mm else []
     lines = (*own, *(one.line for one in found.proposals))
-    is_measured = bool(own) and depth.source == "reader"
-    validity = Validity() if is_measured else found.validity.with_reasons(validity_in(read_content(folder)))
-    notes = [*notes, *found.notes] if validity.valid else notes
-    return KnownCase(row, depth, lines, tuple(notes), validity)
+    notes = [*notes, *found.notes] if analysed.valid else notes
+    return KnownCase(row, depth, lines, tuple(notes), Validity() if is_measured else analysed)
 
 
 def _reading(folder: Path, reader: str | None) -> Reading | None:
