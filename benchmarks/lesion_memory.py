@@ -52,7 +52,7 @@ def photograph(columns: int, rows: int, seed: int) -> np.ndarray:
     return rgb + np.random.default_rng(seed).integers(0, 20, rgb.shape, dtype=np.uint8)
 
 
-def settle(done: Callable[[], bool], seconds: float = 0.1, at_most: float = 60.0) -> None:
+def settle(done: Callable[[], bool], seconds: float = 0.1, at_most: float = 300.0) -> None:
     """Let Qt live until something is done, and a little longer, so that all is drawn."""
     since = time.monotonic()
     while not done():
