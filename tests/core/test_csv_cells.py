@@ -58,8 +58,9 @@ def test_other_texts_and_numbers_are_written_as_they_are(text: str) -> None:
 def test_each_text_comes_back_and_none_that_is_written_is_a_formula(text: str) -> None:
     cell = safe_cell(text)
     assert plain_cell(cell) == text
+    assert cell[:1] not in ("\t", "\r", "\n")
     first = cell.lstrip(" \u00a0\ufeff\u200b")[:1]
-    assert not (first and first in "=+-@＝＋－＠\t\r\n") or re.fullmatch(r"[+-][\d.,e+-]*|[+-](inf|nan)", cell, re.I)
+    assert not (first and first in "=+-@＝＋－＠") or re.fullmatch(r"[+-][\d.,e+-]*|[+-](inf|nan)", cell, re.I)
 
 
 @given(st.lists(st.lists(texts, min_size=2, max_size=2), max_size=4), st.sampled_from(",;\t|"))

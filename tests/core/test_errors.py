@@ -21,6 +21,7 @@ PARENTS = {
     "RunError": "MelanomaError",
     "OtherResults": "RunError",
     "MalformedFile": "InputError",
+    "DamagedImage": "UnreadableImage",
     "TrainingError": "MelanomaError",
     "Diverged": "TrainingError",
     "WorkerDied": "MelanomaError",

@@ -127,13 +127,13 @@ class Small(Config):
 
 
 @pytest.mark.parametrize(("line", "size"), [("k{} = 1", 20_000), ("[t{}]", 20_000), ("'a key {}' = 1", 15_000)])
-def test_a_recipe_of_twenty_thousand_keys_is_refused_within_a_second(tmp_path, line, size):
+def test_a_recipe_of_twenty_thousand_keys_is_refused_at_once(tmp_path, line, size):
     path = tmp_path / "recipe.toml"
     path.write_text("\n".join(line.format(number) for number in range(size)), encoding="utf-8")
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ConfigError, match=r"unknown key .* \(known: size\).*; and (19950|14950) more$"):
         read_toml(path, Small)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 5  # half a second on a quiet machine; a quadratic search takes 14
 
 
 def test_a_huge_value_is_named_in_short(tmp_path):

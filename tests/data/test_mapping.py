@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.data.harmonise import harmonise
 from napari_melanoma.data.mapping import Mapping, read_mapping, suggest_mapping, write_mapping
 
 MINE = Mapping(
@@ -24,6 +25,24 @@ def test_of_two_columns_that_become_one_the_first_that_says_something_counts() -
     assert mapping.apply({"a": "", "b": "ear"}) == mapping.apply({"a": "ear", "b": "ear"}) == {"site": "ear"}
     assert mapping.apply({"a": "ear", "b": "nose"}) == {"site": "ear", "b": "nose"}
     assert mapping.apply({"b": "ear", "site": "nose"}) == {"site": "ear", "other_site": "nose"}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "text", "expected"),
+    [
+        ("Durchmesser (cm)", "diameter_1_mm", "2,5", "25"),
+        ("DurchmesserCm", "diameter_1_mm", "2,5", "25"),
+        ("diameter_1_cm", "diameter_1_mm", "2.5", "25"),
+        ("Dicke [µm]", "depth_mm", "800", "0.8"),
+        ("AlterMonate", "age", "18", "1.5"),
+        ("Durchmesser (cm)", "diameter_1_mm", "8 mm", "8"),
+        ("Durchmesser", "diameter_1_mm", "8", "8"),
+        ("Alter_M", "age", "60", "60"),
+    ],
+)
+def test_a_mapped_column_keeps_the_unit_of_its_name(theirs: str, ours: str, text: str, expected: str) -> None:
+    mapped = Mapping(columns={theirs: ours}).apply({theirs: text})
+    assert harmonise([mapped]).rows[0] == {ours: expected}
 
 
 def test_a_mapping_is_kept_as_toml(tmp_path: Path) -> None:

@@ -41,7 +41,8 @@ def test_a_phantom_slide_is_as_thick_as_it_was_drawn(tmp_path: Path) -> None:
     assert best["deepest"] == pytest.approx(lesion["breslow_line"][1], abs=150)
     assert best["lesion"] == 1
     assert content["depth"]["ulceration"] is False
-    assert depth_in_words(content).startswith(f"Breslow thickness {content['breslow_mm']:.2f} mm")
+    said = f"Demonstration model: Breslow thickness {content['breslow_mm']:.2f} mm"
+    assert depth_in_words(content).startswith(said)
 
 
 def test_a_model_of_ones_own_gets_no_law_of_another_by_its_name(tmp_path: Path) -> None:

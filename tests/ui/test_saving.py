@@ -46,7 +46,7 @@ def test_the_folder_is_chosen_once_and_everything_is_written(corrected, tmp_path
     corrected.waits()
     folder = out / "mole"
     assert {path.name for path in folder.iterdir()} == {
-        "mask.png", "probability.png", "roi.png", "overlay.png", "result.json",
+        "mask.png", "probability.png", "roi.png", "overlay.png", "result.json", "lesions.csv",
     }  # fmt: skip
     assert np.array_equal(read_mask(folder / "mask.png"), corrected.mask)
     assert json.loads((folder / "result.json").read_text())["corrected_by_hand"] is True

@@ -10,7 +10,7 @@ from fake_slides import draw_slide
 from PIL import Image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QDockWidget
-from slide_stage import PATIENCE_MS, Pathologist
+from slide_stage import Pathologist
 
 from napari_melanoma.data.case.edit import add_images, add_lesion
 from napari_melanoma.data.case.model import Case, CaseImage
@@ -145,12 +145,12 @@ def case(user, nothing_left, shared_client, make_napari_viewer, qtbot, tmp_path)
     found = {image.path: image.id for _, image in dock.desk.case.each_image()}
     someone.ids = {name: found[path] for name, path in paths.items()}
     yield someone
-    qtbot.wait(300)  # what was drawn or analysed is kept a moment later, and a window that is closed by then waits
     docks = [frame.widget() for frame in viewer.window._qt_window.findChildren(QDockWidget)]
-    qtbot.waitUntil(
-        lambda: not dock.desk.saving.dirty and not any(getattr(one, "busy", False) for one in docks),
-        timeout=PATIENCE_MS,
-    )
+    for end in (lambda: None, viewer.layers.clear):  # a window that is closed while something is kept waits for it
+        end()
+        someone.until(lambda: not dock.desk.saving.dirty and not any(getattr(one, "busy", False) for one in docks))
+        qtbot.wait(500)
+    someone.until(lambda: not dock.keeping.busy and not dock.busy)
 
 
 @pytest.mark.parametrize("name", ["section", "mislabeled"])

@@ -29,6 +29,7 @@ from napari_melanoma.report.lesion import write_lesion_report
 from napari_melanoma.workflows.batch import row_of as photograph_row
 from napari_melanoma.workflows.lesion import LesionOptions, ModelStamp, derive, describe
 from napari_melanoma.workflows.risk_answer import DepthUsed, PatchAnswer, RiskAnswer, RiskOptions
+from napari_melanoma.workflows.risk_pictures import slide_pictures
 from napari_melanoma.workflows.risks import RiskOutcome
 from napari_melanoma.workflows.risks import _row as risk_row
 from napari_melanoma.workflows.slide_depth import depth_in_words
@@ -147,6 +148,15 @@ def test_a_page_that_has_nothing_to_say_does_not_say_that_nothing_was_found(tmp_
     with pytest.raises(InputError, match="Not valid: ") as refused:
         write_slide_report(tmp_path / "page.html", tmp_path)
     assert "invasive" not in str(refused.value)
+
+
+def test_a_risk_without_a_place_does_not_say_that_nothing_was_found(tmp_path: Path) -> None:
+    import tifffile
+
+    tifffile.imwrite(tmp_path / "puma.tif", np.full((64, 64, 3), 200, np.uint8), photometric="rgb", tile=(32, 32))
+    with pytest.raises(InputError, match=r"puma.tif: Not valid: .* Measure the thickness by hand") as refused:
+        slide_pictures(tmp_path / "puma.tif", (), NOTHING_FOUND, RiskOptions(model="risk-demo", mpp=0.23))
+    assert not REASSURING.search(str(refused.value))
 
 
 def test_the_risk_in_words_table_and_json() -> None:

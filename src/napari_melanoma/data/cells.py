@@ -91,6 +91,11 @@ def with_unit(text: str, unit: str) -> str:
     return f"{text} {unit}" if unit.lower() in _UNIT and number(text) is not None else text
 
 
+def is_unit_of(column: Column, unit: str) -> bool:
+    """Return whether numbers with this unit can be converted to that of the column."""
+    return bool(unit) and _factor(column.unit, unit) is not None
+
+
 def stem_of(text: str) -> str:
     """Name an image by its file.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache, lru_cache
 
+from napari_melanoma.data.cells import is_unit_of
 from napari_melanoma.data.table_schema import AS_GIVEN, NAMES, column_named
 from napari_melanoma.data.taxonomy import HERE, read_rows
 from napari_melanoma.data.taxonomy.wording import plain, spellings
@@ -17,6 +18,7 @@ _LAST = 1_000_000  # the rank of what stood in a column once and was not underst
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=\D)(?=\d)")
 _ALIKE = 0.78  # least similarity of two names of which one may be a misspelling of the other
 _SHORTEST = 4  # letters of a name that is compared by similarity: of shorter ones everything is similar
+_SHORTEST_UNIT = 2  # letters of a unit without brackets: a last letter alone (Age_M) may mean anything
 # What a part of a name says, where the whole name is not known; the first that fits counts.
 _PARTS = (
     ("patient_id", {"patient", "patients", "pat", "subject", "subj", "paciente", "paziente", "person", "mrn", "pid"}),
@@ -111,6 +113,31 @@ def nearest(name: str) -> str:
     if found == "patient_id" and parts & _NOT_AN_ID:
         return next((ours for ours, words in _PARTS[1:] if parts & words), "")
     return found
+
+
+@lru_cache(maxsize=4096)
+def stated_unit(name: str, ours: str) -> str:
+    """Return the unit that a column's name states for the numbers in it.
+
+    Parameters
+    ----------
+    name : str
+        In the header of any table, such as ``Durchmesser (cm)``, ``diameter_cm`` or ``DurchmesserCm``.
+    ours : str
+        The column of ours that it means.
+
+    Returns
+    -------
+    str
+        What is in brackets, else the last word where it is a unit of that column; "" for columns of words.
+    """
+    column, stripped = column_named(ours), name.strip()
+    if not column or column.kind != "number" or stripped == ours:
+        return ""
+    if bracket := _IN_BRACKETS.search(stripped):
+        return bracket.group(1).strip()
+    *before, last = re.split(r"[\s_.-]+", _CAMEL.sub(" ", stripped))
+    return last if before and len(last) >= _SHORTEST_UNIT and is_unit_of(column, last) else ""
 
 
 def _in_unit(meaning: Meaning, unit: str) -> Meaning:

@@ -13,7 +13,8 @@ from pathlib import Path
 from pydantic import Field
 
 from napari_melanoma.core.config import Config, read_toml, write_toml
-from napari_melanoma.data.column_names import meanings
+from napari_melanoma.data.cells import with_unit
+from napari_melanoma.data.column_names import meanings, stated_unit
 from napari_melanoma.data.taxonomy import UNKNOWN, taxonomy
 
 _FILE = re.compile(r".+\.(?:jpe?g|png|tiff?|bmp|webp|dcm|heic)", re.IGNORECASE)
@@ -57,6 +58,8 @@ class Mapping(Config):
             if not ours:
                 continue
             word = self._word(ours, text.strip()) if self.words else text
+            if theirs in self.columns and (unit := stated_unit(theirs, ours)):
+                word = with_unit(word.strip(), unit)  # the name that states it is gone afterwards
             if not found.get(ours):
                 found[ours] = word
             elif word and word != found[ours]:

@@ -61,7 +61,7 @@ def read_notes(folder: Path) -> SlideNotes:
         Empty where nothing was noted; what cannot be understood is left out.
     """
     try:
-        told = read_json(folder / NOTES)
+        told = read_json(folder / NOTES, allow_nan=True)  # one bad measure must not take the others along
     except (OSError, ValueError):
         return SlideNotes()
     if not isinstance(told, dict) or told.get("format_version") != FORMAT:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.core.parsing import parse_json
 
 ENCODERS = {"timm": "models", "segmentation_models_pytorch": "encoders"}  # package, folder of the files that name them
 
@@ -34,7 +34,9 @@ def why_not_built(architecture: str, options: str) -> str:
     if architecture not in known:
         return f"its architecture '{architecture}' is not installed (installed: {', '.join(known)})."
     try:
-        config = known[architecture].spec.config.parse(json.loads(options), f"the options of '{architecture}'")
+        config = known[architecture].spec.config.parse(
+            parse_json(options, f"the options of '{architecture}'"), f"the options of '{architecture}'"
+        )
     except ConfigError as error:
         return f"its architecture '{architecture}' has no such options here: {error}"
     encoder = getattr(config, "encoder", None)

@@ -52,8 +52,8 @@ SHORTCUTS = {
     "lesion.inside": Shortcut("Alt+I", "Draw a stroke inside the lesion", "Lesion"),
     "lesion.outside": Shortcut("Alt+O", "Draw a stroke on skin", "Lesion"),
     "lesion.apply": Shortcut("Alt+R", "Redraw the border by the strokes", "Lesion"),
-    "lesion.choose": Shortcut("Alt+C", "Choose one of several lesions with a click", "Lesion"),
-    "lesion.save": Shortcut("Ctrl+Alt+S", "Save", "Lesion"),
+    "lesion.choose": Shortcut("Alt+U", "Choose one of several lesions with a click", "Lesion"),
+    "lesion.save": Shortcut("Ctrl+Alt+W", "Save", "Lesion"),
     "lesion.correct": Shortcut("Ctrl+Alt+A", "Add to corrections", "Lesion"),
     "lesion.copy": Shortcut("Ctrl+C", "Copy the table of measurements", "Lesion", "widget"),
     "slide.analyse": Shortcut("Ctrl+Return", "Analyse the slide", "Slide"),
@@ -63,14 +63,14 @@ SHORTCUTS = {
     "slide.list_next": Shortcut("Alt+PgDown", "Next slide of the folder", "Slide"),
     "slide.list_previous": Shortcut("Alt+PgUp", "Previous slide of the folder", "Slide"),
     "slide.bookmark": Shortcut("Alt+K", "Bookmark what is in view", "Slide"),
-    "slide.line": Shortcut("Alt+S", "Measure a length", "Slide"),
-    "slide.area": Shortcut("Alt+Shift+S", "Measure an area", "Slide"),
+    "slide.line": Shortcut("Alt+Q", "Measure a length", "Slide"),
+    "slide.area": Shortcut("Alt+Shift+Q", "Measure an area", "Slide"),
     "slide.draw": Shortcut("Alt+D", "Draw a lesion; press again to end", "Slide"),
     "slide.depth": Shortcut("Alt+T", "Measure the Breslow thickness by hand", "Slide"),
     "slide.classes": Shortcut("1 to 9", "Choose the class of a region", "Slide", "widget"),
     "slide.rename": Shortcut("F2", "Rename the selected bookmark", "Slide", "widget"),
     "slide.remove": Shortcut("Delete", "Remove the selected bookmark, measurement or lesion", "Slide", "widget"),
-    "slide.save": Shortcut("Ctrl+Alt+S", "Save the lesions", "Slide"),
+    "slide.save": Shortcut("Ctrl+Alt+W", "Save the lesions", "Slide"),
     "review.next": Shortcut("Alt+PgDown", "Next photograph", "Review"),
     "review.previous": Shortcut("Alt+PgUp", "Previous photograph", "Review"),
     "review.accept": Shortcut("Alt+A", "Accept: store the mask as it is, and go on", "Review"),
@@ -115,7 +115,7 @@ def shown_key(name: str) -> str:
     Returns
     -------
     str
-        Such as ``Alt+S``, or with the symbols of macOS.
+        Such as ``Alt+Q``, or with the symbols of macOS.
     """
     if SHORTCUTS[name].scope == "widget":  # "1 to 9" is no key sequence
         return key(name)

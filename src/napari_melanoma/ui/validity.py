@@ -96,8 +96,9 @@ class ValidityNotice(QWidget):
     def _lay_out(self, numbers: tuple[QWidget, ...]) -> None:
         words = QVBoxLayout()
         words.setSpacing(4)
-        for line in (self.headline, self.also, self.anyway):
+        for line in (self.headline, self.also):
             words.addWidget(line)
+        words.addWidget(self.anyway, 0, Qt.AlignmentFlag.AlignLeft)  # else its width is that of all
         beside = QHBoxLayout(self.frame)
         beside.setContentsMargins(8, 4, 4, 4)
         beside.addWidget(self.icon, 0, Qt.AlignmentFlag.AlignTop)

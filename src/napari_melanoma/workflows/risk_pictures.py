@@ -17,6 +17,7 @@ from napari_melanoma.data.features.reading import number_of
 from napari_melanoma.data.phantom.mark import is_phantom
 from napari_melanoma.io.photographs import Photograph, damage_warning, read_photograph
 from napari_melanoma.io.slide_depth import Line
+from napari_melanoma.io.slide_folder import validity_in
 from napari_melanoma.io.slides.opening import find_slides, is_slide, open_slide
 from napari_melanoma.workflows.risk_answer import RiskOptions
 
@@ -212,9 +213,10 @@ def slide_pictures(
         um = (size.y_um, size.x_um)
         places = patch_places(lines, _lesions(content), um, options.patch_mm, options.patches)
         if not places:
+            nothing = "there is no tumour to look at: the analysis found neither a thickness nor a lesion"
             raise InputError(
-                f"{path.name}: there is no tumour to look at: the analysis found neither a thickness nor a lesion. "
-                "Measure the thickness by hand in the Slide dock, or name a patch in its place."
+                f"{path.name}: {validity_in(content).headline(nothing)}. Measure the thickness by hand in the Slide "
+                "dock, or name a patch in its place."
             )
         return [_cut(slide, place, um) for place in places]
 

@@ -39,15 +39,17 @@ def make_room(folder: Path) -> str:
     previous = folder / PREVIOUS
     finished = (folder / STORE).is_dir() and (folder / RESULT).is_file()
     try:
-        if finished and not previous.exists():
+        put_by = finished and not previous.exists()
+        if put_by:
             previous.mkdir()
             for name in COPIED:
                 if (folder / name).is_file():
                     shutil.copy2(folder / name, previous / name)
+        kept = set_aside(folder)  # goes by what the result says of the outlines
+        if put_by:
             for name in (STORE, *MOVED):
                 if (folder / name).exists():
                     (folder / name).rename(previous / name)
-        kept = set_aside(folder)
         (folder / RESULT).unlink(missing_ok=True)
     except OSError as error:
         raise save_error(folder, error) from error

@@ -75,15 +75,15 @@ def reproduce(options: ReproduceOptions, out: Path, *, run: RunContext) -> Repro
         draft_plan(options)  # what is wrong is said before anything is written
     with locked(out / ".lock"):
         work = _begin(options, place, run)
-        try:
-            with also_in(chain(*work.plan.folders.values())):  # where the tables, which are ours, name their images
+        with also_in(chain(*work.plan.folders.values())):  # where the tables, which are ours, name their images
+            try:
                 run_rows(work, missing, run)
-        except Cancelled:
-            write_result(work, missing.all)
-            raise
-        finally:
-            _forget()
-        return Reproduction(work.paper, work.plan, write_result(work, missing.all), missing)
+            except Cancelled:
+                write_result(work, missing.all)
+                raise
+            finally:
+                _forget()
+            return Reproduction(work.paper, work.plan, write_result(work, missing.all), missing)
 
 
 def check(options: ReproduceOptions, *, run: RunContext) -> Reproduction:
@@ -141,7 +141,8 @@ def _settle(options: ReproduceOptions, place: Place, run: RunContext) -> Plan:
     split = asked.folders_of(paper, crossed=False)
     write_split(split, paper.file.roles, None, place.data, run)
     write_crossed(asked.folders_of(paper, crossed=True), Crossing.of(paper.file, place.crossed), run)
-    plan = complete_plan(draft, rows, Images(*_read_images(asked, place)), run)
+    with also_in(chain(*asked.folders.values())):
+        plan = complete_plan(draft, rows, Images(*_read_images(asked, place)), run)
     if plan.images is not None:
         write_split(split, paper.file.roles, plan.images, place.data, run)
     return plan

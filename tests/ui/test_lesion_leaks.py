@@ -1,0 +1,38 @@
+"""What a photograph leaves behind that was opened, analysed and removed: no layer, no array."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+
+PATIENCE_MS = 20_000
+CYCLES = 3
+
+
+@pytest.mark.one_qt
+def test_a_photograph_that_is_removed_leaves_no_layer_and_no_array(person, qtbot):
+    known, layers = [], []
+    for number in range(CYCLES):
+        person.opens(f"mole {number}")
+        person.analyses()
+        result = person.lesion.result
+        held = (result.photograph.rgb, result.probability, result.smoothed, result.mask, result.roi.image)
+        known += [weakref.ref(array) for array in held]
+        layers += [weakref.ref(getattr(layer, "__wrapped__", layer)) for layer in person.viewer.layers]
+        del result, held
+        for layer in list(reversed(person.viewer.layers)):
+            person.viewer.layers.remove(layer)
+        del layer
+        person.waits()
+    person.opens("the last")
+    person.analyses()  # what is kept of the one before, such as a picture of its region, is replaced
+
+    def left():
+        gc.collect()
+        return [ref() for ref in (*known, *layers) if ref() is not None]
+
+    qtbot.waitUntil(lambda: not left(), timeout=PATIENCE_MS)
+    assert not person.dock.own._own
+    assert len(person.dock.work.book.lesions) == 1
