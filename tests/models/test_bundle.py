@@ -89,6 +89,15 @@ def test_weights_that_do_not_fit(copied: Path, change: dict[str, str], said: str
         load_network(read_bundle(copied))
 
 
+@pytest.mark.parametrize("channels", [10**6, 10**12])
+def test_options_that_ask_for_terabytes_are_refused_before_memory_is_taken(copied: Path, channels: int) -> None:
+    said = json.loads((copied / "config.json").read_text())
+    said["options"]["decoder_channels"] = channels
+    (copied / "config.json").write_text(json.dumps(said))
+    with pytest.raises(BundleError, match=r"of another shape|cannot be built with its options"):
+        load_network(read_bundle(copied))
+
+
 def test_damaged_weights(copied: Path) -> None:
     (copied / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(BundleError, match=r"cannot read .*model.safetensors"):

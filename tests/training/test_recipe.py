@@ -7,9 +7,11 @@ from pathlib import Path
 from types import UnionType
 from typing import get_args
 
+import pytest
 from pydantic import BaseModel
 
 from napari_melanoma.core.config import read_toml
+from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.models.registry import DEFAULT_BUNDLE, find_bundle
 from napari_melanoma.training.losses import losses
 from napari_melanoma.training.recipe import TrainRecipe
@@ -57,3 +59,9 @@ def test_a_shipped_bundle_still_says_how_it_was_made() -> None:
     config = find_bundle(DEFAULT_BUNDLE).config
     assert config.provenance["loss"] in losses()
     assert 0 < config.threshold < 1
+
+
+def test_a_fault_among_the_options_of_a_network_names_the_recipe() -> None:
+    values = {"data": {"datasets": ["set"]}, "model": {"options": {"x": 1}}}
+    with pytest.raises(ConfigError, match=r"my\.toml: the options of 'deeplabv3plus' is not a valid .*unknown key 'x'"):
+        TrainRecipe.parse(values, "my.toml")

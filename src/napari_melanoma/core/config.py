@@ -54,6 +54,8 @@ class Config(BaseModel):
         """
         try:
             return cls.model_validate(values)
+        except ConfigError as error:  # of a part that has a configuration of its own, such as a network's options
+            raise ConfigError(f"{where}: {error}", error.faults) from None
         except ValidationError as error:
             found = error.errors(include_url=False)
             raise ConfigError(

@@ -232,16 +232,31 @@ def load_network(info: BundleInfo) -> nn.Module:
     from napari_melanoma.models.zoo import build_network
 
     check_weights(info.path / WEIGHTS)
-    network = build_network(info.config.architecture, info.config.options)
     try:
         weights = load_file(info.path / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise BundleError(
             f"cannot read {info.path / WEIGHTS}: {reason_of(error)}. Get the bundle again from where it came."
         ) from error
-    _check_weights(info, {name: value.shape for name, value in weights.items()}, network)
+    _check_weights(info, {name: value.shape for name, value in weights.items()}, _outline(info))
+    network = build_network(info.config.architecture, info.config.options)
     network.load_state_dict(weights)
     return network.float().eval()
+
+
+def _outline(info: BundleInfo) -> nn.Module:
+    """Build a bundle's network without memory for its weights: its options may ask for any amount."""
+    import torch
+
+    from napari_melanoma.models.zoo import build_network
+
+    try:
+        with torch.device("meta"):
+            return build_network(info.config.architecture, info.config.options)
+    except RuntimeError as error:  # a tensor of more bytes than there are numbers for
+        raise BundleError(
+            f"bundle '{info.name}' cannot be built with its options: {error}. Get the bundle again from where it came."
+        ) from error
 
 
 def write_bundle(
