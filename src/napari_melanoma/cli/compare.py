@@ -87,22 +87,26 @@ def compare(
         assert data is not None
         assert out is not None
         from napari_melanoma.data.dataset import table_of
-        from napari_melanoma.models.registry import find_bundle
 
         for folder in [*data, *(base or [])]:
             table_of(folder)
         current.own(out)
-        if any(find_bundle(name).config.task == "classification" for name in model):
+        if _any_classifies(model):
             _refuse_drawing(base or flips or no_refine)
             chosen = given(split=split, include_seen=include_seen or None)
             _classifiers(model, data, out, {**telling, **chosen}, current)
             return
         _refuse_telling(telling)
-        if not all(find_bundle(name).config.draws_one_class for name in model):
-            _refuse_masks(flips or no_refine)
+        _refuse_masks(model, flips or no_refine)
         values = {"refinement": refinement(off=no_refine), "flips": flips, "include_seen": include_seen}
-        values |= given(split=split)
-        _drawing(model, data, base or [], out, values, current)
+        _drawing(model, data, base or [], out, {**values, **given(split=split)}, current)
+
+
+def _any_classifies(models: list[str]) -> bool:
+    """Whether any of the models is a classifier."""
+    from napari_melanoma.models.registry import find_bundle
+
+    return any(find_bundle(name).config.task == "classification" for name in models)
 
 
 def _drawing(
@@ -202,11 +206,12 @@ def _refuse_drawing(given: object) -> None:
         raise InputError("--base, --flips and --no-refine are about masks: they say nothing to classifiers.")
 
 
-def _refuse_masks(given: object) -> None:
+def _refuse_masks(models: list[str], given: object) -> None:
     """Refuse options that are about masks of one lesion where models tell several classes."""
     from napari_melanoma.core.errors import InputError
+    from napari_melanoma.models.registry import find_bundle
 
-    if given:
+    if given and not all(find_bundle(name).config.draws_one_class for name in models):
         raise InputError("--flips and --no-refine are about masks of one lesion: these models tell several classes.")
 
 

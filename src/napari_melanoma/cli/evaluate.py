@@ -88,25 +88,16 @@ def evaluate(
         current.own(out)
         if info.config.task == "classification":
             _point(info, data, out, (split, pointing, pointing_masks), current)
-            values = {
-                "split": split,
-                "include_seen": include_seen,
-                **{name[2:]: value for name, value in telling.items()},
-            }
-            _classifier(info, data, out, values, current)
+            chosen = {name[2:]: value for name, value in telling.items()}
+            _classifier(info, data, out, {"split": split, "include_seen": include_seen, **chosen}, current)
             return
         if not info.config.draws_one_class:
             _refuse_options(info, drawing)
             _several(info, data, out, (split, include_seen), current)
             return
-        given = {
-            "split": split,
-            "include_seen": include_seen,
-            "threshold": threshold,
-            "refinement": refinement(off=no_refine),
-            "flips": flips,
-        }
-        _segmentation(info, data, out, {**given, "difficulty": not no_difficulty}, current)
+        given = {"split": split, "include_seen": include_seen, "threshold": threshold, "flips": flips}
+        given |= {"refinement": refinement(off=no_refine), "difficulty": not no_difficulty}
+        _segmentation(info, data, out, given, current)
 
 
 def _segmentation(info: BundleInfo, data: list[Path], out: Path, given: Mapping[str, object], current: Session) -> None:
