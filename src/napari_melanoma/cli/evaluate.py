@@ -95,7 +95,12 @@ def evaluate(
             _refuse_options(info, drawing)
             _several(info, data, out, (split, include_seen), current)
             return
-        given = {"split": split, "include_seen": include_seen, "threshold": threshold, "flips": flips}
+        given: dict[str, object] = {
+            "split": split,
+            "include_seen": include_seen,
+            "threshold": threshold,
+            "flips": flips,
+        }
         given |= {"refinement": refinement(off=no_refine), "difficulty": not no_difficulty}
         _segmentation(info, data, out, given, current)
 
