@@ -48,7 +48,7 @@ def test_an_untouched_mask_is_stored_as_accepted(analysed, corrections):
     assert (row["model"], row["model_fingerprint"]) == (analysed.dock.model.model, "0" * 64)
     assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), analysed.mask)
     assert "mole stored as accepted" in analysed.dock.status.text
-    assert "1 to learn from" in analysed.dock.status.text
+    assert "1 image with masks in all" in analysed.dock.status.text
     assert "'train'" in analysed.dock.status.text
     assert analysed.finds(QLabel, "standing").text().startswith("in corrections: accepted by ")
 
@@ -132,7 +132,7 @@ def test_a_photograph_of_no_use_is_rejected_without_an_analysis(corrections, per
     (row,) = corrections.rows()
     assert (row["image_id"], row["review"]) == ("blurred", "rejected")
     assert row["image_sha256"] == fingerprint(np.ascontiguousarray(image.data))
-    assert "0 to learn from" in person.dock.status.text
+    assert "0 images with masks in all" in person.dock.status.text
 
 
 @pytest.mark.one_qt

@@ -17,6 +17,7 @@ from napari_melanoma.workflows.slide_options import SlideOptions
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
 UNUSUAL = {
+    "accept_scale": True,
     "download": True,
     "tile_mpp": 1.25,
     "tile_um": 3000.0,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_melanoma.core.errors import InputError, SaveError
+from napari_melanoma.core.errors import ConfigError, InputError, SaveError
 from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.core.pseudonyms import pseudonym
 from napari_melanoma.core.runs import Cancelled, RunContext
@@ -356,13 +356,19 @@ def twice(folder: Path, photographs: Path) -> None:
         (damaged, "I5", "cannot be read as an image"),
         (mask_gone, "I5", "cannot be read as a mask"),
         (mask_of_another_size, "I5", "9 x 9 pixels, the image 30 x 20"),
-        (twice, "I5", "2 lesions or images have this id"),
     ],
 )
 def test_what_is_wrong_is_found(harm, about: str, said: str, photographs: Path, tmp_path: Path) -> None:
     corrected(tmp_path / "case", photographs)
     harm(tmp_path / "case", photographs)
     assert [one for one in check_case(tmp_path / "case").faults if one[0] == about and said in one[1]]
+
+
+def test_an_id_that_occurs_twice_is_refused_when_the_case_is_read(photographs: Path, tmp_path: Path) -> None:
+    corrected(tmp_path / "case", photographs)
+    twice(tmp_path / "case", photographs)
+    with pytest.raises(ConfigError, match="I5"):
+        check_case(tmp_path / "case")
 
 
 def test_the_documented_example_runs(
