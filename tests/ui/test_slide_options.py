@@ -89,7 +89,7 @@ def test_what_is_shown_comes_back(person, slide_path, everything, is_open):
         dock.set_options(asked)
         assert dock.options(dock.slide.info) == asked
     dock.set_options(everything.model_copy(update={"model": "tiny"}))
-    assert dock.options_fold.text() == "Options  (29 changed)"
+    assert dock.options_fold.text() == "Options  (30 changed)"
 
 
 def test_options_are_remembered_and_reach_the_analysis(person, launched, slide_path):
