@@ -22,7 +22,7 @@ from napari_melanoma.io.results import read_table
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 from napari_melanoma.models.registry import adopt
 from napari_melanoma.training.samples import Sampler
-from napari_melanoma.workflows.data_import import import_source
+from napari_melanoma.workflows.data_import import SourceOptions, import_source
 from napari_melanoma.workflows.slide_export import _copy
 
 
@@ -78,7 +78,7 @@ def test_a_case_with_results_elsewhere_is_not_opened(tmp_path: Path, victim: Pat
     known = {"correction": {"path": path, "digest": "0"}, "results": [{"path": path}]}
     known["risk"] = {"path": path, "verdict": "x", "probability": 0.5}
     image = {"id": "I1", "path": "a.png", part: known[part]}
-    with pytest.raises(InputError, match="case folder"):
+    with pytest.raises(InputError, match="case folder|surrogate pair"):
         parse_case(json.dumps({"version": "1.0", "images": [image]}), folder)
 
 
@@ -99,6 +99,8 @@ def test_a_table_adds_no_image_outside_its_folder_to_a_case_that_was_not_named(t
 
 def test_a_bundle_with_a_link_that_leads_out_is_not_imported(tmp_path: Path, victim: Path, monkeypatch) -> None:
     monkeypatch.setattr("napari_melanoma.models.registry.user_folder", lambda: tmp_path / "models")
+    monkeypatch.setattr("napari_melanoma.models.registry.usable", lambda bundle: bundle)
+    monkeypatch.setattr("napari_melanoma.models.registry.check_weights", lambda path: None)
     bundle = BundleInfo(tmp_path / "bundle", BundleConfig(name="con", title="X", architecture="none", input_size=32))
     bundle.path.mkdir()
     (bundle.path / "model.safetensors").write_bytes(b"weights")
@@ -112,6 +114,8 @@ def test_a_bundle_with_a_link_that_leads_out_is_not_imported(tmp_path: Path, vic
 
 def test_a_bundle_in_the_cache_of_the_hub_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("napari_melanoma.models.registry.user_folder", lambda: tmp_path / "models")
+    monkeypatch.setattr("napari_melanoma.models.registry.usable", lambda bundle: bundle)
+    monkeypatch.setattr("napari_melanoma.models.registry.check_weights", lambda path: None)
     blobs, snapshot = tmp_path / "hub" / "blobs", tmp_path / "hub" / "snapshots" / "0a1b"
     blobs.mkdir(parents=True)
     snapshot.mkdir(parents=True)
@@ -139,7 +143,7 @@ def test_an_archive_names_no_file_outside_the_data_set(tmp_path: Path, name: str
     with zipfile.ZipFile(source / "set.zip", "w") as archive:
         archive.writestr(f"images/{name}", (tmp_path / "a.png").read_bytes())
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
-    import_source(find_source("folder"), source, tmp_path / "out", run=RunContext())
+    import_source(find_source("folder"), source, tmp_path / "out", SourceOptions(no_patients=True), run=RunContext())
     new = {path for path in tmp_path.rglob("*") if path.is_file()} - before
     assert all(path.is_relative_to(tmp_path / "out") for path in new)
     (row,) = read_table(tmp_path / "out" / "dataset.csv")

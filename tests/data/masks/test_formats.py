@@ -249,7 +249,7 @@ WRONG = [
     (labelme([[1, 1], [2, 2]], "mask"), "expected 'mask' of type str, found NoneType"),
     (labelme([[1, 1], [2, 2]], "mask", mask="***"), "its mask is no base64 text"),
     ({"shapes": [3]}, "expected 'points' of type list, found NoneType"),
-    (geojson("Polygon", [[[1, 1], [2, float("inf")], [3, 3]]]), "feature 0: expected points as numbers"),
+    (geojson("Polygon", [[[1, 1], [2, float("inf")], [3, 3]]]), "Infinity is not a number"),
     (geojson("Polygon", [5]), "expected points as numbers"),
     ({"type": "FeatureCollection", "features": [{"type": "Feature"}]}, "expected 'geometry' of type dict, found None"),
 ]
