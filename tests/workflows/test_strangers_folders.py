@@ -78,7 +78,7 @@ def test_a_case_with_results_elsewhere_is_not_opened(tmp_path: Path, victim: Pat
     known = {"correction": {"path": path, "digest": "0"}, "results": [{"path": path}]}
     known["risk"] = {"path": path, "verdict": "x", "probability": 0.5}
     image = {"id": "I1", "path": "a.png", part: known[part]}
-    with pytest.raises(InputError, match="case folder|surrogate pair"):
+    with pytest.raises(InputError, match=r"case folder|surrogate pair"):
         parse_case(json.dumps({"version": "1.0", "images": [image]}), folder)
 
 
