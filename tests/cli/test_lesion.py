@@ -160,6 +160,7 @@ def test_nothing_to_find_is_no_failure(run, tmp_path: Path) -> None:
     Image.fromarray(np.full((60, 60, 3), 250, np.uint8)).save(tmp_path / "x.png")
     result = run("lesion", "x.png", "--out", "out")
     assert result.exit_code == 0, result.output
+    assert "1 without a lesion" in result.stdout
     row = table(tmp_path / "out")["x"]
     assert (row["status"], row["note"][:10], row["area_px"]) == ("done", "Not valid:", "")  # no verdict on no skin
 

@@ -70,6 +70,7 @@ class Outcome:
     note: str = ""
     warning: str = ""
     answer: str = ""
+    without_lesion: bool = False  # not read from the note: of an invalid prediction that gives the reason alone
 
 
 @dataclass(frozen=True)
@@ -363,7 +364,8 @@ class Batch:
         image = place.folder.name
         if not isinstance(result, Exception):
             note, warning = str(result["note"]), str(result["warning"])
-            return Outcome(image, place.path, "done", note=note, warning=warning, answer=answer_in(result))
+            nothing = not result.get("area_px")
+            return Outcome(image, place.path, "done", "", note, warning, answer_in(result), nothing)
         log.debug("%s failed", place.path, exc_info=result)
         error = explain(result, place.path, place.folder.parent)
         self._table.put(failed_row(image, place.source.file, error))

@@ -21,7 +21,6 @@ from napari_melanoma.io.photographs import find_photographs
 from napari_melanoma.workflows.answer import ClassifyOptions
 from napari_melanoma.workflows.batch import (
     COLUMNS,
-    NO_LESION,
     Batch,
     BatchModel,
     Outcome,
@@ -188,7 +187,7 @@ class _Counts:
     def add(self, outcome: Outcome) -> None:
         """Count one outcome."""
         self._by[outcome.status] += 1
-        self._without_lesion += NO_LESION in outcome.note
+        self._without_lesion += outcome.without_lesion
         self._with_warning += bool(outcome.warning)
         self._tell(outcome)
         self.run.report(Progress(self._by.total(), self._total, outcome.image))
@@ -218,7 +217,8 @@ def _to_do(
         if place.corrected or (settings and place.is_done(settings)):
             row = stored_row(place, place.stored or {}, CORRECTED if place.corrected else "")
             table.put(row)
-            counts.add(Outcome(place.folder.name, path, "skipped", note=str(row["note"]), answer=answer_in(row)))
+            said = (str(row["note"]), "", answer_in(row))
+            counts.add(Outcome(place.folder.name, path, "skipped", "", *said, not row.get("area_px")))
         else:
             yield replace(place, stored=None)
 
