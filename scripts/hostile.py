@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 # Compiled modules are no writing of the product; without this each would be reported as one outside the sandbox.
 sys.dont_write_bytecode, os.environ["PYTHONDONTWRITEBYTECODE"] = True, "1"
-# torch makes this folder when it is imported.
-Path(tempfile.gettempdir(), f"torchinductor_{getpass.getuser()}").mkdir(exist_ok=True)
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 if __name__ == "__main__":  # not in the processes that it starts

@@ -141,6 +141,7 @@ def point_home_at(root: Path) -> None:
     home.mkdir(parents=True, exist_ok=True)
     os.environ.update(dict.fromkeys(HOMES, str(home)))
     os.environ.update({"TMPDIR": str(root / "tmp"), "TEMP": str(root / "tmp"), "TMP": str(root / "tmp")})
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(home / "torchinductor")  # torch makes it when a part is imported
     os.environ.update({"WIN_PD_OVERRIDE_LOCAL_APPDATA": str(home), "WIN_PD_OVERRIDE_APPDATA": str(home)})
 
 

@@ -72,6 +72,12 @@ class Outcome:
     answer: str = ""
     without_lesion: bool = False  # not read from the note: of an invalid prediction that gives the reason alone
 
+    @classmethod
+    def of_row(cls, image: str, path: Path, status: Status, row: Mapping[str, object], warning: str = "") -> Outcome:
+        """What became of a photograph that has this row in the table."""
+        note, answer, nothing = str(row["note"]), answer_in(row), not row.get("area_px")
+        return cls(image, path, status, note=note, warning=warning, answer=answer, without_lesion=nothing)
+
 
 @dataclass(frozen=True)
 class Portions:
@@ -363,9 +369,7 @@ class Batch:
         """Say what became of a photograph; stop where the disk is full."""
         image = place.folder.name
         if not isinstance(result, Exception):
-            note, warning = str(result["note"]), str(result["warning"])
-            nothing = not result.get("area_px")
-            return Outcome(image, place.path, "done", "", note, warning, answer_in(result), nothing)
+            return Outcome.of_row(image, place.path, "done", result, str(result["warning"]))
         log.debug("%s failed", place.path, exc_info=result)
         error = explain(result, place.path, place.folder.parent)
         self._table.put(failed_row(image, place.source.file, error))

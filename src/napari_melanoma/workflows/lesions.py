@@ -29,7 +29,7 @@ from napari_melanoma.workflows.batch import (
     failed_row,
     stored_row,
 )
-from napari_melanoma.workflows.classified import Classifying, answer_in
+from napari_melanoma.workflows.classified import Classifying
 from napari_melanoma.workflows.forms import Forms
 from napari_melanoma.workflows.lesion import LesionOptions
 from napari_melanoma.workflows.loaded import loading
@@ -217,8 +217,7 @@ def _to_do(
         if place.corrected or (settings and place.is_done(settings)):
             row = stored_row(place, place.stored or {}, CORRECTED if place.corrected else "")
             table.put(row)
-            said = (str(row["note"]), "", answer_in(row))
-            counts.add(Outcome(place.folder.name, path, "skipped", "", *said, not row.get("area_px")))
+            counts.add(Outcome.of_row(place.folder.name, path, "skipped", row))
         else:
             yield replace(place, stored=None)
 
