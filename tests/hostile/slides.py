@@ -136,6 +136,21 @@ def overwritten_tiles(rng: Generator, box: Sandbox) -> Case:
     return Case(read(path), path.name, right_but_for_damage(rgb), seconds=5)
 
 
+def cut_jpeg_tiles(rng: Generator, box: Sandbox) -> Case:
+    """JPEG tiles whose data end early or go on as zeros, of which libjpeg makes gray without an error."""
+    rgb = tissue(rng)
+    path = pyramid(box.inputs / "jpeg.tif", rgb, rng, compression="jpeg", compressionargs={"level": 95})
+    sound = read(path)()
+    offsets, counts = _tag_values(path, 324), _tag_values(path, 325)
+    content = bytearray(path.read_bytes())
+    for tile in rng.choice(len(offsets), max(1, len(offsets) // 3), replace=False):
+        scan, end = content.index(b"\xff\xda", offsets[tile]) + 14, offsets[tile] + counts[tile]
+        start = int(rng.uniform(scan, max(scan, end - 80)))  # what a few zeros stand for cannot be told
+        content[start:end] = bytes(end - start) if rng.random() < 0.5 else b"\xff\xd9".ljust(end - start, b"\0")
+    written(path, bytes(content))
+    return Case(read(path), path.name, right_but_for_damage(sound), seconds=5)
+
+
 def lost_tiles(rng: Generator, box: Sandbox) -> Case:
     """Tiles at an offset of 0 (sparse), beyond the end, or all at one place (overlapping)."""
     rgb, how = tissue(rng), str(rng.choice(["sparse", "beyond", "overlapping", "counts"]))
@@ -256,6 +271,7 @@ FAULTS = {
     fault.__name__: fault
     for fault in (
         *(legal_pyramids, legal_flat, legal_jpeg, cut, flipped_bits, overwritten_tiles, lost_tiles, lying_tags),
+        cut_jpeg_tiles,
         *(giant_size, endless_chain, long_chain, absurd_scale, garbage_heads),
     )
 }

@@ -97,6 +97,22 @@ def test_one_damaged_tile_is_named_and_the_others_are_read(damaged_svs) -> None:
         assert slide.read_region(0, Box(128, 0, 100, 300)).min() > 0
 
 
+@pytest.mark.parametrize("end", [b"\0\0", b"\xff\xd9"], ids=["zeroed", "ended early"])
+def test_a_tile_that_libjpeg_fills_up_without_an_error_is_damaged(end, tissue, tmp_path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, tissue, photometric="rgb", tile=(64, 64), compression="jpeg", metadata=None)
+    with tifffile.TiffFile(path) as tiff:
+        start, size = tiff.pages[0].dataoffsets[7], tiff.pages[0].databytecounts[7]
+    content = bytearray(path.read_bytes())
+    half = (content.index(b"\xff\xda", start) + start + size) // 2
+    content[half : start + size] = end + bytes(start + size - half - 2)
+    path.write_bytes(content)
+    with open_slide(path) as slide:
+        with pytest.raises(DamagedTile, match="level 0, row 64, column 128"):
+            slide.read_region(0, Box(0, 0, 410, 300))
+        slide.read_region(0, Box(128, 0, 100, 300))
+
+
 def test_a_viewer_sees_a_mark_in_the_place_of_a_damaged_tile(damaged_svs, write_svs, caplog) -> None:
     sound = open_slide(write_svs("sound.svs")).read_region(0, Box(0, 0, 410, 300))
     with open_slide(damaged_svs) as slide:

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from napari_melanoma.core.errors import UnreadableImage
 
 
+class NothingDecoded(UnreadableImage):
+    """No part of an image could be decoded."""
+
+
 @dataclass(frozen=True)
 class Checked:
     """Bytes for the decoder, and what is missing or corrupt; ``damage`` is None where the image is whole."""
@@ -32,11 +36,11 @@ def missing_rows(decoded: int, rows: int) -> str:
 
     Raises
     ------
-    UnreadableImage
+    NothingDecoded
         Where there is none.
     """
     if decoded <= 0:
-        raise UnreadableImage(f"is damaged: none of its {rows} rows could be decoded. Copy or export it again.")
+        raise NothingDecoded(f"is damaged: none of its {rows} rows could be decoded. Copy or export it again.")
     lost = _percent(rows - decoded, rows)
     return f"{lost} of the picture is missing: {min(decoded, rows)} of {rows} rows could be decoded"
 
@@ -56,11 +60,11 @@ def missing_bytes(found: int, expected: int) -> str:
 
     Raises
     ------
-    UnreadableImage
+    NothingDecoded
         Where none was found.
     """
     if found <= 0:
-        raise UnreadableImage("is damaged: none of the data of its picture were found. Copy or export it again.")
+        raise NothingDecoded("is damaged: none of the data of its picture were found. Copy or export it again.")
     lost = _percent(expected - found, expected)
     return f"{lost} of its compressed data are missing ({found} of {expected} bytes were found)"
 

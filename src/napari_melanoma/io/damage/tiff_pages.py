@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_melanoma.io.damage import jpeg
-from napari_melanoma.io.damage.checked import missing_rows
+from napari_melanoma.io.damage.checked import Checked, NothingDecoded, missing_rows
 from napari_melanoma.io.formats import DAMAGE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tifffile import TiffPage
 
-__all__ = ["decode", "packing", "parts", "stored_bytes"]
+__all__ = ["damage", "decode", "packing", "parts", "stored_bytes"]
 
 _NONE, _LZW, _PACKBITS = 1, 5, 32773
 _DEFLATE, _JPEG = (8, 32946, 50013), (7, 33007)
@@ -125,6 +125,41 @@ def parts(page: TiffPage) -> int:
     return planes * math.ceil(page.imagelength / page.rowsperstrip)
 
 
+def damage(page: TiffPage, data: bytes, shape: tuple[int, ...]) -> str | None:
+    """Say what is wrong with the compressed data of a strip or tile that tifffile would decode all the same.
+
+    Parameters
+    ----------
+    page : tifffile.TiffPage
+        The page.
+    data : bytes
+        Of the strip or tile, as they are stored.
+    shape : tuple of int
+        (1, row, column, sample) of the strip or tile.
+
+    Returns
+    -------
+    str or None
+        None where nothing is, or where the decoder itself raises an error for all damage.
+    """
+    if page.compression in _JPEG:
+        return _jpeg(page, data).damage
+    if page.compression not in (_LZW, _PACKBITS):
+        return None
+    import imagecodecs
+
+    wanted = shape[1] * _row_bytes(page, shape)
+    unpack = imagecodecs.lzw_decode if page.compression == _LZW else imagecodecs.packbits_decode
+    full = (page.tilelength if page.is_tiled else page.rowsperstrip) * _row_bytes(page, shape)  # padded last strips
+    try:
+        found = len(unpack(data, out=max(full, wanted) + _row_bytes(page, shape) + 1))
+    except DAMAGE:
+        return "its compressed data are corrupt"
+    # Up to a row more is what some writers leave behind the pixels.
+    sound = found >= wanted and (found <= wanted + _row_bytes(page, shape) or found == full)
+    return None if sound else f"its compressed data are corrupt ({found} bytes unpacked, {wanted} expected)"
+
+
 def _segment(page: TiffPage, index: int, reasons: list[str]) -> tuple[NDArray | None, tuple[int, ...], tuple[int, ...]]:
     """Decode a strip or tile: (row, column, channel) of the rows that are there, where it lies, and its full shape."""
     _, at, shape = page.decode(None, index)
@@ -135,7 +170,7 @@ def _segment(page: TiffPage, index: int, reasons: list[str]) -> tuple[NDArray | 
         return None, at, shape
     file.seek(offset)
     data = file.read(min(count, file.size - offset))
-    said = _fault(page, data, shape)
+    said = damage(page, data, shape)
     if said is None and len(data) == count:
         try:
             decoded = _decoded(page, data, index)
@@ -162,30 +197,14 @@ def _row_bytes(page: TiffPage, shape: tuple[int, ...]) -> int:
     return -(-shape[2] * shape[3] * bits // 8)
 
 
-def _fault(page: TiffPage, data: bytes, shape: tuple[int, ...]) -> str | None:
-    """What is wrong with the compressed data of a strip or tile that tifffile would decode all the same."""
-    if page.compression in _JPEG:
-        return jpeg.check(_with_tables(page, data)).damage
-    if page.compression not in (_LZW, _PACKBITS):
-        return None
-    import imagecodecs
-
-    wanted = shape[1] * _row_bytes(page, shape)
-    unpack = imagecodecs.lzw_decode if page.compression == _LZW else imagecodecs.packbits_decode
-    full = (page.tilelength if page.is_tiled else page.rowsperstrip) * _row_bytes(page, shape)  # padded last strips
-    try:
-        found = len(unpack(data, out=max(full, wanted) + _row_bytes(page, shape) + 1))
-    except DAMAGE:
-        return "its compressed data are corrupt"
-    # Up to a row more is what some writers leave behind the pixels.
-    sound = found >= wanted and (found <= wanted + _row_bytes(page, shape) or found == full)
-    return None if sound else f"its compressed data are corrupt ({found} bytes unpacked, {wanted} expected)"
-
-
-def _with_tables(page: TiffPage, data: bytes) -> bytes:
-    """A JPEG of a strip or tile that needs no other: with the tables that the page keeps apart."""
+def _jpeg(page: TiffPage, data: bytes) -> Checked:
+    """Check the JPEG of a strip or tile, with the tables that the page keeps apart."""
     tables = page.jpegtables
-    return data if not tables else b"\xff\xd8" + tables[2:].removesuffix(b"\xff\xd9") + data[2:]
+    whole = data if not tables else b"\xff\xd8" + tables[2:].removesuffix(b"\xff\xd9") + data[2:]
+    try:
+        return jpeg.check(whole)
+    except NothingDecoded:
+        return Checked(whole, "none of its rows could be decoded")
 
 
 def _rescued(page: TiffPage, data: bytes, index: int, shape: tuple[int, ...]) -> NDArray | None:
@@ -194,7 +213,7 @@ def _rescued(page: TiffPage, data: bytes, index: int, shape: tuple[int, ...]) ->
 
     row_bytes = _row_bytes(page, shape)
     if page.compression in _JPEG:
-        data = jpeg.check(_with_tables(page, data)).content
+        data = _jpeg(page, data).content
         raw = None
     elif page.compression == _NONE:
         raw = data

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_melanoma.core.errors import UnreadableImage
+from napari_melanoma.io.damage import tiff_pages
 from napari_melanoma.io.slides.plain_source import Block
 from napari_melanoma.io.slides.sources import Source
 
@@ -97,6 +98,8 @@ class TiffSource(Source):
         segment, _, shape = page.decode(data, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader)
         if segment is None:
             return np.full(shape[1:], self._fill, page.dtype)
+        if data and (damage := tiff_pages.damage(page, data, shape)):
+            raise ValueError(damage)
         return segment[0]
 
 
