@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
@@ -109,6 +110,16 @@ def test_what_is_written_is_read_back_pixel_by_pixel(tmp_path: Path) -> None:
     assert read.SeriesInstanceUID != SERIES
     (source,) = read.ReferencedSeriesSequence
     assert source.ReferencedInstanceSequence[0].ReferencedSOPInstanceUID == level.header.SOPInstanceUID
+
+
+def test_a_segmentation_of_predictions_that_are_not_valid_says_so(tmp_path: Path) -> None:
+    pytest.importorskip("highdicom")
+    level = find_level(write_level(tmp_path / "slide.dcm", 100, 70, 0.001))
+    invalid = "Not valid: the model is a demonstration"
+    write_segmentation(tmp_path / "seg.dcm", level, labels(), [Segment(3, "lesion 3")], "tiny", invalid)
+    read = pydicom.dcmread(tmp_path / "seg.dcm")
+    assert read.ContentDescription == "Not valid. Lesions, for research only"
+    assert [one.SegmentDescription for one in read.SegmentSequence] == [invalid]
 
 
 def test_the_finest_level_that_is_not_too_large_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

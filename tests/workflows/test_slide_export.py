@@ -10,13 +10,18 @@ import pytest
 import tifffile
 from fake_slides import LESION, TILE, FakeAnalysis, draw_slide, truth
 
+from napari_melanoma.analysis.slide_lesions import LesionConfig
 from napari_melanoma.core.errors import ConfigError, InputError
+from napari_melanoma.core.files import write_json
 from napari_melanoma.core.runs import RunContext
+from napari_melanoma.core.validity import PredictionFacts
 from napari_melanoma.io.geojson_reading import read_geojson
 from napari_melanoma.io.ome_zarr import decoded
 from napari_melanoma.io.results import read_table
+from napari_melanoma.io.slide_folder import read_content
 from napari_melanoma.workflows.slide_export import FORMATS, exported
 from napari_melanoma.workflows.slide_exports import export_results, result_folders_in
+from napari_melanoma.workflows.slide_lesion_files import read_lesions, save_lesions
 
 
 @pytest.fixture
@@ -42,6 +47,22 @@ def test_outlines_and_table_are_those_of_the_results(results: Path, tmp_path: Pa
     kept = read_table(results / "section" / "lesions.csv")
     assert [{name: row[name] for name in kept[0]} for row in table] == kept
     assert set(table[0]) - set(kept[0]) == {"valid", "validity"}
+
+
+def test_outlines_and_labels_carry_why_their_predictions_are_not_valid(results: Path, tmp_path: Path) -> None:
+    import zarr
+
+    folder = results / "section"
+    content = read_content(folder)
+    validity = PredictionFacts("a", demonstration=True).validity()
+    write_json(folder / "result.json", {**content, "validity": validity.to_json()})
+    save_lesions(folder, read_lesions(folder), LesionConfig())
+    outlines = read_geojson(out_of(results, "geojson", tmp_path)).annotations
+    labels = zarr.open_group(out_of(results, "zarr", tmp_path), mode="r")["labels/lesions"]
+    properties = labels.attrs["ome"]["image-label"]["properties"]
+    said = [*(one.other["metadata"]["validity"] for one in outlines), *(one["validity"] for one in properties)]
+    assert said == [validity.headline("")] * 4
+    assert said[0].startswith("Not valid: ")
 
 
 def test_the_mask_covers_the_lesions_pixel_by_pixel(results: Path, tmp_path: Path) -> None:

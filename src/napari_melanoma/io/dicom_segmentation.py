@@ -96,7 +96,12 @@ def _series(slide: Path) -> str | None:
 
 
 def write_segmentation(
-    path: Path, level: SlideLevel, labels: NDArray[np.uint16], segments: Sequence[Segment], model: str
+    path: Path,
+    level: SlideLevel,
+    labels: NDArray[np.uint16],
+    segments: Sequence[Segment],
+    model: str,
+    invalid: str = "",
 ) -> None:
     """Write lesions as a binary, tiled DICOM segmentation with a segment a lesion.
 
@@ -114,6 +119,8 @@ def write_segmentation(
         In their order; they are numbered from 1 in the file.
     model : str
         Which model found them.
+    invalid : str
+        Why its predictions are not valid; part of the file's and each segment's description.
 
     Raises
     ------
@@ -140,6 +147,10 @@ def write_segmentation(
         raise InputError(
             f"the header of the slide lacks what a DICOM segmentation needs ({error}). Export a mask or outlines."
         ) from error
+    if invalid:
+        made.ContentDescription = f"Not valid. {made.ContentDescription}"
+        for segment in made.SegmentSequence:
+            segment.SegmentDescription = invalid[:1024]  # the longest that DICOM takes there
     with atomic_file(path) as temporary:
         made.save_as(temporary)
 

@@ -88,7 +88,7 @@ def _geojson(path: Path, given: Exported, run: RunContext) -> None:
     if given.saved and given.found:
         _copy(given.folder / OUTLINES, path)  # with all digits: the table has fewer
     else:
-        write_outlines(path, given.found)
+        write_outlines(path, given.found, validity_in(given.content))
 
 
 def _csv(path: Path, given: Exported, run: RunContext) -> None:
@@ -143,7 +143,7 @@ def _heatmap_zarr(path: Path, given: Exported, run: RunContext) -> None:
     labels = None
     if given.lesions is not None:
         values = label_image(given.lesions, result.spec.place, maps.shape[1:])
-        labels = Labels("lesions", values, _colours(given.lesions), _properties(given.lesions))
+        labels = Labels("lesions", values, _colours(given.lesions), _properties(given))
     write_ome_zarr(path, maps, result.spec.classes, result.spec.place, labels)
 
 
@@ -174,7 +174,7 @@ def _dicom(path: Path, given: Exported, run: RunContext) -> None:
         if lesion.index in there
     ]
     model = str((given.content.get("model") or {}).get("name") or "model")
-    write_segmentation(path, level, labels, segments, model)
+    write_segmentation(path, level, labels, segments, model, validity_in(given.content).headline(""))
 
 
 def _depth(path: Path, given: Exported, run: RunContext) -> None:
@@ -242,12 +242,14 @@ def _colours(lesions: tuple[SlideLesion, ...]) -> dict[int, tuple[int, int, int]
     return {lesion.index: COLOURS.get(lesion.label, OTHER) for lesion in lesions}
 
 
-def _properties(lesions: tuple[SlideLesion, ...]) -> list[dict[str, Any]]:
+def _properties(given: Exported) -> list[dict[str, Any]]:
     """What is known of each lesion, as labels of OME-Zarr carry it."""
+    lesions, validity = given.found, validity_in(given.content)
+    invalid = {} if validity.valid else {"validity": validity.headline("")}
     kept = ("label", "probability", "area_mm2", "perimeter_mm", "origin")
     rows = lesions_table(lesions)
     known = [{name: row[name] for name in kept if row[name] is not None and row[name] == row[name]} for row in rows]
-    return [{"label-value": lesion.index, **values} for lesion, values in zip(lesions, known, strict=True)]
+    return [{"label-value": lesion.index, **values, **invalid} for lesion, values in zip(lesions, known, strict=True)]
 
 
 def _slide(given: Exported) -> Path:

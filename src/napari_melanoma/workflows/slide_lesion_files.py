@@ -92,7 +92,7 @@ def store_lesions(folder: Path, lesions: Sequence[SlideLesion], validity: Validi
     with locked(folder / LOCK, PATIENCE_S):
         mine, before = read_content(folder).get("outlines"), hash_of(path)
         with atomic_file(path) as temporary:
-            write_geojson(temporary, map(annotation_of, lesions))
+            write_geojson(temporary, (annotation_of(lesion, validity) for lesion in lesions))
             digest = hash_of(temporary)
             said = _kept(folder, move=False) if before not in ("", mine, digest) else ""
         write_lesions_table(folder / LESIONS, lesions, validity)
@@ -127,9 +127,10 @@ def save_lesions(
             read_lesions(folder)
         except InputError:
             _kept(folder, move=False)  # what cannot be read today may be mended tomorrow
-        write_outlines(folder / OUTLINES, lesions)
         content = read_content(folder)
-        write_lesions_table(folder / LESIONS, lesions, validity_in(content) if content else None)
+        validity = validity_in(content) if content else None
+        write_outlines(folder / OUTLINES, lesions, validity)
+        write_lesions_table(folder / LESIONS, lesions, validity)
         if content:
             options = content.get("options", {})
             told = {
@@ -227,7 +228,7 @@ def write_lesions_table(path: Path, lesions: Sequence[SlideLesion], validity: Va
     write_table(path, [{**row, **cells} for row in lesions_table(lesions)], (*LESION_COLUMNS, *cells))
 
 
-def write_outlines(path: Path, lesions: Sequence[SlideLesion]) -> None:
+def write_outlines(path: Path, lesions: Sequence[SlideLesion], validity: Validity | None = None) -> None:
     """Write outlines of lesions as QuPath reads them, with all that was measured.
 
     Parameters
@@ -236,37 +237,42 @@ def write_outlines(path: Path, lesions: Sequence[SlideLesion]) -> None:
         The GeoJSON file.
     lesions : sequence of SlideLesion
         In their order.
+    validity : Validity, optional
+        Of the predictions; each outline carries it where they are not valid.
 
     Raises
     ------
     SaveError
         Where it cannot be written.
     """
-    write_geojson(path, map(annotation_of, lesions))
+    write_geojson(path, (annotation_of(lesion, validity) for lesion in lesions))
 
 
-def annotation_of(lesion: SlideLesion) -> Annotation:
+def annotation_of(lesion: SlideLesion, validity: Validity | None = None) -> Annotation:
     """Turn a lesion into what QuPath shows.
 
     Parameters
     ----------
     lesion : SlideLesion
         With its outline in pixels of level 0.
+    validity : Validity, optional
+        Of the prediction.
 
     Returns
     -------
     Annotation
-        Its outline, class and colour, what was measured, and how it came about.
+        Its outline, class and colour, what was measured, how it came about, and why its prediction is not valid.
     """
     (row,) = lesions_table([lesion])
     measured: dict[str, Any] = {name: row[name] for name in MEASURED if row[name] is not None}
+    invalid = {"validity": validity.headline("")} if validity and not validity.valid else {}
     return Annotation(
         lesion.polygons,
         class_name=lesion.label,
         color=COLOURS.get(lesion.label, UNSAID),
         name=f"lesion {lesion.index}",
         measurements=measured,
-        other={"metadata": {"origin": lesion.origin}},
+        other={"metadata": {"origin": lesion.origin, **invalid}},
     )
 
 
