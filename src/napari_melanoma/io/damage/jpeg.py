@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["JpegStream", "check"]
+__all__ = ["ZEROS", "JpegStream", "check"]
 
 _SOI, _EOI, _SOS, _DRI, _DQT, _DHT, _DAC = 0xD8, 0xD9, 0xDA, 0xDD, 0xDB, 0xC4, 0xCC
 _END = b"\xff\xd9"
@@ -32,7 +32,7 @@ _FEW_BYTES = 16  # of padding before the end marker; fewer than any 0.5 % of a p
 _MOST_FLAT = 0.005  # share of a picture that may be one flat run at its end, where padding stands before the end marker
 # Optimized tables give areas of one color codes of a bit, so that a byte of zeros stands for two blocks or more. Runs
 # of up to 13 occur in a sample of real photographs, and of up to 39 where these are encoded again.
-_ZEROS = bytes(64)
+ZEROS = bytes(64)
 _UNKNOWN = 128  # what libjpeg fills blocks without data with
 _SMALL = {"min_height": 1, "min_width": 1, "min_factor": 8}  # an eighth: all bits are read, few pixels are made
 
@@ -212,9 +212,9 @@ def _fault(stream: JpegStream) -> str | None:
 def _zeroed(stream: JpegStream) -> str | None:
     """Find a run of zeros that libjpeg decodes to as many blocks as there were, but to no area of one color."""
     plain = b"".join(stream.kept)
-    if _ZEROS not in plain:
+    if ZEROS not in plain:
         return None
-    longest = max(map(len, re.findall(rb"\x00{%d,}" % len(_ZEROS), plain)))
+    longest = max(map(len, re.findall(rb"\x00{%d,}" % len(ZEROS), plain)))
     small = _decoded(stream.stripped())
     if small is None or int((small[:, 1:] == small[:, :-1]).all(axis=2).sum()) >= longest:
         return None

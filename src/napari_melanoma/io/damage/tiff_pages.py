@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tifffile import TiffPage
 
-__all__ = ["damage", "decode", "packing", "parts", "stored_bytes"]
+__all__ = ["damage", "decode", "decode_whole_jpeg", "packing", "parts", "stored_bytes"]
 
 _NONE, _LZW, _PACKBITS = 1, 5, 32773
 _DEFLATE, _JPEG = (8, 32946, 50013), (7, 33007)
 _PACKINGS = {_NONE: "raw", _PACKBITS: "rle", _LZW: "deflate", **dict.fromkeys(_DEFLATE, "deflate")}
 _SEPARATE = 2
+_SOF0, _SOS, _ADOBE = b"\xff\xc0", b"\xff\xda", b"Adobe"
+_TRANSFORMS = {(1, 1): 0, (2, 3): 0, (6, 3): 1}  # photometric interpretation and samples: YCbCr or not, as Adobe counts
 
 
 def stored_bytes(page: TiffPage) -> int:
@@ -158,6 +160,38 @@ def damage(page: TiffPage, data: bytes, shape: tuple[int, ...]) -> str | None:
     # Up to a row more is what some writers leave behind the pixels.
     sound = found >= wanted and (found <= wanted + _row_bytes(page, shape) or found == full)
     return None if sound else f"its compressed data are corrupt ({found} bytes unpacked, {wanted} expected)"
+
+
+def decode_whole_jpeg(page: TiffPage, data: bytes) -> NDArray | None:
+    """Decode the JPEG of a strip or tile in one pass, where libjpeg has no warning.
+
+    Parameters
+    ----------
+    page : tifffile.TiffPage
+        The page.
+    data : bytes
+        Of the strip or tile, as they are stored.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        uint8 (row, column, sample), as tifffile gives them; None where the stream is unsound or of an unusual kind:
+        then ``damage`` and tifffile are to be asked.
+    """
+    import simplejpeg
+
+    transform = _TRANSFORMS.get((page.photometric, page.samplesperpixel)) if page.compression in _JPEG else None
+    scan = data.find(_SOS)
+    usual = scan > 0 and data[scan + 4 : scan + 5] == bytes((page.samplesperpixel,)) and _SOF0 in data[:scan]
+    if transform is None or not usual or _ADOBE in data[:scan] or data.count(_SOS) > 1 or jpeg.ZEROS in data:
+        return None
+    marker = b"\xff\xee\x00\x0eAdobe\x00\x64\0\0\0\0" + bytes((transform,)) if page.samplesperpixel == 3 else b""
+    tables = (page.jpegtables or b"\xff\xd8")[2:].removesuffix(b"\xff\xd9")
+    try:
+        colors = "RGB" if page.samplesperpixel == 3 else "GRAY"
+        return simplejpeg.decode_jpeg(b"\xff\xd8" + marker + tables + data[2:], colors, strict=True)
+    except ValueError:
+        return None
 
 
 def _segment(page: TiffPage, index: int, reasons: list[str]) -> tuple[NDArray | None, tuple[int, ...], tuple[int, ...]]:
