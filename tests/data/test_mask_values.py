@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from napari_melanoma.core.errors import DataSetError, UnreadableImage
+from napari_melanoma.core.errors import DataSetError, InputError, UnreadableImage
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import read_dataset, with_masks
 from napari_melanoma.data.masks.values import lesion_mask, nnunet_labels, parse_values
@@ -129,14 +129,66 @@ def test_several_classes_of_nnunet_are_named_in_the_refusal(nnunet: Path, tmp_pa
     (nnunet / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "lesion": 1, "hair": 2}}))
     assert nnunet_labels(nnunet / "labelsTr") == {"lesion": 1, "hair": 2}
     options = SourceOptions(no_patients=True)
-    report = import_source(find_source("folder"), nnunet, tmp_path / "set", options, run=RunContext())
-    ((name, reason),) = report.faults
-    assert (name, "0, 1 (lesion), 2 (hair)" in reason) == ("b", True)
+    with pytest.raises(DataSetError, match=r"1 of 3 masks is .*b\.png.* 0, 1 \(lesion\), 2 \(hair\): name"):
+        import_source(find_source("folder"), nnunet, tmp_path / "set", options, run=RunContext())
     lesion = SourceOptions(no_patients=True, values=("lesion",))
     assert import_source(find_source("folder"), nnunet, tmp_path / "two", lesion, run=RunContext()).faults == []
     kept = SourceOptions(no_patients=True, values="keep")
     import_source(find_source("folder"), nnunet, tmp_path / "three", kept, run=RunContext())
     assert np.array_equal(read_labels(tmp_path / "three/masks/b.png"), TWO)
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Path:
+    """Photographs and masks, of which the first has one value only and the others have several."""
+    for seed, (name, values) in enumerate({"a": LESION, "b": TWO, "c": TWO + 2 * (TWO == 2)}.items()):
+        photograph(tmp_path / "all/images" / f"{name}.png", seed)
+        save(tmp_path / "all/masks" / f"{name}.png", values.astype(np.uint8))
+    return tmp_path / "all"
+
+
+def test_refused_label_images_leave_nothing_and_do_not_block_the_next_try(labels: Path, tmp_path: Path) -> None:
+    out = tmp_path / "set"
+
+    def bring(values: object) -> list[str]:
+        options = ImportOptions.parse({"no_patients": True, "values": values}, "the test")
+        return import_masks(labels / "masks", labels / "images", out, options, run=RunContext()).added
+
+    with pytest.raises(DataSetError, match=r"2 of 3 masks are .*\(b\.png, c\.png\).* 0, 1, 2, 4: name") as e:
+        bring(None)
+    assert "keep" not in str(e.value)
+    with pytest.raises(DataSetError, match="'wart' is no value"):
+        bring(["wart"])
+    assert not out.exists()
+    assert bring(["1"]) == ["a", "b", "c"]
+    masks = [read_mask(one.mask) for one in with_masks(read_dataset(out)) if one.mask]
+    assert all(np.array_equal(mask, LESION) for mask in masks)
+
+
+@pytest.mark.parametrize("values", [None, ("wart",)])
+def test_an_import_of_a_folder_with_label_images_leaves_nothing(
+    labels: Path, tmp_path: Path, values: tuple[str, ...] | None
+) -> None:
+    options = SourceOptions(no_patients=True, values=values)
+    with pytest.raises(DataSetError, match=r"2 of 3 masks are label images .* 0, 1, 2, 4: name|no value of a mask"):
+        import_source(find_source("folder"), labels, tmp_path / "set", options, run=RunContext())
+    assert [path.name for path in tmp_path.iterdir()] == ["all"]
+    named = SourceOptions(no_patients=True, values=("1",))
+    assert import_source(find_source("folder"), labels, tmp_path / "set", named, run=RunContext()).masks == 3
+
+
+def test_an_earlier_stopped_import_survives_a_refusal(labels: Path, tmp_path: Path) -> None:
+    (tmp_path / ".set.gathering/images").mkdir(parents=True)
+    save(tmp_path / ".set.gathering/images/a.png", TWO.astype(np.uint8))
+    options = SourceOptions(no_patients=True)
+    with pytest.raises(DataSetError, match="label images"):
+        import_source(find_source("folder"), labels, tmp_path / "set", options, run=RunContext())
+    assert (tmp_path / ".set.gathering/images").exists()
+
+
+def test_classes_cannot_be_kept_in_a_set_of_corrections() -> None:
+    with pytest.raises(InputError, match="Expected values or names"):
+        parse_values("keep", keep=False)
 
 
 def test_channels_in_several_files_are_refused(nnunet: Path, tmp_path: Path) -> None:

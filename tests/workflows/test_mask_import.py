@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.core.runs import Cancelled, Progress, RunContext
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.data.dataset import read_dataset, with_masks
 from napari_melanoma.io.results import read_mask, write_mask
@@ -235,7 +235,12 @@ def test_no_photographs(tmp_path: Path, bring: Import, images: Path) -> None:
 
 def test_a_stop_keeps_what_was_stored(tmp_path: Path, images: Path) -> None:
     masks = masks_of(tmp_path / "masks", one=square(9), two=square(8), three=square(7))
-    run = RunContext(lambda progress: run.cancel() if progress.done == 2 else None)
+
+    def stop(progress: Progress) -> None:
+        if progress.message == "Importing masks" and progress.done == 2:
+            run.cancel()
+
+    run = RunContext(stop)
     with pytest.raises(Cancelled):
         import_masks(masks, images, tmp_path / "out", ImportOptions(no_patients=True), run=run)
     assert len(Corrections(tmp_path / "out").rows()) == 2

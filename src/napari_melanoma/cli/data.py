@@ -18,7 +18,6 @@ from napari_melanoma.cli.options import (
     AllowOutside,
     Debug,
     Json,
-    MaskValues,
     NoPatients,
     add_verb,
     examples,
@@ -74,7 +73,14 @@ def import_masks(
         typer.Option("--map", metavar="FILE", help="TOML that says what the table's columns and words mean."),
     ] = None,
     no_patients: NoPatients = False,
-    values: MaskValues = None,
+    values: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VALUES",
+            help="What is lesion in masks with several values: values or names with commas, or all (every value but "
+            "0).",
+        ),
+    ] = None,
     accept_damaged: AcceptDamaged = False,
     json: Json = False,
     debug: Debug = False,
@@ -97,7 +103,7 @@ def import_masks(
             "metadata": metadata,
             "mapping": read_mapping(map_) if map_ else Mapping(),
             "no_patients": no_patients,
-            "values": parse_values(values),
+            "values": parse_values(values, keep=False),
         }
         options = mask_import.ImportOptions.parse(given, "the command line")
         current.after_stop = f"What was imported stays in {out}: run the same command again to go on."

@@ -27,7 +27,14 @@ from napari_melanoma.data.harmonise import Harmoniser
 from napari_melanoma.data.harmonise_report import HarmoniseReport
 from napari_melanoma.data.looks import look_at
 from napari_melanoma.data.mapping import Mapping
-from napari_melanoma.data.masks.values import LesionValues, lesion_mask, nnunet_labels
+from napari_melanoma.data.masks.values import (
+    LabelImageError,
+    LesionValues,
+    lesion_mask,
+    nnunet_labels,
+    numbers,
+    refusal,
+)
 from napari_melanoma.data.new_dataset import gathered, write_dataset_table
 from napari_melanoma.data.packed_rows import PackedRow, as_dict
 from napari_melanoma.data.patients import patients_note
@@ -93,7 +100,8 @@ def import_source(
         Where there is no such folder, or an archive in it cannot be read.
     DataSetError
         Where the folder does not hold the set, ``out`` exists, or nothing could be taken; where no row of a set of the
-        user's own names a patient, unless ``options.no_patients``.
+        user's own names a patient, unless ``options.no_patients``; where masks are label images and
+        ``options.values`` does not say what is lesion in them: nothing stays of it then.
     SaveError
         Where the data set cannot be written.
     Cancelled
@@ -104,10 +112,12 @@ def import_source(
     report = SourceReport(len(records), source.spec.images, left=len(found.records) - len(records), notes=found.notes)
     if not source.spec.public:
         report.notes += _check_patients(records, options.no_patients)
-    with gathered(out) as place:
+    masks = _Masks(options.values, nnunet_labels(folder) if folder.is_dir() else {})
+    if isinstance(options.values, tuple):
+        numbers(options.values, masks.names)  # a name that stands for no value, before anything is copied
+    with gathered(out, discard_on=_LabelImagesError) as place:
         said = "" if options.values is None else f" {options.values}"
         journal = _Journal(place / JOURNAL, f"{source.spec.name} {folder.absolute()}{said}")
-        masks = _Masks(options.values, nnunet_labels(folder) if folder.is_dir() else {})
         try:
             taken = _take_all(records, masks, journal, report, run)
         finally:
@@ -201,6 +211,11 @@ class _Taken:
 
     record: Record
     fault: str = ""
+    labels: LabelImageError | None = None
+
+
+class _LabelImagesError(DataSetError):
+    """Masks are label images, and the user has not named the values that are lesion."""
 
 
 class _Masks(NamedTuple):
@@ -218,15 +233,20 @@ def _take_all(
     rest = [record for record in records if record.image_id not in taken]
     report.resumed = sum(record.image is not None for record in taken.values())
     threads = min(MOST_THREADS, (os.cpu_count() or 1) + 1)
+    undecided: dict[str, LabelImageError] = {}
     with ThreadPoolExecutor(threads, thread_name_prefix="importing") as pool, journal.writing() as note:
         work = ahead(pool, partial(_take, place=journal.path.parent, masks=masks), rest, Room(AHEAD), run)
         for done, one in enumerate(work, start=1):
-            if one.fault:
+            if one.labels is not None and one.record.mask is not None:
+                undecided[one.record.mask.name] = one.labels
+            elif one.fault:
                 report.faults.append((one.record.image_id, one.fault))
             else:
                 taken[one.record.image_id] = one.record
                 note(one.record.image_id, one.record.mask is not None)
             run.report(Progress(report.resumed + done, len(records), "Importing images"))
+    if undecided:
+        raise _LabelImagesError(refusal(undecided, sum(record.mask is not None for record in records)))
     report.images = sum(record.image is not None for record in taken.values())
     report.masks = sum(record.mask is not None for record in taken.values())
     return [record for record in records if record.image_id in taken]
@@ -236,20 +256,21 @@ def _take(record: Record, place: Path, masks: _Masks) -> _Taken:
     """Copy an image and draw its mask; or say why not."""
     assert record.image is not None
     image = _image_of(record, place)
+    labels = None
     try:
         _write(image, record.image.read())
         fault = _mask_fault(record, image, place, masks)
     except SaveError:
         raise
     except DataSetError as error:
-        fault = str(error)
+        fault, labels = str(error), error if isinstance(error, LabelImageError) else None
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise save_error(image, error) from error
         fault = f"cannot be read: {in_words(error)}"
     if fault:
         image.unlink(missing_ok=True)
-    return _Taken(record, fault.replace(f"{place}{os.sep}", ""))
+    return _Taken(record, fault.replace(f"{place}{os.sep}", ""), labels)
 
 
 def _mask_fault(record: Record, image: Path, place: Path, masks: _Masks) -> str:

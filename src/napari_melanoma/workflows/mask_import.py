@@ -23,10 +23,11 @@ from napari_melanoma.data.mapping import Mapping
 from napari_melanoma.data.masks.areas import MaskObject, Picture, Size
 from napari_melanoma.data.masks.formats import MaskFormat, read_masks
 from napari_melanoma.data.masks.matching import ImageNames
+from napari_melanoma.data.masks.values import LabelImageError, lesion_mask, numbers, refusal
 from napari_melanoma.data.patients import patients_note
 from napari_melanoma.data.table_schema import AS_GIVEN
 from napari_melanoma.data.table_text import each_row
-from napari_melanoma.io.photographs import Modality, Photograph, find_photographs, read_photograph
+from napari_melanoma.io.photographs import Modality, Photograph, find_photographs, read_photograph, stored_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -103,7 +104,8 @@ def import_masks(masks: Path, images: Path, out: Path, options: ImportOptions, *
         Where there are no photographs, no masks, or none of the classes.
     DataSetError
         Where a file of masks is not as its format says; where nothing names the patients, unless
-        ``options.no_patients``: nothing is written then.
+        ``options.no_patients``; where masks are label images and ``options.values`` does not name what is lesion in
+        them: nothing is written then.
     SaveError
         Where the data set cannot be written.
     Cancelled
@@ -119,6 +121,7 @@ def import_masks(masks: Path, images: Path, out: Path, options: ImportOptions, *
     matched = _matched(_of_classes(objects, options, report), paths, report)
     used = {path for path, _ in matched}
     report.without_mask = [path.name for path in paths if path not in used]
+    _check_values(matched, options, run)
     corrections = Corrections(out)
     known = _known(options, used, report)
     drawn = _drawn(matched, corrections, options, report, run)
@@ -188,6 +191,29 @@ def _matched(
             unmatched[one.image] = "belongs to no photograph: none of that name was found"
     report.faults += unmatched.items()
     return [(path, found[path]) for path in paths if path in found]
+
+
+def _check_values(matched: list[tuple[Path, list[MaskObject]]], options: ImportOptions, run: RunContext) -> None:
+    """Refuse label images whose values the user has not explained, before the first mask is stored."""
+    pictures = [(path, one.area, one.size) for path, found in matched for one in found if isinstance(one.area, Picture)]
+    if isinstance(options.values, tuple):
+        for names in {tuple(area.names.items()) for _, area, _ in pictures}:
+            numbers(options.values, dict(names))
+    if options.values is not None:
+        return
+    refused: dict[str, LabelImageError] = {}
+    for path, area, size in run.track(pictures, "Checking masks"):
+        of_photograph = stored_size(path)
+        if not options.resize and of_photograph and sorted(size or of_photograph) != sorted(of_photograph):
+            continue  # refused later, and not decoded: it may claim to be huge
+        try:
+            lesion_mask(area.path, area.path.name, None, area.names)
+        except LabelImageError as error:
+            refused[area.path.name] = error
+        except InputError:
+            continue  # reported with its photograph
+    if refused:
+        raise DataSetError(refusal(refused, len(pictures), keep=""))
 
 
 def _drawn(
