@@ -148,7 +148,9 @@ def check(
             for about, said in things:
                 current.report.tell(kind, f"{kind}: {about}: {said}", about=about, said=said)
         faults = f"{len(found.faults)} fault{'' if len(found.faults) == 1 else 's'}"
-        text = f"{faults} found: mend them, and check again." if found.faults else f"Nothing is wrong with {dataset}."
+        notes = f"{len(found.notes)} note{'' if len(found.notes) == 1 else 's'}"
+        well = f"No faults in {dataset}; {notes} to review." if found.notes else f"Nothing is wrong with {dataset}."
+        text = f"{faults} found: mend them, and check again." if found.faults else well
         current.done(text, some_failed=bool(found.faults), dataset=str(dataset), faults=len(found.faults))
 
 

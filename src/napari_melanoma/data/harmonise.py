@@ -108,6 +108,7 @@ class Harmoniser:
         stays, steps = self._plan(tuple(row), source)
         found: dict[str, str] = {}
         other: dict[str, str] = {}
+        faults: list[tuple[str, str, str]] = []
         for columns, answer in steps:
             texts = tuple([given.get(column, "") for column in columns])
             if any(texts):
@@ -115,12 +116,13 @@ class Harmoniser:
                 found |= outcome.found
                 if outcome.other or outcome.disagreements or outcome.faults:
                     other |= outcome.other
-                    self._tally.count(outcome.faults, outcome.disagreements)
+                    faults += outcome.faults
+                    self._tally.count_disagreements(outcome.disagreements)
         if self.source:
             found.setdefault("source", self.source)
         found |= {column: given[column] for column in stays if column in given}
         found |= other
-        self._tally.row(given, found)
+        self._tally.row(given, found, faults)
         return found
 
     def stays(self, row: Row) -> tuple[str, ...]:

@@ -143,7 +143,7 @@ def _known(options: ImportOptions, paths: Iterable[Path], report: ImportReport) 
     met, names = harmoniser.report(), [path.stem for path in paths]
     named = sum("patient_id" in known.get(name, {}) for name in names)
     report.notes += patients_note(named, len(names), met, options.no_patients)
-    report.notes += met.unrecognized_columns("left out")
+    report.notes += [*met.unrecognized_columns("left out"), *met.findings(kept_in={"diagnosis": "diagnosis"})]
     lacking = [name for name in names if name not in known] if known else []
     if lacking:
         shown = ", ".join(sorted(lacking)[:3]) + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")
@@ -159,7 +159,7 @@ def _described(correction: Correction, row: dict[str, str]) -> Correction:
         lesion_id=row.get("lesion_id") or None,
         diagnosis=row.get("diagnosis") or row.get(f"diagnosis{AS_GIVEN}") or correction.diagnosis,
         modality=row.get("modality") or correction.modality,
-        clinical={name: row[name] for name in CLINICAL if name in row},
+        clinical={name: text for name, text in row.items() if name in CLINICAL},
     )
 
 
