@@ -111,7 +111,7 @@ def import_source(
     records = _as_file_names(found.taken)
     report = SourceReport(len(records), source.spec.images, left=len(found.records) - len(records), notes=found.notes)
     if not source.spec.public:
-        report.notes += _check_patients(records, options.no_patients)
+        report.notes += _check_patients(records, options.no_patients, found.unread, folder)
     masks = _Masks(options.values, nnunet_labels(folder) if folder.is_dir() else {})
     if isinstance(options.values, tuple):
         numbers(options.values, masks.names)  # a name that stands for no value, before anything is copied
@@ -133,11 +133,17 @@ def import_source(
     return report
 
 
-def _check_patients(records: Sequence[Record], no_patients: bool) -> list[tuple[str, str]]:
+def _check_patients(
+    records: Sequence[Record], no_patients: bool, unread: Sequence[str], folder: Path
+) -> list[tuple[str, str]]:
     """Refuse images that no patient is named for, before anything is copied."""
     at_work = Harmoniser()
     named = sum("patient_id" in at_work.row(as_dict(record.values)) for record in records)
-    return patients_note(named, len(records), at_work.report(), no_patients)
+    how = (
+        "rename the table that describes the images to metadata.csv (a workbook: save its sheet as CSV), or read "
+        f"tables of any name with napari-melanoma data import table {folder}; it needs a column that names the images"
+    )
+    return patients_note(named, len(records), at_work.report(), no_patients, unread=unread, how=how)
 
 
 def _as_file_names(records: Sequence[Record]) -> list[Record]:

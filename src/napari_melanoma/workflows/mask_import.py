@@ -32,6 +32,7 @@ from napari_melanoma.io.photographs import Modality, Photograph, find_photograph
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+TABLES = (".csv", ".tsv", ".xlsx", ".xls", ".ods")
 _SAME_ASPECT = 0.01
 
 
@@ -123,13 +124,21 @@ def import_masks(masks: Path, images: Path, out: Path, options: ImportOptions, *
     report.without_mask = [path.name for path in paths if path not in used]
     _check_values(matched, options, run)
     corrections = Corrections(out)
-    known = _known(options, used, report)
+    known = _known(options, used, _tables_in(images, masks), report)
     drawn = _drawn(matched, corrections, options, report, run)
     report.added = corrections.add_all((_described(one, known.get(one.name, {})) for one in drawn), run=run)
     return report
 
 
-def _known(options: ImportOptions, paths: Iterable[Path], report: ImportReport) -> dict[str, dict[str, str]]:
+def _tables_in(*places: Path) -> list[str]:
+    """List the tables beside photographs and masks, for the user who has named none."""
+    folders = dict.fromkeys(place if place.is_dir() else place.parent for place in places)
+    return [str(file) for folder in folders for file in sorted(folder.iterdir()) if file.suffix.lower() in TABLES]
+
+
+def _known(
+    options: ImportOptions, paths: Iterable[Path], tables: list[str], report: ImportReport
+) -> dict[str, dict[str, str]]:
     """Rows of the table of metadata by the photographs' names; refuses photographs of patients that nobody names."""
     harmoniser, known = Harmoniser(), dict[str, dict[str, str]]()
     if options.metadata is not None:
@@ -142,7 +151,8 @@ def _known(options: ImportOptions, paths: Iterable[Path], report: ImportReport) 
             )
     met, names = harmoniser.report(), [path.stem for path in paths]
     named = sum("patient_id" in known.get(name, {}) for name in names)
-    report.notes += patients_note(named, len(names), met, options.no_patients)
+    how = "name the table with --metadata FILE (a workbook: save its sheet as CSV first)"
+    report.notes += patients_note(named, len(names), met, options.no_patients, unread=tables, how=how)
     report.notes += [*met.unrecognized_columns("left out"), *met.findings(kept_in={"diagnosis": "diagnosis"})]
     lacking = [name for name in names if name not in known] if known else []
     if lacking:

@@ -129,8 +129,8 @@ class TableCheck:
         yield from ((about, said) for about, said, leaks in self._leaks.findings() if not leaks)
         if (lacking := self._without_patient) and self._named_patients:
             shown = ", ".join(lacking[:NAMED]) + (f" and {len(lacking) - NAMED} more" if len(lacking) > NAMED else "")
-            rows = f"{len(lacking)} of {len(lacking) + self._named_patients} rows name no patient ({shown})"
-            yield "patient_id", f"{rows}: {SPLIT_RISK}; fill it in, or leave these rows out of training"
+            lack = f"{len(lacking)} of {len(lacking) + self._named_patients} rows name no patient ({shown})"
+            yield "patient_id", f"{lack}: {SPLIT_RISK}; fill it in, or leave these rows out of training"
         report = self.report
         if partly := [group for group, parts in self._groups.items() if NONE in parts and len(parts) == 2]:
             yield "split", f"said of some rows and not of others, {_of(partly)}: data split gives these the same one"
