@@ -124,6 +124,34 @@ def test_masks_of_nnunet_are_matched_with_their_images(nnunet: Path, tmp_path: P
     assert (sorted(report.added), report.faults) == (["a_0000", "b_0000", "c_0000"], [])
 
 
+@pytest.mark.parametrize("folders", [("imagesTr", "labelsTr"), ("images", "labels"), ("photos", "masks")])
+@pytest.mark.parametrize("name", ["{}", "{}.png", "{}_0000", "{}_0000.png"])
+def test_a_table_may_name_a_case_of_nnunet_or_its_file(tmp_path: Path, name: str, folders: tuple[str, str]) -> None:
+    images, masks = (tmp_path / "all" / folder for folder in folders)
+    for seed, case in enumerate(("a", "b")):
+        photograph(images / f"{case}_0000.png", seed)
+        save(masks / f"{case}.png", LESION.astype(np.uint8))
+    table = tmp_path / "all/metadata.csv"
+    table.write_text("image_id,patient_id\n" + "".join(f"{name.format(case)},p{case}\n" for case in "ab"))
+    options = ImportOptions.parse({"metadata": table}, "the test")
+    assert import_masks(masks, images, tmp_path / "c", options, run=RunContext()).notes == []
+    report = import_source(find_source("folder"), tmp_path / "all", tmp_path / "set", run=RunContext())
+    assert (report.images, report.masks, report.left) == (2, 2, 0)
+    for out in ("c", "set"):
+        assert [row["patient_id"] for row in read_table(tmp_path / out / "dataset.csv")] == ["pa", "pb"]
+
+
+def test_a_table_of_other_images_is_refused_as_that(nnunet: Path, tmp_path: Path) -> None:
+    (nnunet / "metadata.csv").write_text("image_id,patient_id\nq1,p1\nq2,p2\n")
+    options = ImportOptions.parse({"metadata": nnunet / "metadata.csv"}, "the test")
+    with pytest.raises(
+        InputError, match="rows for q1, q2, but for none of the 3 photographs with a mask, such as a_0000"
+    ):
+        import_masks(nnunet / "labelsTr", nnunet / "imagesTr", tmp_path / "c", options, run=RunContext())
+    with pytest.raises(DataSetError, match="rows for q1, q2, but for none of the 4 images, such as a, b, c and 1 more"):
+        import_source(find_source("folder"), nnunet, tmp_path / "set", run=RunContext())
+
+
 def test_several_classes_of_nnunet_are_named_in_the_refusal(nnunet: Path, tmp_path: Path) -> None:
     save(nnunet / "labelsTr/b.png", TWO.astype(np.uint8))
     (nnunet / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "lesion": 1, "hair": 2}}))

@@ -46,6 +46,7 @@ from napari_melanoma.workflows.ahead import Room, ahead
 
 JOURNAL, ORIGIN = "imported.jsonl", "source.json"
 MOST_THREADS = 8
+NAMED = 3  # images that an error names
 AHEAD = 32
 
 
@@ -109,9 +110,10 @@ def import_source(
     """
     found = source.find(folder, options.mapping)
     records = _as_file_names(found.taken)
+    left = [] if len(records) == len(found.records) else [one for one in found.records if one.image is None]
     report = SourceReport(len(records), source.spec.images, left=len(found.records) - len(records), notes=found.notes)
     if not source.spec.public:
-        report.notes += _check_patients(records, options.no_patients, found.unread, folder)
+        report.notes += _check_patients(records, left, options.no_patients, found.unread, folder)
     masks = _Masks(options.values, nnunet_labels(folder) if folder.is_dir() else {})
     if isinstance(options.values, tuple):
         numbers(options.values, masks.names)  # a name that stands for no value, before anything is copied
@@ -133,12 +135,22 @@ def import_source(
     return report
 
 
+def _some(records: Sequence[Record]) -> str:
+    more = f" and {len(records) - NAMED} more" if len(records) > NAMED else ""
+    return ", ".join(record.image_id for record in records[:NAMED]) + more
+
+
 def _check_patients(
-    records: Sequence[Record], no_patients: bool, unread: Sequence[str], folder: Path
+    records: Sequence[Record], others: Sequence[Record], no_patients: bool, unread: Sequence[str], folder: Path
 ) -> list[tuple[str, str]]:
     """Refuse images that no patient is named for, before anything is copied."""
     at_work = Harmoniser()
     named = sum("patient_id" in at_work.row(as_dict(record.values)) for record in records)
+    if others and not named and not no_patients and "patient_id" in at_work.row(as_dict(others[0].values)):
+        raise DataSetError(
+            f"the tables in {folder} have rows for {_some(others)}, but for none of the {len(records)} images, such as "
+            f"{_some(records)}. Expected the images' names, with or without suffix, in the column that names them."
+        )
     how = (
         "rename the table that describes the images to metadata.csv (a workbook: save its sheet as CSV), or read "
         f"tables of any name with napari-melanoma data import table {folder}; it needs a column that names the images"

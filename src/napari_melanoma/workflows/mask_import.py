@@ -22,7 +22,7 @@ from napari_melanoma.data.harmonise import Harmoniser
 from napari_melanoma.data.mapping import Mapping
 from napari_melanoma.data.masks.areas import MaskObject, Picture, Size
 from napari_melanoma.data.masks.formats import MaskFormat, read_masks
-from napari_melanoma.data.masks.matching import ImageNames
+from napari_melanoma.data.masks.matching import ImageNames, case_of
 from napari_melanoma.data.masks.values import LabelImageError, lesion_mask, numbers, refusal
 from napari_melanoma.data.patients import patients_note
 from napari_melanoma.data.table_schema import AS_GIVEN
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TABLES = (".csv", ".tsv", ".xlsx", ".xls", ".ods")
+NAMED = 3  # names that a message lists
 _SAME_ASPECT = 0.01
 
 
@@ -102,7 +103,8 @@ def import_masks(masks: Path, images: Path, out: Path, options: ImportOptions, *
     Raises
     ------
     InputError
-        Where there are no photographs, no masks, or none of the classes.
+        Where there are no photographs, no masks, or none of the classes; where the table of metadata names none of the
+        photographs.
     DataSetError
         Where a file of masks is not as its format says; where nothing names the patients, unless
         ``options.no_patients``; where masks are label images and ``options.values`` does not name what is lesion in
@@ -124,9 +126,9 @@ def import_masks(masks: Path, images: Path, out: Path, options: ImportOptions, *
     report.without_mask = [path.name for path in paths if path not in used]
     _check_values(matched, options, run)
     corrections = Corrections(out)
-    known = _known(options, used, _tables_in(images, masks), report)
+    rows = _known(options, used, _tables_in(images, masks), report)
     drawn = _drawn(matched, corrections, options, report, run)
-    report.added = corrections.add_all((_described(one, known.get(one.name, {})) for one in drawn), run=run)
+    report.added = corrections.add_all((_described(one, rows.get(one.name, {})) for one in drawn), run=run)
     return report
 
 
@@ -139,7 +141,7 @@ def _tables_in(*places: Path) -> list[str]:
 def _known(
     options: ImportOptions, paths: Iterable[Path], tables: list[str], report: ImportReport
 ) -> dict[str, dict[str, str]]:
-    """Rows of the table of metadata by the photographs' names; refuses photographs of patients that nobody names."""
+    """Rows of the table of metadata by the photographs' stems; refuses photographs whose patients no row names."""
     harmoniser, known = Harmoniser(), dict[str, dict[str, str]]()
     if options.metadata is not None:
         rows = [harmoniser.row(options.mapping.apply(row)) for row in each_row(options.metadata)]
@@ -149,16 +151,40 @@ def _known(
                 f"{options.metadata} has no rows with an image_id, the photograph's name without suffix. "
                 "Add that column."
             )
-    met, names = harmoniser.report(), [path.stem for path in paths]
-    named = sum("patient_id" in known.get(name, {}) for name in names)
+    met, names = harmoniser.report(), sorted(path.stem for path in paths)
+    found = _rows_of(names, known)
+    if known and names and not found:
+        raise InputError(
+            f"{options.metadata} has rows for {_some(list(known))}, but for none of the {len(names)} photographs "
+            f"with a mask, such as {_some(names)}. Expected the photographs' names, with or without suffix, in the "
+            "column that names the images."
+        )
+    named = sum("patient_id" in row for row in found.values())
     how = "name the table with --metadata FILE (a workbook: save its sheet as CSV first)"
     report.notes += patients_note(named, len(names), met, options.no_patients, unread=tables, how=how)
     report.notes += [*met.unrecognized_columns("left out"), *met.findings(kept_in={"diagnosis": "diagnosis"})]
-    lacking = [name for name in names if name not in known] if known else []
+    lacking = [name for name in names if name not in found] if known else []
     if lacking:
-        shown = ", ".join(sorted(lacking)[:3]) + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")
-        report.notes.append(("image_id", f"the table has no row for {shown}"))
-    return known
+        report.notes.append(("image_id", f"the table has no row for {_some(lacking)}"))
+    return found
+
+
+def _rows_of(names: Sequence[str], known: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    """Find the row of each photograph: by its name, whatever the case, or by that of its nnU-Net case."""
+    folded = {name.casefold(): row for name, row in known.items()}
+    found = {
+        name: next((row for row in (known.get(name), *map(folded.get, _keys(name))) if row is not None), None)
+        for name in names
+    }
+    return {name: row for name, row in found.items() if row is not None}
+
+
+def _keys(name: str) -> tuple[str, str]:
+    return name.casefold(), case_of(name.casefold())
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
 def _described(correction: Correction, row: dict[str, str]) -> Correction:
