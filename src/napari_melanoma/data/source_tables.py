@@ -94,8 +94,8 @@ def known_of_images(tree: SourceTree, names: str, source: str = "") -> Known:
         tables = sorted({file.name for file in tree.find("", rf"({names})(?:\.gz)?").values()})
         tree.unread += tables
         shown = ", ".join(list(columns)[:MOST])
-        said = f"no column names the images (found {shown}): add a column image_id, or map one with --map FILE"
-        tree.notes.append((", ".join(tables), said))
+        note = f"no column names the images (found {shown}): add a column image_id, or map one with --map FILE"
+        tree.notes.append((", ".join(tables), note))
     if known and nameless:
         tree.notes.append(("image_id", f"{nameless} row{'s name' if nameless > 1 else ' names'} no image: left out"))
     return known
