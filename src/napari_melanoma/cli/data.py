@@ -43,6 +43,14 @@ CHECK_HELP = examples(
     "is wrong.",
 )
 
+LesionValues = Annotated[
+    str | None,
+    typer.Option(
+        metavar="VALUES",
+        help="What is lesion in masks with several values: values or names with commas, or all (every value but 0).",
+    ),
+]
+
 app = typer.Typer(help="Import, merge, split and look data sets over.", no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -73,14 +81,7 @@ def import_masks(
         typer.Option("--map", metavar="FILE", help="TOML that says what the table's columns and words mean."),
     ] = None,
     no_patients: NoPatients = False,
-    values: Annotated[
-        str | None,
-        typer.Option(
-            metavar="VALUES",
-            help="What is lesion in masks with several values: values or names with commas, or all (every value but "
-            "0).",
-        ),
-    ] = None,
+    values: LesionValues = None,
     accept_damaged: AcceptDamaged = False,
     json: Json = False,
     debug: Debug = False,

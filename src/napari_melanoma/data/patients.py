@@ -64,11 +64,16 @@ def patients_note(
         return []
     if no_patients:
         return [("patient_id", f"no row names a patient, as confirmed: {SPLIT_RISK}")]
+    raise DataSetError(_no_patients(report, option, unread, how))
+
+
+def _no_patients(report: HarmoniseReport, option: str, unread: Sequence[str], how: str) -> str:
+    """Describe what was expected of the tables, what was found, and what to do."""
     found = list(report.columns) + list(report.own)
     listed = ", ".join(found[:12]) + (f" and {len(found) - 12} more" if len(found) > 12 else "")
     if unread and not listed:
         some = ", ".join(unread[:NAMED]) + (f" and {len(unread) - NAMED} more" if len(unread) > NAMED else "")
-        raise DataSetError(
+        return (
             f"expected a table with a column that names the patient of each image; {some} was not read. Without "
             f"patients {SPLIT_RISK}. {how[:1].upper()}{how[1:]}; if nothing is known of the patients, confirm with "
             f"{option}."
@@ -80,7 +85,7 @@ def patients_note(
         )
     else:
         advice = "add a column patient_id to the table, or map the column that names the patient with --map FILE"
-    raise DataSetError(
+    return (
         f"expected a column that names the patient of each image, found {listed or 'no table'}. Without it "
         f"{SPLIT_RISK}. {advice[:1].upper()}{advice[1:]}; if nothing is known of the patients, confirm with {option}."
     )
