@@ -246,6 +246,17 @@ def test_the_report_says_what_to_look_at() -> None:
     ]
 
 
+def test_an_id_that_names_a_place_outside_is_reported_when_it_is_changed() -> None:
+    given = ("../../evil", "/etc/passwd.png", "C:\\x\\y.jpg", "a/b.jpg", "c.jpg", "d")
+    found = harmonise([{"image": name} for name in given])
+    assert [row["image_id"] for row in found.rows] == ["evil", "passwd", "y", "b", "c", "d"]
+    assert found.report.renamed == {"../../evil": "evil", "/etc/passwd.png": "passwd", "C:\\x\\y.jpg": "y"}
+    ((about, said),) = found.report.findings()
+    assert about == "image_id"
+    assert said.startswith("3 ids were changed, because an id must not name a path")
+    assert "'../../evil' is now 'evil'" in said
+
+
 def test_rows_without_an_id_are_named_by_their_number() -> None:
     report = harmonise([{"age": age} for age in ("40", "430", "-1", "999", "555")]).report
     assert report.rows_of == {"unmapped": {}, "impossible": {"age": ("2", "3", "4")}}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from napari_melanoma.data.cells import with_unit
+from napari_melanoma.data.cells import leads_out, stem_of, with_unit
 from napari_melanoma.data.column_names import Meaning, meanings
 from napari_melanoma.data.harmonise_report import HarmoniseReport, Tally
 from napari_melanoma.data.harmonise_steps import Cell, Outcome, step_of
@@ -122,8 +122,16 @@ class Harmoniser:
             found.setdefault("source", self.source)
         found |= {column: given[column] for column in stays if column in given}
         found |= other
+        self._note_renamed(given, found)
         self._tally.row(given, found, faults)
         return found
+
+    def _note_renamed(self, given: Row, found: Row) -> None:
+        """Note an id that named a place outside its folder, and of which the last part is left."""
+        image_id = found.get("image_id")
+        for text in given.values() if image_id else ():
+            if leads_out(text) and image_id == stem_of(text) != text:
+                self._tally.rename(text, image_id)
 
     def stays(self, row: Row) -> tuple[str, ...]:
         """Say which columns stay under their own names.

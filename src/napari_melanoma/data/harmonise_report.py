@@ -42,6 +42,8 @@ class HarmoniseReport:
         number of the row (the first below the header is 1) where it names no image.
     disagreements : dict
         A sentence about two columns that contradict each other to how many rows do; the first of them counts.
+    renamed : dict
+        Ids of images that name a place outside their folder (``../../x``) to what they became.
     duplicates : dict
         Each image_id that several rows have to how many.
     """
@@ -55,6 +57,7 @@ class HarmoniseReport:
     impossible: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     rows_of: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
     disagreements: Mapping[str, int] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
     duplicates: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -112,6 +115,8 @@ class HarmoniseReport:
                 yield column, f"{_cells(words)} {said} and kept in {kept}: {self.cells(fault, column)}"
         for said, rows in self.disagreements.items():
             yield "columns", f"{said} in {rows} row{'s' if rows > 1 else ''}; the first one counts"
+        if self.renamed:
+            yield "image_id", renamed_note(self.renamed)
         if self.duplicates:
             ids = f"{len(self.duplicates)} ids stand" if len(self.duplicates) > 1 else "1 id stands"
             yield "image_id", f"{ids} in several rows: {listed(self.duplicates)}"
@@ -139,6 +144,25 @@ class HarmoniseReport:
         others = sum(words.values()) - len(rows)
         more = f" and {others} more" if others else ""
         return f"{listed(words)}; row{'s' if len(rows) > 1 or more else ''} {', '.join(rows)}{more}"
+
+
+def renamed_note(renamed: Mapping[str, str]) -> str:
+    """Describe ids that were changed.
+
+    Parameters
+    ----------
+    renamed : mapping
+        Id as it was given to what it became; at least one.
+
+    Returns
+    -------
+    str
+        How many, and the first of them.
+    """
+    shown = ", ".join(f"{old!r} is now {new!r}" for old, new in list(renamed.items())[:MOST_ROWS])
+    more = f" and {len(renamed) - MOST_ROWS} more" if len(renamed) > MOST_ROWS else ""
+    ids = "1 id was" if len(renamed) == 1 else f"{len(renamed)} ids were"
+    return f"{ids} changed, because an id must not name a path and must be a file name: {shown}{more}"
 
 
 def toml_key(name: str) -> str:
@@ -179,6 +203,7 @@ class Tally:
         }
         self._rows_of: dict[str, dict[str, list[str]]] = {fault: defaultdict(list) for fault in self._faults}
         self._disagreements: Counter[str] = Counter()
+        self._renamed: dict[str, str] = {}
         self._ids: set[str] = set()
         self._again: Counter[str] = Counter()
 
@@ -219,6 +244,10 @@ class Tally:
         """
         self._disagreements.update(disagreements)
 
+    def rename(self, given: str, found: str) -> None:
+        """Note an id that was changed."""
+        self._renamed[given] = found
+
     def report(self) -> HarmoniseReport:
         """Give what was counted.
 
@@ -240,6 +269,7 @@ class Tally:
                 for fault, of_columns in self._rows_of.items()
             },
             disagreements=dict(self._disagreements),
+            renamed=dict(self._renamed),
             duplicates={image_id: 1 + again for image_id, again in self._again.items()},
         )
 

@@ -24,7 +24,7 @@ from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import Progress, RunContext
 from napari_melanoma.data.harmonise import Harmoniser
-from napari_melanoma.data.harmonise_report import HarmoniseReport
+from napari_melanoma.data.harmonise_report import HarmoniseReport, renamed_note
 from napari_melanoma.data.looks import look_at
 from napari_melanoma.data.mapping import Mapping
 from napari_melanoma.data.masks.values import (
@@ -109,9 +109,11 @@ def import_source(
         Where the user stopped it.
     """
     found = source.find(folder, options.mapping)
-    records = _as_file_names(found.taken)
+    records, renamed = _as_file_names(found.taken)
     left = [] if len(records) == len(found.records) else [one for one in found.records if one.image is None]
     report = SourceReport(len(records), source.spec.images, left=len(found.records) - len(records), notes=found.notes)
+    if renamed:
+        report.notes.append(("image_id", renamed_note(renamed)))
     if not source.spec.public:
         report.notes += _check_patients(records, left, options.no_patients, found.unread, folder)
     masks = _Masks(options.values, nnunet_labels(folder) if folder.is_dir() else {})
@@ -158,13 +160,13 @@ def _check_patients(
     return patients_note(named, len(records), at_work.report(), no_patients, unread=unread, how=how)
 
 
-def _as_file_names(records: Sequence[Record]) -> list[Record]:
-    """Give images ids that are file names, as archives and tables may name them anything."""
+def _as_file_names(records: Sequence[Record]) -> tuple[list[Record], dict[str, str]]:
+    """Give images ids that are file names, as archives and tables may name them anything; also gives those changed."""
     names = file_names(one.image_id for one in records if one.image is not None or unfit_for_id(one.image_id))
+    renamed = {old: new for old, new in names.items() if old != new}
     return [
-        replace(one, image_id=name) if (name := names.get(one.image_id, one.image_id)) != one.image_id else one
-        for one in records
-    ]
+        replace(one, image_id=renamed[one.image_id]) if one.image_id in renamed else one for one in records
+    ], renamed
 
 
 def _harmonised(
