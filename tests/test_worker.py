@@ -162,6 +162,8 @@ def test_segment_writes_the_probability_of_the_model(tmp_path, monkeypatch):
 
 
 def test_a_model_is_loaded_once_and_again_when_it_was_replaced(tmp_path, monkeypatch):
+    from safetensors.numpy import save
+
     import napari_melanoma.worker as worker
     from napari_melanoma.core.files import atomic_folder, write_json
     from napari_melanoma.inference.photograph import Segmenter
@@ -175,8 +177,9 @@ def test_a_model_is_loaded_once_and_again_when_it_was_replaced(tmp_path, monkeyp
 
     loaded = []
     monkeypatch.setattr(Segmenter, "load", lambda info: loaded.append(info.fingerprint) or len(loaded))
-    for weights in (b"one", b"one", b"two"):
-        if not loaded or weights == b"two":
+    one, two = (save({"weight": np.full(1, value, np.float32)}) for value in (1, 2))
+    for weights in (one, one, two):
+        if not loaded or weights == two:
             put(weights)
         worker.loaded_segmenter(str(tmp_path / "mine"))
     assert len(loaded) == len(set(loaded)) == 2

@@ -12,10 +12,11 @@ import pytest
 from typer.testing import Result
 
 from napari_melanoma.core.config import write_toml
+from napari_melanoma.core.files import write_json
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
-from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.models.bundle import CONFIG, BundleInfo
 from napari_melanoma.models.registry import user_folder
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import DataRow, write_data
@@ -175,3 +176,13 @@ def test_two_data_sets_of_one_name_are_refused(run: Run, clinic: Path, tiny_bund
     assert done.exit_code != 0
     assert "two data sets have the name 'clinic'" in " ".join(done.output.split())
     assert not Path("out").exists()
+
+
+def test_an_imported_model_without_its_list_of_images_is_reported(run, tiny_bundle: BundleInfo) -> None:
+    values = json.loads((tiny_bundle.path / CONFIG).read_text(encoding="utf-8"))
+    values["provenance"] = {"program": "napari-melanoma", "version": "0.1"}
+    write_json(tiny_bundle.path / CONFIG, values)
+    done = run("models", "import", tiny_bundle.path)
+    assert done.exit_code == 0, done.output
+    assert "was trained with napari-melanoma but has no training_images.safetensors" in done.output
+    assert "cannot be determined" in done.output

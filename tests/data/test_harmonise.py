@@ -240,10 +240,28 @@ def test_the_report_says_what_to_look_at() -> None:
     assert report.own == ("note",)
     assert report.known["site"] == 3
     assert list(report.findings()) == [
-        ("sex", "3 cells are not understood and kept in sex_as_given: 'x' (2), 'o' (1)"),
+        ("sex", "3 cells are not understood and kept in sex_as_given: 'x' (2), 'o' (1); rows a, a, b"),
         ("image_id", "1 id stands in several rows: 'a' (2)"),
         ("note", "no row says anything in this column"),
     ]
+
+
+def test_an_id_that_names_a_place_outside_is_reported_when_it_is_changed() -> None:
+    given = ("../../evil", "/etc/passwd.png", "C:\\x\\y.jpg", "a/b.jpg", "c.jpg", "d")
+    found = harmonise([{"image": name} for name in given])
+    assert [row["image_id"] for row in found.rows] == ["evil", "passwd", "y", "b", "c", "d"]
+    assert found.report.renamed == {"../../evil": "evil", "/etc/passwd.png": "passwd", "C:\\x\\y.jpg": "y"}
+    ((about, said),) = found.report.findings()
+    assert about == "image_id"
+    assert said.startswith("3 ids were changed, because an id must not name a path")
+    assert "'../../evil' is now 'evil'" in said
+
+
+def test_rows_without_an_id_are_named_by_their_number() -> None:
+    report = harmonise([{"age": age} for age in ("40", "430", "-1", "999", "555")]).report
+    assert report.rows_of == {"unmapped": {}, "impossible": {"age": ("2", "3", "4")}}
+    ((_, said), *_) = report.findings()
+    assert said.endswith("; rows 2, 3, 4 and 1 more")
 
 
 TEXTS = st.sampled_from(

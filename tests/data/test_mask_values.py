@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from napari_melanoma.core.errors import DataSetError, UnreadableImage
+from napari_melanoma.core.errors import DataSetError, InputError, UnreadableImage
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import read_dataset, with_masks
 from napari_melanoma.data.masks.values import lesion_mask, nnunet_labels, parse_values
@@ -124,19 +124,99 @@ def test_masks_of_nnunet_are_matched_with_their_images(nnunet: Path, tmp_path: P
     assert (sorted(report.added), report.faults) == (["a_0000", "b_0000", "c_0000"], [])
 
 
+@pytest.mark.parametrize("folders", [("imagesTr", "labelsTr"), ("images", "labels"), ("photos", "masks")])
+@pytest.mark.parametrize("name", ["{}", "{}.png", "{}_0000", "{}_0000.png"])
+def test_a_table_may_name_a_case_of_nnunet_or_its_file(tmp_path: Path, name: str, folders: tuple[str, str]) -> None:
+    images, masks = (tmp_path / "all" / folder for folder in folders)
+    for seed, case in enumerate(("a", "b")):
+        photograph(images / f"{case}_0000.png", seed)
+        save(masks / f"{case}.png", LESION.astype(np.uint8))
+    table = tmp_path / "all/metadata.csv"
+    table.write_text("image_id,patient_id\n" + "".join(f"{name.format(case)},p{case}\n" for case in "ab"))
+    options = ImportOptions.parse({"metadata": table}, "the test")
+    assert import_masks(masks, images, tmp_path / "c", options, run=RunContext()).notes == []
+    report = import_source(find_source("folder"), tmp_path / "all", tmp_path / "set", run=RunContext())
+    assert (report.images, report.masks, report.left) == (2, 2, 0)
+    for out in ("c", "set"):
+        assert [row["patient_id"] for row in read_table(tmp_path / out / "dataset.csv")] == ["pa", "pb"]
+
+
+def test_a_table_of_other_images_is_refused_as_that(nnunet: Path, tmp_path: Path) -> None:
+    (nnunet / "metadata.csv").write_text("image_id,patient_id\nq1,p1\nq2,p2\n")
+    options = ImportOptions.parse({"metadata": nnunet / "metadata.csv"}, "the test")
+    with pytest.raises(
+        InputError, match="rows for q1, q2, but for none of the 3 photographs with a mask, such as a_0000"
+    ):
+        import_masks(nnunet / "labelsTr", nnunet / "imagesTr", tmp_path / "c", options, run=RunContext())
+    with pytest.raises(DataSetError, match="rows for q1, q2, but for none of the 4 images, such as a, b, c and 1 more"):
+        import_source(find_source("folder"), nnunet, tmp_path / "set", run=RunContext())
+
+
 def test_several_classes_of_nnunet_are_named_in_the_refusal(nnunet: Path, tmp_path: Path) -> None:
     save(nnunet / "labelsTr/b.png", TWO.astype(np.uint8))
     (nnunet / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "lesion": 1, "hair": 2}}))
     assert nnunet_labels(nnunet / "labelsTr") == {"lesion": 1, "hair": 2}
     options = SourceOptions(no_patients=True)
-    report = import_source(find_source("folder"), nnunet, tmp_path / "set", options, run=RunContext())
-    ((name, reason),) = report.faults
-    assert (name, "0, 1 (lesion), 2 (hair)" in reason) == ("b", True)
+    with pytest.raises(DataSetError, match=r"1 of 3 masks is .*b\.png.* 0, 1 \(lesion\), 2 \(hair\): name"):
+        import_source(find_source("folder"), nnunet, tmp_path / "set", options, run=RunContext())
     lesion = SourceOptions(no_patients=True, values=("lesion",))
     assert import_source(find_source("folder"), nnunet, tmp_path / "two", lesion, run=RunContext()).faults == []
     kept = SourceOptions(no_patients=True, values="keep")
     import_source(find_source("folder"), nnunet, tmp_path / "three", kept, run=RunContext())
     assert np.array_equal(read_labels(tmp_path / "three/masks/b.png"), TWO)
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Path:
+    """Photographs and masks, of which the first has one value only and the others have several."""
+    for seed, (name, values) in enumerate({"a": LESION, "b": TWO, "c": TWO + 2 * (TWO == 2)}.items()):
+        photograph(tmp_path / "all/images" / f"{name}.png", seed)
+        save(tmp_path / "all/masks" / f"{name}.png", values.astype(np.uint8))
+    return tmp_path / "all"
+
+
+def test_refused_label_images_leave_nothing_and_do_not_block_the_next_try(labels: Path, tmp_path: Path) -> None:
+    out = tmp_path / "set"
+
+    def bring(values: object) -> list[str]:
+        options = ImportOptions.parse({"no_patients": True, "values": values}, "the test")
+        return import_masks(labels / "masks", labels / "images", out, options, run=RunContext()).added
+
+    with pytest.raises(DataSetError, match=r"2 of 3 masks are .*\(b\.png, c\.png\).* 0, 1, 2, 4: name") as e:
+        bring(None)
+    assert "keep" not in str(e.value)
+    with pytest.raises(DataSetError, match="'wart' is no value"):
+        bring(["wart"])
+    assert not out.exists()
+    assert bring(["1"]) == ["a", "b", "c"]
+    masks = [read_mask(one.mask) for one in with_masks(read_dataset(out)) if one.mask]
+    assert all(np.array_equal(mask, LESION) for mask in masks)
+
+
+@pytest.mark.parametrize("values", [None, ("wart",)])
+def test_an_import_of_a_folder_with_label_images_leaves_nothing(
+    labels: Path, tmp_path: Path, values: tuple[str, ...] | None
+) -> None:
+    options = SourceOptions(no_patients=True, values=values)
+    with pytest.raises(DataSetError, match=r"2 of 3 masks are label images .* 0, 1, 2, 4: name|no value of a mask"):
+        import_source(find_source("folder"), labels, tmp_path / "set", options, run=RunContext())
+    assert [path.name for path in tmp_path.iterdir()] == ["all"]
+    named = SourceOptions(no_patients=True, values=("1",))
+    assert import_source(find_source("folder"), labels, tmp_path / "set", named, run=RunContext()).masks == 3
+
+
+def test_an_earlier_stopped_import_survives_a_refusal(labels: Path, tmp_path: Path) -> None:
+    (tmp_path / ".set.gathering/images").mkdir(parents=True)
+    save(tmp_path / ".set.gathering/images/a.png", TWO.astype(np.uint8))
+    options = SourceOptions(no_patients=True)
+    with pytest.raises(DataSetError, match="label images"):
+        import_source(find_source("folder"), labels, tmp_path / "set", options, run=RunContext())
+    assert (tmp_path / ".set.gathering/images").exists()
+
+
+def test_classes_cannot_be_kept_in_a_set_of_corrections() -> None:
+    with pytest.raises(InputError, match="Expected values or names"):
+        parse_values("keep", keep=False)
 
 
 def test_channels_in_several_files_are_refused(nnunet: Path, tmp_path: Path) -> None:

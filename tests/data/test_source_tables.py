@@ -174,3 +174,11 @@ def test_dicom_headers_become_rows_that_name_nobody(tmp_path: Path) -> None:
     written = " ".join([record.image_id + str(record.values) for record in found.records])
     assert not [said for said in ("Doe", "4711", "1975", "2020", "IM1", "1.2.3") if said in written]
     assert [about for about, _ in found.notes] == ["broken.dcm"]
+
+
+def test_an_id_that_leads_out_is_changed_and_reported(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("image_id,age\n../../evil,50\nb,40\n")
+    found = find_source("table").find(tmp_path)
+    assert [record.image_id for record in found.records] == ["b", "evil"]
+    ((about, said),) = found.notes
+    assert (about, "'../../evil' is now 'evil'" in said) == ("image_id", True)

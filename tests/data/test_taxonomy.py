@@ -4,6 +4,7 @@ import pytest
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.data import taxonomy as module
+from napari_melanoma.data.column_names import nearest
 from napari_melanoma.data.diagnoses import Diagnosis, diagnosis_word, told
 from napari_melanoma.data.places import Place, joined, place
 from napari_melanoma.data.sources import sources
@@ -223,3 +224,41 @@ def test_every_subtype_lies_below_a_diagnosis() -> None:
         meant = told(diagnosis_word(word) or "")
         assert meant.diagnosis or meant.group
         assert meant.detail in ("", word)
+
+
+@pytest.mark.parametrize(
+    ("word", "ours"),
+    [
+        *(
+            (word, "nevus")
+            for word in ("Nävuszellnävus", "Naevuszellnaevus", "Nävuszellnaevus", "NZN", "naevus mélanocytaire")
+        ),
+        *((word, "dysplastic nevus") for word in ("dysplastischer Nävus", "Dysplastischer Naevus", "nevo displastico")),
+        *((word, "nodular melanoma") for word in ("knotiges Melanom", "mélanome nodulaire", "melanoma nodulare")),
+        ("mélanome à extension superficielle", "superficial spreading melanoma"),
+        ("melanoma de extensión superficial", "superficial spreading melanoma"),
+        ("Lentigo-maligna-Melanom", "lentigo maligna melanoma"),
+        ("carcinoma de células escamosas", "squamous cell carcinoma"),
+        ("Muttermal", None),  # in everyday speech any spot
+        ("Nävusfamilie", None),
+    ],
+)
+def test_diagnoses_in_other_languages(word: str, ours: str | None) -> None:
+    assert taxonomy("diagnosis").translate(word) == ours
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        *((name, "sex") for name in ("sexx", "Sexxx", "Gendr")),
+        *((name, "age") for name in ("aage", "agge")),
+        *((name, "diameter_1_mm") for name in ("DiamMM", "Diam_mm", "diam", "Durchmesser (quer)", "diamètre")),
+        ("diameter2mmm", "diameter_2_mm"),
+        *(
+            (name, "")
+            for name in ("text", "six", "seed", "tax", "page", "stage", "index", "Diamant", "diabetes", "set")
+        ),
+    ],
+)
+def test_the_nearest_column(name: str, ours: str) -> None:
+    assert nearest(name) == ours

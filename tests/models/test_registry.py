@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,32 @@ def test_a_missing_package_is_named(tiny_bundle: BundleInfo, monkeypatch: pytest
 
 def test_all_shipped_models_can_be_built() -> None:
     assert all(usable(bundle) for bundle in list_bundles())
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def without_content(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def of_another_format(path: Path) -> None:
+    path.write_bytes(b"PK\x03\x04" * 100)
+
+
+def longer(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + bytes(8))
+
+
+@pytest.mark.parametrize("damage", [cut, without_content, of_another_format, longer])
+def test_a_bundle_with_damaged_weights_is_listed_as_not_usable(
+    tiny_bundle: BundleInfo, damage: Callable[[Path], None]
+) -> None:
+    adopted = adopt(tiny_bundle)
+    damage(adopted.path / WEIGHTS)
+    assert adopted.name not in [info.name for info in list_bundles()]
+    assert "incomplete or corrupt" in unusable_bundles()[adopted.path]
+    for name in (adopted.name, str(adopted.path)):
+        with pytest.raises(BundleError, match=r"incomplete or corrupt .* Get the bundle again"):
+            find_bundle(name)

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_melanoma.core.config import write_toml
+from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import read_dataset
-from napari_melanoma.io.results import write_rgb, write_table
+from napari_melanoma.io.results import read_table, write_rgb, write_table
 from napari_melanoma.models.bundle import read_bundle
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import DataRow, read_data, write_data
@@ -73,6 +73,24 @@ def test_drawn_patients_are_known_by_their_rows_without_the_file_of_their_law(
 def test_cases_that_were_drawn_are_marked(ended: RunFolder) -> None:
     (ended.path.parent / "set/cohort.json").write_text(json.dumps({"law": {}}), encoding="utf-8")
     assert fit_beside(ended, read_bundle(ended.bundle), RunContext()).phantom
+
+
+def test_what_is_left_out_is_said_in_the_result_and_in_the_log(ended: RunFolder) -> None:
+    table = ended.path.parent / "set/dataset.csv"
+    rows = read_table(table)
+    rows[0]["depth_mm"], rows[1]["metastasis"], rows[2]["image_id"] = "999", "", "../p2"
+    write_table(table, rows)
+    (ended.path.parent / "set/images/p2.png").unlink()
+    bundle, recipe = read_bundle(ended.bundle), read_toml(ended.config, TrainRecipe)
+    write_data(ended.data, [row for row in read_data(ended.data) if row.sample.image_id != "p2"])
+    found = fit_beside(ended, bundle, RunContext())
+    faulty, depth, answers = found.left_out
+    assert "1 faulty rows of set" in faulty
+    assert "../p2" in faulty
+    assert "'999' (1); row p0" in depth
+    assert answers == "1 of 23 cases have no answer in 'metastasis'."
+    assert read_comparators(ended.bundle).left_out == found.left_out
+    assert answers in fit_if_asked(recipe, ended, bundle, RunContext())
 
 
 def test_a_run_about_something_else_gets_nothing_and_a_fault_is_told(ended: RunFolder) -> None:

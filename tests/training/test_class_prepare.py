@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -129,6 +130,29 @@ def test_columns_under_other_names_are_read_in_our_words(asked: TrainRecipe, dat
     assert classes is not None
     assert classes.encoding is not None
     assert sorted(classes.encoding.words[0].words) == ["female", "male"]
+
+
+@pytest.mark.parametrize("name", ["age", "age_years"])
+def test_cells_that_count_as_unknown_are_reported(asked: TrainRecipe, data: Path, tmp_path: Path, name: str) -> None:
+    bad = {3: "430", 4: "old"}
+    edit(data, lambda place, row: {**{k: v for k, v in row.items() if k != "age"}, name: bad.get(place, row["age"])})
+    (notice,) = [text for text in check_data(asked, RunContext()).warnings if "'age'" in text]
+    assert notice.startswith("2 of 36 rows hold no possible number in 'age', which counts as unknown: '430' (1), 'old'")
+    classes = prepare(asked, tmp_path / "run").classes
+    assert classes is not None
+    assert classes.encoding is not None
+    assert classes.encoding.numbers[0].mean < 60
+    assert classes.encoding.numbers[0].std < 20
+
+
+def test_rare_words_are_reported(asked: TrainRecipe, data: Path, change: Change) -> None:
+    edit(data, lambda place, row: {**row, "sex": f"word {place}" if place < 9 else row["sex"]})
+    rare = change(asked, classification={"tabular": {**TABLE, "words": [{"name": "sex", "min_count": 2}]}})
+    (said,) = [text for text in check_data(rare, RunContext()).warnings if "'sex'" in text]
+    assert re.match(
+        r"[4-9] of \d+ rows hold a word that fewer than 2 rows have in 'sex', which counts as unknown", said
+    )
+    assert "'word " in said
 
 
 def test_no_row_but_those_to_learn_from_has_a_say_in_the_encoding(

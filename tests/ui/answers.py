@@ -6,7 +6,7 @@ import json
 
 
 def add_classifier(folder, name="melanoma-test", fields=("age", "sex"), weights=b"none", **more):
-    """Put a bundle into a folder of models; the weights are none, as nothing here reads them."""
+    """Put a bundle into a folder of models; its file of weights is valid and has no tensors."""
     words = {"sex": ("female", "male"), "site": ("back", "head/neck"), "smoker": ("daily", "never")}
     numbers = [{"name": field} for field in fields if field not in words]
     found = [{"name": field, "words": words[field]} for field in fields if field in words]
@@ -23,7 +23,8 @@ def add_classifier(folder, name="melanoma-test", fields=("age", "sex"), weights=
     bundle = folder / name
     bundle.mkdir(parents=True)
     (bundle / "config.json").write_text(json.dumps(config))
-    (bundle / "model.safetensors").write_bytes(weights)
+    header = json.dumps({"__metadata__": {"made": weights.decode()}}).encode()
+    (bundle / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     (bundle / "README.md").write_text(f"# {name}\n\nA card.\n")
     return bundle
 

@@ -119,14 +119,25 @@ def test_what_the_table_says_by_itself(tmp_path: Path) -> None:
     assert (found.rows, found.images, found.groups, found.splits) == (2, 0, 1, {"train": 1, "test": 1})
     assert found.faults == [
         ("p", "is in more than one split: test, train"),
-        ("age", "impossible in 1 row: '430' (1)"),
+        ("age", "impossible in 1 row: '430' (1); row a"),
     ]
     assert found.notes == [
         ("path", "2 rows have no image: a, b"),
-        ("site", "not understood in 1 row: 'Glabella' (1)"),
-        ("sex", "not understood in 1 row: 'x' (1)"),
+        ("site", "not understood in 1 row: 'Glabella' (1); row a"),
+        ("sex", "not understood in 1 row: 'x' (1); row b"),
         ("columns", "no row says anything in path, lesion_id"),
     ]
+
+
+def test_rows_without_a_patient_beside_others_are_reported(tmp_path: Path) -> None:
+    rows = [{"image_id": f"i{n}", "patient_id": "" if n < 5 else f"p{n}"} for n in range(40)]
+    write_table(tmp_path / "rows.csv", rows)
+    ((_, said),) = [note for note in check(tmp_path / "rows.csv").notes if note[0] == "patient_id"]
+    assert said.startswith("5 of 40 rows name no patient (i0, i1, i2 and 2 more): images of one patient may")
+    write_table(tmp_path / "rows.csv", rows[5:])
+    assert [note for note in check(tmp_path / "rows.csv").notes if note[0] == "patient_id"] == []
+    write_table(tmp_path / "rows.csv", [{**row, "patient_id": ""} for row in rows])
+    assert not any("rows name no patient" in said for _, said in check(tmp_path / "rows.csv").notes)
 
 
 def test_a_row_without_split_beside_others_is_no_leak(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.core.runs import Cancelled, Progress, RunContext
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.data.dataset import read_dataset, with_masks
 from napari_melanoma.io.results import read_mask, write_mask
@@ -156,6 +156,23 @@ def test_a_table_in_the_words_of_others(bring: Import, tmp_path: Path) -> None:
     assert second.group == "out/p8"
 
 
+def test_cells_that_cannot_be_taken_are_reported_and_kept(bring: Import, tmp_path: Path) -> None:
+    table = tmp_path / "known.csv"
+    table.write_text("image_id,patient_id,age,sex,diagnosis\none,p7,430,divers?,Warzenschwein\ntwo,p8,50,f,\n", "utf-8")
+    masks = masks_of(tmp_path / "masks", one=square(9), two=square(8))
+    notes = bring(masks, metadata=table).notes
+    assert ("age", "1 cell is impossible and kept in age_as_given: '430' (1); row one") in notes
+    assert ("sex", "1 cell is not understood and kept in sex_as_given: 'divers?' (1); row one") in notes
+    assert ("diagnosis", "1 cell is not understood and kept in diagnosis: 'Warzenschwein' (1); row one") in notes
+    first, second = Corrections(tmp_path / "out").rows()
+    assert (first["age_as_given"], first["sex_as_given"], first["diagnosis"]) == ("430", "divers?", "Warzenschwein")
+    assert (second["age"], second["age_as_given"]) == ("50", "")
+    table.write_text("image_id,patient_id,age,sex\none,p7,43,f\ntwo,p8,50,f\n", "utf-8")
+    bring(masks, metadata=table, replace=True)
+    row = Corrections(tmp_path / "out").rows()[0]
+    assert (row["age"], row["age_as_given"], row["sex"], row["sex_as_given"]) == ("43", "", "female", "")
+
+
 def test_a_mask_of_another_size(bring: Import, tmp_path: Path) -> None:
     masks = masks_of(tmp_path / "masks", one=square(40, (80, 120)), two=square(8, (60, 60)), three=square(9, (60, 40)))
     faults = dict(bring(masks).faults)
@@ -235,7 +252,12 @@ def test_no_photographs(tmp_path: Path, bring: Import, images: Path) -> None:
 
 def test_a_stop_keeps_what_was_stored(tmp_path: Path, images: Path) -> None:
     masks = masks_of(tmp_path / "masks", one=square(9), two=square(8), three=square(7))
-    run = RunContext(lambda progress: run.cancel() if progress.done == 2 else None)
+
+    def stop(progress: Progress) -> None:
+        if progress.message == "Importing masks" and progress.done == 2:
+            run.cancel()
+
+    run = RunContext(stop)
     with pytest.raises(Cancelled):
         import_masks(masks, images, tmp_path / "out", ImportOptions(no_patients=True), run=run)
     assert len(Corrections(tmp_path / "out").rows()) == 2

@@ -140,3 +140,28 @@ def test_running_numbers_are_no_patients(tmp_path: Path, names: list[str]) -> No
     check = check_data(tmp_path / "dataset.csv", run=RunContext())
     assert check.faults == []
     assert not any("patients" in said for _, said in check.notes)
+
+
+@pytest.mark.parametrize("name", ["patienten.csv", "Liste 2024.xlsx", "sub/fotos.tsv"])
+def test_a_table_of_another_name_is_named_in_the_refusal(photographs: Path, name: str) -> None:
+    (photographs.parent / name).parent.mkdir(exist_ok=True)
+    table(photographs.parent / name, "PatNr")
+    with pytest.raises(DataSetError, match=f"{name} was not read.*metadata.csv.*data import table") as error:
+        folder_in(photographs)
+    assert "no table" not in str(error.value)
+    assert name in [about for about, _ in folder_in(photographs, no_patients=True).notes]
+
+
+def test_a_table_without_a_column_for_the_images_is_named_too(photographs: Path) -> None:
+    (photographs.parent / "metadata.csv").write_text("PatNr,Alter\nP1,30\n", encoding="utf-8")
+    with pytest.raises(DataSetError, match=r"metadata\.csv was not read.*column that names the images"):
+        folder_in(photographs)
+    notes = folder_in(photographs, no_patients=True).notes
+    assert any(about == "metadata.csv" and "found PatNr, Alter" in said for about, said in notes)
+
+
+def test_a_table_beside_the_photographs_is_named_by_import_masks(photographs: Path) -> None:
+    table(photographs / "patienten.csv", "PatNr")
+    with pytest.raises(DataSetError, match=r"patienten\.csv was not read.*--metadata FILE"):
+        masks_in(photographs)
+    assert masks_in(photographs, metadata=photographs / "patienten.csv").added

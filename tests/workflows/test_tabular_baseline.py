@@ -9,7 +9,7 @@ import pytest
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.runs import RunContext
-from napari_melanoma.io.results import write_table
+from napari_melanoma.io.results import read_table, write_table
 from napari_melanoma.workflows.evaluation_classes import class_estimates
 from napari_melanoma.workflows.tabular_baseline import Baseline, baseline
 
@@ -72,3 +72,17 @@ def test_one_class_alone_is_refused(tmp_path: Path) -> None:
     write_table(tmp_path / "one/dataset.csv", [{"image_id": f"i{n}", "age": n, "melanoma": 0} for n in range(20)])
     with pytest.raises(DataSetError, match="one class alone"):
         measured(tmp_path / "one", ("age",))
+
+
+def test_faulty_rows_and_impossible_cells_are_reported(table: Path) -> None:
+    path = table / "dataset.csv"
+    rows = read_table(path)
+    rows[1]["age"], rows[2]["age"], rows[3]["image_id"] = "430", "old", rows[4]["image_id"]
+    write_table(path, rows)
+    found = measured(table, ("age",))
+    assert (found.left_out, found.faulty, len(found.told.labels)) == (1, 1, 238)
+    faulty, cells = found.notes
+    assert "repeats image_id i4" in faulty
+    assert cells == (
+        "2 of 238 rows hold no possible number in 'age', which counts as unknown: '430' (1), 'old' (1) (i1, i2)."
+    )

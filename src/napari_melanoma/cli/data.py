@@ -18,7 +18,6 @@ from napari_melanoma.cli.options import (
     AllowOutside,
     Debug,
     Json,
-    MaskValues,
     NoPatients,
     add_verb,
     examples,
@@ -43,6 +42,14 @@ CHECK_HELP = examples(
     "images that occur twice, words that are not understood, values that cannot be. The exit code is 1 where something "
     "is wrong.",
 )
+
+LesionValues = Annotated[
+    str | None,
+    typer.Option(
+        metavar="VALUES",
+        help="What is lesion in masks with several values: values or names with commas, or all (every value but 0).",
+    ),
+]
 
 app = typer.Typer(help="Import, merge, split and look data sets over.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -74,7 +81,7 @@ def import_masks(
         typer.Option("--map", metavar="FILE", help="TOML that says what the table's columns and words mean."),
     ] = None,
     no_patients: NoPatients = False,
-    values: MaskValues = None,
+    values: LesionValues = None,
     accept_damaged: AcceptDamaged = False,
     json: Json = False,
     debug: Debug = False,
@@ -97,7 +104,7 @@ def import_masks(
             "metadata": metadata,
             "mapping": read_mapping(map_) if map_ else Mapping(),
             "no_patients": no_patients,
-            "values": parse_values(values),
+            "values": parse_values(values, keep=False),
         }
         options = mask_import.ImportOptions.parse(given, "the command line")
         current.after_stop = f"What was imported stays in {out}: run the same command again to go on."
@@ -142,7 +149,9 @@ def check(
             for about, said in things:
                 current.report.tell(kind, f"{kind}: {about}: {said}", about=about, said=said)
         faults = f"{len(found.faults)} fault{'' if len(found.faults) == 1 else 's'}"
-        text = f"{faults} found: mend them, and check again." if found.faults else f"Nothing is wrong with {dataset}."
+        notes = f"{len(found.notes)} note{'' if len(found.notes) == 1 else 's'}"
+        well = f"No faults in {dataset}; {notes} to review." if found.notes else f"Nothing is wrong with {dataset}."
+        text = f"{faults} found: mend them, and check again." if found.faults else well
         current.done(text, some_failed=bool(found.faults), dataset=str(dataset), faults=len(found.faults))
 
 

@@ -42,13 +42,22 @@ def baseline(
         lines = [f"{name:24} {one}  {METRICS[name]}" for name, one in estimates.items()]
         values = {"metrics": {name: vars(one) for name, one in estimates.items()}, "columns": names}
         current.report.listing("baseline", "\n".join([*lines, ""]), **values)
+        for said in found.notes:
+            current.report.tell("note", f"note: {said}", said=said)
         told = found.told
         text = (
             f"{told.positive} told from {', '.join(names)} alone, without a photograph: AUC {estimates['AUC']}, over "
             f"{len(told.labels)} rows of {dataset.name} ({int(told.truth.sum())} {told.positive}), {folds} folds"
         )
         text += f"; {found.left_out} rows without an answer left out" if found.left_out else ""
-        current.done(text, dataset=str(dataset), rows=len(told.labels), left_out=found.left_out, positive=told.positive)
+        current.done(
+            text,
+            dataset=str(dataset),
+            rows=len(told.labels),
+            left_out=found.left_out,
+            faulty=found.faulty,
+            positive=told.positive,
+        )
 
 
 def add_to(app: typer.Typer) -> None:

@@ -139,11 +139,14 @@ def import_(
         from napari_melanoma.models.bundle import read_bundle
         from napari_melanoma.models.registry import adopt
         from napari_melanoma.workflows.adoption import take_over
+        from napari_melanoma.workflows.training_overlap import unstated
 
         is_run = (path / "bundle").is_dir()
         if is_run:
             _warn_of(path, current)
         info = take_over(path, name) if is_run else adopt(read_bundle(path), name)
+        if said := unstated(info):
+            current.report.tell("warning", f"Warning: {said}", message=said)
         text = f"'{info.name}' is in {info.path}; use it: {_use(info, info.name)}"
         current.done(text, name=info.name, path=str(info.path))
 

@@ -11,6 +11,7 @@ from napari_melanoma.data.taxonomy import UNKNOWN, Taxonomy, taxonomy
 IMAGE_NAME = re.compile(
     r"(?:.*[/\\])?(.+?)(?:\.(?:jpe?g|png|tiff?|bmp|webp|dcm|heic|svs|ndpi|mrxs|scn|bif|svslide|qptiff))*", re.IGNORECASE
 )
+_LEADS_OUT = re.compile(r"[/\\]|[A-Za-z]:[/\\]|(?:.*[/\\])?\.\.[/\\]")
 _NUMBER = re.compile(r"([-+]?[\d.,]*\d[\d.,]*(?:e[-+]?\d+)?)\s*([^\d]*[^\d\s][^\d]*2?)?", re.IGNORECASE)
 _FACTORS = {  # of a unit in the unit of the column
     "years": {"year": 1.0, "month": 1 / 12, "week": 7 / 365.25, "day": 1 / 365.25},
@@ -111,6 +112,11 @@ def stem_of(text: str) -> str:
     """
     found = IMAGE_NAME.fullmatch(text)
     return found.group(1) if found else text
+
+
+def leads_out(text: str) -> bool:
+    """Return whether the name of an image is an absolute path, or one that leads out of its folder."""
+    return _LEADS_OUT.match(text) is not None
 
 
 def word_of(words: Taxonomy, text: str, source: str = "") -> str | None:

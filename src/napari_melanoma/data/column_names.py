@@ -16,6 +16,8 @@ from napari_melanoma.data.taxonomy.wording import plain, spellings
 _IN_BRACKETS = re.compile(r"\s*[\[(]([^\])]*)[\])]\s*$")
 _LAST = 1_000_000  # the rank of what stood in a column once and was not understood then
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=\D)(?=\d)")
+_REPEATED = re.compile(r"(.)\1+")
+_DIGITS = re.compile(r"\D+")
 _ALIKE = 0.78  # least similarity of two names of which one may be a misspelling of the other
 _SHORTEST = 4  # letters of a name that is compared by similarity: of shorter ones everything is similar
 _SHORTEST_UNIT = 2  # letters of a unit without brackets: a last letter alone (Age_M) may mean anything
@@ -28,9 +30,12 @@ _PARTS = (
     ("fitzpatrick", {"fitzpatrick", "phototype", "skintype"}),
     ("site", {"localization", "localisation", "anatomic", "anatomical", "site", "lokalisation"}),
     ("image_id", {"image", "img", "photo", "photograph", "file", "filename", "picture", "bild"}),
+    ("diameter_1_mm", {"diameter", "diam", "durchmesser", "durchm", "diametre", "diametro"}),
     ("age", {"age", "alter", "edad", "idade"}),
     ("sex", {"sex", "gender", "geschlecht", "sexo"}),
 )
+# Names of their own that resemble a known one (pt_age).
+_OTHERS = {"page", "pages", "stage", "staging"}
 # Of these nothing but the patient's name is meant by the word: "patient age" is no patient.
 _NOT_AN_ID = {"age", "sex", "gender", "history", "birth", "dob", "height", "weight", "name", "race", "ethnicity"}
 
@@ -104,10 +109,16 @@ def nearest(name: str) -> str:
     bare = _IN_BRACKETS.sub("", name.strip())
     known = {word: means[0].ours for (source, word), means in _meanings().items() if not source}
     word = _compact(bare)
+    if word in _OTHERS:
+        return ""
     if len(word) >= _SHORTEST:
-        alike = get_close_matches(word, [one for one in known if len(one) >= _SHORTEST], n=1, cutoff=_ALIKE)
+        same_number = [one for one in known if _DIGITS.sub("", one) == _DIGITS.sub("", word)]  # of two diameters
+        alike = get_close_matches(word, [one for one in same_number if len(one) >= _SHORTEST], n=1, cutoff=_ALIKE)
         if alike:
             return known[alike[0]]
+        once = _REPEATED.sub(r"\1", word)  # sexx: also of short names
+        if repeated := next((one for one in known if _REPEATED.sub(r"\1", one) == once), ""):
+            return known[repeated]
     parts = set(plain(_CAMEL.sub(" ", bare)).split())
     found = next((ours for ours, words in _PARTS if parts & words), "")
     if found == "patient_id" and parts & _NOT_AN_ID:

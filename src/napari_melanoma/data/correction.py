@@ -12,16 +12,18 @@ import numpy as np
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.dataset import REVIEWS, Review
+from napari_melanoma.data.table_schema import AS_GIVEN
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Columns of the harmonized table that a correction may bring along, beside those that each has.
-CLINICAL = (
+_CLINICAL = (
     *("age", "sex", "site", "sub_site", "laterality", "fitzpatrick", "ethnicity", "personal_history", "family_history"),
     *("diagnosis_detail", "diagnosis_by", "target", "melanoma", "diameter_1_mm", "diameter_2_mm", "depth_mm", "clark"),
     *("ulceration", "mitoses_per_mm2", "metastasis", "licence", "attribution"),
 )
+CLINICAL = frozenset({*_CLINICAL, *(f"{name}{AS_GIVEN}" for name in (*_CLINICAL, "modality"))})
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +33,7 @@ class Correction:
     ``rgb`` is uint8 (row, column, channel), upright sRGB; ``mask`` and ``prediction`` are bool (row, column) of its
     size. A diagnosis, patient, lesion or modality of None leaves what the data set says already; "" empties it. Of
     ``source``, the file the photograph came from, only the name is kept. ``clinical`` holds further columns of the
-    harmonized table, of those in ``CLINICAL``.
+    harmonized table, of those in ``CLINICAL``: also what was not understood there, in ``<column>_as_given``.
 
     Raises
     ------

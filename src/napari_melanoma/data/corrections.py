@@ -22,6 +22,7 @@ from napari_melanoma.data.dataset import REVIEWS, Review
 from napari_melanoma.data.shared_table import Index, SharedTable
 from napari_melanoma.data.split_choice import SplitChoice
 from napari_melanoma.data.table_file import TableFile
+from napari_melanoma.data.table_schema import AS_GIVEN
 
 __all__ = ["COLUMNS", "Correction", "Corrections", "Review", "corrections_folder"]
 
@@ -237,7 +238,10 @@ class Corrections:
         number = draft.by_digest.get(prepared.values["image_sha256"])
         before = None if number is None else draft.table.row(number)
         image_id = before["image_id"] if before else free_name(safe_name(prepared.name), draft.ids)
-        values = {**prepared.values, "image_id": image_id}
+        stale = {
+            name for name in before or {} if name.endswith(AS_GIVEN) and name.removesuffix(AS_GIVEN) in prepared.values
+        }
+        values = {**dict.fromkeys(stale, ""), **prepared.values, "image_id": image_id}
         values["split"] = draft.splits.of({**(before or {}), **values}, before)
         with removed_on_error([]) as fresh:
             image = StoredImage(self.folder, safe_name(image_id), before or {}, fresh)

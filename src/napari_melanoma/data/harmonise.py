@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from napari_melanoma.data.cells import with_unit
+from napari_melanoma.data.cells import leads_out, stem_of, with_unit
 from napari_melanoma.data.column_names import Meaning, meanings
 from napari_melanoma.data.harmonise_report import HarmoniseReport, Tally
 from napari_melanoma.data.harmonise_steps import Cell, Outcome, step_of
@@ -108,6 +108,7 @@ class Harmoniser:
         stays, steps = self._plan(tuple(row), source)
         found: dict[str, str] = {}
         other: dict[str, str] = {}
+        faults: list[tuple[str, str, str]] = []
         for columns, answer in steps:
             texts = tuple([given.get(column, "") for column in columns])
             if any(texts):
@@ -115,13 +116,22 @@ class Harmoniser:
                 found |= outcome.found
                 if outcome.other or outcome.disagreements or outcome.faults:
                     other |= outcome.other
-                    self._tally.count(outcome.faults, outcome.disagreements)
+                    faults += outcome.faults
+                    self._tally.count_disagreements(outcome.disagreements)
         if self.source:
             found.setdefault("source", self.source)
         found |= {column: given[column] for column in stays if column in given}
         found |= other
-        self._tally.row(given, found)
+        self._note_renamed(given, found)
+        self._tally.row(given, found, faults)
         return found
+
+    def _note_renamed(self, given: Row, found: Row) -> None:
+        """Note an id that named a place outside its folder, and of which the last part is left."""
+        image_id = found.get("image_id")
+        for text in given.values() if image_id else ():
+            if leads_out(text) and image_id == stem_of(text) != text:
+                self._tally.rename(text, image_id)
 
     def stays(self, row: Row) -> tuple[str, ...]:
         """Say which columns stay under their own names.

@@ -12,6 +12,7 @@ from napari_melanoma.data.column_names import nearest
 from napari_melanoma.data.table_schema import AS_GIVEN, column_named
 
 MOST = 12  # words of one column that a line names
+MOST_ROWS = 3  # rows that a line names
 MAP_IT = 'if it is that, name a TOML file with --map that has the line {key} = "{ours}" below [columns]'
 MOST_COMPARED = 200  # columns with an unknown name that are compared with the known ones
 
@@ -36,8 +37,13 @@ class HarmoniseReport:
         Our column to the words that were not understood, each with its count; they stand in ``<column>_as_given``.
     impossible : dict
         Likewise the values that cannot be, such as an age of 430.
+    rows_of : dict
+        For ``"unmapped"`` and ``"impossible"`` each column to the first rows with such a cell: their image_id, or the
+        number of the row (the first below the header is 1) where it names no image.
     disagreements : dict
         A sentence about two columns that contradict each other to how many rows do; the first of them counts.
+    renamed : dict
+        Ids of images that name a place outside their folder (``../../x``) to what they became.
     duplicates : dict
         Each image_id that several rows have to how many.
     """
@@ -49,7 +55,9 @@ class HarmoniseReport:
     known: Mapping[str, int] = field(default_factory=dict)
     unmapped: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     impossible: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    rows_of: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
     disagreements: Mapping[str, int] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
     duplicates: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -88,26 +96,73 @@ class HarmoniseReport:
             more = f" and {len(others) - MOST} more" if len(others) > MOST else ""
             yield "columns", f"not recognized and {fate}: {', '.join(others[:MOST])}{more}"
 
-    def findings(self) -> Iterator[tuple[str, str]]:
-        """Say what a person should look at.
+    def findings(self, kept_in: Mapping[str, str] | None = None) -> Iterator[tuple[str, str]]:
+        """Describe what a user should review.
+
+        Parameters
+        ----------
+        kept_in : mapping, optional
+            Our column to the one that keeps what was not understood there, where it is not ``<column>_as_given``.
 
         Yields
         ------
         about, said : str
             A column, and a sentence on it.
         """
-        for column, words in self.unmapped.items():
-            kept = f"{column}{AS_GIVEN}" if column_named(column) else column
-            yield column, f"{_cells(words)} not understood and kept in {kept}: {listed(words)}"
-        for column, words in self.impossible.items():
-            yield column, f"{_cells(words)} impossible and kept in {column}{AS_GIVEN}: {listed(words)}"
+        for fault, said in (("unmapped", "not understood"), ("impossible", "impossible")):
+            for column, words in getattr(self, fault).items():
+                kept = (kept_in or {}).get(column) or (f"{column}{AS_GIVEN}" if column_named(column) else column)
+                yield column, f"{_cells(words)} {said} and kept in {kept}: {self.cells(fault, column)}"
         for said, rows in self.disagreements.items():
             yield "columns", f"{said} in {rows} row{'s' if rows > 1 else ''}; the first one counts"
+        if self.renamed:
+            yield "image_id", renamed_note(self.renamed)
         if self.duplicates:
             ids = f"{len(self.duplicates)} ids stand" if len(self.duplicates) > 1 else "1 id stands"
             yield "image_id", f"{ids} in several rows: {listed(self.duplicates)}"
         for column in self.empty:
             yield column, "no row says anything in this column"
+
+    def cells(self, fault: str, column: str) -> str:
+        """List the cells of a column that were not understood, and the first rows that they are in.
+
+        Parameters
+        ----------
+        fault : {"unmapped", "impossible"}
+            What is wrong with them.
+        column : str
+            Ours.
+
+        Returns
+        -------
+        str
+            Such as ``'430' (1), '-5' (1); rows a, b``.
+        """
+        words, rows = getattr(self, fault)[column], self.rows_of.get(fault, {}).get(column, ())
+        if not rows:
+            return listed(words)
+        others = sum(words.values()) - len(rows)
+        more = f" and {others} more" if others else ""
+        return f"{listed(words)}; row{'s' if len(rows) > 1 or more else ''} {', '.join(rows)}{more}"
+
+
+def renamed_note(renamed: Mapping[str, str]) -> str:
+    """Describe ids that were changed.
+
+    Parameters
+    ----------
+    renamed : mapping
+        Id as it was given to what it became; at least one.
+
+    Returns
+    -------
+    str
+        How many, and the first of them.
+    """
+    shown = ", ".join(f"{old!r} is now {new!r}" for old, new in list(renamed.items())[:MOST_ROWS])
+    more = f" and {len(renamed) - MOST_ROWS} more" if len(renamed) > MOST_ROWS else ""
+    ids = "1 id was" if len(renamed) == 1 else f"{len(renamed)} ids were"
+    return f"{ids} changed, because an id must not name a path and must be a file name: {shown}{more}"
 
 
 def toml_key(name: str) -> str:
@@ -146,17 +201,23 @@ class Tally:
         self._faults: dict[str, dict[str, Counter[str]]] = {
             fault: defaultdict(Counter) for fault in ("unmapped", "impossible")
         }
+        self._rows_of: dict[str, dict[str, list[str]]] = {fault: defaultdict(list) for fault in self._faults}
         self._disagreements: Counter[str] = Counter()
+        self._renamed: dict[str, str] = {}
         self._ids: set[str] = set()
         self._again: Counter[str] = Counter()
 
-    def row(self, given: Mapping[str, str], found: Mapping[str, str]) -> None:
+    def row(
+        self, given: Mapping[str, str], found: Mapping[str, str], faults: Iterable[tuple[str, str, str]] = ()
+    ) -> None:
         """Count a row.
 
         Parameters
         ----------
         given, found : mapping
             Its cells that say something, before and after.
+        faults : iterable of (str, str, str)
+            Cells that were not understood: ``unmapped`` or ``impossible``, column, text.
         """
         self.rows += 1
         if len(self._heard) < len(self.columns):
@@ -167,20 +228,25 @@ class Tally:
             self._again[image_id] += 1
         elif image_id:
             self._ids.add(image_id)
+        for fault, column, text in faults:
+            self._faults[fault][column][text] += 1
+            rows = self._rows_of[fault][column]
+            if len(rows) < MOST_ROWS:
+                rows.append(image_id or str(self.rows))
 
-    def count(self, faults: Iterable[tuple[str, str, str]], disagreements: Iterable[str]) -> None:
-        """Count what was not understood.
+    def count_disagreements(self, disagreements: Iterable[str]) -> None:
+        """Count columns that contradict each other.
 
         Parameters
         ----------
-        faults : iterable of (str, str, str)
-            ``unmapped`` or ``impossible``, column, text.
         disagreements : iterable of str
             Sentences.
         """
-        for fault, column, text in faults:
-            self._faults[fault][column][text] += 1
         self._disagreements.update(disagreements)
+
+    def rename(self, given: str, found: str) -> None:
+        """Note an id that was changed."""
+        self._renamed[given] = found
 
     def report(self) -> HarmoniseReport:
         """Give what was counted.
@@ -198,7 +264,12 @@ class Tally:
             known=dict(self._known),
             unmapped={column: dict(words) for column, words in self._faults["unmapped"].items()},
             impossible={column: dict(words) for column, words in self._faults["impossible"].items()},
+            rows_of={
+                fault: {column: tuple(rows) for column, rows in of_columns.items()}
+                for fault, of_columns in self._rows_of.items()
+            },
             disagreements=dict(self._disagreements),
+            renamed=dict(self._renamed),
             duplicates={image_id: 1 + again for image_id, again in self._again.items()},
         )
 

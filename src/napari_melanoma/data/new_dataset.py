@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from napari_melanoma.core.csv_cells import CsvWriter
@@ -20,13 +21,15 @@ SHARED = (
 
 
 @contextmanager
-def gathered(out: Path) -> Iterator[Path]:
+def gathered(out: Path, *, discard_on: type[Exception] | tuple[type[Exception], ...] = ()) -> Iterator[Path]:
     """Give a folder to gather a data set in; on leaving it gets its name, unless something failed: then it stays.
 
     Parameters
     ----------
     out : pathlib.Path
         The data set, which must not exist.
+    discard_on : type of Exception, or tuple of them
+        Errors after which the next attempt is another one: what this one has gathered is removed.
 
     Yields
     ------
@@ -43,10 +46,12 @@ def gathered(out: Path) -> Iterator[Path]:
     if out.exists():
         raise DataSetError(f"{out} is there already. Name another folder for the data set, or remove this one.")
     place = out.with_name(f".{out.name}.gathering")
+    lock = place.with_name(f"{place.name}.lock")
+    is_new = not place.exists()
+    discarded = False
     try:
         for part in ("images", "masks"):
             (place / part).mkdir(parents=True, exist_ok=True)
-        lock = place.with_name(f"{place.name}.lock")
         with ExitStack() as held:
             try:
                 held.enter_context(locked(lock))
@@ -55,11 +60,20 @@ def gathered(out: Path) -> Iterator[Path]:
                     f"another command is gathering {out} ({holder_in_words(lock)}). Wait for it, or name "
                     "another data set."
                 ) from error
-            yield place
+            try:
+                yield place
+            except discard_on:
+                discarded = is_new
+                raise
         lock.unlink(missing_ok=True)
         place.rename(out)
     except OSError as error:
         raise save_error(out, error) from error
+    finally:
+        if discarded:
+            shutil.rmtree(place, ignore_errors=True)  # the error that is under way says more
+            with suppress(OSError):
+                lock.unlink(missing_ok=True)
 
 
 def write_dataset_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:

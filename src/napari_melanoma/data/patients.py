@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.column_names import meanings, nearest
@@ -23,7 +23,13 @@ _DATE = re.compile(r"(19|20)\d\d[-_.]?[01]\d([-_.]?[0-3]\d)?")
 
 
 def patients_note(
-    named: int, images: int, report: HarmoniseReport, no_patients: bool, option: str = "--no-patients"
+    named: int,
+    images: int,
+    report: HarmoniseReport,
+    no_patients: bool,
+    option: str = "--no-patients",
+    unread: Sequence[str] = (),
+    how: str = "",
 ) -> list[tuple[str, str]]:
     """Refuse a data set in which no row names a patient, unless the user has confirmed it.
 
@@ -37,6 +43,10 @@ def patients_note(
         Whether the user has confirmed it.
     option : str
         How it is confirmed, as the error words it.
+    unread : sequence of str
+        Tables that lie there and were not read.
+    how : str
+        How one of them is read, as the error words it.
 
     Returns
     -------
@@ -54,8 +64,20 @@ def patients_note(
         return []
     if no_patients:
         return [("patient_id", f"no row names a patient, as confirmed: {SPLIT_RISK}")]
+    raise DataSetError(_no_patients(report, option, unread, how))
+
+
+def _no_patients(report: HarmoniseReport, option: str, unread: Sequence[str], how: str) -> str:
+    """Describe what was expected of the tables, what was found, and what to do."""
     found = list(report.columns) + list(report.own)
     listed = ", ".join(found[:12]) + (f" and {len(found) - 12} more" if len(found) > 12 else "")
+    if unread and not listed:
+        some = ", ".join(unread[:NAMED]) + (f" and {len(unread) - NAMED} more" if len(unread) > NAMED else "")
+        return (
+            f"expected a table with a column that names the patient of each image; {some} was not read. Without "
+            f"patients {SPLIT_RISK}. {how[:1].upper()}{how[1:]}; if nothing is known of the patients, confirm with "
+            f"{option}."
+        )
     likely = next((theirs for theirs, ours in report.unrecognized.items() if ours == "patient_id"), "")
     if likely:
         advice = (
@@ -63,7 +85,7 @@ def patients_note(
         )
     else:
         advice = "add a column patient_id to the table, or map the column that names the patient with --map FILE"
-    raise DataSetError(
+    return (
         f"expected a column that names the patient of each image, found {listed or 'no table'}. Without it "
         f"{SPLIT_RISK}. {advice[:1].upper()}{advice[1:]}; if nothing is known of the patients, confirm with {option}."
     )

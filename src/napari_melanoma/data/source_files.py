@@ -182,6 +182,8 @@ class SourceTree:
     ----------
     notes : list of (str, str)
         What was noticed while its tables were read: about what, and a sentence.
+    unread : list of str
+        Tables in it that were not read.
     """
 
     def __init__(self, files: Iterable[SourceFile], folder: Path, mapping: Mapping | None = None) -> None:
@@ -189,6 +191,7 @@ class SourceTree:
         self.files = sorted(files, key=lambda file: (file.archive is not None, file.name))
         self.mapping = mapping or Mapping()
         self.notes: list[tuple[str, str]] = []
+        self.unread: list[str] = []
 
     def part(self, counts: Callable[[SourceFile], bool]) -> SourceTree:
         """Give a part of the tree.
@@ -204,7 +207,7 @@ class SourceTree:
             What is noticed there is noticed here too.
         """
         part = SourceTree(filter(counts, self.files), self.folder, self.mapping)
-        part.notes = self.notes
+        part.notes, part.unread = self.notes, self.unread
         return part
 
     @classmethod

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.file_names import free_name, safe_name
 from napari_melanoma.data.dataset import IMAGE_SUFFIXES
-from napari_melanoma.data.masks.matching import plain_stem
+from napari_melanoma.data.masks.matching import case_of, plain_stem
 from napari_melanoma.data.source_files import SourceFile, SourceTree
 from napari_melanoma.data.sources import Record
 
@@ -28,7 +28,9 @@ def paired_records(tree: SourceTree, known: Mapping[str, Mapping[str, str]], com
     A mask lies in a folder whose name says so (of several folders that say what they hold, the innermost counts), or
     its name ends in ``_mask``, ``_segmentation``, ``_gt`` and the like and an image is called as it is without that.
     Images of one name in several folders get the folders' names too. In the layout of nnU-Net (``imagesTr/x_0000.png``,
-    ``labelsTr/x.png``) an image is called as its case is, and those of ``imagesTs`` are of the split test.
+    ``labelsTr/x.png``) an image is called as its case is, and those of ``imagesTs`` are of the split test;
+    ``x_0000.png`` with a mask ``x.png`` is a case in folders of other names too, and tables may name ``x_0000`` or
+    ``x``.
 
     Parameters
     ----------
@@ -49,30 +51,50 @@ def paired_records(tree: SourceTree, known: Mapping[str, Mapping[str, str]], com
     if masks and not images:  # "skin segmentation/" around everything says nothing
         inner = _told_apart(tree.files, _common_folders(tree.files))
         images, masks = inner if inner[1] else (images, masks)
+    images, cases = _first_channels(images, {stem for _, stem in masks})
+    nnunet |= cases
     by_stem: dict[str, list[SourceFile]] = defaultdict(list)
     for (_, stem), mask in masks.items():
         by_stem[stem].append(mask)
     counts = Counter(stem for _, stem in images)
     records, taken = [], set[str]()
     names = {key: nnunet.get(image.name, image.stem) for key, image in images.items()}
-    stems = set(names.values())
+    met: set[str] = set()
     for key, image in images.items():
         named = names[key] if counts[key[1]] == 1 else "_".join((*key[0], names[key]))
         image_id = free_name(safe_name(named), taken)
         taken.add(image_id.lower())
+        row = next((one for one in (names[key], image.stem, case_of(image.stem)) if one in known), "")
+        met |= {names[key], row}
         alone = by_stem[key[1]] if counts[key[1]] == 1 and len(by_stem[key[1]]) == 1 else [None]
         records.append(
             Record(
                 image_id,
                 image,
                 masks.get(key) or alone[0],
-                {**common, **_split_of(image), **known.get(names[key], known.get(image.stem, {}))},
+                {**common, **_split_of(image), **known.get(row, {})},
             )
         )
     for name, said in known.items():
-        if name not in stems and name.lower() not in taken:
+        if name not in met and name.lower() not in taken:
             records.append(Record(name, None, None, {**common, **said}))
     return sorted(records, key=lambda record: record.image_id)
+
+
+def _first_channels(
+    images: Mapping[Key, SourceFile], masks: Container[str]
+) -> tuple[dict[Key, SourceFile], dict[str, str]]:
+    """Key images ``x_0000`` as ``x`` where only that has a mask; also gives the case of each such file."""
+    found: dict[Key, SourceFile] = {}
+    cases: dict[str, str] = {}
+    for (place, stem), image in images.items():
+        case = case_of(stem)
+        if case != stem and stem not in masks and case in masks and (place, case) not in images:
+            cases[image.name] = case_of(image.stem)
+            found[place, case] = image
+        else:
+            found[place, stem] = image
+    return found, cases
 
 
 def _nnunet_case(file: SourceFile) -> str:

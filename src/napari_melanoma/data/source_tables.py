@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-from napari_melanoma.data.cells import stem_of
+from napari_melanoma.data.cells import leads_out, stem_of
 from napari_melanoma.data.column_names import meanings
+from napari_melanoma.data.harmonise_report import renamed_note
 from napari_melanoma.data.harmonise_steps import BESIDE
 from napari_melanoma.data.packed_rows import PackedRow
 from napari_melanoma.data.source_files import SourceFile, SourceTree
@@ -18,6 +19,7 @@ from napari_melanoma.data.table_text import decoded, each_row, rows_of_text
 
 Known = dict[str, PackedRow]
 PLACES = ("path", "mask_path")
+MOST = 12  # columns that a note names
 
 
 def table_rows(tree: SourceTree, names: str) -> Iterator[dict[str, str]]:
@@ -70,11 +72,16 @@ def known_of_images(tree: SourceTree, names: str, source: str = "") -> Known:
     """
     known: Known = {}
     otherwise: Counter[str] = Counter()
+    columns: dict[str, None] = {}
+    renamed: dict[str, str] = {}
     nameless = 0
     column_of = cache(_image_column)
     for row in table_rows(tree, names):
+        columns.update(dict.fromkeys(row))
         column = column_of(tuple(row), source)
-        image = stem_of(row.get(column, ""))
+        image = stem_of(given := row.get(column, ""))
+        if leads_out(given) and image != given:
+            renamed[given] = image
         said = {name: text for name, text in row.items() if text and name != column and name not in PLACES}
         if image in known:
             first = known[image].unpacked()
@@ -87,6 +94,14 @@ def known_of_images(tree: SourceTree, names: str, source: str = "") -> Known:
     for column, n in otherwise.items():
         rows = "1 row says otherwise than another" if n == 1 else f"{n} rows say otherwise than another"
         tree.notes.append((column, f"{rows} of the same image: the first counts, the other is in other_{column}"))
+    if renamed:
+        tree.notes.append(("image_id", renamed_note(renamed)))
+    if nameless and not known:
+        tables = sorted({file.name for file in tree.find("", rf"({names})(?:\.gz)?").values()})
+        tree.unread += tables
+        shown = ", ".join(list(columns)[:MOST])
+        note = f"no column names the images (found {shown}): add a column image_id, or map one with --map FILE"
+        tree.notes.append((", ".join(tables), note))
     if known and nameless:
         tree.notes.append(("image_id", f"{nameless} row{'s name' if nameless > 1 else ' names'} no image: left out"))
     return known

@@ -16,7 +16,7 @@ from napari_melanoma.core.files import atomic_folder, write_json
 from napari_melanoma.core.paths import NamedPaths
 from napari_melanoma.models.buildable import why_not_built
 from napari_melanoma.models.bundle import CONFIG, WEIGHTS, BundleConfig, BundleInfo, read_bundle
-from napari_melanoma.models.weights_check import check_weights
+from napari_melanoma.models.weights_check import check_header, check_weights
 
 if TYPE_CHECKING:
     from napari_melanoma.models.zoo import Task
@@ -78,7 +78,9 @@ def unusable_bundles() -> dict[Path, str]:
 
 
 def usable(bundle: BundleInfo) -> BundleInfo:
-    """Refuse a bundle whose network cannot be built with what is installed; reads no weights and imports no torch.
+    """Refuse a bundle whose network cannot be built with what is installed, or whose file of weights is damaged.
+
+    Imports no torch; of the weights it reads the header alone.
 
     Parameters
     ----------
@@ -93,8 +95,10 @@ def usable(bundle: BundleInfo) -> BundleInfo:
     Raises
     ------
     BundleError
-        Where its architecture, the options of it or its encoder are not installed; says what to install.
+        Where its architecture, the options of it or its encoder are not installed; says what to install. Where its
+        weights are cut off or corrupt.
     """
+    check_header(bundle.path / WEIGHTS)
     options = json.dumps(bundle.config.options, sort_keys=True)
     why = why_not_built(bundle.config.architecture, options)
     if not why:
@@ -134,7 +138,7 @@ def find_bundle(name_or_path: str, *, of_slides: bool = False) -> BundleInfo:
     Raises
     ------
     BundleError
-        Where there is none of that name or the folder is no bundle.
+        Where there is none of that name, the folder is no bundle, or its weights are cut off or corrupt.
     """
     known = {bundle.name: bundle for bundle in list_bundles()}
     if name_or_path in known:
@@ -143,7 +147,9 @@ def find_bundle(name_or_path: str, *, of_slides: bool = False) -> BundleInfo:
         raise BundleError(unusable[user_folder() / name_or_path])
     path = Path(name_or_path).expanduser()
     if path.is_dir():
-        return read_bundle(path)
+        found = read_bundle(path)
+        check_header(found.path / WEIGHTS)
+        return found
     fitting = [name for name, bundle in known.items() if bundle.config.is_of_slides or not of_slides]
     names = ", ".join(fitting) or "none installed"
     raise BundleError(f"there is no model named '{name_or_path}' (known: {names}), and no folder of that path.")

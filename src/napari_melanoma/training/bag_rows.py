@@ -29,6 +29,7 @@ from napari_melanoma.training.class_rows import (
     key_of,
     read_classes,
     strata_of,
+    unread_notices,
     with_answers,
 )
 from napari_melanoma.training.data_faults import named
@@ -141,7 +142,7 @@ def survey_bags(recipe: TrainRecipe, run: RunContext) -> BagSurvey:
     check_classes(chosen, table, "slides", ENOUGH_SLIDES)
     bags = open_bags([*chosen.read, *chosen.judged], run)
     beware = [text.replace("image", "slide") for text in data_faults.warnings(chosen.parts)]
-    notices = [*notices, *_left_out(chosen), *beware, *impatience(recipe)]
+    notices = [*notices, *unread_notices(chosen, table, asked), *_left_out(chosen), *beware, *impatience(recipe)]
     return BagSurvey(chosen, table, bags, one_kind(list(bags.values())), tuple(notices))
 
 

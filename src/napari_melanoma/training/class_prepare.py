@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.parsing import read_json, reason_of
 from napari_melanoma.core.tabular import TabularEncoding
-from napari_melanoma.data.features.encoding import understand
+from napari_melanoma.data.features.encoding import possible_number, understand
 from napari_melanoma.data.features.fitting import fit
 from napari_melanoma.data.features.reading import number_of
 from napari_melanoma.training.class_batch import UNANSWERED, ClassData, ClassPart
@@ -71,9 +72,14 @@ def write_classes(
             ]
             for row in rows
         ],
-        "depth": [table.rows[key_of(row.sample)].get(depth, "") for row in rows] if depth else [],
+        "depth": [_depth(table.rows[key_of(row.sample)].get(depth, ""), depth) for row in rows] if depth else [],
     }
     write_json(folder / CLASSES, found)
+
+
+def _depth(cell: str, column: str) -> str:
+    """Return the cell, "" where it holds no possible depth."""
+    return "" if math.isnan(possible_number(cell, column)) else cell
 
 
 def read_run_classes(folder: Path, rows: Sequence[DataRow]) -> ClassData:

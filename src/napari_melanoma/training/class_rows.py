@@ -13,7 +13,9 @@ from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.tabular import UNKNOWN
 from napari_melanoma.data.dataset import Entry, Sample, each_entry, usable
 from napari_melanoma.data.features.joining import with_features
+from napari_melanoma.data.features.unread import rare_words, unread_numbers
 from napari_melanoma.data.harmonise import Harmoniser
+from napari_melanoma.data.table_schema import AS_GIVEN, column_named
 from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.training.data_faults import named
 from napari_melanoma.training.drawn_masks import drawn_mask
@@ -223,6 +225,30 @@ def with_answers(chosen: Chosen, table: ClassTable) -> tuple[Chosen, list[str]]:
     return chosen, [*(f"{notice} {NEW_HEAD}" for notice in notices), *more]
 
 
+def unread_notices(chosen: Chosen, table: ClassTable, asked: ClassificationConfig) -> list[str]:
+    """Describe cells of the chosen columns that count as unknown although something stands in them.
+
+    Parameters
+    ----------
+    chosen : Chosen
+        Images by part.
+    table : ClassTable
+        Their rows.
+    asked : ClassificationConfig
+        Names the columns.
+
+    Returns
+    -------
+    list of str
+        Sentences for a user.
+    """
+    rows = {sample.image_id: table.rows.get(key_of(sample), {}) for sample in (*chosen.read, *chosen.judged)}
+    numbers = [column.name for column in asked.tabular.numbers] if asked.tabular else []
+    numbers += [asked.depth.column] if asked.depth and asked.depth.column not in numbers else []
+    learn = {sample.image_id: table.rows.get(key_of(sample), {}) for sample in chosen.parts.learn}
+    return [*unread_numbers(rows, numbers), *rare_words(learn, asked.tabular.words if asked.tabular else ())]
+
+
 def kept(chosen: Chosen, wanted: Callable[[Sample], bool], why: str) -> tuple[Chosen, list[str]]:
     """Leave images out of every part, and say how many.
 
@@ -379,7 +405,12 @@ class _Reading:
         if not lacking:
             return found
         ours = self._harmoniser.row(row)
-        return found | {name: ours[name] for name in lacking if name in ours}
+        for name in lacking:
+            column = column_named(name)
+            given = f"{name}{AS_GIVEN}" if column and column.kind == "number" else name  # an impossible one is reported
+            if text := ours.get(name) or ours.get(given):
+                found[name] = text
+        return found
 
 
 def _check(names: Sequence[str], known: Sequence[str], asked: ClassificationConfig) -> None:

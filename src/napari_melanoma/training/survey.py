@@ -19,6 +19,7 @@ from napari_melanoma.training.class_rows import (
     looked_at,
     read_classes,
     strata_of,
+    unread_notices,
     with_answers,
 )
 from napari_melanoma.training.contents import read_contents
@@ -200,7 +201,7 @@ def answered(chosen: Chosen, recipe: TrainRecipe) -> tuple[Chosen, ClassTable | 
     asked = recipe.classification
     table = read_classes([*recipe.data.datasets, *recipe.data.base], asked, learnt, asked.adaptation.to)
     known, notices = with_answers(chosen, table)
-    return known, table, notices
+    return known, table, [*notices, *unread_notices(known, table, asked)]
 
 
 def _with_lesions(chosen: Chosen, recipe: TrainRecipe, facts: Mapping[Path, Facts]) -> tuple[Chosen, list[str]]:

@@ -24,10 +24,17 @@ from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import Progress, RunContext
 from napari_melanoma.data.harmonise import Harmoniser
-from napari_melanoma.data.harmonise_report import HarmoniseReport
+from napari_melanoma.data.harmonise_report import HarmoniseReport, renamed_note
 from napari_melanoma.data.looks import look_at
 from napari_melanoma.data.mapping import Mapping
-from napari_melanoma.data.masks.values import LesionValues, lesion_mask, nnunet_labels
+from napari_melanoma.data.masks.values import (
+    LabelImageError,
+    LesionValues,
+    lesion_mask,
+    nnunet_labels,
+    numbers,
+    refusal,
+)
 from napari_melanoma.data.new_dataset import gathered, write_dataset_table
 from napari_melanoma.data.packed_rows import PackedRow, as_dict
 from napari_melanoma.data.patients import patients_note
@@ -39,6 +46,7 @@ from napari_melanoma.workflows.ahead import Room, ahead
 
 JOURNAL, ORIGIN = "imported.jsonl", "source.json"
 MOST_THREADS = 8
+NAMED = 3  # images that an error names
 AHEAD = 32
 
 
@@ -93,21 +101,27 @@ def import_source(
         Where there is no such folder, or an archive in it cannot be read.
     DataSetError
         Where the folder does not hold the set, ``out`` exists, or nothing could be taken; where no row of a set of the
-        user's own names a patient, unless ``options.no_patients``.
+        user's own names a patient, unless ``options.no_patients``; where masks are label images and
+        ``options.values`` does not say what is lesion in them: nothing stays of it then.
     SaveError
         Where the data set cannot be written.
     Cancelled
         Where the user stopped it.
     """
     found = source.find(folder, options.mapping)
-    records = _as_file_names(found.taken)
+    records, renamed = _as_file_names(found.taken)
+    left = [] if len(records) == len(found.records) else [one for one in found.records if one.image is None]
     report = SourceReport(len(records), source.spec.images, left=len(found.records) - len(records), notes=found.notes)
+    if renamed:
+        report.notes.append(("image_id", renamed_note(renamed)))
     if not source.spec.public:
-        report.notes += _check_patients(records, options.no_patients)
-    with gathered(out) as place:
+        report.notes += _check_patients(records, left, options.no_patients, found.unread, folder)
+    masks = _Masks(options.values, nnunet_labels(folder) if folder.is_dir() else {})
+    if isinstance(options.values, tuple):
+        numbers(options.values, masks.names)  # a name that stands for no value, before anything is copied
+    with gathered(out, discard_on=_LabelImagesError) as place:
         said = "" if options.values is None else f" {options.values}"
         journal = _Journal(place / JOURNAL, f"{source.spec.name} {folder.absolute()}{said}")
-        masks = _Masks(options.values, nnunet_labels(folder) if folder.is_dir() else {})
         try:
             taken = _take_all(records, masks, journal, report, run)
         finally:
@@ -123,20 +137,36 @@ def import_source(
     return report
 
 
-def _check_patients(records: Sequence[Record], no_patients: bool) -> list[tuple[str, str]]:
+def _some(records: Sequence[Record]) -> str:
+    more = f" and {len(records) - NAMED} more" if len(records) > NAMED else ""
+    return ", ".join(record.image_id for record in records[:NAMED]) + more
+
+
+def _check_patients(
+    records: Sequence[Record], others: Sequence[Record], no_patients: bool, unread: Sequence[str], folder: Path
+) -> list[tuple[str, str]]:
     """Refuse images that no patient is named for, before anything is copied."""
     at_work = Harmoniser()
     named = sum("patient_id" in at_work.row(as_dict(record.values)) for record in records)
-    return patients_note(named, len(records), at_work.report(), no_patients)
+    if others and not named and not no_patients and "patient_id" in at_work.row(as_dict(others[0].values)):
+        raise DataSetError(
+            f"the tables in {folder} have rows for {_some(others)}, but for none of the {len(records)} images, such as "
+            f"{_some(records)}. Expected the images' names, with or without suffix, in the column that names them."
+        )
+    how = (
+        "rename the table that describes the images to metadata.csv (a workbook: save its sheet as CSV), or read "
+        f"tables of any name with napari-melanoma data import table {folder}; it needs a column that names the images"
+    )
+    return patients_note(named, len(records), at_work.report(), no_patients, unread=unread, how=how)
 
 
-def _as_file_names(records: Sequence[Record]) -> list[Record]:
-    """Give images ids that are file names, as archives and tables may name them anything."""
+def _as_file_names(records: Sequence[Record]) -> tuple[list[Record], dict[str, str]]:
+    """Give images ids that are file names, as archives and tables may name them anything; also gives those changed."""
     names = file_names(one.image_id for one in records if one.image is not None or unfit_for_id(one.image_id))
+    renamed = {old: new for old, new in names.items() if old != new}
     return [
-        replace(one, image_id=name) if (name := names.get(one.image_id, one.image_id)) != one.image_id else one
-        for one in records
-    ]
+        replace(one, image_id=renamed[one.image_id]) if one.image_id in renamed else one for one in records
+    ], renamed
 
 
 def _harmonised(
@@ -201,6 +231,11 @@ class _Taken:
 
     record: Record
     fault: str = ""
+    labels: LabelImageError | None = None
+
+
+class _LabelImagesError(DataSetError):
+    """Masks are label images, and the user has not named the values that are lesion."""
 
 
 class _Masks(NamedTuple):
@@ -218,15 +253,20 @@ def _take_all(
     rest = [record for record in records if record.image_id not in taken]
     report.resumed = sum(record.image is not None for record in taken.values())
     threads = min(MOST_THREADS, (os.cpu_count() or 1) + 1)
+    undecided: dict[str, LabelImageError] = {}
     with ThreadPoolExecutor(threads, thread_name_prefix="importing") as pool, journal.writing() as note:
         work = ahead(pool, partial(_take, place=journal.path.parent, masks=masks), rest, Room(AHEAD), run)
         for done, one in enumerate(work, start=1):
-            if one.fault:
+            if one.labels is not None and one.record.mask is not None:
+                undecided[one.record.mask.name] = one.labels
+            elif one.fault:
                 report.faults.append((one.record.image_id, one.fault))
             else:
                 taken[one.record.image_id] = one.record
                 note(one.record.image_id, one.record.mask is not None)
             run.report(Progress(report.resumed + done, len(records), "Importing images"))
+    if undecided:
+        raise _LabelImagesError(refusal(undecided, sum(record.mask is not None for record in records)))
     report.images = sum(record.image is not None for record in taken.values())
     report.masks = sum(record.mask is not None for record in taken.values())
     return [record for record in records if record.image_id in taken]
@@ -236,20 +276,21 @@ def _take(record: Record, place: Path, masks: _Masks) -> _Taken:
     """Copy an image and draw its mask; or say why not."""
     assert record.image is not None
     image = _image_of(record, place)
+    labels = None
     try:
         _write(image, record.image.read())
         fault = _mask_fault(record, image, place, masks)
     except SaveError:
         raise
     except DataSetError as error:
-        fault = str(error)
+        fault, labels = str(error), error if isinstance(error, LabelImageError) else None
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise save_error(image, error) from error
         fault = f"cannot be read: {in_words(error)}"
     if fault:
         image.unlink(missing_ok=True)
-    return _Taken(record, fault.replace(f"{place}{os.sep}", ""))
+    return _Taken(record, fault.replace(f"{place}{os.sep}", ""), labels)
 
 
 def _mask_fault(record: Record, image: Path, place: Path, masks: _Masks) -> str:

@@ -22,15 +22,18 @@ from napari_melanoma.data.harmonise import Harmoniser
 from napari_melanoma.data.mapping import Mapping
 from napari_melanoma.data.masks.areas import MaskObject, Picture, Size
 from napari_melanoma.data.masks.formats import MaskFormat, read_masks
-from napari_melanoma.data.masks.matching import ImageNames
+from napari_melanoma.data.masks.matching import ImageNames, case_of
+from napari_melanoma.data.masks.values import LabelImageError, lesion_mask, numbers, refusal
 from napari_melanoma.data.patients import patients_note
 from napari_melanoma.data.table_schema import AS_GIVEN
 from napari_melanoma.data.table_text import each_row
-from napari_melanoma.io.photographs import Modality, Photograph, find_photographs, read_photograph
+from napari_melanoma.io.photographs import Modality, Photograph, find_photographs, read_photograph, stored_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+TABLES = (".csv", ".tsv", ".xlsx", ".xls", ".ods")
+NAMED = 3  # names that a message lists
 _SAME_ASPECT = 0.01
 
 
@@ -100,10 +103,12 @@ def import_masks(masks: Path, images: Path, out: Path, options: ImportOptions, *
     Raises
     ------
     InputError
-        Where there are no photographs, no masks, or none of the classes.
+        Where there are no photographs, no masks, or none of the classes; where the table of metadata names none of the
+        photographs.
     DataSetError
         Where a file of masks is not as its format says; where nothing names the patients, unless
-        ``options.no_patients``: nothing is written then.
+        ``options.no_patients``; where masks are label images and ``options.values`` does not name what is lesion in
+        them: nothing is written then.
     SaveError
         Where the data set cannot be written.
     Cancelled
@@ -119,15 +124,24 @@ def import_masks(masks: Path, images: Path, out: Path, options: ImportOptions, *
     matched = _matched(_of_classes(objects, options, report), paths, report)
     used = {path for path, _ in matched}
     report.without_mask = [path.name for path in paths if path not in used]
+    _check_values(matched, options, run)
     corrections = Corrections(out)
-    known = _known(options, used, report)
+    rows = _known(options, used, _tables_in(images, masks), report)
     drawn = _drawn(matched, corrections, options, report, run)
-    report.added = corrections.add_all((_described(one, known.get(one.name, {})) for one in drawn), run=run)
+    report.added = corrections.add_all((_described(one, rows.get(one.name, {})) for one in drawn), run=run)
     return report
 
 
-def _known(options: ImportOptions, paths: Iterable[Path], report: ImportReport) -> dict[str, dict[str, str]]:
-    """Rows of the table of metadata by the photographs' names; refuses photographs of patients that nobody names."""
+def _tables_in(*places: Path) -> list[str]:
+    """List the tables beside photographs and masks, for the user who has named none."""
+    folders = dict.fromkeys(place if place.is_dir() else place.parent for place in places)
+    return [str(file) for folder in folders for file in sorted(folder.iterdir()) if file.suffix.lower() in TABLES]
+
+
+def _known(
+    options: ImportOptions, paths: Iterable[Path], tables: list[str], report: ImportReport
+) -> dict[str, dict[str, str]]:
+    """Rows of the table of metadata by the photographs' stems; refuses photographs whose patients no row names."""
     harmoniser, known = Harmoniser(), dict[str, dict[str, str]]()
     if options.metadata is not None:
         rows = [harmoniser.row(options.mapping.apply(row)) for row in each_row(options.metadata)]
@@ -137,15 +151,40 @@ def _known(options: ImportOptions, paths: Iterable[Path], report: ImportReport) 
                 f"{options.metadata} has no rows with an image_id, the photograph's name without suffix. "
                 "Add that column."
             )
-    met, names = harmoniser.report(), [path.stem for path in paths]
-    named = sum("patient_id" in known.get(name, {}) for name in names)
-    report.notes += patients_note(named, len(names), met, options.no_patients)
-    report.notes += met.unrecognized_columns("left out")
-    lacking = [name for name in names if name not in known] if known else []
+    met, names = harmoniser.report(), sorted(path.stem for path in paths)
+    found = _rows_of(names, known)
+    if known and names and not found:
+        raise InputError(
+            f"{options.metadata} has rows for {_some(list(known))}, but for none of the {len(names)} photographs "
+            f"with a mask, such as {_some(names)}. Expected the photographs' names, with or without suffix, in the "
+            "column that names the images."
+        )
+    named = sum("patient_id" in row for row in found.values())
+    how = "name the table with --metadata FILE (a workbook: save its sheet as CSV first)"
+    report.notes += patients_note(named, len(names), met, options.no_patients, unread=tables, how=how)
+    report.notes += [*met.unrecognized_columns("left out"), *met.findings(kept_in={"diagnosis": "diagnosis"})]
+    lacking = [name for name in names if name not in found] if known else []
     if lacking:
-        shown = ", ".join(sorted(lacking)[:3]) + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")
-        report.notes.append(("image_id", f"the table has no row for {shown}"))
-    return known
+        report.notes.append(("image_id", f"the table has no row for {_some(lacking)}"))
+    return found
+
+
+def _rows_of(names: Sequence[str], known: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    """Find the row of each photograph: by its name, whatever the case, or by that of its nnU-Net case."""
+    folded = {name.casefold(): row for name, row in known.items()}
+    found = {
+        name: next((row for row in (known.get(name), *map(folded.get, _keys(name))) if row is not None), None)
+        for name in names
+    }
+    return {name: row for name, row in found.items() if row is not None}
+
+
+def _keys(name: str) -> tuple[str, str]:
+    return name.casefold(), case_of(name.casefold())
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
 def _described(correction: Correction, row: dict[str, str]) -> Correction:
@@ -156,7 +195,7 @@ def _described(correction: Correction, row: dict[str, str]) -> Correction:
         lesion_id=row.get("lesion_id") or None,
         diagnosis=row.get("diagnosis") or row.get(f"diagnosis{AS_GIVEN}") or correction.diagnosis,
         modality=row.get("modality") or correction.modality,
-        clinical={name: row[name] for name in CLINICAL if name in row},
+        clinical={name: text for name, text in row.items() if name in CLINICAL},
     )
 
 
@@ -188,6 +227,29 @@ def _matched(
             unmatched[one.image] = "belongs to no photograph: none of that name was found"
     report.faults += unmatched.items()
     return [(path, found[path]) for path in paths if path in found]
+
+
+def _check_values(matched: list[tuple[Path, list[MaskObject]]], options: ImportOptions, run: RunContext) -> None:
+    """Refuse label images whose values the user has not explained, before the first mask is stored."""
+    pictures = [(path, one.area, one.size) for path, found in matched for one in found if isinstance(one.area, Picture)]
+    if isinstance(options.values, tuple):
+        for names in {tuple(area.names.items()) for _, area, _ in pictures}:
+            numbers(options.values, dict(names))
+    if options.values is not None:
+        return
+    refused: dict[str, LabelImageError] = {}
+    for path, area, size in run.track(pictures, "Checking masks"):
+        of_photograph = stored_size(path)
+        if not options.resize and of_photograph and sorted(size or of_photograph) != sorted(of_photograph):
+            continue  # refused later, and not decoded: it may claim to be huge
+        try:
+            lesion_mask(area.path, area.path.name, None, area.names)
+        except LabelImageError as error:
+            refused[area.path.name] = error
+        except InputError:
+            continue  # reported with its photograph
+    if refused:
+        raise DataSetError(refusal(refused, len(pictures), keep=""))
 
 
 def _drawn(

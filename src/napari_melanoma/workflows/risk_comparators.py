@@ -106,6 +106,7 @@ class Comparators(Config):
     table: dict[str, TableLogistic] = Field(default_factory=dict, description="by the name of the method")
     image: ImageLogistic | None = None
     phantom: bool = Field(False, description="whether all cases were drawn: its answers say nothing of a real one")
+    left_out: tuple[str, ...] = Field((), description="rows and cells of the data sets that were not used, and why")
 
 
 @dataclass(frozen=True)

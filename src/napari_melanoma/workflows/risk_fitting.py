@@ -17,7 +17,7 @@ from napari_melanoma.training.class_rows import answers_of, key_of
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import DataRow, read_data
 from napari_melanoma.workflows.risk_branches import log_odds
-from napari_melanoma.workflows.risk_comparators import Cases, Comparators, fit_comparators, write_comparators
+from napari_melanoma.workflows.risk_comparators import METHODS, Cases, Comparators, fit_comparators, write_comparators
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,9 +60,17 @@ def fit_beside(folder: RunFolder, bundle: BundleInfo, run: RunContext) -> Compar
     recipe, known = read_toml(folder.config, TrainRecipe), read_data(folder.data)
     assert recipe.classification is not None
     target = recipe.classification.target
-    rows = {key: row for name in recipe.data.datasets for key, row in _rows(Path(name).expanduser()).items()}
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    left_out: list[str] = []
+    for name in recipe.data.datasets:
+        found_rows, notes = _rows(Path(name).expanduser(), target)
+        rows |= found_rows
+        left_out += notes
     said = answers_of(rows, target)
-    cases = [row for row in known if row.part in ("learn", "tuning") and key_of(row.sample) in said]
+    learnt = [row for row in known if row.part in ("learn", "tuning")]
+    cases = [row for row in learnt if key_of(row.sample) in said]
+    if len(cases) < len(learnt):
+        left_out.append(f"{len(learnt) - len(cases)} of {len(learnt)} cases have no answer in '{target}'.")
     labels = np.array([said[key_of(row.sample)] == recipe.classification.positive for row in cases])
     tuning = [row.part == "tuning" for row in cases]
     odds = _image_alone([row for row, chosen in zip(cases, tuning, strict=True) if chosen], bundle, run)
@@ -72,7 +80,7 @@ def fit_beside(folder: RunFolder, bundle: BundleInfo, run: RunContext) -> Compar
     )
     laws = [Path(name).expanduser() / COHORT for name in recipe.data.datasets]  # runs of before do not say of each case
     drawn = all(row.sample.drawn for row in cases) or all("law" in read_object(law) for law in laws)
-    found = found.model_copy(update={"phantom": drawn})
+    found = found.model_copy(update={"phantom": drawn, "left_out": tuple(left_out)})
     write_comparators(bundle.path, found)
     return found
 
@@ -90,7 +98,7 @@ def fit_if_asked(recipe: TrainRecipe, folder: RunFolder, bundle: BundleInfo, run
     Returns
     -------
     str
-        What went wrong; empty where nothing did, or nothing was asked for.
+        What went wrong or was left out; empty where nothing was, or nothing was asked for.
 
     Raises
     ------
@@ -101,17 +109,23 @@ def fit_if_asked(recipe: TrainRecipe, folder: RunFolder, bundle: BundleInfo, run
     if asked is None or recipe.bags is not None or asked.target != METASTASIS or asked.positive != METASTASIS:
         return ""
     try:
-        fit_beside(folder, bundle, run)
+        left_out = fit_beside(folder, bundle, run).left_out
     except MelanomaError as error:
         return f"nothing stands beside its answers to compare with: {error}"
-    return ""
+    return f"Left out of the models to compare with: {' '.join(left_out)}" if left_out else ""
 
 
-def _rows(folder: Path) -> dict[tuple[str, str], dict[str, str]]:
-    """Rows of a data set in our columns and words."""
-    entries = [entry for entry in each_entry(folder) if isinstance(entry, Entry)]
-    ours = harmonise(entry.row for entry in entries).rows
-    return {(folder.name, entry.image_id): row for entry, row in zip(entries, ours, strict=True)}
+def _rows(folder: Path, target: str) -> tuple[dict[tuple[str, str], dict[str, str]], list[str]]:
+    """Rows of a data set in our columns and words, and what of it cannot be used."""
+    read = list(each_entry(folder))
+    entries = [entry for entry in read if isinstance(entry, Entry)]
+    faults = [str(entry) for entry in read if not isinstance(entry, Entry)]
+    notes = [f"{len(faults)} faulty rows of {folder.name}, the first: {faults[0]}"] if faults else []
+    found = harmonise(entry.row for entry in entries)
+    used = {target, *(column.name for _, choices in METHODS.values() for column in (*choices.numbers, *choices.words))}
+    used -= {*found.report.empty}
+    notes += [f"{folder.name}, {column}: {said}." for column, said in found.report.findings() if column in used]
+    return {(folder.name, entry.image_id): row for entry, row in zip(entries, found.rows, strict=True)}, notes
 
 
 def _image_alone(rows: Sequence[DataRow], bundle: BundleInfo, run: RunContext) -> NDArray[np.float64]:

@@ -10,13 +10,13 @@ from napari_melanoma.core.runs import Progress, RunContext
 from napari_melanoma.data.dataset import owner_of
 from napari_melanoma.data.harmonise import Harmoniser
 from napari_melanoma.data.harmonise_report import HarmoniseReport, listed
-from napari_melanoma.data.patients import PatientLeaks
+from napari_melanoma.data.patients import SPLIT_RISK, PatientLeaks
 from napari_melanoma.data.table_file import each_table_row
 from napari_melanoma.data.table_schema import AS_GIVEN
 
 NONE = "(none)"
 STEP = 5000  # rows between two reports
-NAMED = 3  # patients that a note names
+NAMED = 3  # patients or rows that a note names
 
 Finding = tuple[str, str]
 
@@ -34,6 +34,8 @@ class TableCheck:
         self._diagnoses: Counter[str] = Counter()
         self._set_aside: dict[str, Counter[str]] = defaultdict(Counter)
         self._leaks = PatientLeaks()
+        self._named_patients = 0
+        self._without_patient: list[str] = []
 
     @property
     def splits(self) -> dict[str, int]:
@@ -70,6 +72,10 @@ class TableCheck:
         """
         found = self._harmoniser.row({column: text for column, text in row.items() if not self._aside(column, text)})
         self._leaks.row(row, found)
+        if found.get("patient_id"):
+            self._named_patients += 1
+        else:
+            self._without_patient.append(found.get("image_id") or str(self._splits.total() + 1))
         split = found.get("split", NONE)
         self._splits[split] += 1
         self._diagnoses[found.get("diagnosis", NONE)] += 1
@@ -110,7 +116,7 @@ class TableCheck:
         if report.duplicates:
             yield "image_id", f"each row needs an id of its own; found several times: {listed(report.duplicates)}"
         for column, values in report.impossible.items():
-            yield column, f"impossible in {_rows(sum(values.values()))}: {listed(values)}"
+            yield column, f"impossible in {_rows(sum(values.values()))}: {report.cells('impossible', column)}"
 
     def notes(self) -> Iterator[Finding]:
         """Say what is worth knowing.
@@ -121,11 +127,15 @@ class TableCheck:
             A column, and a sentence.
         """
         yield from ((about, said) for about, said, leaks in self._leaks.findings() if not leaks)
+        if (lacking := self._without_patient) and self._named_patients:
+            shown = ", ".join(lacking[:NAMED]) + (f" and {len(lacking) - NAMED} more" if len(lacking) > NAMED else "")
+            lack = f"{len(lacking)} of {len(lacking) + self._named_patients} rows name no patient ({shown})"
+            yield "patient_id", f"{lack}: {SPLIT_RISK}; fill it in, or leave these rows out of training"
         report = self.report
         if partly := [group for group, parts in self._groups.items() if NONE in parts and len(parts) == 2]:
             yield "split", f"said of some rows and not of others, {_of(partly)}: data split gives these the same one"
         for column, words in report.unmapped.items():
-            yield column, f"not understood in {_rows(sum(words.values()))}: {listed(words)}"
+            yield column, f"not understood in {_rows(sum(words.values()))}: {report.cells('unmapped', column)}"
         for column, texts in self._set_aside.items():
             yield column, f"set aside in {_rows(texts.total())}: {listed(texts)}"
         for said, rows in report.disagreements.items():

@@ -18,6 +18,7 @@ from napari_melanoma.data.dataset import Entry, OutsideFolder, each_entry, owner
 from napari_melanoma.data.features.choices import choices_for
 from napari_melanoma.data.features.encoding import as_matrix, understand
 from napari_melanoma.data.features.fitting import fit
+from napari_melanoma.data.features.unread import unread_numbers
 from napari_melanoma.data.splits import folds
 from napari_melanoma.training.class_rows import OTHER, answers_of
 from napari_melanoma.workflows.evaluation_classes import Told
@@ -34,11 +35,17 @@ Row = Mapping[str, str]
 
 @dataclass(frozen=True, eq=False)
 class Baseline:
-    """What the table alone told: of each row, by trees that had not seen its patient; and what was left out."""
+    """What the table alone told: of each row, by trees that had not seen its patient; and what was left out.
+
+    ``left_out`` counts rows without an answer and ``faulty`` those with a fault; ``notes`` describe these and cells
+    that count as unknown although something stands in them.
+    """
 
     told: Told
     columns: tuple[str, ...]
     left_out: int
+    faulty: int = 0
+    notes: tuple[str, ...] = ()
 
 
 def cross_validated(
@@ -162,12 +169,7 @@ def baseline(
         Where the column or a named one is missing, gives the answer away, or has one class alone; or where there are
         fewer patients than folds.
     """
-    entries = []
-    for entry in each_entry(dataset):
-        if isinstance(entry, OutsideFolder):  # or the figures would be of other rows than the user thinks
-            raise entry
-        if isinstance(entry, Entry):
-            entries.append(entry.row)
+    entries, faults = _read(dataset)
     known = {(dataset.name, row["image_id"]): row for row in entries}
     if not any(target in row for row in entries):
         there = ", ".join(sorted({name for row in entries for name in row}))
@@ -180,12 +182,28 @@ def baseline(
             f"the column '{target}' has one class alone ({', '.join(names) or 'none'}): there is nothing to tell apart."
         )
     run.check()
+    choices = choices_for(columns, rows)
+    notes = [f"{len(faults)} faulty rows are left out, the first: {faults[0]}"] if faults else []
+    notes += unread_numbers({row["image_id"]: row for row in rows}, [column.name for column in choices.numbers])
     labels = np.array([names.index(word) for word in answers.values()], np.intp)
     groups = [owner_of(row) for row in rows]
     dealt = folds(groups, list(answers.values()), count, seed)
-    said = cross_validated(rows, choices_for(columns, rows), dealt, labels, target=target, seed=seed)
+    said = cross_validated(rows, choices, dealt, labels, target=target, seed=seed)
     rarest = names[int(np.argmin(np.bincount(labels)))]
     positive = next((word for word in (target, "melanoma") if word in names), rarest)
-    return Baseline(
-        Told(said, labels, np.array(groups), tuple(names), positive), tuple(columns), len(entries) - len(rows)
-    )
+    found = Told(said, labels, np.array(groups), tuple(names), positive)
+    return Baseline(found, tuple(columns), len(entries) - len(rows), len(faults), tuple(notes))
+
+
+def _read(dataset: Path) -> tuple[list[Row], list[str]]:
+    """Read the rows of a data set, and what is wrong with faulty ones."""
+    entries: list[Row] = []
+    faults: list[str] = []
+    for entry in each_entry(dataset):
+        if isinstance(entry, OutsideFolder):  # or the figures would be of other rows than the user thinks
+            raise entry
+        if isinstance(entry, Entry):
+            entries.append(entry.row)
+        else:
+            faults.append(str(entry))
+    return entries, faults

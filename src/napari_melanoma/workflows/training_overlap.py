@@ -14,6 +14,7 @@ from napari_melanoma.core.counting import counted
 from napari_melanoma.core.errors import BundleError, DataSetError
 from napari_melanoma.core.runs import Milestone, RunContext
 from napari_melanoma.data.training_images import (
+    FILE,
     Digest,
     TrainingImages,
     are_listed,
@@ -31,10 +32,15 @@ if TYPE_CHECKING:
     from napari_melanoma.report.evaluation_page import Page
     from napari_melanoma.workflows.comparison import Advice, Comparison
 
+PROGRAM = "napari-melanoma"
 TRAINED_ON = "trained_on"  # column of tables
 LEAST = 5  # images and patients: with fewer no verdict is given
 NOT_STATED = (
     "'{model}' does not state which images it was trained on, so whether it was trained on some of these is unknown."
+)
+LOST = (
+    "'{model}' was trained with napari-melanoma but has no {file}: which images it was trained on cannot be "
+    "determined, so evaluations cannot leave them out. Get the complete bundle from where it came."
 )
 NOT_LISTED = (
     "'{model}' was also trained on images that it does not list ({unlisted}), so whether some of these are among them "
@@ -433,6 +439,26 @@ def _listed(model: BundleInfo) -> tuple[TrainingImages | None, str]:
         return None, NOT_STATED.format(model=model.name)
     unlisted = NOT_LISTED.format(model=model.name, unlisted="; ".join(found.unlisted)) if found.unlisted else ""
     return found, unlisted
+
+
+def unstated(model: BundleInfo) -> str:
+    """Describe what a bundle does not state about the images that it was trained on.
+
+    Parameters
+    ----------
+    model : BundleInfo
+        Any bundle.
+
+    Returns
+    -------
+    str
+        A sentence; "" where it states them all.
+    """
+    said = _listed(model)[1]
+    ours = model.config.provenance.get("program") == PROGRAM or PROGRAM in model.card
+    if ours and said == NOT_STATED.format(model=model.name):
+        return LOST.format(model=model.name, file=FILE)
+    return said
 
 
 def _why(model: ModelOverlap) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 from napari_melanoma.core.tabular import FARTHEST, FittedNumbers, FittedWords, TabularEncoding
 from napari_melanoma.data.features.reading import Row, number_of, word_of
-from napari_melanoma.data.table_schema import Column, column_named
+from napari_melanoma.data.table_schema import column_named
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -127,7 +127,7 @@ def understand(rows: Sequence[Row], encoding: TabularEncoding) -> TableValues:
     unseen: dict[str, dict[str, int]] = {}
     for place, number in enumerate(encoding.numbers):
         cells = [row.get(number.name) for row in rows]
-        numbers[:, place] = [_possible(number_of(cell), column_named(number.name)) for cell in cells]
+        numbers[:, place] = [possible_number(cell, number.name) for cell in cells]
         _count(unseen, number.name, cells, np.isnan(numbers[:, place]))
     for place, column in enumerate(encoding.words):
         indices = {word: index for index, word in enumerate(column.words, start=1)}
@@ -198,8 +198,22 @@ def as_matrix(values: TableValues) -> tuple[NDArray[np.float64], NDArray[np.bool
     return np.concatenate([values.numbers, codes], axis=1), kinds
 
 
-def _possible(value: float, column: Column | None) -> float:
-    """Give a number of the column back; NaN where it cannot be, such as an age of 540 years."""
+def possible_number(cell: object, name: str) -> float:
+    """Read a number of a column.
+
+    Parameters
+    ----------
+    cell : object
+        Text or a number.
+    name : str
+        Of the column.
+
+    Returns
+    -------
+    float
+        NaN where it is none, or impossible there, such as an age of 540 years.
+    """
+    value, column = number_of(cell), column_named(name)
     if column is None or column.low is None or column.high is None or column.low <= value <= column.high:
         return value
     return np.nan

@@ -18,8 +18,9 @@ from napari_melanoma.core.tabular import (
     TabularEncoding,
     WordColumn,
 )
+from napari_melanoma.data.features.encoding import possible_number
 from napari_melanoma.data.features.leaks import why_not
-from napari_melanoma.data.features.reading import Row, number_of, word_of
+from napari_melanoma.data.features.reading import Row, word_of
 
 
 def fit(rows: Sequence[Row], choices: TabularChoices, target: str = "diagnosis") -> TabularEncoding:
@@ -75,7 +76,7 @@ def _fit_words(column: WordColumn, found: Sequence[str]) -> FittedWords:
 
 def _fit_numbers(column: NumberColumn, rows: Sequence[Row]) -> FittedNumbers:
     """Take what is typical of the numbers that are known."""
-    values = np.array([number_of(row.get(column.name)) for row in rows])
+    values = np.array([possible_number(row.get(column.name), column.name) for row in rows])
     known = values[~np.isnan(values)]
     if not known.size:
         return FittedNumbers(**_chosen(column))

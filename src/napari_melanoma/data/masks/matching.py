@@ -27,6 +27,11 @@ def plain_stem(stem: str) -> str:
     return _WORDS.sub("", stem.casefold()) or stem.casefold()
 
 
+def case_of(stem: str) -> str:
+    """Return the name of the nnU-Net case that an image belongs to: ``x`` for ``x_0000``, else the stem itself."""
+    return stem.removesuffix(NNUNET_IMAGE) or stem
+
+
 class ImageNames:
     """Photographs by what a mask may call them; letters' case does not count.
 

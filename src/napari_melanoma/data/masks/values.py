@@ -7,13 +7,13 @@ numbered objects of Cellpose (``x_cp_masks``). A label image with several values
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from napari_melanoma.core.errors import DataSetError, MelanomaError, UnreadableImage
+from napari_melanoma.core.errors import DataSetError, InputError, MelanomaError, UnreadableImage
 from napari_melanoma.core.parsing import read_object
 from napari_melanoma.io.formats import DAMAGE, HEAD_BYTES, identify
 
@@ -21,11 +21,29 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LesionValues = tuple[str, ...] | Literal["all", "keep"] | None
+KEEP = ", or keep them as classes with --values keep"
 
 NUMBERED = re.compile(r"_cp_masks$", re.IGNORECASE)  # Cellpose numbers the objects of an image
 _SOFT = 0.02  # share of pixels between black and white that soft edges or JPEG leave at most
 _NEAR = 24  # of black or white, out of 255
 _SHOWN = 8  # values that an error lists
+_NAMED = 3  # masks that an error names
+
+
+class LabelImageError(DataSetError):
+    """A mask has several values, and the user has not named those that are lesion.
+
+    Parameters
+    ----------
+    values : iterable of int
+        That were found.
+    names : mapping
+        Name of a class to its value, empty where no file names them.
+    """
+
+    def __init__(self, values: Iterable[int], names: Mapping[str, int]) -> None:
+        self.values, self.names = tuple(values), names
+        super().__init__(f"its mask is a label image with the values {_listed(self.values, names)}{_how_to_name()}")
 
 
 def lesion_mask(path: Path, name: str, lesion: LesionValues = None, names: Mapping[str, int] | None = None) -> NDArray:
@@ -52,14 +70,16 @@ def lesion_mask(path: Path, name: str, lesion: LesionValues = None, names: Mappi
     ------
     UnreadableImage
         Where the file is no picture.
+    LabelImageError
+        Where it has several values and the user has not named those that are lesion.
     DataSetError
-        Where it has several values and nobody has said what they mean, or none of those named.
+        Where a name stands for no value.
     """
     values = mask_values(path)
     if lesion == "keep":
         return _kept(values, name)
     if isinstance(lesion, tuple):
-        return np.isin(values, [_number(one, names or {}) for one in lesion])
+        return np.isin(values, numbers(lesion, names or {}))
     if lesion == "all" or NUMBERED.search(Path(name).stem):
         return values > 0
     found = np.unique(values)
@@ -69,7 +89,7 @@ def lesion_mask(path: Path, name: str, lesion: LesionValues = None, names: Mappi
         return values > 127
     if names and (named := _lesion_alone(names, found)) is not None:
         return values == named
-    raise DataSetError(_several(found, names or {}))
+    raise LabelImageError(found.tolist(), names or {})
 
 
 def mask_values(path: Path) -> NDArray:
@@ -181,6 +201,29 @@ def _lesion_alone(names: Mapping[str, int], found: NDArray) -> int | None:
     return classes[0] if len(classes) == 1 and set(found.tolist()) <= {0, classes[0]} else None
 
 
+def numbers(lesion: Iterable[str], names: Mapping[str, int]) -> list[int]:
+    """Return the values that numbers and names of classes stand for.
+
+    Parameters
+    ----------
+    lesion : iterable of str
+        As the user named them.
+    names : mapping
+        Name of a class to its value.
+
+    Returns
+    -------
+    list of int
+        One for each.
+
+    Raises
+    ------
+    DataSetError
+        Where a name stands for no value.
+    """
+    return [_number(one, names) for one in lesion]
+
+
 def _number(value: str, names: Mapping[str, int]) -> int:
     """Return the value that a number or a name stands for."""
     if value.isdigit():
@@ -191,19 +234,74 @@ def _number(value: str, names: Mapping[str, int]) -> int:
     return names[value]
 
 
-def _several(found: NDArray, names: Mapping[str, int]) -> str:
-    """Describe a label image and how to say what its values mean."""
+def _listed(values: Sequence[int], names: Mapping[str, int]) -> str:
+    """List values, with the names of their classes."""
     by_value = {value: f"{value} ({name})" for name, value in names.items()}
-    shown = ", ".join(by_value.get(int(value), str(value)) for value in found[:_SHOWN])
-    more = f" and {found.size - _SHOWN} more" if found.size > _SHOWN else ""
+    more = f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else ""
+    return ", ".join(by_value.get(value, str(value)) for value in values[:_SHOWN]) + more
+
+
+def _how_to_name(keep: str = KEEP) -> str:
     return (
-        f"its mask is a label image with the values {shown}{more}: name those that are lesion with --values (such as "
-        "--values 1,2), take every value but 0 with --values all, or keep them as classes with --values keep"
+        ": name those that are lesion with --values (such as --values 1,2)"
+        f"{',' if keep else ' or'} take every value but 0 with --values all{keep}"
     )
 
 
-def parse_values(text: str | None) -> LesionValues:
-    """Read what a user says of the values of masks: ``all``, ``keep``, or values and names with commas."""
+def refusal(refused: Mapping[str, LabelImageError], masks: int, keep: str = KEEP) -> str:
+    """Describe why masks were not imported, with all the values that occur in them.
+
+    Parameters
+    ----------
+    refused : mapping
+        Name of a mask to what is wrong with it; at least one.
+    masks : int
+        How many masks there are, these included.
+    keep : str
+        How they are kept as classes; "" where they cannot be.
+
+    Returns
+    -------
+    str
+        A message for the user.
+    """
+    values = sorted({value for one in refused.values() for value in one.values})
+    names = {name: value for one in refused.values() for name, value in one.names.items()}
+    first = list(refused)[:_NAMED]
+    more = f" and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
+    count = f"{len(refused)} of {masks} masks {'is a label image' if len(refused) == 1 else 'are label images'}"
+    return (
+        f"{count} with several values ({', '.join(first)}{more}), so nothing was imported. The values are "
+        f"{_listed(values, names)}{_how_to_name(keep)}."
+    )
+
+
+def parse_values(text: str | None, *, keep: bool = True) -> LesionValues:
+    """Read which values of masks are lesion.
+
+    Parameters
+    ----------
+    text : str or None
+        ``all``, ``keep``, or values and names with commas.
+    keep : bool
+        Whether masks can be kept as classes.
+
+    Returns
+    -------
+    tuple of str, "all", "keep" or None
+        None where the user has not said.
+
+    Raises
+    ------
+    InputError
+        For ``keep`` where masks cannot be kept as classes.
+    """
+    if text == "keep" and not keep:
+        raise InputError(
+            "--values keep is not available here: this data set stores one lesion mask an image, not classes. Expected "
+            "values or names with commas (--values 1,2) or all; to keep classes, use napari-melanoma data import "
+            "folder DIR --values keep."
+        )
     if text is None or text in ("all", "keep"):
         return text  # type: ignore[return-value]
     given: Sequence[str] = [one.strip() for one in text.split(",")]

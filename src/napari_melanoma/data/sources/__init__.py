@@ -91,10 +91,21 @@ class Record:
 
 @dataclass(frozen=True)
 class Found:
-    """What a folder holds of a set: its records in order of their ids, and what was noticed about its tables."""
+    """What a folder holds of a set.
+
+    Parameters
+    ----------
+    records : list of Record
+        In order of their ids.
+    notes : list of (str, str)
+        What was noticed about its tables: about what, and a sentence.
+    unread : list of str
+        Tables in it that were not read.
+    """
 
     records: list[Record]
     notes: list[tuple[str, str]]
+    unread: list[str]
 
     @property
     def taken(self) -> list[Record]:
@@ -142,7 +153,7 @@ class Source:
                 f"{folder} does not hold {self.spec.title}. Expected:\n{_indented(self.spec.layout)}\n"
                 f"Found: {tree.seen()}.\n{where_to_get(self.spec)}"
             )
-        return Found(found, tree.notes)
+        return Found(found, tree.notes, tree.unread)
 
 
 def where_to_get(spec: SourceSpec) -> str:

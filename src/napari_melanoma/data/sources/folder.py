@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from napari_melanoma.data.source_files import SourceTree
+from napari_melanoma.data.source_files import SourceFile, SourceTree
 from napari_melanoma.data.source_pairs import paired_records
 from napari_melanoma.data.source_tables import known_of_images
 from napari_melanoma.data.sources import Record, SourceSpec
@@ -26,6 +26,7 @@ is known, patient_id""",
     public=False,
 )
 TABLES = r"(?:dataset|metadata|labels|patients|clinical)\.(?:csv|tsv)"
+WORKBOOKS = (".xlsx", ".xls", ".ods")
 
 
 def find(tree: SourceTree) -> list[Record]:
@@ -42,8 +43,17 @@ def find(tree: SourceTree) -> list[Record]:
         Empty where there are none.
     """
     known = known_of_images(tree, TABLES)
-    for file in tree.find("", r"(.+\.(?:csv|tsv))").values():
-        if not re.fullmatch(TABLES, file.name.rpartition("/")[2], re.IGNORECASE):
+    for file in tree.files:
+        if file.suffix in WORKBOOKS:
+            note = "this workbook was not read: save its sheet as metadata.csv if it describes the images"
+        elif file.suffix in (".csv", ".tsv", ".tab") and not _is_read(file):
             note = "this table was not read: name it metadata.csv if it describes the images"
-            tree.notes.append((file.name, note))
+        else:
+            continue
+        tree.unread.append(file.name)
+        tree.notes.append((file.name, note))
     return paired_records(tree, known, {})
+
+
+def _is_read(file: SourceFile) -> bool:
+    return re.fullmatch(TABLES, file.name.rpartition("/")[2], re.IGNORECASE) is not None

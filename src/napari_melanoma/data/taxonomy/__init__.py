@@ -149,11 +149,12 @@ class Taxonomy:
         str or None
             One of ``words``; ``unknown`` where they say that nobody knows, None where the word is not in the table.
         """
-        word = plain(theirs)
-        if not word:
+        if not plain(theirs):
             return UNKNOWN
-        own = self.translations.get((source, word)) if source else None
-        return own or self.translations.get(("", word))
+        words = spellings(theirs)
+        of_source = (self.translations.get((source, word)) for word in words) if source else ()
+        found = (*of_source, *(self.translations.get(("", word)) for word in words))
+        return next((ours for ours in found if ours), None)
 
 
 @cache
