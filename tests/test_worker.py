@@ -142,7 +142,7 @@ def test_segment_writes_the_probability_of_the_model(tmp_path, monkeypatch):
         name, fingerprint = "half", "f" * 64
 
         class config:  # noqa: N801 - stands for a BundleConfig
-            threshold, modalities, is_demonstration = 0.4, ("dermoscopic",), False
+            threshold, modalities, is_demonstration, provenance = 0.4, ("dermoscopic",), False, {}
 
     class Half:
         info, device = Info, "cpu"

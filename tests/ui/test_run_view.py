@@ -51,7 +51,7 @@ WORDS = {
     "starting": ("Loading the network", ""),
     "running": ("Epoch 4 of 20", "58 images/s · 1.1 GB memory"),
     "paused": ("Paused in epoch 4 of 20", "memory"),
-    "cancelling": ("Stopping after this batch ...", "last finished epoch stays"),
+    "cancelling": ("Stopping ...", "finished epochs and a finished model are kept"),
     "cancelled": ("Cancelled after epoch 3 of 20", "Resume goes on from epoch 4."),
     "failed": ("Failed after epoch 3 of 20", "The disk is full. Free some space."),
     "finished": ("Finished: Jaccard 0.750 on 14 tuning images at epoch 3", "threshold 0.52"),
@@ -108,9 +108,9 @@ def test_what_is_done_between_epochs_is_told(view, qtbot, tmp_path):
     [
         ("running", "pause", "pause", "Pausing after this batch ..."),
         ("paused", "pause", "run", "Going on ..."),
-        ("running", "cancel", "cancel", "Stopping after this batch ..."),
-        ("paused", "cancel", "cancel", "Stopping after this batch ..."),
-        ("queued", "cancel", "cancel", "Stopping after this batch ..."),
+        ("running", "cancel", "cancel", "Stopping ..."),
+        ("paused", "cancel", "cancel", "Stopping ..."),
+        ("queued", "cancel", "cancel", "Stopping ..."),
     ],
 )
 def test_a_wish_is_answered_at_once_and_told_once(stage, view, qtbot, tmp_path, state, button, wish, answer):

@@ -35,8 +35,8 @@ __all__ = ["HeldOut", "discard", "evaluate_alone", "gate", "has_no_start", "held
 MOST_OF_BASE = 500  # images say what was forgotten to within 0.01; thousands take as long as the training
 NO_BASE = "The base data ({names}) cannot be read any more, so nobody has looked whether the model forgot them."
 ACCEPTED = (
-    "Of the {total} masks that judge, {count} are a model's own, accepted as they were: they favour the model that "
-    "drew them. Corrected ones say more."
+    "Of the {total} reference masks, {count} were accepted without a correction. Those that a model drew favor that "
+    "model; corrected ones say more."
 )
 NO_START_SEVERAL = (
     "{run} started from no model of its classes, so there is none to compare it with. What it does on the images held "
@@ -99,8 +99,8 @@ def gate(run_path: Path, *, run: RunContext) -> Comparison:
         elif recipe.task == "classification":
             compare_with_start(folder, [old, new], notes, temporary, run=run)
         else:
-            more = overlap.more_needed(recipe.data.held_out_fraction)
-            options = ComparisonOptions(base=found.base, notes=(*notes, *more))
+            remedy = " ".join(overlap.more_needed(recipe.data.held_out_fraction))
+            options = ComparisonOptions(base=found.base, notes=notes, remedy=remedy)
             compare = compare_label_models if recipe.classes else compare_models
             compare([old, new], samples, temporary, options, run=run, overlap=overlap)
     return read_comparison(folder.comparison)

@@ -364,7 +364,7 @@ def _message(path: Path, state: RunState, events: list[dict[str, Any]], epochs: 
 def _progress(state: RunState, events: list[dict[str, Any]], last: dict[str, dict[str, Any]], total: int) -> str:
     """Say what a run at work is doing."""
     if state is RunState.cancelling:
-        return "Ends after the batch at hand; the last finished epoch stays."
+        return "Ends after the current batch or image; finished epochs and a finished model are kept."
     if state is RunState.paused:
         return "Paused; it holds its memory until it goes on or is cancelled."
     if state is RunState.starting:

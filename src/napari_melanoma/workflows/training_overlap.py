@@ -115,7 +115,15 @@ class Overlap:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences that every output of the comparison or evaluation carries."""
+        """Sentences that every output of an evaluation carries."""
+        if not (self.seen.any() and not self.included and self.kept and not self.enough):
+            return self.notices
+        patients = _patients({sample.group for sample in self.kept})
+        return (*self.notices, FEW.format(images=counted(len(self.kept), "image"), patients=patients, least=LEAST))
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """Sentences that a comparison carries; whether enough images are left is part of the reason of its advice."""
         said: dict[str, None] = {}
         for model in self.models:
             if model.patients.any():
@@ -126,9 +134,6 @@ class Overlap:
                 said[words.format(count=count, total=total, groups=groups, model=model.name, why=_why(model))] = None
             if model.unknown:
                 said[model.unknown] = None
-        if self.seen.any() and not self.included and self.kept and not self.enough:
-            patients = _patients({sample.group for sample in self.kept})
-            said[FEW.format(images=counted(len(self.kept), "image"), patients=patients, least=LEAST)] = None
         return tuple(said)
 
     @property
@@ -183,7 +188,7 @@ class Overlap:
     def summary(self) -> str:
         """One sentence on what was compared, or left out; empty where a model does not state its images."""
         if self.seen.any() or self.unknown:
-            return " ".join(self.warnings)
+            return " ".join(self.notices)
         total = counted(len(self.samples), "image")
         return NONE_SEEN.format(total=total, models=_were([model.name for model in self.models]))
 
@@ -343,7 +348,7 @@ def with_overlap(comparison: Comparison, overlap: Overlap, warnings: Sequence[st
         With ``training_overlap`` and ``warnings`` among its facts.
     """
     advice, reason = overlap.verdict(comparison.advice, comparison.reason)
-    facts = {**comparison.facts, "training_overlap": overlap.facts, "warnings": [*overlap.warnings, *warnings]}
+    facts = {**comparison.facts, "training_overlap": overlap.facts, "warnings": [*overlap.notices, *warnings]}
     return replace(comparison, advice=advice, reason=reason, facts=facts)
 
 

@@ -12,7 +12,7 @@ from napari_melanoma.training.monitor import MONITORS, monitor_in
 if TYPE_CHECKING:
     from napari_melanoma.workflows.runs import RunReport
 
-STOPPING = "stopping after this batch ..."
+STOPPING = "stopping ..."
 LOADING, WAITING = "loading the network", "waiting for the first step"
 BEFORE_LOADING = ("Decoding images", "Looking at the files")
 
