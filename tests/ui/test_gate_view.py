@@ -98,6 +98,9 @@ def test_a_model_that_was_not_compared_is_not_judged(gate, run):
     show(gate, run)
     assert gate.isVisible()
     assert "was not compared" in text(gate, "gate_reason")
+    assert text(gate, "gate_advice") == "No advice: the models were not compared."
+    assert "was cancelled or failed" in text(gate, "gate_reason")
+    assert text(gate, "gate_reason").endswith(f"napari-melanoma compare {run.path}")
     assert not gate._figures.isVisible()
     assert gate.take.isEnabled()
 
