@@ -48,7 +48,7 @@ def test_an_untouched_mask_is_stored_as_accepted(analysed, corrections):
     while analysed.dock.busy:
         said.append(state.text())
         QApplication.processEvents()
-    assert "accepted, being stored" in said
+    assert "storing ..." in said
     assert state.text() == "accepted"
     (row,) = corrections.rows()
     assert (row["image_id"], row["review"], row["reviewer"]) == ("mole", "accepted", getpass.getuser())
@@ -75,7 +75,7 @@ def test_a_drawn_mask_is_stored_as_corrected_with_the_model_s_own_beside_it(anal
     assert analysed.finds(QLabel, "review_state").text() == "corrected"
     analysed.draws(analysed.layer("mask"), [(100, 100), (100, 140)])
     analysed.waits()
-    assert analysed.finds(QLabel, "review_state").text() == "corrected, not stored"
+    assert analysed.finds(QLabel, "review_state").text() == "not stored"
     (sample,) = read_dataset(corrections.folder)
     assert sample.review == "corrected"
 

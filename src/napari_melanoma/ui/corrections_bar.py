@@ -35,10 +35,10 @@ STATES = {
 }
 Stage = Literal["open", "storing", "stored"]
 STAGES: dict[Stage, dict[str, str]] = {
-    "open": {"accepted": "not stored", "corrected": "corrected, not stored"},
-    "storing": {"accepted": "accepted, being stored", "corrected": "corrected, being stored"},
-    "stored": {"accepted": "accepted", "corrected": "corrected"},
-}
+    "open": dict.fromkeys(STATES, "not stored"),
+    "storing": dict.fromkeys(STATES, "storing ..."),
+    "stored": {state: state for state in STATES},
+}  # as short as they are: more does not fit beside the diagnosis
 
 
 class CorrectionsBar(QWidget):

@@ -38,6 +38,10 @@ ACCEPTED = (
     "Of the {total} reference masks, {count} were accepted without a correction. Those that a model drew favor that "
     "model; corrected ones say more."
 )
+NO_RUN = (
+    "{path} is no run that has begun: expected a run folder, found no config.toml in it. Name a finished run: "
+    "napari-melanoma runs list"
+)
 NO_START_SEVERAL = (
     "{run} started from no model of its classes, so there is none to compare it with. What it does on the images held "
     "out is in its evaluation/; put it beside another: "
@@ -74,8 +78,8 @@ def gate(run_path: Path, *, run: RunContext) -> Comparison:
     Raises
     ------
     RunError
-        Where the run has no model yet, nothing was held out, or a classifier, or a model of several classes, started
-        from none of its kind.
+        Where there is no such run, it has no model yet, nothing was held out, or a classifier, or a model of several
+        classes, started from none of its kind.
     BundleError
         Where the model that it started from has gone, or another has its name.
     DataSetError
@@ -84,6 +88,8 @@ def gate(run_path: Path, *, run: RunContext) -> Comparison:
         Where the user stopped it; an earlier comparison stays.
     """
     folder = RunFolder(run_path)
+    if not folder.config.is_file():
+        raise RunError(NO_RUN.format(path=run_path))
     recipe = read_toml(folder.config, TrainRecipe)
     if has_no_start(recipe, folder):
         raise RunError((NO_START_SEVERAL if recipe.classes else NO_START).format(run=folder.path.name))

@@ -18,7 +18,7 @@ from napari_melanoma.training.monitor import Monitor, monitor_in, monitor_of
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.workflows.adoption import adopted_name, is_discarded
 from napari_melanoma.workflows.comparison import Comparison, read_comparison
-from napari_melanoma.workflows.launching import OUTPUT, RECIPE, ask, launch, new_run, reap, runs_folder
+from napari_melanoma.workflows.launching import OUTPUT, RECIPE, ask, launch, new_run, reap, request, runs_folder
 from napari_melanoma.workflows.processes import PROCESS, alive, lower_priority
 from napari_melanoma.workflows.turns import wait_for_turn
 
@@ -34,6 +34,7 @@ __all__ = [
     "lower_priority",
     "new_run",
     "read_run",
+    "request",
     "runs_folder",
     "state_of",
     "wait_for_turn",

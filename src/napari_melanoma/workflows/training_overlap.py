@@ -41,9 +41,9 @@ NOT_LISTED = (
     "is unknown."
 )
 DAMAGED = "Which images '{model}' was trained on is unknown: {error}"
-LEFT_OUT = "Left out: {count} of {total} ({groups}), because '{model}' was trained on {why}."
+LEFT_OUT = "Left out: {count} of {total} ({groups}), because {models} trained on {why}."
 INCLUDED = (
-    "Included: {count} of {total} ({groups}), although '{model}' was trained on {why}. Figures on training images are "
+    "Included: {count} of {total} ({groups}), although {models} trained on {why}. Figures on training images are "
     "optimistic and give no verdict."
 )
 ALL_LEFT_OUT = (
@@ -124,17 +124,19 @@ class Overlap:
     @property
     def notices(self) -> tuple[str, ...]:
         """Sentences that a comparison carries; whether enough images are left is part of the reason of its advice."""
-        said: dict[str, None] = {}
+        words = INCLUDED if self.included else LEFT_OUT
+        total = counted(len(self.samples), "image")
+        alike: dict[bytes, list[ModelOverlap]] = {}  # a model that was trained from another one shares its images
         for model in self.models:
             if model.patients.any():
-                words = INCLUDED if self.included else LEFT_OUT
-                total = counted(len(self.samples), "image")
-                count = int(model.patients.sum())
-                groups = _patients({s.group for s, seen in zip(self.samples, model.patients, strict=True) if seen})
-                said[words.format(count=count, total=total, groups=groups, model=model.name, why=_why(model))] = None
-            if model.unknown:
-                said[model.unknown] = None
-        return tuple(said)
+                alike.setdefault(model.images.tobytes() + model.patients.tobytes(), []).append(model)
+        said = []
+        for models in alike.values():
+            seen, why = models[0].patients, _why(models[0])
+            groups = _patients({s.group for s, known in zip(self.samples, seen, strict=True) if known})
+            names = _were([model.name for model in models])
+            said.append(words.format(count=int(seen.sum()), total=total, groups=groups, models=names, why=why))
+        return tuple(dict.fromkeys([*said, *(model.unknown for model in self.models if model.unknown)]))
 
     @property
     def enough(self) -> bool:
