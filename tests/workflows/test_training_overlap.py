@@ -225,6 +225,16 @@ def test_a_damaged_list_leaves_open_what_the_model_was_trained_on(thirty: Path, 
         assert not was_trained_on(trained, np.asarray(image.convert("RGB")))
 
 
+def test_models_that_share_their_training_images_share_a_sentence(
+    thirty: Path, trained: BundleInfo, tmp_path: Path
+) -> None:
+    child = bundle(tmp_path, "child", TrainingImages.read(trained.path / FILE))
+    overlap = find_overlap([trained, child], read_dataset(thirty), run=RUN)
+    said = "Left out: 5 of 30 images (5 patients or lesions), because 'trained' and 'child' were trained on them."
+    assert overlap.warnings == (said,)
+    assert overlap.summary == said
+
+
 def test_too_few_images_are_stated_once_with_what_to_do(thirty: Path, trained: BundleInfo, tmp_path: Path) -> None:
     samples = [sample for sample in read_dataset(thirty) if sample.image_id in {"i0", "i1", "i20", "i21", "i22"}]
     overlap = find_overlap([trained], samples, run=RUN)
