@@ -142,7 +142,7 @@ def test_segment_writes_the_probability_of_the_model(tmp_path, monkeypatch):
         name, fingerprint = "half", "f" * 64
 
         class config:  # noqa: N801 - stands for a BundleConfig
-            threshold, modalities, is_demonstration = 0.4, ("dermoscopic",), False
+            threshold, modalities, is_demonstration, provenance = 0.4, ("dermoscopic",), False, {}
 
     class Half:
         info, device = Info, "cpu"
@@ -156,7 +156,7 @@ def test_segment_writes_the_probability_of_the_model(tmp_path, monkeypatch):
     arguments = {"model": "half", "image": str(image), "out": str(out)}
     *_, last = conversation(HANDLERS, {"id": 1, "verb": "segment", "arguments": arguments})
     stamp = {"name": "half", "fingerprint": "f" * 64, "device": "cpu", "threshold": 0.4, "modalities": ["dermoscopic"]}
-    stamp |= {"demonstration": False}
+    stamp |= {"demonstration": False, "trained_on_photograph": False}
     assert last["answer"] == {"model": stamp}
     assert np.array_equal(np.load(out), np.full((4, 6), 0.5, np.float32))
 

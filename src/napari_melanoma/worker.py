@@ -189,9 +189,10 @@ def segment(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
         model = loaded_segmenter(arguments["model"])
     run.report(Progress(1, 2, "Finding the lesion"))
     spread: str | None = arguments.get("spread")
-    answer = ask(model, read_rgb_array(Path(arguments["image"])), flips=spread is not None)
+    rgb = read_rgb_array(Path(arguments["image"]))
+    answer = ask(model, rgb, flips=spread is not None)
     np.save(arguments["out"], answer.probability)
-    told: dict[str, Any] = {"model": vars(ModelStamp.of(model))}
+    told: dict[str, Any] = {"model": vars(ModelStamp.of(model, rgb))}
     if spread is not None and answer.spread is not None:
         np.save(spread, answer.spread)
         told["spread"] = spread

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.pseudonyms import key_file, key_id
-from napari_melanoma.core.runs import RunContext
+from napari_melanoma.core.runs import Cancelled, RunContext
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.training_images import (
     FILE,
@@ -151,3 +152,18 @@ def test_an_unreadable_image_is_in_no_list(tmp_path: Path) -> None:
     broken = [Sample("broken", path, None, "clinic/broken", "", "clinic")]
     assert listed(broken).counts == {"images": 0, "patients": 0}
     assert seen(broken, listed(broken)) == [False]
+
+
+def test_hashing_stops_within_a_few_images(tmp_path: Path) -> None:
+    sample = photograph(tmp_path / "a.png", 1)
+    run, hashed = RunContext(), []
+
+    def digest(path: Path) -> int:
+        hashed.append(path)
+        run.cancel()
+        time.sleep(0.02)
+        return 1
+
+    with pytest.raises(Cancelled):
+        hash_images([sample] * 200, run, digest=digest)
+    assert len(hashed) < 50

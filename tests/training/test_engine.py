@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from napari_melanoma.core.errors import RunError
-from napari_melanoma.core.runs import RunContext
+from napari_melanoma.core.runs import Cancelled, RunContext
 from napari_melanoma.training import batch_size, engine, precision
 from napari_melanoma.training.places import RANKS, further_pieces, is_first_process
 from napari_melanoma.training.recipe import TrainRecipe
@@ -211,6 +211,25 @@ def test_where_memory_is_short_the_smaller_numbers_are_taken(
     monkeypatch.setattr(precision, "try_steps", steps)
     wished = recipe.model_copy(update={"precision": "auto", "device": "cpu"})
     assert precision.find_precision(nn.Conv2d(3, 1, 1), wished) == "bf16"
+
+
+def test_trials_of_the_precision_stop_when_the_run_is_cancelled(
+    recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, tried = RunContext(), []
+
+    def steps(*_: object) -> tuple[float, int]:
+        tried.append(1)
+        run.cancel()
+        return 1.0, 0
+
+    monkeypatch.setattr(engine, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(precision, "try_steps", steps)
+    with pytest.raises(Cancelled):
+        precision.find_precision(
+            nn.Conv2d(3, 1, 1), recipe.model_copy(update={"precision": "auto", "device": "cpu"}), run
+        )
+    assert len(tried) == 1
 
 
 def test_real_steps_are_tried(recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import getpass
 import numpy as np
 import pytest
 from qtpy.QtGui import QShortcut
-from qtpy.QtWidgets import QComboBox, QInputDialog, QLabel, QMenu, QToolButton
+from qtpy.QtWidgets import QApplication, QComboBox, QInputDialog, QLabel, QMenu, QToolButton
 
 from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.data.corrections import Corrections
@@ -41,8 +41,15 @@ def adds(person):
 
 
 def test_an_untouched_mask_is_stored_as_accepted(analysed, corrections):
-    assert analysed.finds(QLabel, "review_state").text() == "accepted"
-    adds(analysed)
+    state = analysed.finds(QLabel, "review_state")
+    assert state.text() == "not stored"
+    analysed.clicks("add_correction")
+    said = []
+    while analysed.dock.busy:
+        said.append(state.text())
+        QApplication.processEvents()
+    assert "storing ..." in said
+    assert state.text() == "accepted"
     (row,) = corrections.rows()
     assert (row["image_id"], row["review"], row["reviewer"]) == ("mole", "accepted", getpass.getuser())
     assert (row["model"], row["model_fingerprint"]) == (analysed.dock.model.model, "0" * 64)
@@ -66,6 +73,9 @@ def test_a_drawn_mask_is_stored_as_corrected_with_the_model_s_own_beside_it(anal
     assert not np.array_equal(stored, own)
     assert np.array_equal(read_mask(corrections.folder / row["prediction_path"]), own)
     assert analysed.finds(QLabel, "review_state").text() == "corrected"
+    analysed.draws(analysed.layer("mask"), [(100, 100), (100, 140)])
+    analysed.waits()
+    assert analysed.finds(QLabel, "review_state").text() == "not stored"
     (sample,) = read_dataset(corrections.folder)
     assert sample.review == "corrected"
 

@@ -63,7 +63,7 @@ def test_curves_show_what_was_measured(curves):
     training, values = curves.plots["loss"].points("training")
     assert training.tolist() == list(LOSSES.epochs)
     assert values.tolist() == list(LOSSES.values)
-    assert curves.plots["loss"].points("tuning")[0].tolist() == [1, 2, 3]  # an epoch is measured at its end
+    assert curves.plots["loss"].points("validation")[0].tolist() == [1, 2, 3]  # an epoch is measured at its end
     assert curves.plots["overlap"].points("picks")[1].tolist() == [0.5, 0.7, 0.65]
     assert curves.plots["overlap"].points("beside")[1].tolist() == pytest.approx([0.6, 0.8, 0.75])
     (low, high), _ = curves.plots["loss"].getPlotItem().viewRange()
@@ -99,10 +99,10 @@ def test_legends_say_the_last_values_or_those_under_the_mouse(curves):
     assert "Jaccard 0.650" in legend(curves, "overlap")
     curves.plots["loss"].pointed.emit(1.9)
     assert "epoch 2" in legend(curves, "loss")
-    assert "tuning 0.500" in legend(curves, "loss")
+    assert "validation 0.500" in legend(curves, "loss")
     assert "Jaccard 0.700" in legend(curves, "overlap")
     curves.plots["loss"].pointed.emit(3.5)  # in an epoch that is not done there is no such value yet
-    assert "tuning –" in legend(curves, "loss")
+    assert "validation –" in legend(curves, "loss")
     curves.plots["loss"].pointed.emit(math.nan)
     assert "Jaccard 0.650" in legend(curves, "overlap")
 

@@ -98,6 +98,9 @@ def test_a_model_that_was_not_compared_is_not_judged(gate, run):
     show(gate, run)
     assert gate.isVisible()
     assert "was not compared" in text(gate, "gate_reason")
+    assert text(gate, "gate_advice") == "No advice: the models were not compared."
+    assert "was cancelled or failed" in text(gate, "gate_reason")
+    assert text(gate, "gate_reason").endswith(f"napari-melanoma compare {run.path}")
     assert not gate._figures.isVisible()
     assert gate.take.isEnabled()
 
@@ -189,11 +192,14 @@ def answering(button):
     yield asked
 
 
+FIGURE = "JA -0.030 (95 % interval -0.040 to -0.020)"
+
+
 def test_using_a_model_against_the_advice_is_confirmed_with_its_figure(stage, gate, run, qtbot):
-    show(gate, run.compare(gain=-0.03, advice="keep", reason="The new model does worse on 37 images."))
+    show(gate, run.compare(gain=-0.03, advice="keep", reason=f"The new model does worse: {FIGURE}."))
     with answering("") as asked, qtbot.assertNotEmitted(gate.take_over):
         stage.clicks(gate.take)
-    assert "The advice is to keep lesion-small: JA 0.842 -> 0.812, difference -0.030" in asked[0]
+    assert asked[0] == f"The advice is to keep lesion-small. The new model does worse: {FIGURE}."
     assert gate.take.isEnabled(), "nothing was chosen"
     with answering("take_over_anyway_yes"), qtbot.waitSignal(gate.take_over) as wished:
         stage.clicks(gate.take)

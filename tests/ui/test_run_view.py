@@ -51,10 +51,10 @@ WORDS = {
     "starting": ("Loading the network", ""),
     "running": ("Epoch 4 of 20", "58 images/s · 1.1 GB memory"),
     "paused": ("Paused in epoch 4 of 20", "memory"),
-    "cancelling": ("Stopping after this batch ...", "last finished epoch stays"),
+    "cancelling": ("Stopping ...", "finished epochs and a finished model are kept"),
     "cancelled": ("Cancelled after epoch 3 of 20", "Resume goes on from epoch 4."),
     "failed": ("Failed after epoch 3 of 20", "The disk is full. Free some space."),
-    "finished": ("Finished: Jaccard 0.750 on 14 tuning images at epoch 3", "threshold 0.52"),
+    "finished": ("Finished: Jaccard 0.750 on 14 validation images at epoch 3", "threshold 0.52"),
     "lost": ("Lost after epoch 3 of 20", "Resume goes on from epoch 4."),
 }
 # Pause or Continue, Cancel, Resume, Detach.
@@ -108,9 +108,9 @@ def test_what_is_done_between_epochs_is_told(view, qtbot, tmp_path):
     [
         ("running", "pause", "pause", "Pausing after this batch ..."),
         ("paused", "pause", "run", "Going on ..."),
-        ("running", "cancel", "cancel", "Stopping after this batch ..."),
-        ("paused", "cancel", "cancel", "Stopping after this batch ..."),
-        ("queued", "cancel", "cancel", "Stopping after this batch ..."),
+        ("running", "cancel", "cancel", "Stopping ..."),
+        ("paused", "cancel", "cancel", "Stopping ..."),
+        ("queued", "cancel", "cancel", "Stopping ..."),
     ],
 )
 def test_a_wish_is_answered_at_once_and_told_once(stage, view, qtbot, tmp_path, state, button, wish, answer):
@@ -238,7 +238,7 @@ def test_only_the_time_at_work_is_told(view, qtbot, tmp_path):
 def test_the_heading_of_a_judged_run_is_what_the_comparison_found(view, qtbot, tmp_path):
     show(view, qtbot, fake_run(tmp_path, "finished").compare())
     assert text(view, "run_state") == "Finished: Jaccard 0.863 on 37 images held out (old model 0.842)"
-    assert "at the network's size and unrefined: Jaccard 0.750 on 14 tuning images" in text(view, "run_more")
+    assert "at the network's size and unrefined: Jaccard 0.750 on 14 validation images" in text(view, "run_more")
 
 
 def test_events_come_once_without_steps_and_off_the_gui_thread(view, qtbot, tmp_path, monkeypatch):

@@ -420,7 +420,7 @@ class Darkness:
     """Takes dark pixels for lesion."""
 
     device = "cpu"
-    config = SimpleNamespace(threshold=0.5, is_demonstration=False, modalities=("dermoscopic",))
+    config = SimpleNamespace(threshold=0.5, is_demonstration=False, provenance={}, modalities=("dermoscopic",))
     info = SimpleNamespace(name="darkness", fingerprint="0" * 64, config=config)
 
     def probability(self, rgb: np.ndarray) -> np.ndarray:

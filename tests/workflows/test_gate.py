@@ -177,7 +177,10 @@ def test_masks_that_a_model_drew_and_a_person_accepted_are_counted(finished: Run
     accepted = [replace(row, sample=replace(row.sample, review="accepted")) for row in held[:1]]
     write_data(finished.data, [*accepted, *held[1:], *(row for row in rows if row not in held)])
     total = len(held) + 6
-    assert f"Of the {total} masks that judge, 1 are a model's own" in gate(finished.path, run=RunContext()).reason
+    assert (
+        f"Of the {total} reference masks, 1 were accepted without a correction"
+        in gate(finished.path, run=RunContext()).reason
+    )
 
 
 def test_base_data_that_have_moved_stop_nothing(finished: RunFolder, recipe: TrainRecipe) -> None:
@@ -223,6 +226,8 @@ def test_what_cannot_be_judged(finished: RunFolder, recipe: TrainRecipe) -> None
 
 def test_models_that_are_not_there(finished: RunFolder, recipe: TrainRecipe) -> None:
     shutil.rmtree(finished.bundle)
+    with pytest.raises(RunError, match=r"expected a run folder, found no config\.toml"):
+        gate(finished.path / "nowhere", run=RunContext())
     with pytest.raises(RunError, match="run-01 has no model yet"):
         gate(finished.path, run=RunContext())
     gone = recipe.model.model_copy(update={"start": "thrown-away"})

@@ -19,7 +19,7 @@ from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.runs import Cancelled, Progress, RunContext
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.workflows import launching
-from napari_melanoma.workflows.launching import command, launch, new_run, runs_folder
+from napari_melanoma.workflows.launching import command, end_process, launch, new_run, request, runs_folder
 from napari_melanoma.workflows.processes import PROCESS, ProcessStamp, alive
 from napari_melanoma.workflows.runs import RunReport, RunState, read_run
 from napari_melanoma.workflows.turns import draw_ticket, queue_folder, wait_for_turn
@@ -114,6 +114,32 @@ def test_our_dead_children_are_taken_leave_of(tmp_path: Path, pretend: Callable[
     settled(tmp_path / "run-01")
     assert stamp is not None
     until(lambda: read_run(tmp_path / "run-01") is not None and not psutil.pid_exists(stamp.pid))
+
+
+def test_a_run_that_has_not_begun_to_train_is_cancelled_at_once(tmp_path: Path, pretend: Callable[..., None]) -> None:
+    out = tmp_path / "run-01"
+    pretend("import time; time.sleep(60)")  # as one that loads torch
+    launch(RECIPE, out)
+    began = time.monotonic()
+    request(out, "cancel")
+    report = settled(out)
+    assert report.state is RunState.cancelled
+    assert time.monotonic() - began < 5
+    pretend("raise SystemExit('again')")
+    launch(RECIPE, out, resume=True)
+    assert settled(out).message == "again"
+
+
+def test_a_run_that_trains_is_cancelled_by_its_folder_alone(tmp_path: Path, pretend: Callable[..., None]) -> None:
+    out = tmp_path / "run-01"
+    pretend("import time; time.sleep(60)")
+    launch(RECIPE, out)
+    RunFolder(out).tell("started")
+    request(out, "cancel")
+    assert read_run(out).state is RunState.cancelling
+    assert end_process(out)
+    assert settled(out).state is RunState.lost
+    assert not end_process(out)
 
 
 def test_a_run_is_launched_again_after_its_end(tmp_path: Path, pretend: Callable[..., None]) -> None:

@@ -26,7 +26,7 @@ class Darkness:
     """Takes dark pixels for lesion."""
 
     device = "cpu"
-    config = SimpleNamespace(threshold=0.5, is_demonstration=False, modalities=("dermoscopic",))
+    config = SimpleNamespace(threshold=0.5, is_demonstration=False, provenance={}, modalities=("dermoscopic",))
     info = SimpleNamespace(name="darkness", fingerprint="0" * 64, config=config)
 
     def probability(self, rgb: np.ndarray) -> np.ndarray:
@@ -161,7 +161,12 @@ class Leaning(Darkness):
     """Sees lesion where it is dark, and more of it towards the right."""
 
     config = SimpleNamespace(
-        threshold=0.5, is_demonstration=False, modalities=(), input_size=100, preprocessing=PreprocessingConfig()
+        threshold=0.5,
+        is_demonstration=False,
+        provenance={},
+        modalities=(),
+        input_size=100,
+        preprocessing=PreprocessingConfig(),
     )
     info = SimpleNamespace(name="leaning", fingerprint="0" * 64, config=config)
 

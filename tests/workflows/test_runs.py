@@ -60,7 +60,7 @@ LIVE = [
     (["started", "step"], "run", RunState.running, "Epoch 4 of 20."),
     (["started", "step", "paused"], "pause", RunState.paused, "Paused;"),
     (["started", "step", "paused", "continued"], "run", RunState.running, "Epoch 4 of 20."),
-    (["started", "step"], "cancel", RunState.cancelling, "Ends after the batch at hand"),
+    (["started", "step"], "cancel", RunState.cancelling, "Ends after the current batch or image"),
     (["launched", "queued"], "cancel", RunState.cancelling, "Ends after"),
     (["started", "cancelled"], "cancel", RunState.cancelled, "Cancelled after 2 of 20 epochs. Resume goes on"),
     (["started", "cancelled", "launched"], "run", RunState.starting, "Starting."),

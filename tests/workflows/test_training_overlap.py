@@ -16,12 +16,16 @@ from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.data.training_images import FILE, TrainingImages, hash_images, list_images
+from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
-from napari_melanoma.training.listed_images import statement
+from napari_melanoma.training.listed_images import statement, was_trained_on
+from napari_melanoma.workflows.batch import row_of
 from napari_melanoma.workflows.compare import ComparisonOptions, compare_loaded
 from napari_melanoma.workflows.compare_several import compare_evaluations, compare_several_loaded
 from napari_melanoma.workflows.evaluate import EvaluationOptions, evaluate
+from napari_melanoma.workflows.lesion import LesionOptions, ModelStamp, analyse_lesion, describe
+from napari_melanoma.workflows.training_overlap import find_overlap
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 EXACT = RefinementConfig(smoothing=0)
@@ -200,3 +204,44 @@ def test_several_models_and_stored_evaluations(thirty: Path, trained: BundleInfo
     del about["training_overlap"]
     (folders[0] / "metrics.json").write_text(json.dumps(about), encoding="utf-8")
     assert any("of an older version" in one for one in compare_evaluations(folders, tmp_path / "stored").warnings)
+
+
+@pytest.mark.parametrize(("side", "number", "known"), [(64, 3, True), (48, 3, True), (64, 20, False)])
+def test_a_result_states_that_the_model_was_trained_on_the_photograph(
+    thirty: Path, trained: BundleInfo, side: int, number: int, known: bool
+) -> None:
+    with Image.open(thirty / f"images/i{number}.png") as image:
+        rgb = np.asarray(image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS))
+    found = analyse_lesion(Photograph(rgb, f"i{number}.png"), Dark(trained), LesionOptions(), run=RUN)
+    said = "The model was trained on this photograph: the prediction is no independent one."
+    assert (said in found.warning) is known
+    assert (said in str(row_of("i", "i.png", json.loads(json.dumps(describe(found))))["warning"])) is known
+    assert ModelStamp(**json.loads(json.dumps(vars(found.model)))) == found.model  # as the worker sends it
+
+
+def test_a_damaged_list_leaves_open_what_the_model_was_trained_on(thirty: Path, trained: BundleInfo) -> None:
+    (trained.path / FILE).write_bytes(b"damaged")
+    with Image.open(thirty / "images/i3.png") as image:
+        assert not was_trained_on(trained, np.asarray(image.convert("RGB")))
+
+
+def test_models_that_share_their_training_images_share_a_sentence(
+    thirty: Path, trained: BundleInfo, tmp_path: Path
+) -> None:
+    child = bundle(tmp_path, "child", TrainingImages.read(trained.path / FILE))
+    overlap = find_overlap([trained, child], read_dataset(thirty), run=RUN)
+    said = "Left out: 5 of 30 images (5 patients or lesions), because 'trained' and 'child' were trained on them."
+    assert overlap.warnings == (said,)
+    assert overlap.summary == said
+
+
+def test_too_few_images_are_stated_once_with_what_to_do(thirty: Path, trained: BundleInfo, tmp_path: Path) -> None:
+    samples = [sample for sample in read_dataset(thirty) if sample.image_id in {"i0", "i1", "i20", "i21", "i22"}]
+    overlap = find_overlap([trained], samples, run=RUN)
+    (remedy,) = overlap.more_needed(0.2)
+    options = ComparisonOptions(refinement=EXACT, remedy=remedy)
+    found = compare_loaded([Dark(trained, 4), Dark(trained)], samples, tmp_path / "out", options, run=RUN)
+    everything = " ".join([found.reason, *found.facts["warnings"], found.facts["training_overlap"]["summary"]])
+    assert found.reason.count("train again") == 1
+    assert everything.count("needed.") == 1
+    assert remedy in found.reason

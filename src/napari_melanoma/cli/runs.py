@@ -65,12 +65,12 @@ def _ask(path: Path, wish: Literal["run", "pause", "cancel"], said: str, json: b
     """Tell a run that is at work what is wished of it."""
     with session(json, debug) as current:
         from napari_melanoma.core.errors import RunError
-        from napari_melanoma.workflows.runs import ask, read_run
+        from napari_melanoma.workflows.runs import read_run, request
 
         report = read_run(path)
         if not report.state.active:
             raise RunError(f"{path} is {report.state}, not at work. {report.message}")
-        ask(path, wish)
+        request(path, wish)
         current.done(f"{path.name} {said}", path=str(path), wish=wish)
 
 

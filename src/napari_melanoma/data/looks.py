@@ -10,7 +10,6 @@ import hashlib
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.runs import Progress, RunContext
+from napari_melanoma.core.threads import in_threads
 from napari_melanoma.data.likeness import SIDE_PX
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ PRAGMA user_version = {FORMAT};
 KEEP_DAYS = 30  # as long as the decoded images of a training
 DAY_S = 86400
 PATIENCE_S = 10.0
-AT_ONCE = 256  # files between two looks at the wish to stop; what is read by then is kept
+AT_ONCE = 256  # files that are kept together; what is read when the user stops it is kept, too
 _READ_PX = 96
 
 
@@ -74,21 +74,27 @@ def read_looks(paths: Sequence[Path], run: RunContext, *, keep: bool = True) -> 
     """
     thumbnails = np.zeros((len(paths), SIDE_PX, SIDE_PX), np.uint8)
     faults: dict[Path, str] = {}
-    with _opened(keep) as cache, ThreadPoolExecutor(thread_name_prefix="looking") as pool:
+    with _opened(keep) as cache:
         for start in range(0, len(paths), AT_ONCE):
             run.check()
             some = paths[start : start + AT_ONCE]
             keys = [_key(path) for path in some]
             known = cache.known(keys)
             missing = [place for place, key in enumerate(keys) if key not in known]
-            read = dict(zip(missing, pool.map(look_at, [some[place] for place in missing]), strict=True))
+            read: dict[int, NDArray[np.uint8] | str] = {}
+            try:
+                for place, (_, look) in zip(
+                    missing, in_threads(look_at, [some[place] for place in missing], run), strict=True
+                ):
+                    read[place] = look
+            finally:
+                cache.keep({keys[k]: look for k, look in read.items() if not isinstance(look, str)}, used=known)
             for place, path in enumerate(some):
                 look = read[place] if place in read else known[keys[place]]
                 if isinstance(look, str):
                     faults[path] = look
                 else:
                     thumbnails[start + place] = look
-            cache.keep({keys[k]: look for k, look in read.items() if not isinstance(look, str)}, used=known)
             run.report(Progress(start + len(some), len(paths), "Looking for the same pictures"))
     return Looks(thumbnails, faults)
 
@@ -106,15 +112,32 @@ def look_at(path: Path) -> NDArray[np.uint8] | str:
     numpy.ndarray or str
         uint8 (row=32, column=32), grey, upright, squeezed to a square; or why the file cannot be read.
     """
-    from PIL import Image
-
     from napari_melanoma.io.thumbnails import read_thumbnail
 
     try:
-        small = Image.fromarray(read_thumbnail(path, _READ_PX))
+        return look_of(read_thumbnail(path, _READ_PX))
     except UnreadableImage as error:
         return str(error)
-    return np.asarray(small.convert("L").resize((SIDE_PX, SIDE_PX), Image.Resampling.BOX))
+
+
+def look_of(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Make the thumbnail of a photograph in memory.
+
+    Parameters
+    ----------
+    rgb : numpy.ndarray
+        uint8 (row, column, channel=3), upright.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (row=32, column=32), gray, squeezed to a square.
+    """
+    from PIL import Image
+
+    picture = Image.fromarray(rgb)
+    picture.thumbnail((_READ_PX, _READ_PX))
+    return np.asarray(picture.convert("L").resize((SIDE_PX, SIDE_PX), Image.Resampling.BOX))
 
 
 class _Cache:

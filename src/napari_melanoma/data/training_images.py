@@ -13,7 +13,6 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -25,8 +24,9 @@ from napari_melanoma.core.files import atomic_file
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.pseudonyms import key_id, keyed_digest
 from napari_melanoma.core.runs import Progress, RunContext
+from napari_melanoma.core.threads import in_threads
 from napari_melanoma.data.likeness import BANDS, close_pairs, hashes, textured
-from napari_melanoma.data.looks import read_looks
+from napari_melanoma.data.looks import look_of, read_looks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,7 +42,6 @@ NEAR_BITS = (
 )
 SHARED_TILES = 0.5  # share of the tiles of a slide by which it is recognized: bare glass looks the same everywhere
 MOST_BYTES = 200_000_000  # eight million photographs
-_AT_ONCE = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,13 +255,11 @@ def hash_images(
     """
     there = known or {}
     pixels = np.zeros(len(samples), np.uint64)
-    with ThreadPoolExecutor(thread_name_prefix="hashing") as pool:
-        for start in range(0, len(samples), _AT_ONCE):
-            run.check()
-            paths = [sample.image for sample in samples[start : start + _AT_ONCE]]
-            found = pool.map(lambda path: there[path] if path in there else digest(path), paths)
-            pixels[start : start + len(paths)] = [value or 0 for value in found]
-            run.report(Progress(start + len(paths), len(samples), "Comparing with the training images"))
+    paths = [sample.image for sample in samples]
+    found = in_threads(lambda path: there[path] if path in there else digest(path), paths, run)
+    for place, (_, value) in enumerate(found):
+        pixels[place] = value or 0
+        run.report(Progress(place + 1, len(samples), "Comparing with the training images"))
     photographs = np.array([looks and not sample.drawn for sample in samples], bool)
     codes, varied = np.zeros((len(samples), BANDS), np.uint8), np.zeros(len(samples), bool)
     if photographs.any():
@@ -270,6 +267,24 @@ def hash_images(
         thumbnails = read_looks([samples[place].image for place in chosen.tolist()], run).thumbnails
         codes[chosen], varied[chosen] = hashes(thumbnails), textured(thumbnails)
     return Hashed(samples, pixels, codes, varied)
+
+
+def hash_photograph(rgb: NDArray[np.uint8]) -> Hashed:
+    """Hash one photograph in memory.
+
+    Parameters
+    ----------
+    rgb : numpy.ndarray
+        uint8 (row, column, channel=3), upright.
+
+    Returns
+    -------
+    Hashed
+        Of one image, without a sample: for ``are_listed``.
+    """
+    thumbnails = look_of(rgb)[None]
+    pixels = np.array([shortened(pixel_digest(rgb))], np.uint64)
+    return Hashed((), pixels, hashes(thumbnails), textured(thumbnails))
 
 
 def list_images(hashed: Hashed, *, key: str | None = None) -> TrainingImages:

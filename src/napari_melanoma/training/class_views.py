@@ -13,10 +13,10 @@ import numpy as np
 
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.runs import Progress
+from napari_melanoma.core.threads import in_threads
 from napari_melanoma.training.cache import Cache
 from napari_melanoma.training.cache_index import Facts, Kind
 from napari_melanoma.training.shards import per_shard, read_items
-from napari_melanoma.training.threads import in_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

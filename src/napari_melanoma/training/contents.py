@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.runs import Progress
+from napari_melanoma.core.threads import in_threads
 from napari_melanoma.io.photographs import stored_size
 from napari_melanoma.training.cache_index import CacheIndex, Content
-from napari_melanoma.training.threads import in_threads
 
 if TYPE_CHECKING:
     from napari_melanoma.core.runs import RunContext

@@ -16,12 +16,12 @@ from napari_melanoma.core.errors import SaveError, UnreadableImage
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.preprocessing import UNTOUCHED, PreprocessingConfig
 from napari_melanoma.core.runs import Progress
+from napari_melanoma.core.threads import in_threads
 from napari_melanoma.data.training_images import pixel_digest
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_labels, read_mask
 from napari_melanoma.training.cache_index import Content, Facts, Kind
 from napari_melanoma.training.shards import per_shard
-from napari_melanoma.training.threads import in_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -223,6 +223,7 @@ def _fit(task: Task, fitting: Fitting, run: ListeningContext) -> None:
     from napari_melanoma.training.callbacks import AtomicCheckpoints
     from napari_melanoma.training.helpers import Helpers, WatchedDDP, give_up
 
+    run.check()  # loading Lightning takes seconds
     recipe, last = fitting.recipe, fitting.folder.last_checkpoint
     state = torch.load(last, map_location="cpu", weights_only=True) if last.exists() else {}
     if "loops" not in state and state:  # the start of the run, before any epoch was finished

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from napari_melanoma.data.training_images import (
     TrainingImages,
     are_listed,
     hash_images,
+    hash_photograph,
     list_images,
     shortened,
 )
@@ -23,6 +25,8 @@ from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.models.weights_files import WORDS, weights_file
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from napari_melanoma.core.run_folder import RunFolder
     from napari_melanoma.core.runs import RunContext
     from napari_melanoma.models.bundle import BundleInfo
@@ -33,6 +37,7 @@ TUNING = (
     "{count} of the {all} validation images are among those that '{start}' was trained on. The epoch and the threshold "
     "are chosen on them, and figures on them are optimistic."
 )
+TRAINED_ON_IT = "The model was trained on this photograph: the prediction is no independent one"
 STATED = "training_images"  # in the provenance of a bundle: what its list holds, and the hash of the file
 
 
@@ -149,6 +154,35 @@ def images_of(info: BundleInfo) -> TrainingImages | None:
             f"{path} is not the list that '{info.name}' was written with. Get the bundle again from where it came."
         )
     return listed
+
+
+def was_trained_on(info: BundleInfo, rgb: NDArray[np.uint8]) -> bool:
+    """Check whether a model was trained or tuned on a photograph, or on a copy of it of another size or compression.
+
+    Parameters
+    ----------
+    info : BundleInfo
+        The model.
+    rgb : numpy.ndarray
+        uint8 (row, column, channel=3), upright.
+
+    Returns
+    -------
+    bool
+        False too where the model does not state its images.
+    """
+    stated = info.config.provenance.get(STATED)
+    listed = _remembered(info.path, str(stated.get("sha256"))) if isinstance(stated, dict) else None
+    return listed is not None and bool(are_listed(hash_photograph(rgb), listed).any())
+
+
+@lru_cache(maxsize=8)
+def _remembered(path: Path, sha256: str) -> TrainingImages | None:
+    """Read the list of a bundle once; None where it is not the one that the bundle was written with."""
+    try:
+        return TrainingImages.read(path / FILE) if _sha256(path / FILE) == sha256 else None
+    except (BundleError, OSError):
+        return None
 
 
 def statement(path: Path) -> dict[str, Any]:

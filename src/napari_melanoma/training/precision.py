@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Literal
 
+from napari_melanoma.core.runs import RunContext
 from napari_melanoma.training.batch_size import SMALLEST, Clock, try_steps
 from napari_melanoma.training.engine import accelerator, choose_precision
 from napari_melanoma.training.faults import is_out_of_memory
@@ -21,10 +22,13 @@ if TYPE_CHECKING:
 Precision = Literal["fp32", "bf16"]
 IMAGES = 2 * SMALLEST
 ROUNDS = 2  # by turns: whatever else the machine does disturbs both
+ALONE = RunContext()  # nobody listens, nobody stops it
 WORTH = 1.1  # times as fast: for less nobody gives digits away
 
 
-def find_precision(network: nn.Module, recipe: TrainRecipe, clock: Clock = time.perf_counter) -> Precision:
+def find_precision(
+    network: nn.Module, recipe: TrainRecipe, run: RunContext = ALONE, clock: Clock = time.perf_counter
+) -> Precision:
     """Decide between float32 and bfloat16.
 
     Parameters
@@ -33,6 +37,8 @@ def find_precision(network: nn.Module, recipe: TrainRecipe, clock: Clock = time.
         As it starts; left as it is.
     recipe : TrainRecipe
         What it says counts; on a GPU ``auto`` is what the GPU has.
+    run : RunContext, optional
+        Asked before each trial whether to go on.
     clock : callable
         Gives seconds.
 
@@ -40,6 +46,11 @@ def find_precision(network: nn.Module, recipe: TrainRecipe, clock: Clock = time.
     -------
     str
         On a processor with bfloat16, this where steps of a few images take a tenth less time in it than in float32.
+
+    Raises
+    ------
+    Cancelled
+        Where the user stopped it.
     """
     chosen: Precision = "bf16" if choose_precision(recipe) == "bf16-mixed" else "fp32"
     learns = any(True for _ in network.parameters())
@@ -49,6 +60,7 @@ def find_precision(network: nn.Module, recipe: TrainRecipe, clock: Clock = time.
     try:
         for _ in range(ROUNDS):
             for precision, times in seconds.items():
+                run.check()
                 tried = recipe.model_copy(update={"precision": precision})
                 times.append(try_steps(network, tried, IMAGES, clock)[0])
     except Exception as error:

@@ -16,6 +16,7 @@ from napari_melanoma.ui.several import ask_about_others
 
 if TYPE_CHECKING:
     from napari_melanoma.data.dataset import Review
+    from napari_melanoma.ui.corrections_bar import Stage
     from napari_melanoma.ui.job import Work
     from napari_melanoma.ui.lesion.controls import LesionControls
     from napari_melanoma.ui.lesion.state import Lesion
@@ -53,6 +54,8 @@ class Collecting(QObject):
         self._said: dict[str, str] = {}
         self._last: dict[str, Key] = {}
         self._stored: dict[str, Stored] = {}
+        self._storing: dict[str, str] = {}  # fingerprint of the mask that is being stored, by photograph
+        self._in_corrections: dict[str, str] = {}  # and of the one that was stored last
         self._others: dict[str, tuple[str, bool]] = {}  # what was said of other lesions, and of which mask
         self.desk = CorrectionsDesk(controls.review_settings, self)
         self.desk.changed.connect(self.show)
@@ -75,7 +78,7 @@ class Collecting(QObject):
         lesion = self._lesion(identity)
         standing = None if lesion is None else self.desk.standing.rows.get(lesion.image_digest)
         state = None if lesion is None else "corrected" if lesion.touched else "accepted"
-        self._bar.set_photograph(state, identity is not None)
+        self._bar.set_photograph(state, identity is not None, self._stage(str(identity), lesion, state))
         self._bar.set_folder(self.desk.folder, self.desk.standing.total)
         self._bar.set_row(standing)
         self._bar.offer(self.desk.standing.diagnoses)
@@ -83,6 +86,15 @@ class Collecting(QObject):
         self._bar.blockSignals(True)
         self._bar.set_diagnosis(self._said.get(str(identity), known))
         self._bar.blockSignals(False)
+
+    def _stage(self, identity: str, lesion: Lesion | None, state: str | None) -> Stage:
+        """Whether the mask of a photograph, as it is now, is in the corrections."""
+        if identity in self._storing:
+            return "storing"
+        row = None if lesion is None else self.desk.standing.rows.get(lesion.image_digest)
+        if lesion is None or row is None or row.get("review") != state:
+            return "open"
+        return "stored" if not lesion.touched or self._in_corrections.get(identity) == lesion.digest else "open"
 
     def add(self) -> None:
         """Store the photograph in view with its mask as it is drawn now."""
@@ -121,6 +133,8 @@ class Collecting(QObject):
         """Take nothing for stored: the same wish is fulfilled again, as after an error."""
         self._last.clear()
         self._stored.clear()
+        self._storing.clear()
+        self.show()
 
     def _store(self, identity: str, review: Review | None = None, *, with_others: bool = False) -> None:
         self._controls.status.begin("storing", "Storing ...")
@@ -137,6 +151,9 @@ class Collecting(QObject):
                 self._say_again(identity)
                 return None
             self._last[identity] = key
+            if review is None:
+                self._storing[identity] = lesion.digest
+                self.show()
             folder, result, name = self.desk.folder, lesion.result, image.name
             return lambda run: store_result(folder, result, name, verdict)
 
@@ -160,6 +177,8 @@ class Collecting(QObject):
         if not self._said.get(identity):
             self._said.pop(identity, None)  # it is emptied once: what somebody else fills in later stays
         self._stored[identity] = stored
+        if identity in self._storing:
+            self._in_corrections[identity] = self._storing.pop(identity)
         self.desk.take(stored)
         self._say(f"{stored.image_id} stored as {stored.review}")
         self.stored.emit(identity, stored)
@@ -189,6 +208,7 @@ class Collecting(QObject):
                 self._work.keeper.keep(identity, self._work.book)
         self.forget()
         self._said.clear()
+        self._in_corrections.clear()
         self.show()
         count = self.desk.standing.total
         there = f"Took back what was stored last of {image_id}: {counted(count, 'image')} with masks in all."
@@ -201,6 +221,7 @@ class Collecting(QObject):
 
     def _on_folder(self, folder: Path) -> None:
         self.forget()
+        self._in_corrections.clear()
         self.desk.folder = folder
 
     def _on_diagnosis(self, diagnosis: str) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import (
@@ -32,6 +33,12 @@ STATES = {
     "accepted": "The mask is the model's own: it is stored as accepted.",
     "corrected": "You changed the mask: it is stored as corrected, with the model's own beside it.",
 }
+Stage = Literal["open", "storing", "stored"]
+STAGES: dict[Stage, dict[str, str]] = {
+    "open": dict.fromkeys(STATES, "not stored"),
+    "storing": dict.fromkeys(STATES, "storing ..."),
+    "stored": {state: state for state in STATES},
+}  # as short as they are: more does not fit beside the diagnosis
 
 
 class CorrectionsBar(QWidget):
@@ -122,8 +129,8 @@ class CorrectionsBar(QWidget):
             self._diagnosis.setEditText(said)
             self._diagnosis.blockSignals(False)
 
-    def set_photograph(self, state: str | None, there: bool) -> None:
-        """Say what can be stored.
+    def set_photograph(self, state: str | None, there: bool, stage: Stage = "open") -> None:
+        """Show what can be stored, and whether it is.
 
         Parameters
         ----------
@@ -131,8 +138,10 @@ class CorrectionsBar(QWidget):
             ``accepted`` or ``corrected``; None where there is no mask.
         there : bool
             Whether there is a photograph at all.
+        stage : str
+            Whether the mask as it is now is in the corrections: ``open``, ``storing`` or ``stored``.
         """
-        self._state.setText(state or "")
+        self._state.setText(STAGES[stage].get(state or "", ""))
         self._state.setVisible(state is not None)
         self._state.setToolTip(STATES.get(state or "", ""))
         self.add.setEnabled(state is not None)

@@ -1,4 +1,4 @@
-"""The live curves of a run: losses above, what the tuning images say below, values under the mouse."""
+"""The live curves of a run: losses above, what the validation images say below, values under the mouse."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ PICKS, BESIDE = "picks", "beside"  # what picks the epoch, and another measure b
 PLOTS = {
     "loss": (
         Curve("training", "#e69f00", "#b35c00", width=1.2),
-        Curve("tuning", "#56b4e9", "#0066a8", symbol="o", width=2.0),
+        Curve("validation", "#56b4e9", "#0066a8", symbol="o", width=2.0),
     ),
     "overlap": (
         Curve(PICKS, "#56b4e9", "#0066a8", symbol="o", width=2.0),
@@ -69,8 +69,8 @@ PLOTS = {
     ),
 }
 TIPS = {
-    "loss": "Loss of the images learnt from, and of the tuning images: less is better",
-    "overlap": "Of the tuning images, at the network's size; the dashed line marks the best epoch, whose weights stay",
+    "loss": "Loss of the training and validation images: less is better",
+    "overlap": "Of the validation images, at the network's size; the dashed line marks the best epoch, which is kept",
 }
 LABELS = {"loss": "loss", "overlap": "0 to 1"}
 HEIGHT_PX = 2 * (128 + 21)  # kept before there is anything to see, so that nothing jumps
@@ -159,7 +159,7 @@ class Curves(QWidget):
             Title of the curve to value; None where there is none.
         """
         found = {"training": _nearest(*self._training(), epoch)}
-        for key, name in (("tuning_loss", "tuning"), *self._measures):
+        for key, name in (("tuning_loss", "validation"), *self._measures):
             places, values = _column(self._rows, key)
             by_epoch = dict(zip(places, values, strict=True))
             found[name] = by_epoch.get(_whole(epoch)) if epoch is not None else values[-1] if values else None
@@ -206,7 +206,7 @@ class Curves(QWidget):
             return
         loss, metric = self.plots["loss"], self.plots["overlap"]
         loss.set_values("training", *self._training())
-        loss.set_values("tuning", *_column(self._rows, "tuning_loss"))
+        loss.set_values("validation", *_column(self._rows, "tuning_loss"))
         for role, (key, _) in zip((PICKS, BESIDE), self._measures, strict=True):
             metric.set_values(role, *_column(self._rows, key))
         best = best_row(self._rows)
@@ -217,7 +217,7 @@ class Curves(QWidget):
 
     @property
     def _measures(self) -> tuple[tuple[str, str], ...]:
-        """Key and title of what the tuning images say: Jaccard and Dice, or those of a classifier."""
+        """Key and title of what the validation images say: Jaccard and Dice, or those of a classifier."""
         return monitor_in(self._rows[-1] if self._rows else {}).measures
 
     def _training(self) -> tuple[Sequence[float], Sequence[float]]:

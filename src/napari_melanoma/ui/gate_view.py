@@ -12,6 +12,7 @@ from napari_melanoma.ui.forest import Forest
 from napari_melanoma.ui.gate_words import (
     ADVICE,
     METRICS,
+    NO_ADVICE,
     changes_of,
     said_choice,
     said_counts,
@@ -131,7 +132,7 @@ class GateView(QWidget):
             widget.setVisible(found is not None)
         if found is None:
             self._title.setText("New model")
-            self._advice.setText(ADVICE["cannot tell"])
+            self._advice.setText(NO_ADVICE)
             return
         self._title.setText(f"{found.new.name} (new) against {found.old.name} (old)")
         self._figures.show_comparison(found)

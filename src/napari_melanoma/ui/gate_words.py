@@ -27,11 +27,12 @@ ADVICE = {
     "keep": "Advice: keep the old model.",
     "cannot tell": "No advice: the images cannot tell.",
 }
+NO_ADVICE = "No advice: the models were not compared."
 ONE_IMAGE = "one image: no interval"
 NOT_KNOWN = "Whether the models were trained on some of these images was not checked by the version that compared them."
 NOT_COMPARED = (
-    "The new model was not compared with the old one: no images were held out, or the comparison failed (the log says "
-    "which). Whether it is better is not known."
+    "The new model was not compared with the old one: the comparison was cancelled or failed, or no images were held "
+    "out (the log states which). Whether it is better is not known. To compare them: napari-melanoma compare {run}"
 )
 ALONE = (
     "The run started from no classifier, so there is none to compare with. How the new model does by itself on the "
@@ -77,7 +78,7 @@ def said_missing(report: RunReport) -> str:
         Of a classifier that started from none, where it was judged by itself.
     """
     page = report.path / "evaluation" / "summary.html"
-    return ALONE.format(page=page) if page.is_file() else NOT_COMPARED
+    return ALONE.format(page=page) if page.is_file() else NOT_COMPARED.format(run=report.path)
 
 
 def said_heading(name: str, count: int) -> str:

@@ -72,9 +72,7 @@ def objection(comparison: Comparison | None, *, discarded: bool) -> str:
     """
     said = ["This model was discarded."] if discarded else []
     if comparison is not None and comparison.advice == "keep":
-        said.append(f"The advice is to keep {comparison.old.name}: {comparison.summary()}.")
-        if comparison.reason:
-            said.append(comparison.reason)
+        said += [f"The advice is to keep {comparison.old.name}.", comparison.reason or f"{comparison.summary()}."]
     elif discarded and comparison is not None:
         said.append(f"{comparison.summary()}.")
     return " ".join(said)

@@ -18,7 +18,9 @@ MORE = {
 TOO_MANY = 20  # times as many images as there are: no advice that helps
 
 
-def advise(new: DomainChange, others: Sequence[DomainChange], metric: str = "JA") -> tuple[Advice, str]:
+def advise(
+    new: DomainChange, others: Sequence[DomainChange], metric: str = "JA", *, remedy: str = ""
+) -> tuple[Advice, str]:
     """Say what to do, and why.
 
     *Take over*, where the interval of the difference in the metric on the new images lies above 0 and on no data
@@ -35,6 +37,8 @@ def advise(new: DomainChange, others: Sequence[DomainChange], metric: str = "JA"
         speak.
     metric : str
         Which decides: the Jaccard index of masks, the area under the ROC curve of classes.
+    remedy : str
+        What to do where too few images could be judged; by default to correct more, or to hold more out.
 
     Returns
     -------
@@ -49,7 +53,7 @@ def advise(new: DomainChange, others: Sequence[DomainChange], metric: str = "JA"
     if min(gain.count, new.patients) < LEAST:
         return "cannot tell", (
             f"Only {_images(gain.count)} of {new.patients} patients or lesions could be judged, and at least {LEAST} "
-            f"of each are needed. {MORE[metric]}"
+            f"of each are needed. {remedy or MORE[metric]}"
         )
     judged = [d for d in others if metric in d.difference and min(d.patients, d.difference[metric].count) >= LEAST]
     if gain.high < 0:

@@ -265,8 +265,8 @@ def _failed(result: SlideResult) -> int:
 
 def _run_tiles(work: _Work, model: TileModel, tiles: SlideTiles, result: SlideResult) -> bool:
     """Analyse what is left to do; say whether there was something."""
+    from napari_melanoma.core.threads import usable_cores
     from napari_melanoma.inference.slide import Pace, Stages, analyse_tiles, batches_to_do
-    from napari_melanoma.training.threads import usable_cores
 
     order, state = result.order, result.state
     todo = batches_to_do(order, state, result.spec.batch_size)

@@ -246,7 +246,6 @@ class Batch:
         self, model: BatchModel, options: LesionOptions, portions: Portions, table: ResultTable, run: RunContext
     ) -> None:
         self._model = model
-        self._stamp = ModelStamp.of(model)
         self._options = options
         self._portions = portions
         self._table = table
@@ -356,7 +355,8 @@ class Batch:
 
         height, width = item.photograph.rgb.shape[:2]
         answer = Answer(restore_size(item.logits, (height, width)), item.spread)
-        result = derive(item.photograph, answer, self._options, self._stamp)
+        stamp = ModelStamp.of(self._model, item.photograph.rgb)
+        result = derive(item.photograph, answer, self._options, stamp)
         if self._portions.classifying is not None:
             result = self._portions.classifying.answered(result, item.place.path.stem, self._run)
         whose = record(item.place.source, self._portions.pixel_size_um)

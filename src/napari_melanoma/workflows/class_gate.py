@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 FEW = (
     "Of the {images} images that judge, {fewest} {are} of the rarer kind, and at least {least} are needed to say how "
-    "well a model tells the two apart. Hold more images out, and train again."
+    "well a model tells the two apart. {remedy}"
 )
+MORE = "Hold more images out, and train again."
 WORSE = {
     "sensitivity": "At its own cut the new model finds fewer of the positives: sensitivity {said}.",
     "specificity": "At its own cut the new model raises more false alarms: specificity {said}.",
@@ -82,8 +83,9 @@ def compare_with_start(
     loaded = [Classifier.load(info) for info in models]
 
     def advised(found: ClassesCompared) -> tuple[Advice, str]:
-        advice, reason = overlap.verdict(*_advised(_changes(found, judged), judged.labels.size))
-        return advice, " ".join([reason, *notes, *overlap.more_needed(recipe.data.held_out_fraction)])
+        remedy = " ".join(overlap.more_needed(recipe.data.held_out_fraction))
+        advice, reason = overlap.verdict(*_advised(_changes(found, judged), judged.labels.size, remedy))
+        return advice, " ".join([reason, *notes])
 
     found = compare_judged(
         loaded, judged, out, ClassEvaluationOptions(), run=run, conclude=lambda found: (advised(found)[1], NEXT)
@@ -153,14 +155,16 @@ def _shown(standing: ClassStanding) -> dict[str, Estimate]:
     return {name: standing.metrics[name] for name in SHOWN if name in standing.metrics}
 
 
-def _advised(changes: Sequence[DomainChange], images: int) -> tuple[Advice, str]:
+def _advised(changes: Sequence[DomainChange], images: int, remedy: str) -> tuple[Advice, str]:
     """Advise by the area under the curve, and say beside it what got worse."""
     whole, *domains = changes
     there = [whole.new[name].count for name in ("sensitivity", "specificity") if name in whole.new]
     fewest = min(there) if len(there) > 1 else 0
     if 0 < fewest < LEAST:
-        return "cannot tell", FEW.format(images=images, fewest=fewest, are="is" if fewest == 1 else "are", least=LEAST)
-    advice, reason = advise(whole, domains, "AUC")
+        are = "is" if fewest == 1 else "are"
+        remedy = remedy or MORE
+        return "cannot tell", FEW.format(images=images, fewest=fewest, are=are, least=LEAST, remedy=remedy)
+    advice, reason = advise(whole, domains, "AUC", remedy=remedy)
     return advice, " ".join([reason, *_worse(whole)])
 
 

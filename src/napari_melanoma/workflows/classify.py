@@ -16,6 +16,7 @@ from napari_melanoma.data.features.encoding import TableValues, understand, with
 from napari_melanoma.data.features.reading import number_of, word_of
 from napari_melanoma.data.table_schema import check_value, column_named
 from napari_melanoma.io.photographs import damage_warning
+from napari_melanoma.training.listed_images import TRAINED_ON_IT, was_trained_on
 from napari_melanoma.workflows.answer import (
     Answer,
     ClassifierStamp,
@@ -116,6 +117,7 @@ class Seen:
     looks: Recognised
     modality: str | None = None
     damage: str | None = None
+    trained_on: bool = False
 
 
 def classify(
@@ -188,7 +190,8 @@ def look_at(
     """
     view = model.seen(photograph.rgb, mask)
     looked = model.look([view.image])[0]
-    return Seen(view, looked, looks or recognise(photograph.rgb), photograph.modality, photograph.damage)
+    trained_on = was_trained_on(model.info, photograph.rgb)
+    return Seen(view, looked, looks or recognise(photograph.rgb), photograph.modality, photograph.damage, trained_on)
 
 
 def answer_again(seen: Seen, row: Row, model: ClassifyingModel, options: ClassifyOptions) -> Answer:
@@ -241,7 +244,7 @@ def answer_again(seen: Seen, row: Row, model: ClassifyingModel, options: Classif
         ),
         missing=tuple(name for name, is_known in zip(encoding.fields, known, strict=True) if not is_known),
         unused=tuple(sorted(name for name, cell in row.items() if word_of(cell) and _is_unused(name, encoding))),
-        warnings=(*filter(None, [damage_warning(seen.damage)]), *_warnings(values, model, alike), *surprises),
+        warnings=(*filter(None, [damage_warning(seen.damage)]), *_warnings(values, model, seen, alike), *surprises),
         model=stamp_of(model),
         options=options.model_copy(update={"model": model.info.name}),
         provenance=provenance(),
@@ -333,15 +336,15 @@ def _surprises(
     ]
 
 
-def _warnings(values: TableValues, model: ClassifyingModel, alike: Sequence[Alike]) -> list[str]:
+def _warnings(values: TableValues, model: ClassifyingModel, seen: Seen, alike: Sequence[Alike]) -> list[str]:
     """What a reader of the answer should know before it is believed."""
-    said = []
+    said = [TRAINED_ON_IT] if seen.trained_on else []
     for name, cells in values.unseen.items():
         said.append(f"{_not_understood(name, list(cells), model.encoding)}, so it is taken as not known")
     said += [
         f"the model has learnt from a picture that looks the same ({one.image_id}): of what it knows by heart its "
         "answer is too good"
         for one in alike[:1]
-        if one.distance < SAME
+        if one.distance < SAME and not seen.trained_on
     ]
     return said

@@ -41,6 +41,7 @@ class ComparisonOptions(EvaluationOptions):
 
     base: tuple[str, ...] = Field((), description="names of data sets that the new model must not do worse on")
     notes: tuple[str, ...] = Field((), description="sentences on the images or models that follow the advice's reason")
+    remedy: str = Field("", description="what to do where too few images could be judged; none: the usual sentence")
 
 
 def compare_models(
@@ -169,12 +170,12 @@ def _measured(
 
 def _comparison(models: Sequence[ProbabilityModel], pairs: Sequence[Pair], options: EvaluationOptions) -> Comparison:
     """Estimate all there is to estimate, and advise."""
-    base, notes = (options.base, options.notes) if isinstance(options, ComparisonOptions) else ((), ())
+    about = options if isinstance(options, ComparisonOptions) else ComparisonOptions()
     measured = measured_of(pairs)
     names = sorted({pair.sample.domain for pair in measured})
-    domains = [_change(name, name in base, [p for p in measured if p.sample.domain == name]) for name in names]
-    of_new = [pair for pair in measured if pair.sample.domain not in base] or measured
-    advice, reason = advise(_change(NEW_IMAGES, False, of_new), domains)
+    domains = [_change(name, name in about.base, [p for p in measured if p.sample.domain == name]) for name in names]
+    of_new = [pair for pair in measured if pair.sample.domain not in about.base] or measured
+    advice, reason = advise(_change(NEW_IMAGES, False, of_new), domains, remedy=about.remedy)
     whole = _change("all", False, measured)
     old, new = (
         ComparedModel(model.info.name, model.info.fingerprint, threshold_of(model, options), metrics)
@@ -188,7 +189,7 @@ def _comparison(models: Sequence[ProbabilityModel], pairs: Sequence[Pair], optio
         better=(),
         worse=(),
         advice=advice,
-        reason=" ".join([reason, *notes]),
+        reason=" ".join([reason, *about.notes]),
         images=len(measured),
         patients=whole.patients,
         failed=tuple((pair.sample.image_id, pair.error) for pair in pairs if pair.error),

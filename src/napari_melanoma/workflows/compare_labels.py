@@ -203,7 +203,9 @@ def _comparison(models: Sequence[LabelModel], counted: Sequence[_Counted], optio
     of = {name: [one for one in measured if one.pair.sample.domain == name] for name in names}
     domains = [_change(name, name in options.base, of[name], classes) for name in names]
     of_new = [one for one in measured if one.pair.sample.domain not in options.base] or measured
-    advice, reason = _advised(_change(NEW_IMAGES, False, of_new, classes), domains, tissue_looked_for(classes))
+    advice, reason = _advised(
+        _change(NEW_IMAGES, False, of_new, classes), domains, tissue_looked_for(classes), options.remedy
+    )
     whole = _change("all", False, measured, classes)
     old, new = (
         ComparedModel(model.info.name, model.info.fingerprint, model.info.config.threshold, metrics)
@@ -244,9 +246,9 @@ def _change(name: str, is_base: bool, counted: Sequence[_Counted], classes: Sequ
     )
 
 
-def _advised(new: DomainChange, domains: Sequence[DomainChange], lesion: str) -> tuple[Advice, str]:
+def _advised(new: DomainChange, domains: Sequence[DomainChange], lesion: str, remedy: str) -> tuple[Advice, str]:
     """Advise by the mean over classes, and say how the class of lesions does: where it loses, the old model stays."""
-    advice, reason = advise(new, domains)
+    advice, reason = advise(new, domains, remedy=remedy)
     change = new.difference.get(f"JA {lesion}")
     if change is None or advice == "cannot tell":
         return advice, reason

@@ -35,8 +35,12 @@ __all__ = ["HeldOut", "discard", "evaluate_alone", "gate", "has_no_start", "held
 MOST_OF_BASE = 500  # images say what was forgotten to within 0.01; thousands take as long as the training
 NO_BASE = "The base data ({names}) cannot be read any more, so nobody has looked whether the model forgot them."
 ACCEPTED = (
-    "Of the {total} masks that judge, {count} are a model's own, accepted as they were: they favour the model that "
-    "drew them. Corrected ones say more."
+    "Of the {total} reference masks, {count} were accepted without a correction. Those that a model drew favor that "
+    "model; corrected ones say more."
+)
+NO_RUN = (
+    "{path} is no run that has begun: expected a run folder, found no config.toml in it. Name a finished run: "
+    "napari-melanoma runs list"
 )
 NO_START_SEVERAL = (
     "{run} started from no model of its classes, so there is none to compare it with. What it does on the images held "
@@ -74,8 +78,8 @@ def gate(run_path: Path, *, run: RunContext) -> Comparison:
     Raises
     ------
     RunError
-        Where the run has no model yet, nothing was held out, or a classifier, or a model of several classes, started
-        from none of its kind.
+        Where there is no such run, it has no model yet, nothing was held out, or a classifier, or a model of several
+        classes, started from none of its kind.
     BundleError
         Where the model that it started from has gone, or another has its name.
     DataSetError
@@ -84,6 +88,8 @@ def gate(run_path: Path, *, run: RunContext) -> Comparison:
         Where the user stopped it; an earlier comparison stays.
     """
     folder = RunFolder(run_path)
+    if not folder.config.is_file():
+        raise RunError(NO_RUN.format(path=run_path))
     recipe = read_toml(folder.config, TrainRecipe)
     if has_no_start(recipe, folder):
         raise RunError((NO_START_SEVERAL if recipe.classes else NO_START).format(run=folder.path.name))
@@ -99,8 +105,8 @@ def gate(run_path: Path, *, run: RunContext) -> Comparison:
         elif recipe.task == "classification":
             compare_with_start(folder, [old, new], notes, temporary, run=run)
         else:
-            more = overlap.more_needed(recipe.data.held_out_fraction)
-            options = ComparisonOptions(base=found.base, notes=(*notes, *more))
+            remedy = " ".join(overlap.more_needed(recipe.data.held_out_fraction))
+            options = ComparisonOptions(base=found.base, notes=notes, remedy=remedy)
             compare = compare_label_models if recipe.classes else compare_models
             compare([old, new], samples, temporary, options, run=run, overlap=overlap)
     return read_comparison(folder.comparison)

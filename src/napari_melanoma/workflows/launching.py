@@ -7,8 +7,11 @@ import re
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.errors import RunError
@@ -23,6 +26,7 @@ from napari_melanoma.workflows.turns import draw_ticket
 RECIPE = "recipe.toml"
 OUTPUT = "output.txt"
 LAST_STEPS_S = 30.0  # between the last word of a process and its end: it lets go of memory, workers and folder
+STOPPED_S = 5.0  # that a killed process takes at most
 LAST_WORDS = ("cancelled", "failed", "finished")
 _started: list[subprocess.Popen[bytes]] = []  # kept until they end: one that nobody asked after stays a zombie
 
@@ -181,6 +185,51 @@ def ask(run: Path, wish: Wish) -> None:
         Where the wish cannot be written.
     """
     RunFolder(run).ask(wish)
+
+
+def request(run: Path, wish: Wish) -> None:
+    """Ask a training run to go on, pause or end; one that has not begun to train, as it loads or waits, ends at once.
+
+    Parameters
+    ----------
+    run : pathlib.Path
+        The run folder.
+    wish : str
+        ``"run"``, ``"pause"`` or ``"cancel"``.
+
+    Raises
+    ------
+    SaveError
+        Where the folder cannot be written.
+    """
+    folder = RunFolder(run)
+    folder.ask(wish)
+    # Asked again once it has ended: it may have come to its last word meanwhile.
+    if wish == "cancel" and folder.launched and end_process(run) and folder.launched:
+        folder.tell_last("cancelled")
+
+
+def end_process(folder: Path) -> bool:
+    """Kill the process of a run on this machine.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The run folder.
+
+    Returns
+    -------
+    bool
+        Whether there was one; False where it is on another machine or has ended.
+    """
+    stamp = ProcessStamp.read(folder / PROCESS)
+    if stamp is None or not stamp.here or not stamp.alive:
+        return False
+    with suppress(psutil.Error):  # it has ended by itself meanwhile
+        process = psutil.Process(stamp.pid)
+        process.kill()
+        process.wait(STOPPED_S)
+    return True
 
 
 def reap() -> None:

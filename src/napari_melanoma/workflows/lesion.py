@@ -28,6 +28,7 @@ from napari_melanoma.io.photographs import Photograph, damage_warning
 from napari_melanoma.io.results import write_mask, write_probability, write_rgb
 from napari_melanoma.models.preprocessing import restore_size
 from napari_melanoma.models.registry import DEFAULT_BUNDLE
+from napari_melanoma.training.listed_images import TRAINED_ON_IT, was_trained_on
 from napari_melanoma.workflows.several_lesions import describe_lesions, write_lesions
 
 if TYPE_CHECKING:
@@ -73,7 +74,10 @@ class ProbabilityModel(Protocol):
 
 @dataclass(frozen=True)
 class ModelStamp:
-    """Which model answered: name, fingerprint of its weights, where it ran, own threshold, what it was trained on."""
+    """Which model answered: name, fingerprint of its weights, where it ran, own threshold, what it was trained on.
+
+    ``trained_on_photograph`` states that the photograph in question was among its training or validation images.
+    """
 
     name: str
     fingerprint: str
@@ -81,18 +85,21 @@ class ModelStamp:
     threshold: float
     modalities: tuple[str, ...] = ()
     demonstration: bool = False
+    trained_on_photograph: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "modalities", tuple(self.modalities))  # a list where it comes from JSON
 
     @classmethod
-    def of(cls, model: ProbabilityModel) -> ModelStamp:
+    def of(cls, model: ProbabilityModel, rgb: NDArray[np.uint8] | None = None) -> ModelStamp:
         """Stamp of a loaded model.
 
         Parameters
         ----------
         model : ProbabilityModel
             The model.
+        rgb : numpy.ndarray, optional
+            uint8 (row, column, channel), the photograph: it is compared with the training images.
 
         Returns
         -------
@@ -102,7 +109,10 @@ class ModelStamp:
         info = model.info
         config = info.config
         demonstration = config.is_demonstration
-        return cls(info.name, info.fingerprint, model.device, config.threshold, config.modalities, demonstration)
+        trained = rgb is not None and was_trained_on(info, rgb)
+        return cls(
+            info.name, info.fingerprint, model.device, config.threshold, config.modalities, demonstration, trained
+        )
 
 
 @dataclass(frozen=True)
@@ -165,7 +175,8 @@ class LesionResult:
         """Why not to rely on the result: damage, or a photograph and model that may not go together; else empty."""
         fit = "" if self.looks is None else warning_for(self.looks, self.model.modalities, self.photograph.modality)
         damage = damage_warning(self.photograph.damage)
-        return " ".join(filter(None, (damage, fit)))
+        trained = f"{TRAINED_ON_IT}." if self.model.trained_on_photograph else ""
+        return " ".join(filter(None, (damage, fit, trained)))
 
     @property
     def validity(self) -> Validity:
@@ -213,7 +224,7 @@ def analyse_lesion(
     """
     answer = ask(model, photograph.rgb, flips=options.flips)
     run.check()
-    return derive(photograph, answer, options, ModelStamp.of(model))
+    return derive(photograph, answer, options, ModelStamp.of(model, photograph.rgb))
 
 
 def ask(model: ProbabilityModel, rgb: NDArray[np.uint8], *, flips: bool) -> Answer:

@@ -18,7 +18,7 @@ from napari_melanoma.training.monitor import Monitor, monitor_in, monitor_of
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.workflows.adoption import adopted_name, is_discarded
 from napari_melanoma.workflows.comparison import Comparison, read_comparison
-from napari_melanoma.workflows.launching import OUTPUT, RECIPE, ask, launch, new_run, reap, runs_folder
+from napari_melanoma.workflows.launching import OUTPUT, RECIPE, ask, launch, new_run, reap, request, runs_folder
 from napari_melanoma.workflows.processes import PROCESS, alive, lower_priority
 from napari_melanoma.workflows.turns import wait_for_turn
 
@@ -34,6 +34,7 @@ __all__ = [
     "lower_priority",
     "new_run",
     "read_run",
+    "request",
     "runs_folder",
     "state_of",
     "wait_for_turn",
@@ -364,7 +365,7 @@ def _message(path: Path, state: RunState, events: list[dict[str, Any]], epochs: 
 def _progress(state: RunState, events: list[dict[str, Any]], last: dict[str, dict[str, Any]], total: int) -> str:
     """Say what a run at work is doing."""
     if state is RunState.cancelling:
-        return "Ends after the batch at hand; the last finished epoch stays."
+        return "Ends after the current batch or image; finished epochs and a finished model are kept."
     if state is RunState.paused:
         return "Paused; it holds its memory until it goes on or is cancelled."
     if state is RunState.starting:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.errors import ConfigError, InputError, RunError
 from napari_melanoma.core.interpreter import python_executable
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.io.slide_folder import RESULT
-from napari_melanoma.workflows.launching import ask, let_end, reap, spawn
-from napari_melanoma.workflows.processes import PROCESS, ProcessStamp, alive
+from napari_melanoma.workflows.launching import ask, end_process, let_end, reap, spawn
+from napari_melanoma.workflows.processes import PROCESS, alive
 from napari_melanoma.workflows.runs import ENDS, RunState, RunTail, last_events, state_of
 from napari_melanoma.workflows.slide_folders import note_slide, slide_folder, slide_noted
 from napari_melanoma.workflows.slide_options import SlideOptions
@@ -35,7 +32,6 @@ __all__ = [
 ]
 
 OPTIONS, OUTPUT = "options.toml", "output.txt"
-STOPPED_S = 5.0  # that a killed process takes at most
 
 
 @dataclass(frozen=True)
@@ -148,16 +144,10 @@ def cancel_slide(folder: Path) -> None:
     """
     place = RunFolder(folder)
     place.ask("cancel")
-    stamp = ProcessStamp.read(folder / PROCESS)
     begun = any(event["kind"] in ("started", *ENDS) for event in _since_start(last_events(folder)))
-    if begun or stamp is None or not stamp.here or not stamp.alive:
-        return
-    with suppress(psutil.Error):  # it has ended by itself meanwhile
-        process = psutil.Process(stamp.pid)
-        process.kill()
-        process.wait(STOPPED_S)
-    bring_back(folder)
-    place.tell_last("cancelled")
+    if not begun and end_process(folder):
+        bring_back(folder)
+        place.tell_last("cancelled")
 
 
 def slide_command(slide: Path, out: Path, options: Path, *, force: bool = False) -> list[str]:

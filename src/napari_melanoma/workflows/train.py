@@ -179,6 +179,7 @@ def _work(work: Work, run: ListeningContext) -> BundleInfo:
     if settled.whole and recipe.blend < 1 and not folder.last_checkpoint.exists():
         keep_start(network, folder.start_weights)
     task = kind.make(recipe, network, config, prepared)
+    run.check()
     _tell_start(work, prepared, settled)
     fitting = replace(_fitting(recipe, folder, prepared, settled), samples=kind.samples(recipe, folder, prepared))
     try:
@@ -257,7 +258,7 @@ def _settle(work: Work, network: nn.Module, prepared: Prepared, run: RunContext)
     """Find what the recipe left open, and write it down for a resumed run and for the other processes of this one."""
     if work.recipe.bags is not None:
         return _settle_slides(work)
-    precision = find_precision(network, work.recipe)
+    precision = find_precision(network, work.recipe, run)
     recipe = work.recipe.model_copy(update={"precision": precision})
     size = recipe.batch_size
     if size == "auto":

@@ -47,9 +47,9 @@ NOT_LISTED = (
     "is unknown."
 )
 DAMAGED = "Which images '{model}' was trained on is unknown: {error}"
-LEFT_OUT = "Left out: {count} of {total} ({groups}), because '{model}' was trained on {why}."
+LEFT_OUT = "Left out: {count} of {total} ({groups}), because {models} trained on {why}."
 INCLUDED = (
-    "Included: {count} of {total} ({groups}), although '{model}' was trained on {why}. Figures on training images are "
+    "Included: {count} of {total} ({groups}), although {models} trained on {why}. Figures on training images are "
     "optimistic and give no verdict."
 )
 ALL_LEFT_OUT = (
@@ -121,21 +121,28 @@ class Overlap:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences that every output of the comparison or evaluation carries."""
-        said: dict[str, None] = {}
+        """Sentences that every output of an evaluation carries."""
+        if not (self.seen.any() and not self.included and self.kept and not self.enough):
+            return self.notices
+        patients = _patients({sample.group for sample in self.kept})
+        return (*self.notices, FEW.format(images=counted(len(self.kept), "image"), patients=patients, least=LEAST))
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """Sentences that a comparison carries; whether enough images are left is part of the reason of its advice."""
+        words = INCLUDED if self.included else LEFT_OUT
+        total = counted(len(self.samples), "image")
+        alike: dict[bytes, list[ModelOverlap]] = {}  # a model that was trained from another one shares its images
         for model in self.models:
             if model.patients.any():
-                words = INCLUDED if self.included else LEFT_OUT
-                total = counted(len(self.samples), "image")
-                count = int(model.patients.sum())
-                groups = _patients({s.group for s, seen in zip(self.samples, model.patients, strict=True) if seen})
-                said[words.format(count=count, total=total, groups=groups, model=model.name, why=_why(model))] = None
-            if model.unknown:
-                said[model.unknown] = None
-        if self.seen.any() and not self.included and self.kept and not self.enough:
-            patients = _patients({sample.group for sample in self.kept})
-            said[FEW.format(images=counted(len(self.kept), "image"), patients=patients, least=LEAST)] = None
-        return tuple(said)
+                alike.setdefault(model.images.tobytes() + model.patients.tobytes(), []).append(model)
+        said = []
+        for models in alike.values():
+            seen, why = models[0].patients, _why(models[0])
+            groups = _patients({s.group for s, known in zip(self.samples, seen, strict=True) if known})
+            names = _were([model.name for model in models])
+            said.append(words.format(count=int(seen.sum()), total=total, groups=groups, models=names, why=why))
+        return tuple(dict.fromkeys([*said, *(model.unknown for model in self.models if model.unknown)]))
 
     @property
     def enough(self) -> bool:
@@ -189,7 +196,7 @@ class Overlap:
     def summary(self) -> str:
         """One sentence on what was compared, or left out; empty where a model does not state its images."""
         if self.seen.any() or self.unknown:
-            return " ".join(self.warnings)
+            return " ".join(self.notices)
         total = counted(len(self.samples), "image")
         return NONE_SEEN.format(total=total, models=_were([model.name for model in self.models]))
 
@@ -349,7 +356,7 @@ def with_overlap(comparison: Comparison, overlap: Overlap, warnings: Sequence[st
         With ``training_overlap`` and ``warnings`` among its facts.
     """
     advice, reason = overlap.verdict(comparison.advice, comparison.reason)
-    facts = {**comparison.facts, "training_overlap": overlap.facts, "warnings": [*overlap.warnings, *warnings]}
+    facts = {**comparison.facts, "training_overlap": overlap.facts, "warnings": [*overlap.notices, *warnings]}
     return replace(comparison, advice=advice, reason=reason, facts=facts)
 
 

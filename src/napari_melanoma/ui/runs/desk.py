@@ -222,4 +222,4 @@ def _ask(path: Path, wish: Wish, run: RunContext) -> None:
     """Tell a run what is wished of it."""
     from napari_melanoma.workflows import runs
 
-    runs.ask(path, wish)
+    runs.request(path, wish)

@@ -76,7 +76,7 @@ class RunGuard(WindowGuard):
         return pressed is go_on
 
     def _stopped(self, at_work: Sequence[RunReport]) -> bool:
-        from napari_melanoma.workflows.runs import ask as tell
+        from napari_melanoma.workflows.runs import request as tell
 
         try:
             for report in at_work:

@@ -12,7 +12,7 @@ from napari_melanoma.training.monitor import MONITORS, monitor_in
 if TYPE_CHECKING:
     from napari_melanoma.workflows.runs import RunReport
 
-STOPPING = "stopping after this batch ..."
+STOPPING = "stopping ..."
 LOADING, WAITING = "loading the network", "waiting for the first step"
 BEFORE_LOADING = ("Decoding images", "Looking at the files")
 
@@ -88,7 +88,7 @@ def said_state(report: RunReport, seen: Seen | None = None) -> str:
     report : RunReport
         As it was read.
     seen : Seen, optional
-        How many tuning images there are.
+        How many validation images there are.
 
     Returns
     -------
@@ -162,18 +162,18 @@ def said_best(report: RunReport, seen: Seen | None = None) -> str:
     report : RunReport
         As it was read.
     seen : Seen, optional
-        How many tuning images there are.
+        How many validation images there are.
 
     Returns
     -------
     str
-        Such as ``Jaccard 0.863 on 14 tuning images at epoch 12``.
+        Such as ``Jaccard 0.863 on 14 validation images at epoch 12``.
     """
     best = best_row(report.metrics)
     if best is None:
         return "no epoch was measured"
     count = None if seen is None else seen.tuning
-    images = "the tuning images" if count is None else f"{count:,} tuning image{'' if count == 1 else 's'}"
+    images = "the validation images" if count is None else f"{count:,} validation image{'' if count == 1 else 's'}"
     monitor = monitor_in(best)
     return f"{monitor.title} {best[monitor.name]:.3f} on {images} at epoch {int(best['epoch']) + 1}"
 
@@ -196,7 +196,7 @@ def _of_tuning(report: RunReport, seen: Seen) -> str:
 
 
 def best_row(metrics: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Find the epoch with the greatest value of what picks it: Jaccard index, or AUC, of the tuning images.
+    """Find the epoch with the greatest value of what picks it: Jaccard index, or AUC, of the validation images.
 
     Parameters
     ----------
@@ -375,7 +375,7 @@ def said_facts(report: RunReport) -> str:
         _, new, change = found.decisive
         parts.append(f"{MONITORS[found.task].title} {new.mean:.3f} held out, {change.mean:+.3f} to the old")
     elif report.best is not None:
-        parts.append(f"{report.monitor.title} {report.best:.3f} tuning")
+        parts.append(f"{report.monitor.title} {report.best:.3f} validation")
     if report.adopted is not None:
         parts.append("taken over")
     elif report.discarded:

@@ -236,7 +236,7 @@ def started(processes: int) -> Iterator[DaskCluster]:
     import dask
     from distributed import Client, LocalCluster
 
-    from napari_melanoma.training.threads import usable_cores
+    from napari_melanoma.core.threads import usable_cores
 
     _silence()
     memory = max(LEAST_MEMORY, psutil.virtual_memory().total // processes)

@@ -166,9 +166,9 @@ def _roles(paper: Paper, asked: PhantomCohort) -> list[str]:
 
 def _draw(asked: PhantomCohort, folder: Path, run: RunContext) -> None:
     """Draw the cohort with as many processes as there are cores."""
+    from napari_melanoma.core.threads import usable_cores
     from napari_melanoma.data.phantom.cohort.config import CohortConfig
     from napari_melanoma.data.phantom.cohort.files import write_cohort
-    from napari_melanoma.training.threads import usable_cores
 
     config = CohortConfig(seed=asked.seed, count=asked.patients, patch_px=asked.patch_px)
     write_cohort(config, folder, usable_cores(), run)
