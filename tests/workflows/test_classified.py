@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import safetensors
 
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.region import ViewConfig
@@ -34,7 +35,7 @@ def teller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     folder = tmp_path / "teller"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(CONFIG))
-    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "model.safetensors").write_bytes(safetensors.serialize({}, None))
     told = SimpleNamespace(folder=folder, asked=[])
 
     def answer(photograph, mask, form, model, options, *, run) -> Answer:
