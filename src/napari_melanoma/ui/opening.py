@@ -15,7 +15,7 @@ from napari_melanoma.core.runs import Progress, RunContext
 from napari_melanoma.io.photographs import SUFFIXES, find_photographs
 from napari_melanoma.ui.close_guard import ask
 from napari_melanoma.ui.job import Job, Work
-from napari_melanoma.ui.view_memory import hide_other_kind
+from napari_melanoma.ui.view_memory import show_only
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -125,7 +125,7 @@ class Opener(QObject):
         layers, errors = found
         for data, attributes, kind in layers:
             added = self._viewer.add_layer(Layer.create(data, attributes, kind))
-            hide_other_kind(self._viewer, (added,))
+            show_only(self._viewer, added)
         self._count += len(layers)
         for error in errors:
             if isinstance(error, _Damaged):
