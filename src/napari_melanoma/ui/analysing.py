@@ -152,7 +152,7 @@ def summary(last: Analysed, done: int, seconds: float) -> str:
         return f"{done} photographs analysed in {seconds:.1f} s {model}."
     name = last.result.photograph.name
     if not last.result.measurements:
-        nothing = last.result.validity.headline(f"no lesion found {model}")
+        nothing = last.result.validity.beside(f"no lesion found {model}")
         return f"{name}: {nothing}. Lower the threshold, or paint one."
     several = several_in_words(last.result)
     return f"{name}: analysed in {seconds:.1f} s {model}.{several and ' '}{several}{_said_of_band(last.result)}"
