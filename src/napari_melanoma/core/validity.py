@@ -135,23 +135,6 @@ class Validity(Config):
             return f"{NOT_VALID}: {invalid[0].text}"
         return f"Demonstration model: {statement}" if self.demonstration and statement else statement
 
-    def beside(self, statement: str) -> str:
-        """Give a statement that is also worth knowing where it is not valid, such as that nothing was found.
-
-        Parameters
-        ----------
-        statement : str
-            It ends without a full stop.
-
-        Returns
-        -------
-        str
-            The statement; after the headline, as a sentence of its own, where that says that it is not valid.
-        """
-        if self.valid:
-            return self.headline(statement)
-        return f"{self.headline('')}. {statement[:1].upper()}{statement[1:]}"
-
     def with_reasons(self, *others: Validity) -> Validity:
         """Join the reasons of several inputs or steps that one prediction rests on.
 

@@ -168,7 +168,7 @@ def row_of(image: str, file: str, stored: Mapping[str, Any], note: str = "") -> 
     validity = Validity().with_reasons(*about)
     cells = validity.cells() if about else dict.fromkeys(validity.cells())
     count = stored.get("lesions_found")  # unknown to earlier versions
-    found_note = note_on_lesions(count or 0) if stored.get("lesion_found") else validity.beside(NO_LESION)
+    found_note = note_on_lesions(count or 0) if stored.get("lesion_found") else validity.headline(NO_LESION)
     notes = (note, found_note, *(stored.get("notes") or ()))
     values = (
         image, file, "done", "", "; ".join(filter(None, notes)),

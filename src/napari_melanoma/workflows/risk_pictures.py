@@ -215,7 +215,7 @@ def slide_pictures(
         if not places:
             nothing = "there is no tumour to look at: the analysis found neither a thickness nor a lesion"
             raise InputError(
-                f"{path.name}: {validity_in(content).beside(nothing)}. Measure the thickness by hand in the Slide "
+                f"{path.name}: {validity_in(content).headline(nothing)}. Measure the thickness by hand in the Slide "
                 "dock, or name a patch in its place."
             )
         return [_cut(slide, place, um) for place in places]
