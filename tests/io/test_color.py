@@ -42,9 +42,9 @@ REFUSED = [
     (np.array([0.5, np.nan, np.inf]), "2 values that are no number"),
     (np.array([-0.1, 0.5]), "between -0.1 and 0.5"),
     (np.array([0.0, 1e6]), "between 0 and 1e+06"),
-    (np.array([1], np.int16), "samples of type int16"),
-    (np.array([1], np.uint32), "samples of type uint32"),
-    (np.array([1j]), "samples of type complex128"),
+    (np.array([1], np.int16), "16-bit signed integer samples"),
+    (np.array([1], np.uint32), "32-bit unsigned integer samples"),
+    (np.array([1j]), "128-bit complex samples"),
 ]
 
 

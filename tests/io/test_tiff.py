@@ -175,7 +175,7 @@ def test_stacks_and_slides_are_for_others(write, message, tmp_path) -> None:
 
 UNSUITABLE = [
     (np.full((20, 20), np.nan, np.float32), GREY, "400 values that are no number"),
-    (np.zeros((20, 20), np.int32), GREY, "samples of type int32"),
+    (np.zeros((20, 20), np.int32), GREY, "32-bit signed integer samples"),
     (np.zeros((20, 20, 3), np.uint8), GREY | {"planarconfig": "contig"}, "3 channels of colour space MINISBLACK"),
     (np.zeros((20, 20, 3), np.uint8), {"photometric": "cielab"}, "3 channels of colour space CIELAB"),
     (np.zeros((8, 20), np.uint8), GREY, "is 20 x 8 pixels"),

@@ -8,11 +8,13 @@ import signal
 import threading
 
 import numpy as np
+import psutil
 import pytest
 from answers import add_classifier
 from napari.utils.notifications import notification_manager
 from PIL import Image
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QPalette
 from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QSlider, QToolButton
 
 from conftest import PATIENCE_MS, photograph
@@ -355,6 +357,28 @@ def test_a_picture_unlike_those_of_the_training_is_warned_of(person, models):
     assert said(person, "answer_validity") == ""
     chooses_model(person, "unlike-model")
     assert not section.verdict.isVisibleTo(section)  # folded away again
+
+
+def test_a_prediction_is_marked_as_outdated_from_the_first_move_of_the_threshold_on(person):
+    analysed(person)
+    before, section = answer(person), person.dock.answer
+    worker = psutil.Process(before.provenance["pid"])
+    worker.suspend()
+    try:
+        person.finds(QSlider, "threshold_slider").setValue(95)
+        assert not section.about.isEnabled()
+        digest = person.lesion.digest
+        person.qtbot.waitUntil(lambda: person.lesion.digest != digest, timeout=PATIENCE_MS)
+        person.qtbot.waitUntil(lambda: "A new one is being computed" in said(person, "answer_earlier"))
+        assert said(person, "answer_earlier").startswith("Outdated:")
+        assert not section.about.isEnabled()
+        assert section.verdict.palette().color(QPalette.ColorRole.WindowText).name() == person.dock.icons.palette.faint
+    finally:
+        worker.resume()
+    person.waits()
+    assert answer(person) is not None
+    person.qtbot.waitUntil(section.about.isEnabled, timeout=PATIENCE_MS)
+    assert said(person, "answer_earlier") == ""
 
 
 @pytest.mark.one_qt

@@ -11,7 +11,7 @@ from napari.utils.notifications import notification_manager
 from PIL import Image as PillowImage
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDropEvent, QShortcut
-from qtpy.QtWidgets import QAbstractButton, QComboBox, QFileDialog, QLabel, QLineEdit
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QFileDialog, QLabel, QLineEdit, QMessageBox
 
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.data.case.corrections import read_correction
@@ -487,3 +487,24 @@ def test_the_form_is_filled_in_by_keyboard_alone(five, qtbot):
     keys["Ctrl+Z"].activated.emit()
     keys["Alt+N"].activated.emit()
     assert (len(list(five.case.each_image())), len(five.case.lesions)) == (5, 4)
+
+
+def test_a_damaged_photograph_is_offered_and_marked(someone, photos, viewer, qtbot):
+    path = photos / "cheek_4_dermoscopy.jpg"
+    PillowImage.fromarray(np.repeat(np.repeat(mole(9), 4, axis=0), 4, axis=1)).save(path, quality=95)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] + b"\xff\xd9")
+    someone.drops(photos)
+    [image] = [image for _, image in someone.case.each_image() if image.path == path]
+
+    def question():
+        return someone.dock.window().findChild(QMessageBox, "damaged_photograph")
+
+    before = list(notification_manager.records)
+    someone.dock.tree.opened.emit(image.id)
+    qtbot.waitUntil(lambda: question() is not None, timeout=PATIENCE_MS)
+    assert not viewer.layers
+    next(button for button in question().buttons() if "Open" in button.text()).click()
+    qtbot.waitUntil(lambda: len(viewer.layers) > 0, timeout=PATIENCE_MS)
+    someone.waits()
+    assert "could be decoded" in viewer.layers[0].metadata["napari_melanoma"]["damage"]
+    assert notification_manager.records == before

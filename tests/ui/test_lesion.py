@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
     QTableView,
 )
 
+from conftest import photograph
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.ui.lesion.dock import LesionDock
 from napari_melanoma.workflows.lesion import LesionOptions
@@ -167,6 +168,20 @@ def begins_a_long_analysis(person, qtbot):
     qtbot.waitUntil(lambda: "Finding the lesion" in person.dock.status.text, timeout=20_000)
 
 
+def test_a_photograph_without_a_lesion_is_said_to_have_none_also_where_that_is_not_valid(person):
+    image = person.opens(rgb=photograph(lesions=()))
+    person.analyses()
+    assert "no lesion found by" in person.dock.status.text.lower()
+    assert person.dock.status.text.endswith("Lower the threshold, or paint one.")
+    about = image.metadata["napari_melanoma"]
+    image.metadata = {**image.metadata, "napari_melanoma": {**about, "damage": "the last rows are missing"}}
+    person.analyses()
+    assert person.dock.status.text.startswith("mole: Not valid: ")
+    assert ". No lesion found by" in person.dock.status.text
+    assert person.dock.status.text.endswith("Lower the threshold, or paint one.")
+
+
+@pytest.mark.one_qt
 def test_cancel_stops_at_once_and_changes_nothing(person, qtbot):
     person.opens()
     begins_a_long_analysis(person, qtbot)

@@ -281,3 +281,30 @@ def test_masks_made_elsewhere_are_imported_with_a_report(three, corrections, tmp
     box = three.dock.window().findChild(QMessageBox, "import_report")
     assert "of another study" in box.detailedText()
     box.done(0)
+
+
+def test_a_damaged_photograph_is_offered_and_else_counts_as_unreadable(reviewer, tmp_path, qtbot):
+    folder = folder_of(tmp_path / "photos", "a-10")
+    path = folder / "half-20.jpg"
+    PillowImage.fromarray(np.repeat(np.repeat(mole(9), 4, axis=0), 4, axis=1)).save(path, quality=95)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] + b"\xff\xd9")
+    reviewer.reviews(folder)
+
+    def question():
+        return reviewer.dock.window().findChild(QMessageBox, "damaged_photograph")
+
+    combo = reviewer.dock.findChild(QComboBox, "filter")
+    combo.setCurrentText("all")
+    combo.activated.emit(combo.currentIndex())
+    reviewer.clicks_on(path.name)
+    qtbot.waitUntil(lambda: question() is not None, timeout=PATIENCE_MS)
+    question().reject()
+    qtbot.waitUntil(lambda: question() is None, timeout=PATIENCE_MS)
+    assert "damaged" in reviewer.dock.status.text
+    reviewer.clicks_on("a-10.png")
+    reviewer.clicks_on(path.name)
+    qtbot.waitUntil(lambda: question() is not None, timeout=PATIENCE_MS)
+    next(button for button in question().buttons() if "Open" in button.text()).click()
+    qtbot.waitUntil(lambda: "half-20" in reviewer.layers, timeout=PATIENCE_MS)
+    reviewer.waits()
+    assert reviewer.sees() == "half-20"

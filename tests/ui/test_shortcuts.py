@@ -131,6 +131,7 @@ def test_the_list_opens_from_everywhere_and_can_be_searched(window, qtbot, how):
     tree, search = dialogs[0].findChild(QTreeWidget), dialogs[0].findChild(QLineEdit)
     rows = shown_rows(tree)
     assert [row[1:] for row in rows] == [(shown_key(name), one.text) for name, one in SHORTCUTS.items()]
+    assert tree.viewport().width() >= sum(tree.sizeHintForColumn(column) for column in range(2))  # no line is cut
     qtbot.keyClicks(search, "bookmark")
     assert {row[0] for row in shown_rows(tree)} == {"Slide"}
     assert all("bookmark" in row[2].lower() for row in shown_rows(tree))

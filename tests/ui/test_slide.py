@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 from fake_slides import LESION, MPP, TILE, FakeAnalysis, draw_fluorescence, draw_slide
+from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import (
     QAbstractButton,
@@ -18,6 +19,7 @@ from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QApplication,
     QComboBox,
+    QLineEdit,
     QListWidget,
     QMessageBox,
     QWidget,
@@ -73,10 +75,13 @@ def test_opened_slides_are_looked_around_in(person, slide_path, tmp_path):
         assert person.sees((100, 200)), text
     person.types("go_to", "30,40 px")  # a lone comma lies between the two
     assert person.sees((40, 30))
+    before = list(notification_manager.records)
     person.types("go_to", "7, 1")
     assert "beside the slide" in dock.status.text
     person.types("go_to", "over there")
     assert "no place" in dock.status.text
+    assert "in mm" in dock.status.text
+    assert notification_manager.records == before
     assert person.sees((40, 30))
 
     person.clicks("bookmark")
@@ -84,10 +89,12 @@ def test_opened_slides_are_looked_around_in(person, slide_path, tmp_path):
     marks.item(0).setText("ulcer")
     person.types("go_to", "0.2, 0.2")
     assert dock.status.text == ""
+    person.finds(QLineEdit, "go_to").setText("over there")
     person.waits()
     second = draw_slide(tmp_path / "other.tif", tint=9)
     person.opens_slides(second)
     assert dock.slide.info.name == "other"
+    assert person.finds(QLineEdit, "go_to").text() == ""
     assert marks.count() == 0
     assert [layer.visible for layer in person.viewer.layers] == [False, True]
     person.clicks("previous_slide")

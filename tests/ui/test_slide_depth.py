@@ -334,6 +334,23 @@ def test_a_name_that_is_typed_last_takes_the_reading_along(measuring):
     presses(person, "depth_redo")
     person.waits()
     assert page(person).keeper.reading.mm == before.mm
+    person.dock.status.say("Saved.")
+    field.setText("C")
+    field.editingFinished.emit()
+    assert person.dock.status.text == "Saved."
+
+
+@pytest.mark.one_qt
+def test_what_is_said_of_a_reader_goes_with_the_name(measuring):
+    person = measuring
+    draws(person)
+    field = person.finds(QLineEdit, "depth_reader")
+    for name, said in (("A", "now the reading of A"), ("B", "")):
+        field.setText(name)
+        field.editingFinished.emit()
+        person.waits()
+        assert said in person.dock.status.text
+    assert "reading of A" not in person.dock.status.text
 
 
 def test_a_reading_without_a_name_never_replaces_that_of_the_name(measuring):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.io.slides.scale import NOT_STATED
+from napari_melanoma.io.slides.scale import NOT_STATED, judged
 from napari_melanoma.io.slides.slide import Level, SlideInfo
 from napari_melanoma.ui.slide.picker import LOOKED_AT, NO_SCALE, SlideFacts, said_name, said_warnings
 
@@ -34,6 +34,16 @@ def known(path="slides/a.svs", name="a", doubts=(), **more):
 )
 def test_a_scale_by_the_user_silences_what_is_said_of_the_scale_alone(info, said):
     assert said_warnings(info) == said
+
+
+@pytest.mark.parametrize("um", [28.97, 16.78])
+def test_a_scale_that_no_model_can_use_is_explained_without_options_of_the_command_line(um):
+    scale = judged(um, um)
+    said = " ".join(said_warnings(known(doubts=scale.warnings, pixel_size=scale.pixel_size)))
+    assert f"{um} " in said
+    assert "Models expect 0.25 to 4 um per pixel" in said
+    assert "set the true scale under Scale in the Slide dock." in said
+    assert "--" not in said
 
 
 @pytest.mark.parametrize(

@@ -114,3 +114,31 @@ def test_a_photograph_that_is_opened_beside_others_comes_into_view(person, tmp_p
     person.dock.opener.open([tmp_path / "large.png"])
     person.waits()
     assert covers(person.viewer, person.viewer.layers["large"]) > 0.5
+
+
+def by_dock(person, paths):
+    for path in paths:
+        person.dock.opener.open([path])
+        person.waits()
+
+
+def by_dock_at_once(person, paths):
+    person.dock.opener.open(paths)
+
+
+def by_napari(person, paths):
+    for path in paths:
+        person.viewer.open(path, plugin="napari-melanoma")
+
+
+@pytest.mark.parametrize("opens", [by_dock, by_dock_at_once, by_napari])
+def test_of_photographs_that_are_opened_one_after_another_the_last_is_seen_alone(person, tmp_path, opens):
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    for path, shape in zip(paths, [(200, 400, 3), (400, 200, 3)], strict=True):
+        Image.fromarray(np.full(shape, 180, np.uint8)).save(path)
+    opens(person, paths)
+    person.waits()
+    assert [layer.name for layer in person.viewer.layers if layer.visible] == ["b"]
+    assert person.dock.picker.image.name == "b"
+    by_key(person)
+    assert [layer.name for layer in person.viewer.layers if layer.visible] == ["a"]

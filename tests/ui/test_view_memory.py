@@ -9,13 +9,13 @@ import tifffile
 from fake_slides import draw_slide
 from PIL import Image
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication, QDockWidget
+from qtpy.QtWidgets import QApplication, QCheckBox, QDockWidget, QLineEdit
 from slide_stage import Pathologist
 
 from napari_melanoma.data.case.edit import add_images, add_lesion
 from napari_melanoma.data.case.model import Case, CaseImage
 from napari_melanoma.ui.open import show_dock
-from napari_melanoma.ui.slide.camera import camera, fly, holds, seen
+from napari_melanoma.ui.slide.camera import camera, fly, holds, scale_bar, seen
 from napari_melanoma.ui.slide.dock import SlideDock
 from napari_melanoma.ui.slide.layers import open_slides
 from napari_melanoma.ui.view_memory import picture_in_view
@@ -44,8 +44,8 @@ def is_fitted(viewer):
 
 @pytest.fixture
 def several(person, tmp_path):
-    """Somebody who has opened slides of many sizes, one after the other: 10 mm, 0.1 mm, and one without a scale."""
-    sizes = {"large": (1024, 10.0), "small": (256, 0.4), "unscaled": (512, None)}
+    """Somebody who has opened slides of many sizes, one after the other: 4 mm, 0.1 mm, and one without a scale."""
+    sizes = {"large": (1024, 4.0), "small": (256, 0.4), "unscaled": (512, None)}
     person.paths = {name: plain_slide(tmp_path / f"{name}.tif", *size) for name, size in sizes.items()}
     for name, path in person.paths.items():
         person.opens_slides(path)
@@ -85,6 +85,20 @@ def test_the_view_follows_eyes_in_the_layer_list_and_slides_that_are_removed(sev
     assert dock.slide is not None
     assert dock.slide.layers[0].visible
     assert is_fitted(viewer)
+
+
+def test_a_slide_without_a_scale_offers_neither_a_scale_bar_nor_places_in_mm(several):
+    check, field = several.finds(QCheckBox, "scale_bar"), several.finds(QLineEdit, "go_to")
+    assert several.dock.slide.info.name == "unscaled"
+    assert (check.isEnabled(), check.isChecked()) == (False, False)
+    assert "the slide has no scale" in check.toolTip()
+    assert field.placeholderText() == "go to x, y px"
+    several.types("go_to", "over there")
+    assert "write x, y in pixels, as 1200, 3400." in several.dock.status.text
+    several.dock.picker.step(1)
+    assert (check.isEnabled(), check.isChecked()) == (True, True)
+    several.until(lambda: scale_bar(several.viewer).visible)
+    assert field.placeholderText() == "go to x, y mm"
 
 
 def test_fit_brings_the_slide_in_view_by_button_and_by_key(several):
@@ -136,7 +150,7 @@ def case(user, nothing_left, shared_client, make_napari_viewer, qtbot, tmp_path)
     someone = Pathologist(viewer, dock, qtbot)
     Image.fromarray(np.full((300, 400, 3), 180, np.uint8)).save(tmp_path / "mole.png")
     paths = {"mole": tmp_path / "mole.png", "section": draw_slide(tmp_path / "section.tif")}
-    paths["mislabeled"] = plain_slide(tmp_path / "mislabeled.tif", 1024, 10.0)
+    paths["mislabeled"] = plain_slide(tmp_path / "mislabeled.tif", 1024, 4.0)
     dock.desk.create(tmp_path / "case", Case())
     someone.until(lambda: dock.desk.case is not None)
     modalities = {"mole": "dermoscopic", "section": "wsi", "mislabeled": "dermoscopic"}
@@ -166,11 +180,13 @@ def test_a_slide_of_a_case_opens_the_slide_dock_and_is_fitted(case, name):
     assert slide_dock.slide.info.name == name
     assert is_fitted(case.viewer)
     assert not case.viewer.layers["mole"].visible
+    seen = slide_dock.overview._view
     case.dock.tree.opened.emit(case.ids["mole"])  # and back
     case.until(lambda: case.viewer.layers["mole"].visible)
     case.waits()
     assert is_fitted(case.viewer)
     assert not slide_dock.slide.layers[0].visible
+    assert slide_dock.overview._view == seen  # not where the photograph is seen
     case.dock.tree.opened.emit(case.ids[name])
     case.until(lambda: slide_dock.slide.layers[0].visible)
     assert len(open_slides(case.viewer)) == 1

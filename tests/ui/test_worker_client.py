@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_melanoma.core import errors
 from napari_melanoma.core.errors import BundleError, WorkerDied
-from napari_melanoma.ui.worker_client import WorkerClient, acquire_worker, python_executable, release_worker
+from napari_melanoma.ui.worker_client import WorkerClient, _error, acquire_worker, python_executable, release_worker
 
 PATIENCE_MS = 20_000
 
@@ -46,6 +47,14 @@ def test_an_error_of_the_worker_is_the_same_error_here(client, qtbot):
     error = wait(qtbot, ask(client, "nonsense")[1])
     assert isinstance(error, BundleError)
     assert "known: lesion-small" in str(error)
+
+
+def test_every_error_of_ours_can_be_made_of_its_message():
+    ours = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.MelanomaError)]
+    assert len(ours) > 5
+    for kind in ours:
+        made = _error(kind.__name__, "half.jpg is damaged")
+        assert (type(made), str(made)) == (kind, "half.jpg is damaged")
 
 
 def test_a_late_answer_to_a_cancelled_question_is_never_taken(client, qtbot):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 
 import pytest
 from platformdirs import user_state_path
 
-from napari_melanoma.core.runs import RunContext
+from napari_melanoma.core.runs import Progress, RunContext
 from napari_melanoma.inference.classification import Classifier
 from napari_melanoma.workflows import case_answers, loaded
 
@@ -36,6 +37,23 @@ def test_it_says_about_how_long_by_the_last_time(said: list[str], monkeypatch: p
         load(said, seconds, monkeypatch)
     # What took an hour was no loading: it is not remembered.
     assert said == [f"Loading the model, about {about} s" for about in (4, 8, 1, 1)]
+
+
+def test_what_takes_longer_than_the_last_time_is_said_to_do_so(
+    said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loaded, "LATE", 0.01)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    reported = Event()
+
+    def report(progress: Progress) -> None:
+        said.append(progress.message)
+        if len(said) == 2:
+            reported.set()
+
+    with loaded.loading(RunContext(report)):
+        assert reported.wait(20)
+    assert said == ["Loading the model, about 4 s", "Loading the model takes longer than usual (about 4 s)"]
 
 
 def test_what_is_loaded_later_takes_no_time_worth_a_word(said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

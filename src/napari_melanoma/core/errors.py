@@ -65,11 +65,11 @@ class DamagedImage(UnreadableImage):
     ----------
     message : str
         What a person reads.
-    damage : str
-        What is missing or corrupt, in a few words.
+    damage : str, optional
+        What is missing or corrupt, in a few words; not told by the worker process, which passes on messages alone.
     """
 
-    def __init__(self, message: str, damage: str) -> None:
+    def __init__(self, message: str, damage: str = "") -> None:
         super().__init__(message)
         self.damage = damage
 

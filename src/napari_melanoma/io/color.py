@@ -64,9 +64,28 @@ def eight_bit(samples: NDArray, bits: int | None = None) -> NDArray[np.uint8]:
     if samples.dtype.kind == "f":
         return _eight_bit_of_floats(samples)
     raise UnreadableImage(
-        f"has samples of type {samples.dtype}, but a photograph has 8 or 16 bits unsigned, or floating points. "
+        f"has {sample_words(samples.dtype)}, but a photograph has 8 or 16 bits unsigned, or floating points. "
         "Export it with 8 bits per channel."
     )
+
+
+def sample_words(dtype: np.dtype) -> str:
+    """Name a type of samples in words.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype
+        Of the samples of a file.
+
+    Returns
+    -------
+    str
+        Such as ``32-bit floating-point samples``.
+    """
+    kinds = {"f": "floating-point", "i": "signed integer", "u": "unsigned integer", "c": "complex"}
+    if dtype.kind not in kinds:
+        return f"samples of type {dtype.name}"
+    return f"{8 * dtype.itemsize}-bit {kinds[dtype.kind]} samples"
 
 
 def real_depth(samples: NDArray) -> tuple[int | None, str | None]:

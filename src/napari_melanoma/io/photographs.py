@@ -97,7 +97,7 @@ def read_photograph(path: Path, *, accept_damaged: bool | None = None) -> Photog
     if decoded.damage and not accepted:
         raise DamagedImage(
             f"{path} is damaged: {decoded.damage}. Copy or export it again. To read what is left of it all the same, "
-            "which marks every result, use --accept-damaged or open it in the Lesion dock.",
+            "which marks every result, open it in the Lesion, Case or Review dock (command line: --accept-damaged).",
             decoded.damage,
         )
     return Photograph(

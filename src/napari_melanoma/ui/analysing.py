@@ -152,8 +152,10 @@ def summary(last: Analysed, done: int, seconds: float) -> str:
         return f"{done} photographs analysed in {seconds:.1f} s {model}."
     name = last.result.photograph.name
     if not last.result.measurements:
-        nothing = last.result.validity.headline(f"no lesion found {model}")
-        return f"{name}: {nothing}. Lower the threshold, or paint one."
+        validity, advice = last.result.validity, "Lower the threshold, or paint one."
+        if validity.valid:
+            return f"{name}: {validity.headline(f'no lesion found {model}')}. {advice}"
+        return f"{name}: {validity.headline('')}. No lesion found {model}. {advice}"  # the reason comes first
     several = several_in_words(last.result)
     return f"{name}: analysed in {seconds:.1f} s {model}.{several and ' '}{several}{_said_of_band(last.result)}"
 

@@ -121,7 +121,7 @@ class BesideLesion(QObject):
         self.lesion = None
 
 
-def read(path: Path, run: RunContext) -> tuple[Path, list[LayerData]]:
+def read(path: Path, run: RunContext, *, accept_damaged: bool | None = None) -> tuple[Path, list[LayerData]]:
     """Read a photograph as layers; meant for a thread.
 
     Parameters
@@ -130,6 +130,8 @@ def read(path: Path, run: RunContext) -> tuple[Path, list[LayerData]]:
         The file.
     run : RunContext
         Asked whether it is still wanted.
+    accept_damaged : bool, optional
+        Whether a part of it may be missing; by default as the user has set it.
 
     Returns
     -------
@@ -139,10 +141,10 @@ def read(path: Path, run: RunContext) -> tuple[Path, list[LayerData]]:
     Raises
     ------
     UnreadableImage
-        Where it is no photograph.
+        Where it is no photograph, or one of which a part is missing.
     """
     from napari_melanoma.io.napari_functions import read_layers
 
-    layers = read_layers(str(path))
+    layers = read_layers(str(path), accept_damaged)
     run.check()
     return path, layers

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import MelanomaError, in_words
 
 if TYPE_CHECKING:
     from napari_melanoma.ui.status_line import StatusLine
+
+
+OPTION = re.compile(r" \(command line: [^()]*\)")
+
+
+def without_options(text: str) -> str:
+    """Leave out what a text says of the command line.
+
+    Parameters
+    ----------
+    text : str
+        An error or warning that is also shown in a terminal.
+
+    Returns
+    -------
+    str
+        What a dock shows.
+    """
+    return OPTION.sub("", text)
 
 
 def show_failure(status: StatusLine, error: Exception) -> None:
@@ -22,8 +42,8 @@ def show_failure(status: StatusLine, error: Exception) -> None:
     """
     from napari.utils import notifications
 
-    status.say(in_words(error))
+    status.say(without_options(in_words(error)))
     if isinstance(error, MelanomaError):
-        notifications.show_error(str(error))
+        notifications.show_error(without_options(str(error)))
     else:
         notifications.notification_manager.dispatch(notifications.ErrorNotification(error))

@@ -42,6 +42,7 @@ QPushButton#sectionTitle, QPushButton#sectionTitle:checked, QPushButton#sectionT
 QLabel[quiet="true"] {{ color: {faint}; }}
 QLabel[fault="true"] {{ color: {fault}; }}
 QLabel[loud="true"] {{ font-weight: bold; }}
+QLabel:disabled {{ color: {faint}; }}
 QToolButton {{ background-color: {button}; border: none; border-radius: 2px; padding: 3px; }}
 QToolButton:hover {{ background-color: {highlight}; }}
 QToolButton:checked {{ background-color: {primary}; color: white; }}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from napari_melanoma.core.runs import Progress, RunContext
 from napari_melanoma.io.photographs import SUFFIXES, find_photographs
 from napari_melanoma.ui.close_guard import ask
 from napari_melanoma.ui.job import Job, Work
-from napari_melanoma.ui.view_memory import hide_other_kind
+from napari_melanoma.ui.view_memory import show_only
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -125,7 +125,7 @@ class Opener(QObject):
         layers, errors = found
         for data, attributes, kind in layers:
             added = self._viewer.add_layer(Layer.create(data, attributes, kind))
-            hide_other_kind(self._viewer, (added,))
+            show_only(self._viewer, added)
         self._count += len(layers)
         for error in errors:
             if isinstance(error, _Damaged):
@@ -137,19 +137,7 @@ class Opener(QObject):
         """Ask whether a damaged photograph is to be opened; the window lives meanwhile."""
         dock = self.parent()
         assert isinstance(dock, QWidget)
-        box = ask(
-            dock,
-            "damaged_photograph",
-            f"{found.path.name} is damaged: {found.damage}.",
-            "Open it anyway? Results may be wrong, and each of them is marked as damaged.",
-            "Damaged photograph",
-        )
-        box.setIcon(QMessageBox.Icon.Warning)
-        box.addButton("Open anyway", QMessageBox.ButtonRole.AcceptRole)
-        box.setDefaultButton(box.addButton("Do not open", QMessageBox.ButtonRole.RejectRole))
-        box.accepted.connect(partial(self.accept, found.path))
-        box.finished.connect(box.deleteLater)
-        box.open()
+        offer_damaged(dock, found.path, found.damage, partial(self.accept, found.path))
 
     def _on_finished(self) -> None:
         self._job = None
@@ -157,6 +145,38 @@ class Opener(QObject):
             self._next()
             return
         self.finished.emit(self._count)
+
+
+def offer_damaged(
+    dock: QWidget, path: Path, damage: str, accept: Callable[[], None], decline: Callable[[], None] = lambda: None
+) -> None:
+    """Ask whether a damaged photograph is to be opened; the window lives meanwhile.
+
+    Parameters
+    ----------
+    dock : QWidget
+        The dock that asks.
+    path : pathlib.Path
+        The photograph.
+    damage : str
+        What is wrong with it.
+    accept, decline : callable
+        Called when the user has answered.
+    """
+    box = ask(
+        dock,
+        "damaged_photograph",
+        f"{path.name} is damaged: {damage}.",
+        "Open it anyway? Results may be wrong, and each of them is marked as damaged.",
+        "Damaged photograph",
+    )
+    box.setIcon(QMessageBox.Icon.Warning)
+    box.addButton("Open anyway", QMessageBox.ButtonRole.AcceptRole)
+    box.setDefaultButton(box.addButton("Do not open", QMessageBox.ButtonRole.RejectRole))
+    box.accepted.connect(accept)
+    box.rejected.connect(decline)
+    box.finished.connect(box.deleteLater)
+    box.open()
 
 
 class _Damaged(Exception):  # noqa: N818 - carried beside errors, never raised

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import (
     QDialog,
     QLineEdit,
     QMainWindow,
+    QStyle,
     QTreeWidget,
     QTreeWidgetItem,
     QVBoxLayout,
@@ -64,7 +65,11 @@ class ShortcutHelp(QDialog):
             layout.addWidget(widget)
         self.search.textChanged.connect(self._on_search)
         room = parent.screen().availableGeometry()
-        self.resize(min(WIDTH_PX, room.width()), min(HEIGHT_PX, room.height() - 60))
+        self.list.resizeColumnToContents(1)
+        frame = layout.contentsMargins()
+        bar = self.list.style().pixelMetric(QStyle.PixelMetric.PM_ScrollBarExtent) + 2 * self.list.frameWidth()
+        needed = self.list.columnWidth(0) + self.list.columnWidth(1) + bar + frame.left() + frame.right()
+        self.resize(min(max(WIDTH_PX, needed), room.width()), min(HEIGHT_PX, room.height() - 60))
 
     def _group(self, dock: str) -> QTreeWidgetItem:
         """The heading of a dock, made where it is missing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_melanoma.ui import linked
-from napari_melanoma.ui.view_memory import change_view, hide_other_kind
+from napari_melanoma.ui.view_memory import change_view, show_only
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -25,8 +25,7 @@ def turn_to(viewer: Viewer, image: Image) -> None:
     image : napari.layers.Image
         The photograph to see.
     """
-    linked.show_only(viewer, image)
-    hide_other_kind(viewer, (image,))
+    show_only(viewer, image)
     active = viewer.layers.selection.active
     elsewhere = None if active is None else linked.identity(active)
     if elsewhere == linked.identity(image):

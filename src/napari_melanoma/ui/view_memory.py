@@ -20,7 +20,7 @@ from napari_melanoma.ui.slide.layers import open_slides
 from napari_melanoma.ui.slide.layers import parts as slide_parts
 
 if TYPE_CHECKING:
-    from napari.layers import Layer
+    from napari.layers import Image, Layer
     from napari.utils.events import Event
     from napari.viewer import Viewer
 
@@ -132,6 +132,20 @@ def fit(viewer: Viewer, picture: Picture | None = None) -> None:
     _set_state(picture, {**_state(picture), "fitted": _now(viewer)})
 
 
+def show_only(viewer: Viewer, image: Image) -> None:
+    """Show one photograph, and hide the others and the slides, which lie in the same place.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        The viewer.
+    image : napari.layers.Image
+        The photograph to see.
+    """
+    linked.show_only(viewer, image)
+    hide_other_kind(viewer, (image,))
+
+
 def hide_other_kind(viewer: Viewer, picture: Picture) -> None:
     """Hide the photographs that lie in the place of a slide, or the slides in that of a photograph.
 
@@ -189,7 +203,10 @@ class ViewMemory(QObject):
         self._connections.connect(layer.events.visible, self._on_visible)
 
     def _on_inserted(self, event: Event) -> None:
-        """Go to a picture that was read from a file; not for another channel of a slide that is there."""
+        """Go to a picture that was read from a file; not for another channel of a slide that is there.
+
+        A photograph is shown alone, by whatever means it was opened: an earlier one would look out from behind it.
+        """
         self._follow(event.value)
         if OURS not in event.value.metadata:
             return  # the user's own, which may lie over a picture on purpose
@@ -197,6 +214,8 @@ class ViewMemory(QObject):
             new = any(layer == event.value for layer in picture)
             if new and event.value.visible and "view" not in _state(picture):
                 change_view(self.viewer, picture)
+                if is_photograph(event.value):
+                    show_only(self.viewer, event.value)
 
     def _on_size(self, size: object = None) -> None:
         """Fit once more what was fitted, and not moved since, as when the docks have taken their room."""

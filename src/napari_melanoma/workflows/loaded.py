@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
+from threading import Timer
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import SaveError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from napari_melanoma.inference.photograph import Segmenter
 
 USUAL_S = 4.0  # importing torch and loading a small model, where it was never measured here
+LATE = 1.25  # times what it usually takes: from then on it takes longer
 LONGEST_S = 600.0  # what took longer was something else, such as a laptop that was shut
 
 
@@ -110,9 +112,22 @@ def loading(run: RunContext) -> Iterator[None]:
         run.report(Progress(0, None, "Loading the model"))
         yield
         return
-    run.report(Progress(0, None, f"Loading the model, about {max(1, round(_last_time())):d} s"))
+    expected = _last_time()
+    usual = f"about {max(1, round(expected)):d} s"
+    run.report(Progress(0, None, f"Loading the model, {usual}"))
+    late = Timer(
+        LATE * max(1.0, expected),
+        run.report,
+        [Progress(0, None, f"Loading the model takes longer than usual ({usual})")],
+    )
+    late.daemon = True
+    late.start()
     started = time.monotonic()
-    yield
+    try:
+        yield
+    finally:
+        late.cancel()
+        late.join()  # else it might report after what comes next
     seconds = time.monotonic() - started
     if "torch" in sys.modules and seconds < LONGEST_S:
         with suppress(SaveError):  # it is only said for comfort

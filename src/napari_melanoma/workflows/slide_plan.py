@@ -108,7 +108,7 @@ def check_slide(info: SlideInfo) -> None:
     if info.pixel_size is None:
         raise ScaleMissing(
             f"pixel size is missing: tiles have a size in micrometres, and {info.path.name} carries none, or "
-            "one that no slide can have. Set it in the Slide dock (Scale), or with --mpp."
+            "one that no slide can have. Set it under Scale in the Slide dock (command line: --mpp)."
         )
     finest, size = info.levels[0], info.pixel_size
     if why := why_untrue(size, (finest.height * size.y_um / UM, finest.width * size.x_um / UM)):

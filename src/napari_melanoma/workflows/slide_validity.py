@@ -61,9 +61,10 @@ def refuse_scale(slide: SlideInfo, grid: TileGrid, model: TileModelInfo, options
         raise InputError(
             f"the scale of {slide.path.name} is wrong for '{model.name}': tiles would show {scale.found_um:.3g} µm per "
             f"pixel, and the model was trained at {scale.expected_um:g} µm. That is off by a factor of "
-            f"{scale.factor:.3g}: nothing that it predicts has a meaning. If the file states a wrong scale, give the "
-            "right one (ruler in the Slide dock, --mpp); else choose a model for this scale. --accept-scale (Options "
-            "in the Slide dock) analyzes it all the same and marks all outputs as not valid."
+            f"{scale.factor:.3g}: nothing that it predicts has a meaning. If the file states a wrong scale, set "
+            "the true one under Scale in the Slide dock (command line: --mpp); else choose a model for this scale. "
+            "'accept scale' under Options in the Slide dock (command line: --accept-scale) analyzes it all the same "
+            "and marks all outputs as not valid."
         )
 
 

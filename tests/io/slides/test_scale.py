@@ -13,6 +13,17 @@ CASES = {
     "sides that differ": ((0.5, 0.45, 20), (0.5, 0.45), "not square: 0.45 um wide and 0.5 um high"),
     "sides that hardly differ": ((0.22710, 0.22709, 40), (0.22710, 0.22709), None),
     "dots of a print": ((84.67, 84.67, None), None, "says 84.67 x 84.67 um per pixel, but slides have 0.02 to 20"),
+    "a true overview": (
+        (28.97, 28.97, None),
+        None,
+        "If this is an overview image, open the slide at its full resolution",
+    ),
+    "cells of a tenth of a millimetre": (
+        (16.78, 16.78, None),
+        (16.78, 16.78),
+        "no model can be used at this scale: the file says 16.78 um per pixel",
+    ),
+    "what the coarsest model expects": ((4.0, 4.0, None), (4.0, 4.0), None),
     "an inch for a centimetre": ((1.27, 1.27, 20), (1.27, 1.27), "does not go with an objective of 20x"),
     "a centimetre for an inch": ((0.1, 0.1, 40), (0.1, 0.1), "its unit may be wrong"),
     "half of what is usual": (

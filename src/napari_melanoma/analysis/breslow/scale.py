@@ -15,8 +15,8 @@ PLAUSIBLE_UM = (0.05, 20.0)  # a pixel of a slide at 200 times and at half a tim
 LEAST_MAP_MM, LARGEST_MAP_MM = 0.05, 200.0  # a slide is 75 mm long, the largest ones 150
 ASPECT = 4.0
 MISSING = (
-    "pixel size is missing: a thickness in mm needs micrometres per pixel, and this slide carries none. Give it with "
-    "--mpp, or draw a known length in the Slide dock."
+    "pixel size is missing: a thickness in mm needs micrometres per pixel, and this slide carries none. Set "
+    "it under Scale in the Slide dock (command line: --mpp)."
 )
 
 
@@ -89,5 +89,6 @@ def untrue(size: PixelSize, sides_mm: tuple[float, float]) -> str:
     return (
         f"a pixel size of {size.y_um:g} x {size.x_um:g} micrometres cannot be true ({size.source}): the slide, or what "
         f"is analysed of it, would be {sides_mm[0]:.4g} x {sides_mm[1]:.4g} mm. Slides have {low:g} to {high:g}, about "
-        "alike both ways: a factor of 1000 is one unit taken for another. Give the true one with --mpp."
+        "alike both ways: a factor of 1000 is one unit taken for another. Set the true one under Scale in the "
+        "Slide dock (command line: --mpp)."
     )

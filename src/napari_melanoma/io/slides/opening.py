@@ -51,8 +51,8 @@ def open_slide(path: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
         raise
     except Exception as error:  # OpenSlide, libdicom, tifffile and zarr raise many kinds on damaged files
         raise UnreadableImage(
-            f"{path} cannot be opened as a slide ({type(error).__name__}: {shortened(str(error))}). It is damaged, or "
-            "files that belong to it are missing. Copy it again from its source, with all its files."
+            f"{path.name} cannot be opened as a slide ({type(error).__name__}: {shortened(str(error))}). It is "
+            "damaged, or files that belong to it are missing. Copy it again from its source, with all its files."
         ) from error
 
 

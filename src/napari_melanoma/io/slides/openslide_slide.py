@@ -209,7 +209,7 @@ def open_with_openslide(path: Path, given: PixelSize | None = None) -> TiledSlid
     except OpenSlideError as error:
         reason = shorten(str(error), width=160, placeholder=" ...")
         raise UnreadableImage(
-            f"{path} cannot be opened as a slide: OpenSlide should read it, but says: {reason}. It is truncated "
+            f"{path.name} cannot be opened as a slide: OpenSlide should read it, but says: {reason}. It is truncated "
             "or damaged, or files that belong to it are missing. Copy it again from its source, with all its files."
         ) from error
 

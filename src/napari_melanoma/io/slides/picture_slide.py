@@ -64,12 +64,12 @@ def open_picture(path: Path, given: PixelSize | None = None) -> TiledSlide:
         block, profile = _decode(path, Path(folder.name))
     except UnreadableImage as fault:
         folder.cleanup()
-        raise UnreadableImage(f"{path} {fault}") from None
+        raise UnreadableImage(f"{path.name} {fault}") from None
     except (*DAMAGE, MemoryError) as error:
         folder.cleanup()
         reason = shorten(str(error), width=160, placeholder=" ...")
         raise UnreadableImage(
-            f"{path} cannot be decoded ({reason}): it is truncated or damaged. Copy or export it again."
+            f"{path.name} cannot be decoded ({reason}): it is truncated or damaged. Copy or export it again."
         ) from error
 
     def close() -> None:

@@ -34,7 +34,14 @@ UM_BY_MAGNIFICATION = (4.4, 22.0)
 USUAL_BY_MAGNIFICATION = (6.5, 15.5)
 OBJECTIVES = (1.25, 2.5, 5, 10, 20, 40, 63, 100)
 
-ADVICE = "Set it in the Slide dock (Scale), or with --mpp."
+# The finest photographs of cells have 0.02, and no model can be used at more than 6: that of the coarsest expects 4.
+EXPECTED_UM, COARSE_UM = (0.25, 4.0), 6.0
+ADVICE = "Set it under Scale in the Slide dock (command line: --mpp)."
+OVERVIEW = (
+    f"Models expect {EXPECTED_UM[0]:g} to {EXPECTED_UM[1]:g} um per pixel, at which cells can be seen. If this is an "
+    "overview image, open the slide at its full resolution. If the file is wrong, set the true scale under Scale in "
+    "the Slide dock (command line: --mpp)."
+)
 NOT_STATED = f"no pixel size is stated, so lengths stay in pixels. {ADVICE}"
 
 
@@ -80,9 +87,11 @@ def judged(
     if not all(math.isfinite(size) and low <= size <= high for size in (y_um, x_um)):
         said = f"the {origin} says {x_um:.4g} x {y_um:.4g} um per pixel"
         why = f"{said}, but slides have {low} to {high:.0f}: as the dots of a print, or in a wrong unit. It is not used"
-        return Scale(None, magnification, (f"{why}, and lengths stay in pixels. {ADVICE}",))
+        advice = OVERVIEW if math.isfinite(x_um) and x_um > high else ADVICE
+        return Scale(None, magnification, (f"{why}, and lengths stay in pixels. {advice}",))
     size = PixelSize(y_um, x_um, "file")
-    return Scale(size, magnification, (*_not_square(size), *_not_as_magnified(size, magnification, fine_camera)))
+    doubts = (*_not_square(size), *_not_as_magnified(size, magnification, fine_camera), *_too_coarse(size, origin))
+    return Scale(size, magnification, doubts)
 
 
 def with_given(scale: Scale, given: PixelSize | None) -> Scale:
@@ -118,7 +127,18 @@ def _not_square(size: PixelSize) -> tuple[str, ...]:
         return ()
     return (
         f"pixels are not square: {size.x_um:.4g} um wide and {size.y_um:.4g} um high. Both are used; set the size in "
-        "the Slide dock (Scale) or with --mpp if one of them is wrong.",
+        "the Slide dock under Scale (command line: --mpp) if one of them is wrong.",
+    )
+
+
+def _too_coarse(size: PixelSize, origin: str) -> tuple[str, ...]:
+    """What is strange about a pixel that is larger than a cell."""
+    coarsest = max(size.y_um, size.x_um)
+    if coarsest <= COARSE_UM:
+        return ()
+    return (
+        f"no model can be used at this scale: the {origin} says {coarsest:.4g} um per pixel, so that a cell is about "
+        f"as large as a pixel. {OVERVIEW}",
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from napari_melanoma.core.errors import UnreadableImage
-from napari_melanoma.io.color import eight_bit
+from napari_melanoma.io.color import eight_bit, sample_words
 from napari_melanoma.io.slides.pictures import laid_over_white
 
 if TYPE_CHECKING:
@@ -66,9 +66,10 @@ def colours_of(page: TiffPage) -> Colours:
     if photometric in (_MINISWHITE, _MINISBLACK, _PHOTO_RGB) and page.dtype in ("u1", "u2"):
         inverted = photometric == _MINISWHITE
         return Colours("fluorescence", np.dtype(page.dtype), np.invert if inverted else _as_it_is)
+    words = sample_words(np.dtype(page.dtype))
     raise UnreadableImage(
-        f"has {samples} samples a pixel of type {page.dtype} and colour space {_words(page.photometric)}, but a "
-        "slide is 8- or 16-bit RGB, or has channels of 8 or 16 bits. Convert it to an OME-TIFF of one of those."
+        f"has {words} ({samples} a pixel, color space {_words(page.photometric)}), but a slide is 8- or 16-bit RGB, "
+        "or has channels of 8- or 16-bit integers. Convert it to an OME-TIFF of one of those."
     )
 
 

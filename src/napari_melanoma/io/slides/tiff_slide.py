@@ -64,7 +64,7 @@ def open_tiff(path: Path, given: PixelSize | None = None) -> TiledSlide:
             tiff, reader = stack.enter_context(TiffFile(path)), stack.enter_context(closing(FileReader(path)))
             slide = _opened(path, tiff, reader, given)
         except InputError as fault:
-            raise UnreadableImage(f"{path} {fault}") from None
+            raise UnreadableImage(f"{path.name} {fault}") from None
         except DAMAGE as error:
             raise UnreadableImage(_cannot_open(path, error)) from error
         stack.pop_all()
@@ -158,6 +158,6 @@ def _cannot_open(path: Path, error: Exception) -> str:
         return f"{path} cannot be read: no permission. Ask for it, or name a copy of your own."
     reason = shorten(str(error), width=160, placeholder=" ...")
     return (
-        f"{path} cannot be opened as a slide: a TIFF file was expected, but its directory of tiles cannot be read "
+        f"{path.name} cannot be opened as a slide: a TIFF file was expected, but its directory of tiles cannot be read "
         f"({reason}): it is truncated, damaged or of another format. Copy it again from its source."
     )

@@ -12,6 +12,7 @@ import numpy as np
 from napari_melanoma.core.errors import MalformedFile, UnreadableImage
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.paths import UnsafePath
+from napari_melanoma.io.color import sample_words
 from napari_melanoma.io.formats import DAMAGE
 from napari_melanoma.io.slides.files import fingerprint_of
 from napari_melanoma.io.slides.scale import UNIT_UM, Scale, judged, with_given
@@ -93,14 +94,14 @@ def open_zarr(folder: Path, given: PixelSize | None = None) -> TiledSlide:
     except UnsafePath as fault:
         raise UnreadableImage(str(fault)) from None
     except UnreadableImage as fault:
-        raise UnreadableImage(f"{folder} {fault}") from None
+        raise UnreadableImage(f"{_name(folder)} {fault}") from None
     except MalformedFile as fault:
-        raise UnreadableImage(f"{folder} cannot be opened as a slide: {fault}") from fault
+        raise UnreadableImage(f"{_name(folder)} cannot be opened as a slide: {fault}") from fault
     except DAMAGE as error:
         reason = shorten(str(error), width=160, placeholder=" ...")
         raise UnreadableImage(
-            f"{folder} cannot be opened as a slide: an OME-Zarr image was expected, but its metadata or arrays cannot "
-            f"be read ({reason}). Copy the whole folder again, or name the folder of the image within it."
+            f"{_name(folder)} cannot be opened as a slide: an OME-Zarr image was expected, but its metadata or arrays "
+            f"cannot be read ({reason}). Copy the whole folder again, or name the folder of the image within it."
         ) from error
 
 
@@ -169,12 +170,19 @@ def _axes(multiscale: Mapping[str, Any], group: Group) -> list[str]:
     return axes
 
 
+def _name(folder: Path) -> str:
+    """Name an image by its folder, with the Zarr folder around it where there is one."""
+    return f"{folder.parent.name}/{folder.name}" if folder.parent.suffix == ".zarr" else folder.name
+
+
 def _channels(
     said: Mapping[str, Any], source: ZarrSource, dtype: np.dtype
 ) -> tuple[Any, tuple[str, ...], tuple[Colour, ...]]:
     """Kind of the slide, names and colours of its channels; three of 8 bits in red, green and blue are brightfield."""
     if dtype not in (np.uint8, np.uint16):
-        raise UnreadableImage(f"has samples of type {dtype}, but a slide has 8 or 16 bits. Convert it.")
+        raise UnreadableImage(
+            f"has {sample_words(dtype)}, but a slide has 8- or 16-bit integers. Convert it to one of those."
+        )
     number = source.tile(0, 0).shape[2]
     stated = (said.get("omero") or {}).get("channels") or []
     colours = tuple(_colour(channel.get("color", "")) for channel in stated)

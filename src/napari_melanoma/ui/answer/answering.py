@@ -66,6 +66,9 @@ class Answering(QObject):
         self._waiting.setSingleShot(True)
         self._waiting.setInterval(LOOK_MS)
         self._waiting.timeout.connect(self._look)
+        self._moving = QTimer(self)
+        self._moving.setInterval(LOOK_MS)
+        self._moving.timeout.connect(self._on_moving)
         self._connect()
         self._on_model()
 
@@ -78,6 +81,8 @@ class Answering(QObject):
         self.filling.changed.connect(self.refresh)
         self.ahead.drawn.connect(self.refresh)
         work.changed.connect(self.refresh)
+        for moved in (controls.mask_controls.moved, controls.mask_controls.settled):
+            moved.connect(self._on_mask_controls)
         work.dropped.connect(self._on_dropped)
         self.earlier.found.connect(self._on_earlier)
         self.queue.answered.connect(self._on_answered)
@@ -87,7 +92,8 @@ class Answering(QObject):
     @property
     def busy(self) -> bool:
         """Whether an answer, or where it comes from, is awaited."""
-        return self.queue.busy or self.filling.busy or self.ahead.busy or self.earlier.busy or bool(self._after)
+        parts = (self.queue, self.filling, self.ahead, self.earlier)
+        return any(part.busy for part in parts) or self._moving.isActive() or bool(self._after)
 
     def answer(self, identity: str) -> Answer | None:
         """Give the answer about a photograph as it is drawn and filled in now.
@@ -215,7 +221,19 @@ class Answering(QObject):
             mask_digest = None if known is None else known.picture.mask_digest
             note = earlier.note(self._controls.classifier.model, mask_digest, self.filling.row(identity))
             before = earlier.answer, note
-        show_answer(self._controls, self._said.get(identity), known, waits, before)
+        show_answer(self._controls, self._said.get(identity), known, waits, before, changing=self._moving.isActive())
+
+    def _on_mask_controls(self) -> None:
+        """Show the prediction as outdated from the first move of a control on, until the mask has followed."""
+        lesion = self._work.book.lesions.get(str(self._controls.picker.identity))
+        if lesion is not None and not lesion.corrected:
+            self._moving.start()
+            self._show_answer()
+
+    def _on_moving(self) -> None:
+        if not self._controls.mask_controls.settling.isActive() and not self._work.busy:
+            self._moving.stop()
+            self._show_answer()
 
     def _on_model(self) -> None:
         """Ask the model that is picked now, about every photograph that was analysed."""

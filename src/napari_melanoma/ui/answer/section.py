@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QAbstractItemView, QFrame, QHeaderView, QTreeWidget, QTreeWidgetItem, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.answer import words
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from napari_melanoma.workflows.answer import Answer, Neighbour
 
 LEAST_ROW_PX = 18
+PATIENCE_MS = 200  # what is computed sooner is not announced, so that nothing jumps
 
 
 class Notice(QFrame):
@@ -140,6 +141,11 @@ class AnswerSection(QWidget):
         column.addWidget(self.hint)
         column.addWidget(self.earlier)
         column.addWidget(self.about)
+        self._outdated = ""
+        self._patience = QTimer(self)
+        self._patience.setSingleShot(True)
+        self._patience.setInterval(PATIENCE_MS)
+        self._patience.timeout.connect(lambda: self.earlier.say(self._outdated))
         self.show_none("")
 
     def show_none(self, why: str) -> None:
@@ -150,9 +156,9 @@ class AnswerSection(QWidget):
         why : str
             Rich text.
         """
+        self._mark("")
         self.hint.setText(why)
         self.hint.setVisible(bool(why))
-        self.earlier.say("")
         self.about.hide()
 
     def show_earlier(self, answer: Answer, note: str, why: str) -> None:
@@ -172,7 +178,7 @@ class AnswerSection(QWidget):
         self.hint.show()
         self.earlier.say(note)
 
-    def show_answer(self, answer: Answer, *, awaited: bool) -> None:
+    def show_answer(self, answer: Answer, *, awaited: bool, outdated: str = "") -> None:
         """Show an answer.
 
         Parameters
@@ -180,10 +186,12 @@ class AnswerSection(QWidget):
         answer : Answer
             Of the photograph in view.
         awaited : bool
-            Whether a newer one is on its way; until it is there, this one is shown as one of before.
+            Whether the inputs have changed since; until there is a new one, this one is grayed.
+        outdated : str, optional
+            Why it is grayed, shown above it unless the new one is there in a moment.
         """
         self.hint.hide()
-        self.earlier.say("")
+        self._mark(outdated)
         self.about.setEnabled(not awaited)
         self.validity.show_validity(answer.validity, (answer.model.fingerprint, answer.classes))
         self.verdict.setText(words.verdict(answer) if answer.validity.valid else f"{answer.number}.")
@@ -198,6 +206,17 @@ class AnswerSection(QWidget):
         self.nearest.setVisible(bool(answer.neighbours))
         self.nearest.show_cases(answer.neighbours)
         self.about.show()
+
+    def _mark(self, outdated: str) -> None:
+        """Mark what is shown as outdated, after a moment."""
+        if outdated and outdated == self._outdated:
+            return
+        self._outdated = outdated
+        self.earlier.say("")
+        if outdated:
+            self._patience.start()
+        else:
+            self._patience.stop()
 
 
 def _quiet(name: str, spoken: str) -> Words:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 NOT_ANALYSED = "Analyse the photograph: the answer is about the lesion inside the border."
 NONE_PICKED = "Pick a model beside <i>answer</i> to be told what the lesion may be."
+OUTDATED = "Outdated: the inputs have changed since this prediction. A new one is being computed."
 STOPPED = "Stopped: nothing was said of this lesion."
 
 
@@ -31,6 +32,8 @@ def show_answer(
     known: Question | None,
     waits: bool,
     earlier: tuple[Answer, str] | None = None,
+    *,
+    changing: bool = False,
 ) -> None:
     """Show what is known of the photograph in view.
 
@@ -46,11 +49,14 @@ def show_answer(
         Whether an answer is awaited.
     earlier : tuple, optional
         An answer that was saved before, and a note on it; shown where there is no newer one.
+    changing : bool
+        Whether the border is being moved, so that something else will be asked in a moment.
     """
-    section, is_now = controls.answer, known is not None and said is not None and said.question == known
+    section, waits = controls.answer, waits or changing
+    is_now = known is not None and said is not None and said.question == known and not changing
     if said is not None and said.answer is not None and (is_now or _is_alike(said, known, waits)):
         controls.heatmap.show_classes(said.answer.classes, said.answer.positive)
-        section.show_answer(said.answer, awaited=not is_now)
+        section.show_answer(said.answer, awaited=not is_now, outdated="" if is_now else OUTDATED)
         return
     why = _why_none(controls, said.fault if said is not None and is_now else "", known, waits)
     if earlier is None:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QDockWidget, QWidget
 
+from napari_melanoma.core.errors import DamagedImage
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.ui import linked
 from napari_melanoma.ui.beside import BesideLesion, read
 from napari_melanoma.ui.case.stored import stored
 from napari_melanoma.ui.job import Latest
+from napari_melanoma.ui.opening import offer_damaged
 from napari_melanoma.ui.photographs import KEY, Source
 from napari_melanoma.ui.recovery import Recovered
 from napari_melanoma.ui.turning import turn_to
@@ -76,6 +78,8 @@ class CaseOpening(BesideLesion):
         super().__init__(viewer, dock)
         self._find = find
         self._wanted: list[Path] = []
+        self._being_read = Path()
+        self._accepted: set[Path] = set()  # damaged photographs that the user opens nevertheless
         self._masks: dict[str, NDArray[np.bool_]] = {}  # for photographs that are analysed first
         self._looked: set[str] = set()
         self._unknown: set[str] = set()  # photographs of which nothing is stored; what fails once is not tried again
@@ -199,17 +203,34 @@ class CaseOpening(BesideLesion):
             path = self._wanted[0]
             there = self.image(path)
             if there is None:
-                self._reading.submit("read", partial(partial, read, path))
+                self._reading.submit("read", partial(self._begin, path))
                 return
             self._wanted.pop(0)
             self._show(there, path)
         self._tell()
 
+    def _begin(self, path: Path) -> Callable[[RunContext], Layers]:
+        """Read a photograph, now that its turn has come."""
+        self._being_read = path
+        return partial(read, path, accept_damaged=True if path in self._accepted else None)
+
     def _on_failed(self, error: Exception) -> None:
-        if self._wanted and not self._reading.busy:
-            self._wanted.pop(0)
-        self.failed.emit(error)
+        path = self._being_read
+        if path in self._wanted:
+            self._wanted.remove(path)  # else it would be read again, for ever
+            if isinstance(error, DamagedImage):
+                offer_damaged(self._dock, path, error.damage, partial(self._open_damaged, path))
+            else:
+                self.failed.emit(error)
         self._next()
+
+    def _open_damaged(self, path: Path) -> None:
+        """Open a photograph although a part of it is missing."""
+        self._accepted.add(path)
+        self._wanted.append(path)
+        self._tell()
+        if not self._reading.busy:
+            self._next()
 
     def _on_read(self, found: Layers) -> None:
         from napari.layers import Layer

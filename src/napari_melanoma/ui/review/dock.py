@@ -13,7 +13,7 @@ from qtpy.QtGui import QDesktopServices
 from napari_melanoma.core.counting import counted
 from napari_melanoma.ui.corrections_changed import corrections_changed
 from napari_melanoma.ui.corrections_desk import CorrectionsDesk, Stored
-from napari_melanoma.ui.failures import show_failure
+from napari_melanoma.ui.failures import show_failure, without_options
 from napari_melanoma.ui.job import Latest
 from napari_melanoma.ui.mesa import keep_shaders
 from napari_melanoma.ui.open import show_dock
@@ -200,7 +200,7 @@ class ReviewDock(ReviewControls):
         self.view.change(item)
 
     def _on_refused(self, item: int, why: str) -> None:
-        self.list.items.refuse(item, why)
+        self.list.items.refuse(item, without_options(why))
         self.view.change(item)
 
     def _on_finished(self, done: int, seconds: float) -> None:
@@ -268,7 +268,7 @@ class ReviewDock(ReviewControls):
         item = self._positions.get(path)
         if item is not None:
             self._on_refused(item, str(error))
-        self.status.say(str(error))
+        self.status.say(without_options(str(error)))
 
     def _on_cancelled(self, task: str) -> None:
         if task == "rating":

@@ -9,16 +9,21 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QWidget
 
+from napari_melanoma.core.errors import DamagedImage
 from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.ui import linked
 from napari_melanoma.ui.beside import BesideLesion, read
 from napari_melanoma.ui.job import Latest
+from napari_melanoma.ui.opening import offer_damaged
 from napari_melanoma.ui.turning import turn_to
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari.layers import Image
     from napari.viewer import Viewer
 
+    from napari_melanoma.core.runs import RunContext
     from napari_melanoma.io.napari_functions import LayerData
     from napari_melanoma.ui.lesion.dock import LesionDock
 
@@ -56,6 +61,8 @@ class ReviewOpening(BesideLesion):
     def __init__(self, viewer: Viewer, dock: QWidget) -> None:
         super().__init__(viewer, dock)
         self._wanted: Path | None = None
+        self._being_read = Path()
+        self._accepted: set[Path] = set()  # damaged photographs that the user opens nevertheless
         self._ours: dict[str, Path] = {}
         self._tried: set[str] = set()  # what fails once is analysed again when the user says so
         self._latest = Latest(self)
@@ -95,7 +102,7 @@ class ReviewOpening(BesideLesion):
             self._latest.submit("open", lambda: None)
             self._show(there, path)
         else:
-            self._latest.submit("open", lambda: partial(read, path))
+            self._latest.submit("open", partial(self._begin, path))
 
     def accept(self) -> None:
         """Store the photograph in view with its mask."""
@@ -134,9 +141,25 @@ class ReviewOpening(BesideLesion):
             self._ours[str(linked.identity(image))] = path
             self._show(image, path)
 
+    def _begin(self, path: Path) -> Callable[[RunContext], tuple[Path, list[LayerData]]]:
+        """Read a photograph, now that its turn has come."""
+        self._being_read = path
+        return partial(read, path, accept_damaged=True if path in self._accepted else None)
+
     def _on_failed(self, error: Exception) -> None:
-        if self._wanted is not None:
-            self.refused.emit(self._wanted, error)
+        path = self._being_read
+        if path != self._wanted:
+            return
+        if isinstance(error, DamagedImage):
+            decline = partial(self.refused.emit, path, error)
+            offer_damaged(self._dock, path, error.damage, partial(self._open_damaged, path), decline)
+        else:
+            self.refused.emit(path, error)
+
+    def _open_damaged(self, path: Path) -> None:
+        """Show a photograph although a part of it is missing."""
+        self._accepted.add(path)
+        self.open(path)
 
     def _show(self, image: Image, path: Path) -> None:
         identity = str(linked.identity(image))

@@ -252,7 +252,7 @@ class SlideBeside(QObject):
             copy.visible = True
             self._model.add_layer(copy)
         self._lay_over()
-        self._on_bar(self._dock.places.check.isChecked())
+        self._on_bar(self._dock.places.is_bar_wanted)
         self._model.reset_view()
         self._moving = False
         self._on_first()

@@ -194,7 +194,8 @@ def read_place(slide: OpenSlide, text: str) -> tuple[float, float]:
     """
     found = PLACE.match(text) or PLACE_OF_COMMAS.match(text)
     if found is None:
-        raise InputError(f"'{text.strip()}' is no place on the slide: write x, y in mm, or in pixels as 1200, 3400 px.")
+        how = "mm, or in pixels as 1200, 3400 px" if slide.info.pixel_size is not None else "pixels, as 1200, 3400"
+        raise InputError(f"'{text.strip()}' is no place on the slide: write x, y in {how}.")
     x, y, unit = float(found[1].replace(",", ".")), float(found[2].replace(",", ".")), found[3].lower()
     scaled = slide.info.pixel_size is not None
     unit = unit or ("mm" if scaled else "px")

@@ -60,9 +60,10 @@ class SlideDepths(QObject):
         keys = {"Control-Z": partial(self.keeper.step, "undo"), "Control-Shift-Z": partial(self.keeper.step, "redo")}
         self.line = DepthLine(viewer, self, keys)
         self.mitoses = MitosisLayers(viewer, self, keys)
+        self._said = ""  # the last sentence about readings in the status line
         self.keeper.reader = dock.settings.kept(READER, "")
         self.keeper.changed.connect(self._on_changed)
-        self.keeper.said.connect(dock.status.say)
+        self.keeper.said.connect(self._on_said)
         self.keeper.failed.connect(self.failed)
         self.acts = DepthActs(self, dock)
         self.handing = DepthHanding(dock, self.keeper)
@@ -122,6 +123,13 @@ class SlideDepths(QObject):
             if self._view is not None:
                 self._view.reader.setText(name)
             self.keeper.be(name)
+
+    def _on_said(self, text: str) -> None:
+        """Show a sentence, or take back the last one unless another part of the dock has replaced it."""
+        status = self._dock.status
+        if text or status.text == self._said:
+            status.say(text)
+        self._said = text
 
     @property
     def viewer(self) -> Viewer:

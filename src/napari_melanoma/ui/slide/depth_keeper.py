@@ -69,7 +69,7 @@ class DepthKeeper(QObject):
     changed : Signal()
         Other values count now.
     said : Signal(str)
-        What a user should know, in a sentence.
+        What a user should know, in a sentence; empty where the last one is no longer true.
     failed : Signal(object)
         An exception; the readings are as they were.
     """
@@ -134,6 +134,7 @@ class DepthKeeper(QObject):
         before, self.reader = self.reader, reader
         if reader == before:
             return
+        self.said.emit("")  # what was said of the reader before
         for identity, one in self._known.items():
             if before or not one.history.past:
                 self._known[identity] = replace(one, history=replace(one.history, past=(), undone=()))

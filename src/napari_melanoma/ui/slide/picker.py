@@ -10,6 +10,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QVBoxLayout, QWidget
 
 from napari_melanoma.io.slides.scale import NOT_STATED
+from napari_melanoma.ui.failures import without_options
 from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, tool
 from napari_melanoma.ui.shortcuts import shown_key
 from napari_melanoma.ui.slide import layers as slide_layers
@@ -29,7 +30,7 @@ LONGEST = 18  # letters of a word that fit in half a dock
 GIVEN = {"ruler": "from your ruler", "given": "given by you"}
 REPEATED = ("openslide.level", "openslide.associated", "openslide.region")  # sizes of what is named anyway
 LOOKED_AT = "Fluorescence is looked at, not analysed: the models learnt from brightfield stains."
-NO_SCALE = "The size of a pixel is not known: nothing can be measured or analysed. Set it with the ruler, at the right."
+NO_SCALE = "The size of a pixel is not known: nothing can be measured or analyzed. Set it with Scale, the ruler above."
 
 
 class SlidePicker(QWidget):
@@ -150,7 +151,7 @@ class SlidePicker(QWidget):
         info = None if slide is None else slide.info
         self._about.setText("" if info is None else said_facts(info))
         warnings = [] if info is None else said_warnings(info)
-        self.warnings.setText("\n".join(warnings))
+        self.warnings.setText("\n".join(f"{warning[:1].upper()}{warning[1:]}" for warning in warnings))
         self.warnings.setVisible(bool(warnings))
         several = self.combo.count() > 1
         self._previous.setVisible(several)
@@ -291,11 +292,12 @@ def said_warnings(info: SlideInfo) -> list[str]:
     list of str
         In their order.
     """
-    others = [warning for warning in info.warnings if warning not in info.doubts]
+    others = [without_options(warning) for warning in info.warnings if warning not in info.doubts]
+    doubts = [without_options(doubt) for doubt in info.doubts if doubt != NOT_STATED]
     kind = [LOOKED_AT] if info.kind == "fluorescence" else []
     if info.pixel_size is None:
-        return [*others, *kind, NO_SCALE, *(doubt for doubt in info.doubts if doubt != NOT_STATED)]
-    return [*others, *kind, *(() if info.pixel_size.source in GIVEN else info.doubts)]
+        return [*others, *kind, NO_SCALE, *doubts]
+    return [*others, *kind, *(() if info.pixel_size.source in GIVEN else doubts)]
 
 
 def _wrapping(text: str) -> str:

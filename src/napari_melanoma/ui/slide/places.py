@@ -47,11 +47,10 @@ class Places(QWidget):
         super().__init__()
         self._bookmarks: list[Bookmark] = []
         self._at = named(quiet(), "place", "Where the view is", "The middle of the view: x, y")
-        self.field = named(QLineEdit(), "go_to", "Go to", "Go to x, y in mm, or in pixels as 1200, 3400 px (Enter)")
-        self.field.setPlaceholderText("go to x, y mm")
+        self.field = named(QLineEdit(), "go_to", "Go to")
         go = named(QPushButton("Go"), "go", "Go", "Go there (Enter)")
-        tip = "A scale bar in the picture, in µm or mm"
-        self.check = named(QCheckBox("scale bar"), "scale_bar", "Scale bar", tip)
+        self.check = named(QCheckBox("scale bar"), "scale_bar", "Scale bar")
+        self._is_scaled, self._wanted = True, False  # the scale bar, where there is a scale
         add = tool(
             "bookmark", "Bookmark", f"Keep what is in view as a bookmark ({shown_key('slide.bookmark')})", "bookmark"
         )
@@ -69,11 +68,42 @@ class Places(QWidget):
         self.field.returnPressed.connect(self._on_go)
         go.clicked.connect(self._on_go)
         add.clicked.connect(self.adding)
-        self.check.toggled.connect(self.bar)
+        self.check.toggled.connect(self._on_bar)
         self.list.itemClicked.connect(self._on_chosen)
         self.list.itemActivated.connect(self._on_chosen)
         self.list.itemChanged.connect(self._on_renamed)
         self.list.installEventFilter(self)
+        self.set_scaled(True)
+
+    @property
+    def is_bar_wanted(self) -> bool:
+        """Whether the user wants a scale bar where there is a scale."""
+        return self._wanted
+
+    def set_scaled(self, scaled: bool) -> None:
+        """Offer what needs a scale, or say why not.
+
+        Parameters
+        ----------
+        scaled : bool
+            Whether the slide has a scale.
+        """
+        self._is_scaled = scaled
+        self.field.setPlaceholderText("go to x, y mm" if scaled else "go to x, y px")
+        self.field.setToolTip(
+            "Go to x, y in mm, or in pixels as 1200, 3400 px (Enter)"
+            if scaled
+            else "Go to x, y in pixels, as 1200, 3400 (Enter). Coordinates in mm need a scale."
+        )
+        self.check.blockSignals(True)
+        self.check.setEnabled(scaled)
+        self.check.setChecked(scaled and self._wanted)
+        self.check.blockSignals(False)
+        self.check.setToolTip(
+            "A scale bar in the picture, in µm or mm"
+            if scaled
+            else "No scale bar: the slide has no scale. Set it with Scale, the ruler beside the slide's name."
+        )
 
     @property
     def bookmarks(self) -> tuple[Bookmark, ...]:
@@ -137,6 +167,21 @@ class Places(QWidget):
             self.remove_current()
             return True
         return False
+
+    def want_bar(self, wanted: bool) -> None:
+        """Show whether the user wants a scale bar.
+
+        Parameters
+        ----------
+        wanted : bool
+            Of the settings.
+        """
+        self._wanted = wanted
+        self.set_scaled(self._is_scaled)
+
+    def _on_bar(self, on: bool) -> None:
+        self._wanted = on
+        self.bar.emit(on)
 
     def _on_go(self) -> None:
         if self.field.text().strip():

@@ -41,7 +41,7 @@ class SlideShowing(QObject):
     Attributes
     ----------
     failed : Signal(object)
-        An exception: a place that is none, a picture that cannot be read.
+        An exception: a picture that cannot be read.
     """
 
     failed = Signal(object)
@@ -66,7 +66,7 @@ class SlideShowing(QObject):
         controls.places.chosen.connect(self._on_chosen)
         controls.places.adding.connect(self.bookmark)
         controls.places.bar.connect(self._on_bar)
-        controls.places.check.setChecked(controls.settings.kept("slide/scale_bar", True))
+        controls.places.want_bar(controls.settings.kept("slide/scale_bar", True))
         controls.strip.chosen.connect(self._on_tile)
         controls.table.chosen.connect(self.fly_to)
 
@@ -83,7 +83,10 @@ class SlideShowing(QObject):
         slide : OpenSlide or None
             None for none.
         """
+        if slide is None or self._slide is None or slide.identity != self._slide.identity:
+            self._controls.places.field.clear()
         self._slide = slide
+        self._controls.places.set_scaled(slide is None or slide.info.pixel_size is not None)
         self._controls.overview.show_slide(None if slide is None else slide.size)
         if slide is not None:
             work = partial(_picture, slide.slide, slide.identity)
@@ -99,11 +102,12 @@ class SlideShowing(QObject):
             With that scale.
         """
         self._slide = slide
+        self._controls.places.set_scaled(slide.info.pixel_size is not None)
         self.follow()
 
     def follow(self) -> None:
-        """Say where the camera looks now."""
-        if self._slide is not None:
+        """Say where the camera looks now, unless it looks at something else: a photograph, or another slide."""
+        if self._slide is not None and any(layer.visible for layer in self._slide.layers):
             view = slide_camera.seen(self._viewer, self._slide)
             self._controls.overview.show_view(view)
             self._controls.places.show_place(slide_camera.said_place(self._slide, view.center))
@@ -141,7 +145,7 @@ class SlideShowing(QObject):
             slide_camera.fly(self._viewer, self._slide, slide_camera.read_place(self._slide, text))
         except MelanomaError as error:
             self._complaint = str(error)
-            self.failed.emit(error)
+            self._controls.status.say(self._complaint)
             return
         if self._controls.status.text == self._complaint:  # about the place that was typed before
             self._controls.status.say("")
@@ -160,7 +164,7 @@ class SlideShowing(QObject):
 
     def show_bar(self) -> None:
         """Show the scale bar, or hide it, as the user wants it; napari takes its time to make the first one."""
-        on = self._controls.places.check.isChecked()
+        on = self._controls.places.is_bar_wanted
         slide_camera.scale_bar(self._viewer).visible = on and self._slide is not None
 
     def _on_picture(self, found: tuple[str, QImage]) -> None:

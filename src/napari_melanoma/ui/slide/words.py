@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.durations import duration
+from napari_melanoma.ui.failures import without_options
 
 if TYPE_CHECKING:
     from napari_melanoma.io.slides.slide import SlideInfo
@@ -66,7 +67,7 @@ def said_run(run: SlideRun) -> str:
     if state in ("cancelled", "lost"):
         return f"{run.message} Resume goes on from there."
     if state != "running" or not run.total:
-        return run.message
+        return without_options(run.message)
     parts = [f"{run.done:,} / {run.total:,} tiles"]
     if run.tiles_per_s:
         parts.append(f"{run.tiles_per_s:.0f}/s" if run.tiles_per_s >= 10 else f"{run.tiles_per_s:.1f}/s")
