@@ -39,15 +39,6 @@ def serve(handlers: dict[str, Handler], requests: Iterable[str], events: TextIO)
 
     A request is ``{"id", "verb", "arguments"}``; an event is ``{"id", "kind", ...}`` with kind ``progressed``
     (``done``, ``total``, ``message``), ``succeeded`` (``answer``) or ``failed`` (``type``, ``message``).
-
-    Parameters
-    ----------
-    handlers : dict
-        For each verb a function of the arguments and a ``RunContext``, which returns JSON-able values.
-    requests : iterable of str
-        One JSON object each.
-    events : text stream
-        Receives one JSON object a line, flushed.
     """
     for line in requests:
         tell = partial(_tell, events, None)
@@ -132,22 +123,7 @@ def _answering() -> Answering:
 def warm(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     """Load torch, a model and the usual classifier, where there is one, ahead of the first question.
 
-    Parameters
-    ----------
-    arguments : dict
-        ``model``: a bundle's name or path.
-    run : RunContext
-        Takes the progress.
-
-    Returns
-    -------
-    dict
-        ``device``: where the model runs; ``classifier``: the name of the one that was loaded, or None.
-
-    Raises
-    ------
-    BundleError
-        Where there is no such bundle, or its weights do not fit.
+    Returns ``device``: where the model runs; ``classifier``: the name of the one that was loaded, or None.
     """
     from napari_melanoma.models.registry import default_classifier
 
@@ -159,26 +135,10 @@ def warm(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
 def segment(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     """Say for each pixel of a photograph how likely it belongs to a lesion.
 
-    Parameters
-    ----------
-    arguments : dict
-        ``model``: a bundle's name or path; ``image``: a ``.npy`` of uint8 (row, column, channel=3); ``out``: where
-        the probability goes, a ``.npy`` of float32 (row, column); ``spread``: where the extremes over mirror images
-        go, a ``.npy`` of float32 (2, side, side), if they are to be asked about.
-    run : RunContext
-        Takes the progress.
-
-    Returns
-    -------
-    dict
-        ``model``: the fields of ``workflows.lesion.ModelStamp``; ``spread`` where it was asked for.
-
-    Raises
-    ------
-    BundleError
-        Where there is no such bundle, or its weights do not fit.
-    UnreadableImage
-        Where the array is none of a photograph.
+    ``arguments``: ``model``: a bundle's name or path; ``image``: a ``.npy`` of uint8 (row, column, channel=3); ``out``:
+    where the probability goes, a ``.npy`` of float32 (row, column); ``spread``: where the extremes over mirror images
+    go, a ``.npy`` of float32 (2, side, side), if they are to be asked about. Returns ``model``: the fields of
+    ``workflows.lesion.ModelStamp``; ``spread`` where it was asked for.
     """
     import numpy as np
 
@@ -200,28 +160,7 @@ def segment(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
 
 
 def rate(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
-    """Say how unsure a model is of a photograph.
-
-    Parameters
-    ----------
-    arguments : dict
-        ``model``: a bundle's name or path; ``image``: the photograph's file; ``how``: ``"entropy"`` or
-        ``"disagreement"``.
-    run : RunContext
-        Takes the progress.
-
-    Returns
-    -------
-    dict
-        The fields of ``workflows.review.Rating``.
-
-    Raises
-    ------
-    BundleError
-        Where there is no such bundle, or its weights do not fit.
-    UnreadableImage
-        Where the photograph cannot be read.
-    """
+    """Say how unsure a model is of a photograph."""
     from napari_melanoma.workflows import review
 
     with loading(run):
@@ -233,101 +172,33 @@ def rate(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
 def classify(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     """Say what a lesion may be, how sure that is, and why.
 
-    Parameters
-    ----------
-    arguments : dict
-        ``model``: a classifier's name or path, "" for the usual one; ``image``: a ``.npy`` of uint8 (row, column,
-        channel=3); ``mask``: a ``.npy`` of bool (row, column), None for a model of whole photographs; ``row``: what is
-        known of the patient, by column of the harmonised table; ``modality``: of the photograph, if known;
-        ``options``: values of ``workflows.answer.ClassifyOptions``. The last four may be left out.
-    run : RunContext
-        Takes the progress.
-
-    Returns
-    -------
-    dict
-        ``answer``: as ``workflows.answer.Answer.from_json`` takes it.
-
-    Raises
-    ------
-    BundleError
-        Where there is no such bundle, it is for segmentation, or its weights do not fit.
-    InputError
-        Where the mask is empty or of another size.
+    ``arguments``: ``model``: a classifier's name or path, "" for the usual one; ``image``: a ``.npy`` of uint8 (row,
+    column, channel=3); ``mask``: a ``.npy`` of bool (row, column), None for a model of whole photographs; ``row``: what
+    is known of the patient, by column of the harmonised table; ``modality``: of the photograph, if known; ``options``:
+    values of ``workflows.answer.ClassifyOptions``. The last four may be left out. Returns ``answer``: as
+    ``workflows.answer.Answer.from_json`` takes it.
     """
     return _answering().classify(arguments, run)
 
 
 def reclassify(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
-    """Answer again about the lesion that was looked at last: only the form is another one.
-
-    Parameters
-    ----------
-    arguments : dict
-        ``model``, the same as before; ``row`` and ``options`` as ``classify`` takes them.
-    run : RunContext
-        Takes the progress.
-
-    Returns
-    -------
-    dict
-        ``answer``.
-
-    Raises
-    ------
-    InputError
-        Where this process has not looked at a lesion with that model: ask ``classify``.
-    """
+    """Answer again about the lesion that was looked at last: only the form is another one."""
     return _answering().reclassify(arguments, run)
 
 
 def explain(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     """Show where in a photograph an answer comes from.
 
-    Parameters
-    ----------
-    arguments : dict
-        ``model``, ``image``, ``mask`` and ``row`` as ``classify`` takes them; ``method``: ``"grad_cam"``, ``"cam"``,
-        ``"occlusion"`` or ``"integrated_gradients"``; ``class``: the one asked about, the positive one by default;
-        ``out``: where the heat goes, a ``.npy`` of float32 (row, column) in [0, 1], of the photograph's size.
-    run : RunContext
-        Takes the progress.
-
-    Returns
-    -------
-    dict
-        ``heatmap``: ``out``; ``method``; ``class``.
-
-    Raises
-    ------
-    BundleError, InputError
-        As ``classify`` does; also where there is no such method or class.
+    ``arguments``: ``model``, ``image``, ``mask`` and ``row`` as ``classify`` takes them; ``method``: ``"grad_cam"``,
+    ``"cam"``, ``"occlusion"`` or ``"integrated_gradients"``; ``class``: the one asked about, the positive one by
+    default; ``out``: where the heat goes, a ``.npy`` of float32 (row, column) in [0, 1], of the photograph's size.
+    Returns ``heatmap``: ``out``; ``method``; ``class``.
     """
     return _answering().explain(arguments, run)
 
 
 def estimate(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
-    """Say how long a training would take and how much memory.
-
-    Parameters
-    ----------
-    arguments : dict
-        ``recipe``: the values of a ``TrainRecipe``.
-    run : RunContext
-        Takes the progress.
-
-    Returns
-    -------
-    dict
-        The fields of ``workflows.estimate.Estimate``.
-
-    Raises
-    ------
-    ConfigError
-        Where the recipe is none.
-    DataSetError
-        Where a data set is missing or faulty.
-    """
+    """Say how long a training would take and how much memory."""
     from napari_melanoma.training.recipe import TrainRecipe
     from napari_melanoma.workflows.estimate import estimate as forecast
 
@@ -342,17 +213,7 @@ HANDLERS: dict[str, Handler] = {verb.__name__: verb for verb in VERBS}
 def lines(source: Iterable[str], idle_s: float) -> Iterator[str]:
     """Pass lines on until the source ends or has been silent for long.
 
-    Parameters
-    ----------
-    source : iterable of str
-        Read in a thread of its own.
-    idle_s : float
-        Seconds of silence after which it ends.
-
-    Yields
-    ------
-    str
-        The lines.
+    ``idle_s``: seconds of silence after which it ends.
     """
     waiting: queue.Queue[str | None] = queue.Queue()
 
@@ -376,15 +237,7 @@ def lines(source: Iterable[str], idle_s: float) -> Iterator[str]:
 def decoded_lines(source: BinaryIO) -> Iterator[str]:
     """Read lines as text, whatever their bytes; of a line that is too long only the beginning.
 
-    Parameters
-    ----------
-    source : binary stream
-        Such as standard input.
-
-    Yields
-    ------
-    str
-        Lines, of which a request that is too long has more than ``MOST_CHARACTERS``.
+    Yields lines, of which a request that is too long has more than ``MOST_CHARACTERS``.
     """
     while line := source.readline(MOST_CHARACTERS + 1):
         rest = line
@@ -394,20 +247,7 @@ def decoded_lines(source: BinaryIO) -> Iterator[str]:
 
 
 def main(handlers: dict[str, Handler] | None = None, idle_minutes: float = IDLE_MINUTES) -> int:
-    """Answer on standard output what is asked on standard input; what libraries print goes to standard error.
-
-    Parameters
-    ----------
-    handlers : dict, optional
-        The verbs it knows; ``HANDLERS`` by default.
-    idle_minutes : float, optional
-        Ends by itself after so long without a request, and when the other side closes or dies.
-
-    Returns
-    -------
-    int
-        Exit code 0.
-    """
+    """Answer on standard output what is asked on standard input; what libraries print goes to standard error."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
     with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", newline="\n") as events:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

@@ -21,18 +21,7 @@ FEWEST = 3  # values: of two, neither a spread nor a correlation says anything
 class BlandAltman:
     """Differences of two readers, over their mean.
 
-    Attributes
-    ----------
-    means, differences : numpy.ndarray
-        float64 (value,); second reader less first.
-    bias : Estimate
-        Mean difference.
-    sd : float
-        Standard deviation of the differences.
-    low, high : Estimate
-        Limits of agreement, between which 95 % of such differences lie.
-    slope : Estimate
-        By how much the difference grows with the mean; an interval without 0 says that one bias does not fit all.
+    ``means``, ``differences``: float64 (value,); second reader less first.
     """
 
     means: NDArray[np.float64]
@@ -49,21 +38,6 @@ def bland_altman(first: ArrayLike, second: ArrayLike) -> BlandAltman:
 
     Intervals are of 95 %: of the bias by Student's t, of the limits the exact ones by the noncentral t (Carkeet 2015,
     doi:10.1097/OPX.0000000000000513). They take the things to be independent and their differences to be normal.
-
-    Parameters
-    ----------
-    first, second : array_like
-        (value,), finite, in the same order and unit.
-
-    Returns
-    -------
-    BlandAltman
-        In the unit of the values.
-
-    Raises
-    ------
-    ValueError
-        Where there are fewer than three pairs, or not one value of each.
     """
     one, other = _pairs(first, second)
     count, differences, means = len(one), other - one, (one + other) / 2
@@ -88,21 +62,8 @@ def intraclass_correlation(values: ArrayLike) -> Estimate:
 
     Two-way random effects, doi:10.1037/0033-2909.86.2.420, with the 95 % interval given there.
 
-    Parameters
-    ----------
-    values : array_like
-        (thing, reader), finite; every thing read by every reader.
-
-    Returns
-    -------
-    Estimate
-        1 where readers agree on everything, 0 or less where they agree no more than by chance; all NaN where all values
-        are the same.
-
-    Raises
-    ------
-    ValueError
-        Where there are fewer than three things or two readers, or a value is missing.
+    1 where readers agree on everything, 0 or less where they agree no more than by chance; all NaN where all values are
+    the same.
     """
     table = np.asarray(values, np.float64)
     if table.ndim != 2 or table.shape[0] < FEWEST or table.shape[1] < 2 or not np.isfinite(table).all():

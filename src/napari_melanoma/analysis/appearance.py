@@ -31,15 +31,8 @@ CHANNELS = ("lightness", "green_red", "blue_yellow")
 def appearance(rgb: NDArray[np.uint8]) -> dict[str, float]:
     """Describe a photograph in numbers.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 (row, column, channel=3), sRGB, of any size.
-
-    Returns
-    -------
-    dict of str to float
-        The same names in the same order for every photograph. Colours are in CIELAB.
+    ``rgb``: uint8 (row, column, channel=3), sRGB, of any size. Returns the same names in the same order for every
+    photograph. Colours are in CIELAB.
     """
     lab = to_lab(_small(rgb))
     found: dict[str, float] = {}
@@ -51,15 +44,8 @@ def appearance(rgb: NDArray[np.uint8]) -> dict[str, float]:
 def inside_circle(rgb: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
     """Cut the black around a circle away, such as that of a dermoscope.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 (row, column, channel=3), sRGB, of any size.
-
-    Returns
-    -------
-    numpy.ndarray or None
-        A view of what is inside the circle. None where there is no such circle.
+    ``rgb``: uint8 (row, column, channel=3), sRGB, of any size. A view of what is inside the circle. None where there is
+    no such circle.
     """
     part = lit_circle(to_lab(_small(rgb))[..., 0])
     if part is None:

@@ -45,26 +45,8 @@ def discriminative(
     that of a number looked at by itself: of those that were picked as the strongest of many it is too favourable, which
     ``q`` takes into account and other images settle.
 
-    Parameters
-    ----------
-    values : numpy.ndarray
-        Float (image, number), finite.
-    positive : numpy.ndarray
-        Bool (image,).
-    groups : numpy.ndarray
-        Patient of each image.
-    count : int
-        How many to give.
-
-    Returns
-    -------
-    list of Biomarker
-        The strongest first; numbers that are the same everywhere are left out.
-
-    Raises
-    ------
-    ValueError
-        Where there are fewer than three patients of either class.
+    ``values``: float (image, number), finite. ``positive``: bool (image,). Returns the strongest first; numbers that
+    are the same everywhere are left out.
     """
     rows, truth, names = by_patient(np.asarray(values, np.float64), positive, groups)
     if min(truth.sum(), (~truth).sum()) < FEWEST:
@@ -92,23 +74,8 @@ def by_patient(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.str_]]:
     """Average over the images of a patient that are of one class.
 
-    Parameters
-    ----------
-    values : numpy.ndarray
-        float64 (image, number).
-    positive : numpy.ndarray
-        Bool (image,).
-    groups : numpy.ndarray
-        Patient of each image.
-
-    Returns
-    -------
-    values : numpy.ndarray
-        float64 (row, number).
-    positive : numpy.ndarray
-        Bool (row,).
-    groups : numpy.ndarray
-        Patient of each row; one who has images of both classes has two.
+    ``values``: float64 (image, number). ``positive``: bool (image,). Returns float64 (row, number). Returns bool
+    (row,). Patient of each row; one who has images of both classes has two.
     """
     names, index = np.unique(np.asarray(groups, str), return_inverse=True)
     kinds, place = np.unique(2 * index + positive, return_inverse=True)
@@ -121,15 +88,7 @@ def by_patient(
 def false_discovery(p: NDArray[np.float64]) -> NDArray[np.float64]:
     """Correct p-values for their number (Benjamini and Hochberg 1995, doi:10.1111/j.2517-6161.1995.tb02031.x).
 
-    Parameters
-    ----------
-    p : numpy.ndarray
-        float64 (test,).
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 (test,): the share of false findings among all that are at least as small.
+    ``p``: float64 (test,). Returns float64 (test,): the share of false findings among all that are at least as small.
     """
     order = np.argsort(p, kind="stable")
     scaled = p[order] * len(p) / np.arange(1, len(p) + 1)

@@ -21,15 +21,7 @@ TOLERANCE = 0.0075  # of the image's diagonal, as Csurka et al. take it
 def border(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Mark the pixels of a mask that have an edge neighbour outside of it; outside the image counts as outside.
 
-    Parameters
-    ----------
-    mask : numpy.ndarray
-        bool (row, column).
-
-    Returns
-    -------
-    numpy.ndarray
-        bool (row, column).
+    ``mask``: bool (row, column). Returns bool (row, column).
     """
     padded = np.pad(mask, 1)
     inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
@@ -49,25 +41,9 @@ def hausdorff(
     (Huttenlocher, Klanderman and Rucklidge 1993, doi:10.1109/34.232073; Maier-Hein et al. 2024,
     doi:10.1038/s41592-023-02151-z).
 
-    Parameters
-    ----------
-    mask, reference : numpy.ndarray
-        bool (row, column), of one shape.
-    spacing : tuple of float
-        Height and width of a pixel.
-    percentile : float
-        From 0 to 100.
-
-    Returns
-    -------
-    float
-        In the unit of ``spacing``; 0 where both masks are empty, and the diagonal of the image, the largest distance
-        that there can be, where one of them is.
-
-    Raises
-    ------
-    ValueError
-        Where the shapes differ.
+    ``mask``, ``reference``: bool (row, column), of one shape. ``spacing``: height and width of a pixel. In the unit of
+    ``spacing``; 0 where both masks are empty, and the diagonal of the image, the largest distance that there can be,
+    where one of them is.
     """
     return _farthest(*_distances(mask, reference, spacing), _diagonal(mask, spacing), percentile)
 
@@ -84,24 +60,8 @@ def boundary_f1(
     (doi:10.5244/C.27.32). Precision is the share of the mask's border pixels with one of the reference at most so far
     away, recall the other way round; their harmonic mean is given.
 
-    Parameters
-    ----------
-    mask, reference : numpy.ndarray
-        bool (row, column), of one shape.
-    tolerance : float, optional
-        In the unit of ``spacing``; 0.75 % of the image's diagonal by default, as in the paper.
-    spacing : tuple of float
-        Height and width of a pixel.
-
-    Returns
-    -------
-    float
-        In [0, 1]; 1 where both masks are empty, 0 where one of them is.
-
-    Raises
-    ------
-    ValueError
-        Where the shapes differ.
+    ``mask``, ``reference``: bool (row, column), of one shape. ``spacing``: height and width of a pixel. In [0, 1]; 1
+    where both masks are empty, 0 where one of them is.
     """
     limit = TOLERANCE * _diagonal(mask, spacing) if tolerance is None else tolerance
     return _agreement(*_distances(mask, reference, spacing), limit)
@@ -112,24 +72,10 @@ def boundary_metrics(
 ) -> dict[str, float]:
     """Compare the borders of a mask and its reference.
 
-    Parameters
-    ----------
-    mask, reference : numpy.ndarray
-        bool (row, column), of one shape.
-    pixel_size : PixelSize or None
-        Gives ``HD95_mm``, which is left out without it.
-
-    Returns
-    -------
-    dict
-        ``HD95_px`` the 95th percentile Hausdorff distance in pixels, ``HD95_relative`` the same over the image's
-        diagonal, so that images of different sizes can be averaged, ``HD95_mm`` in millimetres, and ``BF1`` the
-        boundary F1 within 0.75 % of the diagonal. An empty mask against one that is not is a whole diagonal away.
-
-    Raises
-    ------
-    ValueError
-        Where the shapes differ.
+    ``mask``, ``reference``: bool (row, column), of one shape. Returns ``HD95_px`` the 95th percentile Hausdorff
+    distance in pixels, ``HD95_relative`` the same over the image's diagonal, so that images of different sizes can be
+    averaged, ``HD95_mm`` in millimetres, and ``BF1`` the boundary F1 within 0.75 % of the diagonal. An empty mask
+    against one that is not is a whole diagonal away.
     """
     there, back = _distances(mask, reference, (1.0, 1.0))
     diagonal = _diagonal(mask, (1.0, 1.0))

@@ -43,19 +43,8 @@ class Reliability:
 def softmax(logits: ArrayLike, temperature: float = 1.0, bias: ArrayLike = ()) -> NDArray[np.float64]:
     """Turn logits into probabilities.
 
-    Parameters
-    ----------
-    logits : array_like
-        Float (image, class).
-    temperature : float
-        Divides them: above 1, answers get less sure.
-    bias : array_like
-        Float (class,), added then; empty for none.
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 (image, class); each row sums to 1.
+    ``logits``: float (image, class). ``bias``: float (class,), added then; empty for none. Returns float64 (image,
+    class); each row sums to 1.
     """
     moved = np.asarray(logits, np.float64) / temperature
     if np.size(bias):
@@ -67,17 +56,7 @@ def softmax(logits: ArrayLike, temperature: float = 1.0, bias: ArrayLike = ()) -
 def calibrated(logits: ArrayLike, config: ClassifierConfig) -> NDArray[np.float64]:
     """Turn logits into the probabilities that a bundle stands for.
 
-    Parameters
-    ----------
-    logits : array_like
-        Float (image, class), as its network gives them.
-    config : ClassifierConfig
-        Of the bundle.
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 (image, class).
+    ``logits``: float (image, class), as its network gives them. Returns float64 (image, class).
     """
     return softmax(logits, config.temperature, config.bias)
 
@@ -85,17 +64,7 @@ def calibrated(logits: ArrayLike, config: ClassifierConfig) -> NDArray[np.float6
 def log_loss(probabilities: ArrayLike, labels: ArrayLike) -> float:
     """Mean negative logarithm of the probability that the true class was given.
 
-    Parameters
-    ----------
-    probabilities : array_like
-        Float (image, class).
-    labels : array_like
-        Int (image,).
-
-    Returns
-    -------
-    float
-        0 where every true class had probability 1.
+    ``probabilities``: float (image, class). ``labels``: int (image,). 0 where every true class had probability 1.
     """
     given = np.asarray(probabilities, np.float64)
     truth = np.asarray(labels, np.int64)
@@ -107,17 +76,8 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
 
     The loss is convex in the inverse of the temperature, so a bounded search finds the only minimum.
 
-    Parameters
-    ----------
-    logits : array_like
-        Float (image, class), of images that the network did not learn from.
-    labels : array_like
-        Int (image,).
-
-    Returns
-    -------
-    float
-        Between 0.05 and 20; 1 where fewer than two classes have 10 images.
+    ``logits``: float (image, class), of images that the network did not learn from. ``labels``: int (image,). Between
+    0.05 and 20; 1 where fewer than two classes have 10 images.
     """
     from scipy.optimize import minimize_scalar
 
@@ -139,17 +99,8 @@ def fit_calibration(logits: ArrayLike, labels: ArrayLike) -> Calibration:
     A network that saw classes evenly drawn or weighted believes them to be as frequent as it saw them; no temperature
     mends that, a bias does (Alexandari et al. 2020, bias-corrected temperature scaling, arXiv:1901.06852).
 
-    Parameters
-    ----------
-    logits : array_like
-        Float (image, class), of images that the network did not learn from, with the classes as frequent as in use.
-    labels : array_like
-        Int (image,).
-
-    Returns
-    -------
-    Calibration
-        Biases add up to 0; temperature 1 and no bias where a class has fewer than 10 images.
+    ``logits``: float (image, class), of images that the network did not learn from, with the classes as frequent as in
+    use. ``labels``: int (image,). Biases add up to 0; temperature 1 and no bias where a class has fewer than 10 images.
     """
     from scipy.optimize import minimize
 
@@ -178,19 +129,8 @@ def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins
     a bin scatter less than equally wide bins (Nixon et al. 2019, arXiv:1904.01685). Even perfect probabilities have an
     error above 0 on few images: ``calibration_error_by_chance`` says how much.
 
-    Parameters
-    ----------
-    probabilities : array_like
-        Float (image,) or (image, class).
-    labels : array_like
-        Bool (image,), or int (image,) indices of classes.
-    bins : int
-        At most; fewer where there are fewer images.
-
-    Returns
-    -------
-    float
-        In [0, 1]; NaN of no image.
+    ``probabilities``: float (image,) or (image, class). ``labels``: bool (image,), or int (image,) indices of classes.
+    In [0, 1]; NaN of no image.
     """
     predicted, came = _asked(probabilities, labels)
     return _binned_error(predicted, came, bins)
@@ -203,23 +143,8 @@ def calibration_error_by_chance(
 
     What comes is drawn by the probabilities (consistency resampling: Brocker and Smith 2007, doi:10.1175/WAF993.1).
 
-    Parameters
-    ----------
-    probabilities : array_like
-        Float (image,) or (image, class), as ``expected_calibration_error`` takes them.
-    bins : int
-        As there.
-    rounds : int
-        How often it is drawn.
-    seed : int
-        Of the draws.
-
-    Returns
-    -------
-    mean : float
-        What is to be expected.
-    high : float
-        What only 1 in 20 draws exceeds: an error above it is more than chance.
+    ``probabilities``: float (image,) or (image, class), as ``expected_calibration_error`` takes them. What only 1 in 20
+    draws exceeds: an error above it is more than chance.
     """
     given = np.asarray(probabilities, np.float64)
     predicted = given if given.ndim == 1 else given.max(axis=1)
@@ -231,19 +156,8 @@ def calibration_error_by_chance(
 def reliability(probabilities: ArrayLike, labels: ArrayLike, bins: int = 10) -> Reliability:
     """Give the points of a reliability diagram, in bins of equally many images.
 
-    Parameters
-    ----------
-    probabilities : array_like
-        Of the positive class, float (image,).
-    labels : array_like
-        Bool (image,).
-    bins : int
-        At most; fewer where there are fewer images.
-
-    Returns
-    -------
-    Reliability
-        From the lowest prediction to the highest; intervals are those of Wilson (1927).
+    ``probabilities``: of the positive class, float (image,). ``labels``: bool (image,). From the lowest prediction to
+    the highest; intervals are those of Wilson (1927).
     """
     predicted, came = _asked(probabilities, labels)
     index, count = _bins(predicted, bins)
@@ -256,15 +170,7 @@ def reliability(probabilities: ArrayLike, labels: ArrayLike, bins: int = 10) -> 
 def wilson(found: ArrayLike, count: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Interval of 95 % for shares of independent images (Wilson 1927, doi:10.1080/01621459.1927.10502953).
 
-    Parameters
-    ----------
-    found, count : array_like
-        How many of how many, float (share,); ``count`` above 0.
-
-    Returns
-    -------
-    tuple of numpy.ndarray
-        Both ends, float64 (share,), in [0, 1].
+    Both ends, float64 (share,), in [0, 1].
     """
     times, number = np.asarray(found, np.float64), np.asarray(count, np.float64)
     square = 1.96**2

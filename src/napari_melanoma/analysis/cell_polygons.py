@@ -26,18 +26,8 @@ def cell_polygons(mask: NDArray[np.bool_], place: MapPlace) -> tuple[Polygon, ..
     No ring meets itself, not even at a corner: cells that touch at a corner alone are polygons of their own, and a ring
     of cells that closes over a corner has a hole. Such polygons are valid for every program (OGC Simple Features).
 
-    Parameters
-    ----------
-    mask : numpy.ndarray
-        bool (row, column).
-    place : MapPlace
-        Where the mask lies on the slide.
-
-    Returns
-    -------
-    tuple of Polygon
-        In pixels of the finest level, outer rings clockwise, holes counter-clockwise; the largest first. Empty where
-        the mask is.
+    ``mask``: bool (row, column). In pixels of the finest level, outer rings clockwise, holes counter-clockwise; the
+    largest first. Empty where the mask is.
     """
     from scipy import ndimage
 
@@ -54,19 +44,7 @@ def cell_polygons(mask: NDArray[np.bool_], place: MapPlace) -> tuple[Polygon, ..
 def cells_within(polygons: Iterable[Polygon], place: MapPlace, window: Box) -> NDArray[np.bool_]:
     """Tell which cells have their centre within polygons: the inverse of ``cell_polygons``, and it takes drawn ones.
 
-    Parameters
-    ----------
-    polygons : iterable of Polygon
-        In pixels of the finest level.
-    place : MapPlace
-        Where the map lies on the slide.
-    window : Box
-        The part of the map that is asked for, in cells.
-
-    Returns
-    -------
-    numpy.ndarray
-        bool (row, column) of the window.
+    ``polygons``: in pixels of the finest level. Returns bool (row, column) of the window.
     """
     mask = np.zeros((window.height, window.width), bool)
     for polygon in polygons:

@@ -23,14 +23,8 @@ ECE_BINS = 15
 class Drawn:
     """Scores of images under several draws.
 
-    Parameters
-    ----------
-    scores : numpy.ndarray
-        float64 (image,): the probability of the positive class.
-    positive : numpy.ndarray
-        Bool (image,): whether it is one.
-    times : numpy.ndarray
-        float64 (draw, image): how often each draw has the image; ones for the images as they are.
+    ``scores``: float64 (image,): the probability of the positive class. ``positive``: bool (image,): whether it is one.
+    ``times``: float64 (draw, image): how often each draw has the image; ones for the images as they are.
     """
 
     scores: NDArray[np.float64]
@@ -59,20 +53,14 @@ class Drawn:
     def auc(self) -> NDArray[np.float64]:
         """Area under the ROC curve: how often a positive image has the higher score of a pair, ties half.
 
-        Returns
-        -------
-        numpy.ndarray
-            float64 (draw,) in [0, 1].
+        Returns float64 (draw,) in [0, 1].
         """
         return _ratio(self.concordant(), self.positives * self.others)
 
     def concordant(self) -> NDArray[np.float64]:
         """Count the pairs of a positive and another image in which the positive one has the higher score.
 
-        Returns
-        -------
-        numpy.ndarray
-            float64 (draw,); a tie counts half.
+        Returns float64 (draw,); a tie counts half.
         """
         there, not_there = self._curve
         above = np.cumsum(there, axis=1) - there / 2
@@ -81,10 +69,7 @@ class Drawn:
     def average_precision(self) -> NDArray[np.float64]:
         """Average precision: the precision at each score, weighted by the positives that it adds.
 
-        Returns
-        -------
-        numpy.ndarray
-            float64 (draw,) in (0, 1].
+        Returns float64 (draw,) in (0, 1].
         """
         there, not_there = self._curve
         found = np.cumsum(there, axis=1)
@@ -94,10 +79,7 @@ class Drawn:
     def partial_auc(self) -> NDArray[np.float64]:
         """Area under the ROC curve above 80 % sensitivity, as ISIC 2024 ranks by: at most 0.2, by chance 0.02.
 
-        Returns
-        -------
-        numpy.ndarray
-            float64 (draw,) in [0, 0.2].
+        Returns float64 (draw,) in [0, 0.2].
         """
         there, not_there = self._curve
         rise = (
@@ -116,16 +98,8 @@ class Drawn:
     def decisions(self, cut: float) -> dict[str, NDArray[np.float64]]:
         """Say how well a cut divides the images.
 
-        Parameters
-        ----------
-        cut : float
-            Scores at or above it are said to be positive.
-
-        Returns
-        -------
-        dict
-            ``sensitivity``, ``specificity``, ``precision``, ``F1``, ``accuracy`` and ``balanced_accuracy``, float64
-            (draw,) each. Precision is NaN where nothing is said to be positive; F1 is 0 there.
+        Returns ``sensitivity``, ``specificity``, ``precision``, ``F1``, ``accuracy`` and ``balanced_accuracy``, float64
+        (draw,) each. Precision is NaN where nothing is said to be positive; F1 is 0 there.
         """
         said = self.scores >= cut
         hits, false = self.times @ (said & self.positive), self.times @ (said & ~self.positive)
@@ -142,15 +116,7 @@ class Drawn:
     def calibration_error(self, bins: int = ECE_BINS) -> NDArray[np.float64]:
         """Expected calibration error: how far probability and share of positives lie apart, in bins of as many images.
 
-        Parameters
-        ----------
-        bins : int
-            How many; fewer where there are fewer images. They are those of all images, whatever is drawn.
-
-        Returns
-        -------
-        numpy.ndarray
-            float64 (draw,) in [0, 1].
+        Returns float64 (draw,) in [0, 1].
         """
         order = np.argsort(self.scores, kind="stable")
         number = min(bins, len(order))
@@ -161,10 +127,7 @@ class Drawn:
     def brier(self) -> NDArray[np.float64]:
         """Brier score: the mean squared distance of the probability from 1 or 0 (Brier 1950).
 
-        Returns
-        -------
-        numpy.ndarray
-            float64 (draw,) in [0, 1].
+        Returns float64 (draw,) in [0, 1].
         """
         return _ratio(self.times @ (self.scores - self.positive) ** 2, self.times.sum(axis=1))
 
@@ -174,19 +137,8 @@ def class_recalls(
 ) -> NDArray[np.float64]:
     """Share of the images of each class that are said to be of it.
 
-    Parameters
-    ----------
-    said, labels : numpy.ndarray
-        int (image,): the class that is said, and the true one.
-    classes : int
-        How many there are.
-    times : numpy.ndarray
-        float64 (draw, image), as ``Drawn`` takes it.
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 (draw, class); NaN where a draw has no image of a class.
+    ``said``, ``labels``: int (image,): the class that is said, and the true one. ``times``: float64 (draw, image), as
+    ``Drawn`` takes it. Returns float64 (draw, class); NaN where a draw has no image of a class.
     """
     each = [times @ (labels == one) for one in range(classes)]
     right = [times @ ((labels == one) & (said == one)) for one in range(classes)]

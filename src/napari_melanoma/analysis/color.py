@@ -39,15 +39,7 @@ _LINEAR = np.where(_STEPS <= 0.04045, _STEPS / 12.92, ((_STEPS + 0.055) / 1.055)
 def to_lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Convert sRGB to CIELAB under D65 (CIE 15:2004), several times faster than scikit-image by a table for the gamma.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8, (..., channel=3).
-
-    Returns
-    -------
-    numpy.ndarray
-        float32, same shape: L* from 0 to 100, a*, b*.
+    ``rgb``: uint8, (..., channel=3). Returns float32, same shape: L* from 0 to 100, a*, b*.
     """
     # einsum, not a matrix product: BLAS would start threads for it, which stall on a busy machine.
     relative = np.einsum("...c,wc->...w", _LINEAR[rgb], _TO_RELATIVE)
@@ -59,15 +51,7 @@ def to_lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
 def to_srgb(lab: NDArray[np.floating]) -> NDArray[np.float32]:
     """Convert CIELAB under D65 to sRGB: the inverse of ``to_lab``.
 
-    Parameters
-    ----------
-    lab : numpy.ndarray
-        float (..., channel=3): L*, a*, b*.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32, same shape, from 0 to 1; colours that sRGB does not have are clipped.
+    Returns float32, same shape, from 0 to 1; colours that sRGB does not have are clipped.
     """
     y = (lab[..., 0] + 16) / 116
     compressed = np.stack([y + lab[..., 1] / 500, y, y - lab[..., 2] / 200], axis=-1)
@@ -79,15 +63,7 @@ def to_srgb(lab: NDArray[np.floating]) -> NDArray[np.float32]:
 def color_shares(lab: NDArray[np.float32]) -> dict[str, float]:
     """Share of pixels nearest to each of the six colours of the ABCD rule, by distance in CIELAB.
 
-    Parameters
-    ----------
-    lab : numpy.ndarray
-        float32, (pixel, channel=3), at least one.
-
-    Returns
-    -------
-    dict
-        Colour to share; the shares add up to 1.
+    ``lab``: float32, (pixel, channel=3), at least one. Colour to share; the shares add up to 1.
     """
     references = to_lab(np.array(list(ABCD_COLORS.values()), np.uint8))
     # |p - r|^2 without |p|^2, which is the same for every reference.
@@ -108,17 +84,8 @@ def color_measurements(mask: NDArray[np.bool_], rgb: NDArray[np.uint8]) -> dict[
     - ``color_difference``: CIE 1976 colour difference between the means of lesion and skin; skin is the ring from 5 %
       to 25 % of the equivalent diameter away from the lesion.
 
-    Parameters
-    ----------
-    mask : numpy.ndarray
-        Boolean, (row, column), not empty.
-    rgb : numpy.ndarray
-        Photograph, uint8, (row, column, channel=3).
-
-    Returns
-    -------
-    dict
-        Name to value; ``color_difference`` is NaN where the lesion leaves no skin in view.
+    ``mask``: boolean, (row, column), not empty. ``rgb``: photograph, uint8, (row, column, channel=3). Name to value;
+    ``color_difference`` is NaN where the lesion leaves no skin in view.
     """
     lesion, ring, lab = lesion_and_ring(mask, rgb)
     inside = lab[lesion]
@@ -140,20 +107,9 @@ def lesion_and_ring(
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float32]]:
     """Find the lesion and the ring of skin around it on one grid, averaged down to at most 256 pixels a side.
 
-    Parameters
-    ----------
-    mask : numpy.ndarray
-        Boolean, (row, column), not empty.
-    rgb : numpy.ndarray
-        Photograph, uint8, (row, column, channel=3).
-
-    Returns
-    -------
-    lesion, ring : numpy.ndarray
-        bool (row, column) of the grid; the ring lies 5 % to 25 % of the equivalent diameter away from the lesion, and
-        is empty where the lesion fills the view.
-    lab : numpy.ndarray
-        float32 (row, column, channel=3), CIELAB.
+    ``mask``: boolean, (row, column), not empty. ``rgb``: photograph, uint8, (row, column, channel=3). Returns bool
+    (row, column) of the grid; the ring lies 5 % to 25 % of the equivalent diameter away from the lesion, and is empty
+    where the lesion fills the view. Returns float32 (row, column, channel=3), CIELAB.
     """
     from PIL import Image
     from scipy import ndimage

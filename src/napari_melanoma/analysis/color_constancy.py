@@ -21,17 +21,7 @@ def shades_of_grey(rgb: NDArray[np.uint8], power: float = 6.0) -> NDArray[np.uin
     and Trezzi 2004, "Shades of gray and colour constancy". The default is that of Barata et al. 2015 for dermoscopy,
     doi:10.1109/JBHI.2014.2336473.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 sRGB (row, column, channel).
-    power : float, optional
-        At least 1.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8, alike.
+    ``rgb``: uint8 sRGB (row, column, channel). Returns uint8, alike.
     """
     return scaled_channels(rgb, light_gains(rgb, power))
 
@@ -39,17 +29,8 @@ def shades_of_grey(rgb: NDArray[np.uint8], power: float = 6.0) -> NDArray[np.uin
 def scaled_channels(rgb: NDArray[np.uint8], gains: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Multiply the channels.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 sRGB (row, column, channel).
-    gains : numpy.ndarray
-        float64 (3,), as ``light_gains`` gives them.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8, alike; what becomes brighter than white is white.
+    ``rgb``: uint8 sRGB (row, column, channel). ``gains``: float64 (3,), as ``light_gains`` gives them. Returns uint8,
+    alike; what becomes brighter than white is white.
     """
     table = np.rint(np.clip(np.arange(256)[:, None] * gains, 0, 255)).astype(np.uint8)
     return np.stack([table[rgb[..., channel], channel] for channel in range(3)], axis=-1)
@@ -58,17 +39,7 @@ def scaled_channels(rgb: NDArray[np.uint8], gains: NDArray[np.float64]) -> NDArr
 def light_gains(rgb: NDArray[np.uint8], power: float = 6.0) -> NDArray[np.float64]:
     """Say by what each channel is to be multiplied to make the light white, at the same brightness.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 sRGB (row, column, channel).
-    power : float, optional
-        At least 1.
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 (3,), all 1 where the light is white.
+    ``rgb``: uint8 sRGB (row, column, channel). Returns float64 (3,), all 1 where the light is white.
     """
     seen = rgb.max(axis=2) < CLIPPED
     pixels = rgb[seen] if seen.mean() >= FEWEST else rgb.reshape(-1, 3)

@@ -24,17 +24,8 @@ OPACITY = 0.6  # of the strongest heat
 def draw_heatmap(rgb: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Draw heat over a photograph: the stronger, the less of the photograph is seen.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 (row, column, channel=3).
-    heat : numpy.ndarray
-        float32 (row, column) in [0, 1].
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 (row, column, channel=3).
+    ``rgb``: uint8 (row, column, channel=3). ``heat``: float32 (row, column) in [0, 1]. Returns uint8 (row, column,
+    channel=3).
     """
     steps = np.linspace(0, 1, len(MAGMA))
     colour = np.stack([np.interp(heat, steps, channel) for channel in MAGMA.T], axis=-1)

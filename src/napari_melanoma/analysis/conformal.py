@@ -32,23 +32,8 @@ def conformal_sets(
     asked, the rare one too (Vovk 2012, arXiv:1209.2673). No set is empty: the likeliest class is always in it, which
     only adds to the coverage; a model that is right more often than was asked covers more than was asked.
 
-    Parameters
-    ----------
-    probabilities : array_like
-        Float (image, class).
-    calibration_probabilities : array_like
-        Float (case, class), of images that the network did not learn from.
-    calibration_labels : array_like
-        Int (case,).
-    coverage : float
-        Asked for, in (0, 1).
-    rule : {"lac", "aps", "class_conditional"}
-        How the set is made.
-
-    Returns
-    -------
-    numpy.ndarray
-        Bool (image, class). With too few cases for the coverage (fewer than 9 for 90 %) every class is in.
+    ``probabilities``: float (image, class). Returns bool (image, class). With too few cases for the coverage (fewer
+    than 9 for 90 %) every class is in.
     """
     given = np.asarray(probabilities, np.float64)
     known, truth = np.asarray(calibration_probabilities, np.float64), np.asarray(calibration_labels, np.int64)

@@ -24,17 +24,10 @@ def contours(mask: NDArray[np.bool_]) -> list[NDArray[np.float32]]:
     Marching squares between pixel centres (Lorensen and Cline 1987, doi:10.1145/37402.37422), then simplified such that
     no point of the exact border is further than 0.35 pixels from the polygon.
 
-    Parameters
-    ----------
-    mask : numpy.ndarray
-        Boolean, (row, column). A lesion cut by the image's border is closed half a pixel outside the outermost pixel
-        centres, which is the edge of the image as napari draws it.
-
-    Returns
-    -------
-    list of numpy.ndarray
-        float32, each (vertex, 2) as (row, column) with whole numbers at pixel centres; first vertex repeated at the
-        end; longest polygon first. Empty where the mask is.
+    ``mask``: boolean, (row, column). A lesion cut by the image's border is closed half a pixel outside the outermost
+    pixel centres, which is the edge of the image as napari draws it. Returns float32, each (vertex, 2) as (row, column)
+    with whole numbers at pixel centres; first vertex repeated at the end; longest polygon first. Empty where the mask
+    is.
     """
     from skimage.measure import find_contours
 
@@ -57,21 +50,8 @@ def draw_overlay(
 ) -> NDArray[np.uint8]:
     """Draw the contour of a mask on its photograph: yellow between dark edges, so that it is seen on every skin.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        Photograph, uint8, (row, column, channel=3).
-    mask : numpy.ndarray
-        Boolean, (row, column).
-    width_px : int, optional
-        Width of the line; by default 1/250 of the image's shorter side, at least 1.
-    colour : tuple of int, optional
-        Red, green, blue of the line, 0 to 255; yellow by default.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8, same shape as the photograph; a copy.
+    ``rgb``: photograph, uint8, (row, column, channel=3). ``mask``: boolean, (row, column). ``colour``: red, green, blue
+    of the line, 0 to 255; yellow by default. Returns uint8, same shape as the photograph; a copy.
     """
     from PIL import Image, ImageDraw
 
@@ -88,17 +68,7 @@ def draw_overlay(
 def draw_damage(picture: NDArray[np.uint8], damage: str | None) -> NDArray[np.uint8]:
     """Mark a picture of a damaged photograph with a red frame and a word that stay with it wherever it is shown.
 
-    Parameters
-    ----------
-    picture : numpy.ndarray
-        uint8, (row, column, channel=3).
-    damage : str or None
-        What is wrong with the photograph; None leaves the picture as it is.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8, same shape; a copy where it is marked.
+    ``picture``: uint8, (row, column, channel=3). Returns uint8, same shape; a copy where it is marked.
     """
     if not damage:
         return picture

@@ -27,22 +27,8 @@ SHORT = {"mitoses": ("points", "areas")}  # what a record leaves out, for it wou
 def length_mm(line: Line, pixel_size: PixelSize | None) -> float:
     """Give the length of a line.
 
-    Parameters
-    ----------
-    line : tuple
-        Both ends, (row, column) in pixels of the finest level.
-    pixel_size : PixelSize or None
-        Of these pixels; rows and columns count apart.
-
-    Returns
-    -------
-    float
-        In mm.
-
-    Raises
-    ------
-    ScaleMissing
-        Where the slide has no scale.
+    ``line``: both ends, (row, column) in pixels of the finest level. ``pixel_size``: of these pixels; rows and columns
+    count apart. In mm.
     """
     if pixel_size is None:
         raise ScaleMissing(
@@ -56,19 +42,7 @@ def length_mm(line: Line, pixel_size: PixelSize | None) -> float:
 def automatic_reading(found: Proposed, chosen: int = 0, size: PixelSize | None = None) -> Reading:
     """Say what the analysis says, as a reading that nobody has made their own yet.
 
-    Parameters
-    ----------
-    found : Proposed
-        What it says.
-    chosen : int
-        Which of its lines.
-    size : PixelSize, optional
-        Of the slide's pixels, kept with the line.
-
-    Returns
-    -------
-    Reading
-        Of nobody; without a line where there is none.
+    ``size``: of the slide's pixels, kept with the line. Of nobody; without a line where there is none.
     """
     estimate: dict[str, Any] = {}
     if found.clark is not None:
@@ -84,24 +58,8 @@ def automatic_reading(found: Proposed, chosen: int = 0, size: PixelSize | None =
 def drawn_line(before: Reading, line: Line, size: PixelSize | None) -> dict[str, Any]:
     """Say what a line that was drawn or moved by hand makes of a reading.
 
-    Parameters
-    ----------
-    before : Reading
-        What counted until then.
-    line : tuple
-        Surface and deepest, in pixels of the finest level.
-    size : PixelSize or None
-        Of these pixels.
-
-    Returns
-    -------
-    dict
-        Values for ``overridden``: a model's line that was moved is a corrected one, and has no interval any more.
-
-    Raises
-    ------
-    ScaleMissing
-        Where the slide has no scale.
+    ``line``: surface and deepest, in pixels of the finest level. ``size``: of these pixels. Values for ``overridden``:
+    a model's line that was moved is a corrected one, and has no interval any more.
     """
     method = "hand" if before.line is None or before.method == "hand" else "corrected"
     values = {"line": line, "mm": length_mm(line, size), "um_per_px": _um(size)}
@@ -109,22 +67,7 @@ def drawn_line(before: Reading, line: Line, size: PixelSize | None) -> dict[str,
 
 
 def current(depth: SlideDepth, base: Reading, reader: str) -> Reading:
-    """Say what counts for a reader: the own values, else those of the analysis.
-
-    Parameters
-    ----------
-    depth : SlideDepth
-        All readings.
-    base : Reading
-        What a reader who has set nothing begins with, as ``automatic_reading`` gives it.
-    reader : str
-        Whose.
-
-    Returns
-    -------
-    Reading
-        With the record of that reader.
-    """
+    """Say what counts for a reader: the own values, else those of the analysis."""
     own = depth.of(reader)
     if own is not None and own.when:
         return own
@@ -134,23 +77,7 @@ def current(depth: SlideDepth, base: Reading, reader: str) -> Reading:
 def overridden(depth: SlideDepth, base: Reading, reader: str, when: str, **values: Any) -> SlideDepth:  # noqa: ANN401 - of any field
     """Set values of one reader, and record what they were before.
 
-    Parameters
-    ----------
-    depth : SlideDepth
-        All readings.
-    base : Reading
-        What a reader who has set nothing begins with; the record begins with it, as the model's.
-    reader : str
-        Whose.
-    when : str
-        Now: UTC, ISO 8601.
-    **values : object
-        Fields of ``Reading``; none: what the analysis says is taken as it is.
-
-    Returns
-    -------
-    SlideDepth
-        The same where nothing changes.
+    Returns the same where nothing changes.
     """
     own, before = depth.of(reader), current(depth, base, reader)
     begins = own is None or not own.when
@@ -177,22 +104,8 @@ def renamed(depth: SlideDepth, before: str, after: str) -> SlideDepth:
 def restated(now: SlideDepth, wanted: SlideDepth, reader: str, when: str) -> SlideDepth:
     """Go to other values, as undo and redo do, with a record of it: what was done once is never unsaid.
 
-    Parameters
-    ----------
-    now : SlideDepth
-        What counts now.
-    wanted : SlideDepth
-        Whose values shall count.
-    reader : str
-        Who wants it.
-    when : str
-        Now: UTC, ISO 8601.
-
-    Returns
-    -------
-    SlideDepth
-        The values of ``wanted`` with the record of ``now`` and what changed. A reader who had set nothing then keeps a
-        reading without values, for the record's sake.
+    Returns the values of ``wanted`` with the record of ``now`` and what changed. A reader who had set nothing then
+    keeps a reading without values, for the record's sake.
     """
     result = now
     for name in dict.fromkeys(one.reader for one in (*now.readings, *wanted.readings)):
@@ -207,19 +120,9 @@ def restated(now: SlideDepth, wanted: SlideDepth, reader: str, when: str) -> Sli
 def counted_mitoses(points: tuple[Point, ...], areas: tuple[tuple[Point, ...], ...], size: PixelSize | None) -> Mitoses:
     """Count mitoses over the area that was drawn for it.
 
-    Parameters
-    ----------
-    points : tuple
-        Each mitosis, (row, column) in pixels of the finest level.
-    areas : tuple
-        Outlines; what crosses itself encloses what it winds around, what lies in several of them counts once.
-    size : PixelSize or None
-        Of these pixels; without one there is no area.
-
-    Returns
-    -------
-    Mitoses
-        Those beside the area are kept and not counted; per square millimetre where there is an area and a scale.
+    ``points``: each mitosis, (row, column) in pixels of the finest level. ``size``: of these pixels; without one there
+    is no area. Those beside the area are kept and not counted; per square millimetre where there is an area and a
+    scale.
     """
     pieces = [piece for area in areas if len(area) > 2 for piece in untangled(Polygon(area))]
     inside = [one for one in points if any(_holds(piece, one) for piece in pieces)] if areas else points
@@ -232,21 +135,7 @@ def counted_mitoses(points: tuple[Point, ...], areas: tuple[tuple[Point, ...], .
 def rescaled(depth: SlideDepth, size: PixelSize, reader: str, when: str) -> SlideDepth:
     """Bring what was measured to another scale of the slide.
 
-    Parameters
-    ----------
-    depth : SlideDepth
-        Readings, each with the scale that it was measured with.
-    size : PixelSize
-        That counts now.
-    reader : str
-        Who set it.
-    when : str
-        Now: UTC, ISO 8601.
-
-    Returns
-    -------
-    SlideDepth
-        The same where the scale is that of all readings. Lengths that were typed stay.
+    Returns the same where the scale is that of all readings. Lengths that were typed stay.
     """
     for one in depth.readings:
         values: dict[str, Any] = {}

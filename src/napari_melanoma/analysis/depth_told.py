@@ -38,17 +38,7 @@ class Depths(NamedTuple):
 def on_scale(mm: ArrayLike, scale: DepthScale) -> NDArray[np.float64]:
     """Bring depths to the scale of a network.
 
-    Parameters
-    ----------
-    mm : array_like
-        Of any shape, NaN where not known.
-    scale : DepthScale
-        Of the network.
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 of that shape.
+    Returns float64 of that shape.
     """
     plain = np.maximum(np.asarray(mm, np.float64), 0.0)
     return ((np.log1p(plain) if scale.log else plain) - scale.mean) / scale.std
@@ -57,17 +47,7 @@ def on_scale(mm: ArrayLike, scale: DepthScale) -> NDArray[np.float64]:
 def in_mm(depth: ArrayLike, scale: DepthScale) -> NDArray[np.float64]:
     """Bring what a network tells to millimetres.
 
-    Parameters
-    ----------
-    depth : array_like
-        Of any shape, on the scale.
-    scale : DepthScale
-        Of the network.
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 of that shape, 0 or more.
+    Returns float64 of that shape, 0 or more.
     """
     plain = np.asarray(depth, np.float64) * scale.std + scale.mean
     return np.maximum(np.expm1(plain) if scale.log else plain, 0.0)
@@ -79,22 +59,9 @@ def margin(told: NDArray[np.floating], true_mm: ArrayLike, scale: DepthScale, co
     Split conformal prediction (Lei et al. 2018, doi:10.1080/01621459.2017.1307116): the quantile of the errors, each
     over the spread that the network tells of it, where it tells one.
 
-    Parameters
-    ----------
-    told : numpy.ndarray
-        Float (image, 1 or 2): depth and perhaps the logarithm of its variance, on the scale.
-    true_mm : array_like
-        (image,), NaN where not known.
-    scale : DepthScale
-        Of the network.
-    coverage : float
-        How often the interval shall hold the true depth.
-
-    Returns
-    -------
-    float or None
-        Half of the interval, in units of the spread; None with too few cases. The largest error where there are too
-        few for the coverage.
+    ``told``: float (image, 1 or 2): depth and perhaps the logarithm of its variance, on the scale. ``true_mm``:
+    (image,), NaN where not known. Half of the interval, in units of the spread; None with too few cases. The largest
+    error where there are too few for the coverage.
     """
     errors = np.abs(told[:, 0] - on_scale(true_mm, scale)) / _spread(told)
     errors = np.sort(errors[~np.isnan(errors)])
@@ -106,17 +73,7 @@ def margin(told: NDArray[np.floating], true_mm: ArrayLike, scale: DepthScale, co
 def depths_told(told: NDArray[np.floating], answer: DepthAnswer) -> Depths:
     """Read what a network tells.
 
-    Parameters
-    ----------
-    told : numpy.ndarray
-        Float (image, 1 or 2), as for ``margin``.
-    answer : DepthAnswer
-        Of the bundle.
-
-    Returns
-    -------
-    Depths
-        In mm.
+    ``told``: float (image, 1 or 2), as for ``margin``. In mm.
     """
     reach = (np.nan if answer.margin is None else answer.margin) * _spread(told)
     return Depths(*(in_mm(told[:, 0] + side * reach if side else told[:, 0], answer.scale) for side in (0, -1, 1)))
@@ -125,20 +82,8 @@ def depths_told(told: NDArray[np.floating], answer: DepthAnswer) -> Depths:
 def depth_figures(depths: Depths, true_mm: NDArray[np.float64], groups: Sequence[object]) -> dict[str, Estimate]:
     """Measure depths that were told.
 
-    Parameters
-    ----------
-    depths : Depths
-        What was told.
-    true_mm : numpy.ndarray
-        float64 (image,), NaN where nobody measured.
-    groups : sequence
-        Patient of each image.
-
-    Returns
-    -------
-    dict
-        As ``MEASURES`` names them, with 95 % intervals: bootstrap over patients, of bias and limits by their formulas;
-        empty with fewer than three measured.
+    ``true_mm``: float64 (image,), NaN where nobody measured. Returns as ``MEASURES`` names them, with 95 % intervals:
+    bootstrap over patients, of bias and limits by their formulas; empty with fewer than three measured.
     """
     known = ~np.isnan(true_mm)
     said, true = depths.mm[known], true_mm[known]
@@ -163,15 +108,7 @@ def depth_figures(depths: Depths, true_mm: NDArray[np.float64], groups: Sequence
 def weighted_pearson(first: NDArray[np.float64], second: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
     """Correlate two numbers of images that count differently.
 
-    Parameters
-    ----------
-    first, second, weights : numpy.ndarray
-        float64 (image,).
-
-    Returns
-    -------
-    float
-        NaN where one of the two is the same everywhere.
+    ``first``, ``second``, ``weights``: float64 (image,). NaN where one of the two is the same everywhere.
     """
     one, other = first - _mean(first, weights), second - _mean(second, weights)
     together = np.sqrt((weights @ one**2) * (weights @ other**2))

@@ -34,15 +34,7 @@ class Trait:
     def has(self, value: float) -> bool:
         """Say whether an image with this value has the trait.
 
-        Parameters
-        ----------
-        value : float
-            As ``difficulty`` gives it.
-
-        Returns
-        -------
-        bool
-            False where the value is NaN.
+        False where the value is NaN.
         """
         return value >= self.limit if self.above else value < self.limit
 
@@ -62,17 +54,8 @@ def difficulty(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> dict[str, flo
     The traits are those that P4 names where its networks fail (hair, moles near by, red skin, unclear borders), and
     whether the lesion is cut by the image's edge.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        Photograph, uint8, (row, column, channel=3).
-    mask : numpy.ndarray
-        Reference, bool (row, column).
-
-    Returns
-    -------
-    dict
-        The name of each of ``TRAITS`` to its value; NaN where it cannot be said, as for most of an empty mask.
+    ``rgb``: photograph, uint8, (row, column, channel=3). ``mask``: reference, bool (row, column). Returns the name of
+    each of ``TRAITS`` to its value; NaN where it cannot be said, as for most of an empty mask.
     """
     found = {"hair_share": hair_share(rgb)}
     if not mask.any():
@@ -90,15 +73,7 @@ def difficulty(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> dict[str, flo
 def hair_share(rgb: NDArray[np.uint8]) -> float:
     """Measure the share of a photograph that dark hairs cover (``hair.hair_mask``).
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        Photograph, uint8, (row, column, channel=3).
-
-    Returns
-    -------
-    float
-        In [0, 1].
+    ``rgb``: photograph, uint8, (row, column, channel=3). In [0, 1].
     """
     return float(hair_mask(_reduced(rgb, HAIR_SIDE / min(rgb.shape[:2]))).mean())
 
@@ -109,17 +84,7 @@ def other_spots(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> int:
     A spot is darker than the skin around it, about as high as wide, and at least 2.6 % of the photograph's longer side
     in diameter; a hair is too long for one, and what touches the edge of the photograph counts for none.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        Photograph, uint8, (row, column, channel=3).
-    mask : numpy.ndarray
-        The lesion, bool (row, column).
-
-    Returns
-    -------
-    int
-        At least 0.
+    ``rgb``: photograph, uint8, (row, column, channel=3). ``mask``: the lesion, bool (row, column).
     """
     from PIL import Image
     from scipy import ndimage
@@ -140,15 +105,7 @@ def other_spots(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> int:
 def edge_share(mask: NDArray[np.bool_]) -> float:
     """Measure how much of a lesion's border lies on the edge of the image, where the lesion is cut.
 
-    Parameters
-    ----------
-    mask : numpy.ndarray
-        bool (row, column).
-
-    Returns
-    -------
-    float
-        Share of the border pixels, in [0, 1]; NaN where the mask is empty.
+    ``mask``: bool (row, column). Share of the border pixels, in [0, 1]; NaN where the mask is empty.
     """
     line = border(mask)
     total = np.count_nonzero(line)

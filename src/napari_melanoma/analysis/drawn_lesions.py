@@ -34,29 +34,9 @@ def measure_drawn(
     Area, perimeter and extent are those of the drawing itself, not of cells; probability and tissue are those of the
     cells whose centres lie within, or of the one cell that it lies in where it is smaller than that.
 
-    Parameters
-    ----------
-    polygons : sequence of Polygon
-        What was drawn, in pixels of the slide's finest level, at least one. Where an outline crosses itself, what lies
-        within counts, and its outer edge becomes the outline.
-    maps : LesionMaps
-        Probabilities on cells.
-    config : LesionConfig
-        How the class follows from the cells where nobody says it.
-    index : int
-        Its number.
-    label : str, optional
-        Malignant or benign, as the user says; what follows from the cells by default.
-
-    Returns
-    -------
-    SlideLesion
-        With origin ``drawn``; its probability is not-a-number where nothing is known under it.
-
-    Raises
-    ------
-    InputError
-        Where it encloses nothing, lies beside what was analysed, or neither user nor model says a class.
+    ``polygons``: what was drawn, in pixels of the slide's finest level, at least one. Where an outline crosses itself,
+    what lies within counts, and its outer edge becomes the outline. With origin ``drawn``; its probability is not-a-
+    number where nothing is known under it.
     """
     cells, tissue = _cells_under(polygons, maps), maps.tissue_cells
     lesion = measure_region(cells, maps, config, index=index, tissue=tissue)

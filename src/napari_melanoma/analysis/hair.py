@@ -31,15 +31,8 @@ def remove_hair(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     directions, a hair is told from a spot or a pigment network by running straight on, and the gap is filled with the
     mean of what lies around it instead of a line across it.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 sRGB (row, column, channel); best with a shorter side of about 512 pixels.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8, alike; the same values where there is no hair.
+    ``rgb``: uint8 sRGB (row, column, channel); best with a shorter side of about 512 pixels. Returns uint8, alike; the
+    same values where there is no hair.
     """
     return fill_hair(rgb, hair_mask(rgb))
 
@@ -47,17 +40,8 @@ def remove_hair(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def fill_hair(rgb: NDArray[np.uint8], hair: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Take out hairs that were found, maybe in a copy of another size.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 sRGB (row, column, channel).
-    hair : numpy.ndarray
-        bool (row, column), of the whole picture at any size.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8, alike; the picture itself where there is no hair, or more of it than a picture can have.
+    ``rgb``: uint8 sRGB (row, column, channel). ``hair``: bool (row, column), of the whole picture at any size. Returns
+    uint8, alike; the picture itself where there is no hair, or more of it than a picture can have.
     """
     if not 0 < hair.mean() <= MOST:
         return rgb
@@ -71,15 +55,7 @@ def fill_hair(rgb: NDArray[np.uint8], hair: NDArray[np.bool_]) -> NDArray[np.uin
 def hair_mask(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Find dark hairs.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 sRGB (row, column, channel).
-
-    Returns
-    -------
-    numpy.ndarray
-        bool (row, column), their soft borders included.
+    ``rgb``: uint8 sRGB (row, column, channel). Returns bool (row, column), their soft borders included.
     """
     scale = min(rgb.shape[:2]) / USUAL
     planes = np.ascontiguousarray(rgb.transpose(2, 0, 1))
@@ -94,17 +70,8 @@ def hair_mask(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
 def fill_from_around(rgb: NDArray[np.uint8], hole: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Fill holes with the mean of what lies around them; wider ones from further away.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 (row, column, channel).
-    hole : numpy.ndarray
-        bool (row, column); where it is all of it there is nothing to fill from, and nothing is done.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8, alike.
+    ``rgb``: uint8 (row, column, channel). ``hole``: bool (row, column); where it is all of it there is nothing to fill
+    from, and nothing is done. Returns uint8, alike.
     """
     from scipy.ndimage import uniform_filter
 

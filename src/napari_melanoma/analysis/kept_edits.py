@@ -22,15 +22,7 @@ HALF = 0.5  # of a lesion: with so much in common it is the same one
 def made_by_hand(lesions: Sequence[SlideLesion]) -> Lesions:
     """Give the lesions that somebody drew, merged, split or classed.
 
-    Parameters
-    ----------
-    lesions : sequence of SlideLesion
-        All of the slide.
-
-    Returns
-    -------
-    tuple of SlideLesion
-        In their order.
+    In their order.
     """
     return tuple(one for one in lesions if one.origin != "found")
 
@@ -38,17 +30,7 @@ def made_by_hand(lesions: Sequence[SlideLesion]) -> Lesions:
 def removed(before: Sequence[SlideLesion], now: Sequence[SlideLesion], maps: LesionMaps) -> Lesions:
     """Give the lesions that are no longer there: of most of their cells no lesion knows any more.
 
-    Parameters
-    ----------
-    before, now : sequence of SlideLesion
-        As they were, and all of the slide as they are.
-    maps : LesionMaps
-        Whose cells.
-
-    Returns
-    -------
-    tuple of SlideLesion
-        Of those before, in their order.
+    Of those before, in their order.
     """
     known, kept = _cells(now, maps), {id(one) for one in now}
     away = (one for one in before if id(one) not in kept)
@@ -64,24 +46,8 @@ def keep_edits(
 ) -> Lesions:
     """Lay corrections over lesions that were found at another threshold.
 
-    Parameters
-    ----------
-    found : sequence of SlideLesion
-        As found now.
-    corrected : sequence of SlideLesion
-        As they were before, with corrections by hand.
-    gone : sequence of SlideLesion
-        Those that somebody removed.
-    maps : LesionMaps
-        What they are measured on.
-    config : LesionConfig
-        How they are classed.
-
-    Returns
-    -------
-    tuple of SlideLesion
-        First those made by hand, as they were, with their numbers. Then those found of which less than half lies in
-        these and in what was removed, without what lies in the former.
+    First those made by hand, as they were, with their numbers. Then those found of which less than half lies in these
+    and in what was removed, without what lies in the former.
     """
     hand = made_by_hand(corrected)
     theirs, away = _cells(hand, maps), _cells((*hand, *gone), maps)

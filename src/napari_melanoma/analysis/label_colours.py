@@ -16,15 +16,7 @@ STRENGTH = 0.45  # of a colour over the picture
 def class_colours(classes: int) -> NDArray[np.uint8]:
     """Give each class a colour: hues spread evenly, away from the pink and purple of the usual stain.
 
-    Parameters
-    ----------
-    classes : int
-        How many there are.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 (class, channel); the first is grey.
+    Returns uint8 (class, channel); the first is grey.
     """
     hues = 0.12 + 0.56 * np.arange(max(1, classes - 1)) / max(1, classes - 2)
     found = [(0.6, 0.6, 0.6), *(colorsys.hsv_to_rgb(float(hue), 0.95, 0.95) for hue in hues)]
@@ -34,19 +26,8 @@ def class_colours(classes: int) -> NDArray[np.uint8]:
 def tinted(rgb: NDArray[np.uint8], labels: NDArray[np.uint8], classes: int) -> NDArray[np.uint8]:
     """Lay the colours of classes over a picture; the first class stays clear.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 (row, column, channel).
-    labels : numpy.ndarray
-        uint8 (row, column), numbers of classes.
-    classes : int
-        How many there are.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 (row, column, channel).
+    ``rgb``: uint8 (row, column, channel). ``labels``: uint8 (row, column), numbers of classes. Returns uint8 (row,
+    column, channel).
     """
     colours = class_colours(classes).astype(np.float32)[labels]
     mixed = (1 - STRENGTH) * rgb + STRENGTH * colours

@@ -16,17 +16,7 @@ if TYPE_CHECKING:
 def count_pairs(found: ArrayLike, truth: ArrayLike, classes: int) -> NDArray[np.int64]:
     """Count how often pixels of each class were found to be of each class.
 
-    Parameters
-    ----------
-    found, truth : array_like
-        Integers in [0, classes), of one shape.
-    classes : int
-        How many there are.
-
-    Returns
-    -------
-    numpy.ndarray
-        int64 (true class, found class).
+    Returns int64 (true class, found class).
     """
     pairs = np.asarray(truth, np.int64).ravel() * classes + np.asarray(found, np.int64).ravel()
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
@@ -35,15 +25,7 @@ def count_pairs(found: ArrayLike, truth: ArrayLike, classes: int) -> NDArray[np.
 def dice_of(counts: ArrayLike) -> NDArray[np.float64]:
     """Dice index of each class over all pixels that were counted.
 
-    Parameters
-    ----------
-    counts : array_like
-        (..., true class, found class).
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 (..., class); not a number where a class neither is nor was found.
+    Returns float64 (..., class); not a number where a class neither is nor was found.
     """
     common, total = _sums(counts)
     return np.divide(2 * common, total, out=np.full(total.shape, np.nan), where=total > 0)
@@ -52,15 +34,7 @@ def dice_of(counts: ArrayLike) -> NDArray[np.float64]:
 def jaccard_of(counts: ArrayLike) -> NDArray[np.float64]:
     """Jaccard index of each class over all pixels that were counted.
 
-    Parameters
-    ----------
-    counts : array_like
-        (..., true class, found class).
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 (..., class); not a number where a class neither is nor was found.
+    Returns float64 (..., class); not a number where a class neither is nor was found.
     """
     common, total = _sums(counts)
     return np.divide(common, total - common, out=np.full(total.shape, np.nan), where=total > 0)
@@ -69,15 +43,7 @@ def jaccard_of(counts: ArrayLike) -> NDArray[np.float64]:
 def mean_over_classes(index: NDArray[np.float64]) -> NDArray[np.float64]:
     """Average an index over the classes that it is known of.
 
-    Parameters
-    ----------
-    index : numpy.ndarray
-        float64 (..., class).
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 (...); not a number where it is known of none.
+    ``index``: float64 (..., class). Returns float64 (...); not a number where it is known of none.
     """
     known = ~np.isnan(index)
     count = known.sum(-1)
@@ -88,18 +54,8 @@ def mean_over_classes(index: NDArray[np.float64]) -> NDArray[np.float64]:
 def label_metrics(counts: NDArray, classes: Sequence[str]) -> dict[str, NDArray[np.float64]]:
     """Give every metric of label images.
 
-    Parameters
-    ----------
-    counts : numpy.ndarray
-        (..., true class, found class).
-    classes : sequence of str
-        Their names.
-
-    Returns
-    -------
-    dict
-        ``DI`` and ``JA``, the means over classes, ``AC``, the share of pixels that are right, and ``DI <class>`` and
-        ``JA <class>``: each float64 (...).
+    Returns ``DI`` and ``JA``, the means over classes, ``AC``, the share of pixels that are right, and ``DI <class>``
+    and ``JA <class>``: each float64 (...).
     """
     dice, jaccard = dice_of(counts), jaccard_of(counts)
     right, total = np.trace(counts, axis1=-2, axis2=-1), counts.sum((-2, -1))
@@ -121,23 +77,7 @@ def estimate_label_metrics(
     The pixels of all images are counted together, as a tile that hardly shows a class says little of it by itself;
     each round draws whole groups. Intervals are widened where there are few, as ``bootstrap_mean`` does.
 
-    Parameters
-    ----------
-    counts : numpy.ndarray
-        int64 (image, true class, found class).
-    groups : array_like
-        The patient or lesion of each image.
-    classes : sequence of str
-        Their names.
-    rounds : int
-        Bootstrap samples.
-    seed : int
-        Of the draws.
-
-    Returns
-    -------
-    dict
-        Metric to estimate; metrics that no image has are left out.
+    ``counts``: int64 (image, true class, found class). Metric to estimate; metrics that no image has are left out.
     """
 
     def measured(tables: Sequence[NDArray]) -> dict[str, NDArray[np.float64]]:
@@ -160,28 +100,8 @@ def label_differences(
     As ``estimate_label_metrics``, paired: each round takes the same patients or lesions for both models, so that what
     makes an image difficult for either cancels out.
 
-    Parameters
-    ----------
-    old, new : numpy.ndarray
-        int64 (image, true class, found class), of the same images in the same order.
-    groups : array_like
-        The patient or lesion of each image.
-    classes : sequence of str
-        Their names.
-    rounds : int
-        Bootstrap samples.
-    seed : int
-        Of the draws.
-
-    Returns
-    -------
-    dict
-        Metric to new less old; metrics that one of the two has not are left out.
-
-    Raises
-    ------
-    ValueError
-        Where there is not one count of each model for every image.
+    ``old``, ``new``: int64 (image, true class, found class), of the same images in the same order. Metric to new less
+    old; metrics that one of the two has not are left out.
     """
     if old.shape != new.shape:
         raise ValueError(f"a paired difference needs both counts of every image; found {len(old)} and {len(new)}.")

@@ -23,15 +23,7 @@ UNSAID = ("tumour", "tumor", "lesion")  # may be malignant or benign
 def tissue_looked_for(classes: Sequence[str]) -> str:
     """Name the class of tissue that lesions are found on.
 
-    Parameters
-    ----------
-    classes : sequence of str
-        Of a model that draws tissue.
-
-    Returns
-    -------
-    str
-        The one called tumour or melanoma, else the last that is no healthy tissue.
+    Returns the one called tumour or melanoma, else the last that is no healthy tissue.
     """
     named = [name for name in classes if "tumour" in name.lower() or "melanoma" in name.lower()]
     return (named or [name for name in classes if name.lower() not in BACKGROUND] or list(classes))[-1]
@@ -49,29 +41,11 @@ def lesion_maps(
 ) -> LesionMaps:
     """Give what lesions are found on.
 
-    Parameters
-    ----------
-    probability : numpy.ndarray
-        float32 (class, row, column); not-a-number where nothing is known.
-    place : MapPlace
-        Where the maps lie.
-    classes : sequence of str
-        Their names.
-    target : str
-        The one that is looked for.
-    draws : bool
-        Whether the model draws tissue, in distinction to one that classes whole tiles.
-    tissue : numpy.ndarray, optional
-        float32 (row, column): share of each cell that is tissue.
-    end : tuple of float, optional
-        (row, column) where the slide ends, in pixels of the finest level.
-
-    Returns
-    -------
-    LesionMaps
-        Where the model knows benign lesions too, these are lesions as well. Where it cannot tell malignant from benign,
-        because what it looks for may be either, or because it draws one kind of lesion alone, lesions bear the name of
-        the target; so they do where the target is no word for a lesion at all, such as epidermis.
+    ``probability``: float32 (class, row, column); not-a-number where nothing is known. ``tissue``: float32 (row,
+    column): share of each cell that is tissue. ``end``: (row, column) where the slide ends, in pixels of the finest
+    level. Where the model knows benign lesions too, these are lesions as well. Where it cannot tell malignant from
+    benign, because what it looks for may be either, or because it draws one kind of lesion alone, lesions bear the name
+    of the target; so they do where the target is no word for a lesion at all, such as epidermis.
     """
     looked_for = np.ascontiguousarray(probability[list(classes).index(target)])
     benign = [index for index, name in enumerate(classes) if name.lower() in BENIGN and name != target]

@@ -29,26 +29,7 @@ def merge_lesions(
 ) -> Lesions:
     """Make one lesion of several; it keeps the lowest of their numbers, and may have parts.
 
-    Parameters
-    ----------
-    lesions : sequence of SlideLesion
-        All of the slide.
-    indices : collection of int
-        Numbers of those to merge, at least two.
-    maps : LesionMaps
-        What they are measured on.
-    config : LesionConfig
-        How they are classed.
-
-    Returns
-    -------
-    tuple of SlideLesion
-        All of the slide, the merged one in the place of its first part.
-
-    Raises
-    ------
-    InputError
-        Where there are fewer than two, or a number that no lesion has.
+    Returns all of the slide, the merged one in the place of its first part.
     """
     chosen = [_numbered(lesions, index) for index in sorted(set(indices))]
     if len(chosen) < 2:
@@ -67,28 +48,8 @@ def split_lesion(
     Cells under the line go to the nearest part. A lesion that was merged of parts which do not touch falls into these,
     wherever the line runs.
 
-    Parameters
-    ----------
-    lesions : sequence of SlideLesion
-        All of the slide.
-    index : int
-        Number of the one to cut.
-    line : array_like
-        Vertices (vertex, 2) as (row, column) in pixels of the slide's finest level, at least two.
-    maps : LesionMaps
-        What they are measured on.
-    config : LesionConfig
-        How they are classed.
-
-    Returns
-    -------
-    tuple of SlideLesion
-        All of the slide, the new ones at the end.
-
-    Raises
-    ------
-    InputError
-        Where the line does not part the lesion, or no lesion has that number.
+    ``line``: vertices (vertex, 2) as (row, column) in pixels of the slide's finest level, at least two. Returns all of
+    the slide, the new ones at the end.
     """
     lesion = _numbered(lesions, index)
     region = region_of(lesion.polygons, maps)
@@ -110,51 +71,13 @@ def split_lesion(
 
 
 def class_lesion(lesions: Sequence[SlideLesion], index: int, label: LesionClass) -> Lesions:
-    """Say by hand whether a lesion is malignant or benign; its probability stays what the model said.
-
-    Parameters
-    ----------
-    lesions : sequence of SlideLesion
-        All of the slide.
-    index : int
-        Number of the one meant.
-    label : str
-        Malignant or benign.
-
-    Returns
-    -------
-    tuple of SlideLesion
-        All of the slide.
-
-    Raises
-    ------
-    InputError
-        Where no lesion has that number.
-    """
+    """Say by hand whether a lesion is malignant or benign; its probability stays what the model said."""
     meant = replace(_numbered(lesions, index), label=label, origin="classed")
     return tuple(meant if one.index == index else one for one in lesions)
 
 
 def remove_lesion(lesions: Sequence[SlideLesion], index: int) -> Lesions:
-    """Drop a lesion; the others keep their numbers.
-
-    Parameters
-    ----------
-    lesions : sequence of SlideLesion
-        All of the slide.
-    index : int
-        Number of the one to drop.
-
-    Returns
-    -------
-    tuple of SlideLesion
-        All others.
-
-    Raises
-    ------
-    InputError
-        Where no lesion has that number.
-    """
+    """Drop a lesion; the others keep their numbers."""
     gone = _numbered(lesions, index)
     return tuple(one for one in lesions if one is not gone)
 
@@ -168,28 +91,7 @@ def add_lesion(
 ) -> Lesions:
     """Add a lesion that was drawn, with the outline that it was drawn with.
 
-    Parameters
-    ----------
-    lesions : sequence of SlideLesion
-        All of the slide.
-    polygons : sequence of Polygon
-        What was drawn, in pixels of the slide's finest level.
-    maps : LesionMaps
-        What it is measured on.
-    config : LesionConfig
-        How it is classed where nobody says it.
-    label : str, optional
-        Malignant or benign, as the user says.
-
-    Returns
-    -------
-    tuple of SlideLesion
-        All of the slide, the new one last.
-
-    Raises
-    ------
-    InputError
-        Where it encloses nothing, lies beside what was analysed, or has no class.
+    ``polygons``: what was drawn, in pixels of the slide's finest level. Returns all of the slide, the new one last.
     """
     number = max((one.index for one in lesions), default=0) + 1
     return (*lesions, measure_drawn(polygons, maps, config, index=number, label=label))
@@ -206,35 +108,21 @@ class History(Generic[Value]):
     def then(self, value: Value) -> History[Value]:
         """Go on to a new value.
 
-        Parameters
-        ----------
-        value : object
-            What counts from now on.
-
-        Returns
-        -------
-        History
-            In which nothing can be redone.
+        In which nothing can be redone.
         """
         return History(value, (*self.past, self.now))
 
     def undo(self) -> History[Value]:
         """Go one step back.
 
-        Returns
-        -------
-        History
-            The same where there is no step.
+        Returns the same where there is no step.
         """
         return History(self.past[-1], self.past[:-1], (*self.undone, self.now)) if self.past else self
 
     def redo(self) -> History[Value]:
         """Take back the last ``undo``.
 
-        Returns
-        -------
-        History
-            The same where nothing was undone.
+        Returns the same where nothing was undone.
         """
         return History(self.undone[-1], (*self.past, self.now), self.undone[:-1]) if self.undone else self
 

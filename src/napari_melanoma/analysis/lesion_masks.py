@@ -21,24 +21,7 @@ if TYPE_CHECKING:
 def label_image(lesions: Sequence[SlideLesion], place: MapPlace, shape: tuple[int, int]) -> NDArray[np.uint16]:
     """Draw lesions as numbers.
 
-    Parameters
-    ----------
-    lesions : sequence of SlideLesion
-        Where two overlap, the one that comes first counts.
-    place : MapPlace
-        Where the cells of the picture lie on the slide.
-    shape : tuple of int
-        Rows and columns of the picture.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint16 (row, column): the number of the lesion that holds the centre of the cell, 0 where there is none.
-
-    Raises
-    ------
-    InputError
-        Where a number needs more than 16 bits.
+    Returns uint16 (row, column): the number of the lesion that holds the centre of the cell, 0 where there is none.
     """
     if max((lesion.index for lesion in lesions), default=0) > np.iinfo(np.uint16).max:
         raise InputError("lesions are numbered above 65535: too many for a mask. Raise the threshold or merge some.")

@@ -39,15 +39,7 @@ Measured = TypeVar("Measured", bound=MeasuredLesion)
 def with_both(lesions: Sequence[Measured]) -> list[Measured]:
     """Leave out lesions without a probability, such as those drawn where no tile was analysed.
 
-    Parameters
-    ----------
-    lesions : sequence
-        As ``area_and_probability`` takes them.
-
-    Returns
-    -------
-    list
-        The others, in their order.
+    Returns the others, in their order.
     """
     return [lesion for lesion in lesions if np.isfinite(lesion.probability)]
 
@@ -57,21 +49,9 @@ def area_and_probability(
 ) -> Estimate | None:
     """Spearman's correlation of area and probability with a 95 % bootstrap interval.
 
-    Parameters
-    ----------
-    lesions : sequence
-        Of one slide or of many; those without a probability do not count. In square millimetres where all have a scale,
-        else in pixels.
-    slides : sequence of str, optional
-        The slide, or better the patient, of each: these are drawn as a whole. Each lesion by itself by default, which
-        takes the lesions of one slide as a sample of its own kind and says nothing about other slides.
-    seed : int
-        Of the draws.
-
-    Returns
-    -------
-    Estimate or None
-        None where there are fewer than three lesions; NaN where all areas or all probabilities are alike.
+    ``lesions``: of one slide or of many; those without a probability do not count. In square millimetres where all have
+    a scale, else in pixels. None where there are fewer than three lesions; NaN where all areas or all probabilities are
+    alike.
     """
     names = [str(number) for number in range(len(lesions))] if slides is None else list(slides)
     known = [place for place, lesion in enumerate(lesions) if np.isfinite(lesion.probability)]
@@ -87,17 +67,7 @@ def area_and_probability(
 def spearman(x: NDArray[np.float64], y: NDArray[np.float64], weights: NDArray[np.float64] | None = None) -> float:
     """Spearman's rank correlation, ties at their mean rank, of values that may count several times.
 
-    Parameters
-    ----------
-    x, y : numpy.ndarray
-        float (value,).
-    weights : numpy.ndarray, optional
-        float (value,): how often each counts; once by default.
-
-    Returns
-    -------
-    float
-        From -1 to 1; NaN where either does not vary.
+    From -1 to 1; NaN where either does not vary.
     """
     times = np.ones(len(x)) if weights is None else weights
     ranks = [_mean_ranks(values, times) for values in (x, y)]

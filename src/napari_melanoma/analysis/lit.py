@@ -23,15 +23,8 @@ BLACK = 0.9  # share of it that is dark outside of a circle
 def lit_circle(lightness: NDArray[np.float32]) -> tuple[slice, slice] | None:
     """Find about the largest rectangle inside a lit circle on black, or inside an ellipse.
 
-    Parameters
-    ----------
-    lightness : numpy.ndarray
-        float32 (row, column), CIELAB lightness, 0 to 100; some 64 x 64 pixels are enough.
-
-    Returns
-    -------
-    tuple of slice, or None
-        Rows and columns of the rectangle. None where there is no such circle, or none that is worth looking at.
+    ``lightness``: float32 (row, column), CIELAB lightness, 0 to 100; some 64 x 64 pixels are enough. Returns rows and
+    columns of the rectangle. None where there is no such circle, or none that is worth looking at.
     """
     dark = lightness < DARK
     part = _without_dark_sides(dark)

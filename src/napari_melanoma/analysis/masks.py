@@ -15,15 +15,7 @@ if TYPE_CHECKING:
 def bounding_box(mask: NDArray[np.bool_]) -> Box | None:
     """Smallest box that holds every pixel of a mask.
 
-    Parameters
-    ----------
-    mask : numpy.ndarray
-        Boolean, (row, column).
-
-    Returns
-    -------
-    Box or None
-        None where the mask is empty.
+    ``mask``: boolean, (row, column). None where the mask is empty.
     """
     rows = np.flatnonzero(mask.any(axis=1))
     if rows.size == 0:
@@ -35,19 +27,7 @@ def bounding_box(mask: NDArray[np.bool_]) -> Box | None:
 def grown(box: Box, margin: int, shape: tuple[int, int]) -> Box:
     """Widen a box by a margin on every side, cut at the borders of the image.
 
-    Parameters
-    ----------
-    box : Box
-        What to widen.
-    margin : int
-        Pixels added on each side.
-    shape : tuple of int
-        Rows and columns of the image.
-
-    Returns
-    -------
-    Box
-        Inside the image.
+    ``margin``: pixels added on each side.
     """
     top, left = max(0, box.top - margin), max(0, box.left - margin)
     bottom = min(shape[0], box.top + box.height + margin)
@@ -60,15 +40,7 @@ def filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
     Labelling the background is several times faster than ``scipy.ndimage.binary_fill_holes``, which dilates repeatedly.
 
-    Parameters
-    ----------
-    mask : numpy.ndarray
-        Boolean, (row, column).
-
-    Returns
-    -------
-    numpy.ndarray
-        Boolean, same shape; a notch open to the image's border is no hole.
+    ``mask``: boolean, (row, column). Returns boolean, same shape; a notch open to the image's border is no hole.
     """
     from scipy import ndimage
 
@@ -81,15 +53,7 @@ def filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def separated(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
     """Give each part of a mask as a mask of its own, the largest first.
 
-    Parameters
-    ----------
-    mask : numpy.ndarray
-        Boolean, (row, column).
-
-    Returns
-    -------
-    list of numpy.ndarray
-        Each boolean, same shape; empty where the mask is.
+    ``mask``: boolean, (row, column). Each boolean, same shape; empty where the mask is.
     """
     labels, count = components(mask)
     areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
@@ -99,17 +63,7 @@ def separated(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
 def components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
     """Number the parts of a mask; pixels that touch at a corner belong together.
 
-    Parameters
-    ----------
-    mask : numpy.ndarray
-        Boolean, (row, column).
-
-    Returns
-    -------
-    labels : numpy.ndarray
-        int32, (row, column); 0 is background, the parts count from 1.
-    count : int
-        How many parts there are.
+    ``mask``: boolean, (row, column). Returns int32, (row, column); 0 is background, the parts count from 1.
     """
     from scipy import ndimage
 

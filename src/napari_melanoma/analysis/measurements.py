@@ -74,20 +74,10 @@ def measure(mask: NDArray[np.bool_], rgb: NDArray[np.uint8], pixel_size: PixelSi
     - C: the ``color_`` columns, see ``color.color_measurements``;
     - D: ``max_diameter``, see ``shape.lengths``.
 
-    Parameters
-    ----------
-    mask : numpy.ndarray
-        Boolean, (row, column).
-    rgb : numpy.ndarray
-        Photograph, uint8, (row, column, channel=3).
-    pixel_size : PixelSize or None
-        Gives the columns in mm and mm2; they are left out without it.
-
-    Returns
-    -------
-    dict
-        Column to value in the order of ``MEASUREMENT_COLUMNS``; empty where the mask is. ``fractal_dimension`` is NaN
-        for lesions under 32 pixels, ``color_difference`` where no skin is in view; all others are finite.
+    ``mask``: boolean, (row, column). ``rgb``: photograph, uint8, (row, column, channel=3). ``pixel_size``: gives the
+    columns in mm and mm2; they are left out without it. Column to value in the order of ``MEASUREMENT_COLUMNS``; empty
+    where the mask is. ``fractal_dimension`` is NaN for lesions under 32 pixels, ``color_difference`` where no skin is
+    in view; all others are finite.
     """
     box = bounding_box(mask)
     if box is None:

@@ -45,15 +45,7 @@ class Recognised:
 def recognise(rgb: NDArray[np.uint8]) -> Recognised:
     """Say which kind of photograph a picture looks like.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 (row, column, channel=3), sRGB, of any size.
-
-    Returns
-    -------
-    Recognised
-        The most probable kind.
+    ``rgb``: uint8 (row, column, channel=3), sRGB, of any size.
     """
     whole = _as_it_is(rgb)
     part = inside_circle(rgb) if whole.kind == "neither" else None
@@ -64,17 +56,7 @@ def recognise(rgb: NDArray[np.uint8]) -> Recognised:
 def certain_kind(looks: Recognised, stated: str | None = None) -> str | None:
     """Give the kind of a photograph where it is certain.
 
-    Parameters
-    ----------
-    looks : Recognised
-        What the photograph looks like.
-    stated : str, optional
-        Kind that the photograph's file states; it counts more than what it looks like.
-
-    Returns
-    -------
-    str or None
-        The stated kind, else the recognized one (``neither`` included); None where the check is not sure.
+    Returns the stated kind, else the recognized one (``neither`` included); None where the check is not sure.
     """
     return stated or (looks.kind if looks.sure else None)
 
@@ -82,19 +64,7 @@ def certain_kind(looks: Recognised, stated: str | None = None) -> str | None:
 def warning_for(looks: Recognised, modalities: Sequence[str], stated: str | None = None) -> str:
     """Say in a sentence that a photograph and a model that outlines lesions do not go together.
 
-    Parameters
-    ----------
-    looks : Recognised
-        What the photograph looks like.
-    modalities : sequence of str
-        Kinds that the model was trained on; empty where it does not say.
-    stated : str, optional
-        Kind that the photograph's file states; it counts more than what it looks like.
-
-    Returns
-    -------
-    str
-        Empty where nothing is odd, or where the check is not sure.
+    Empty where nothing is odd, or where the check is not sure.
     """
     kind = certain_kind(looks, stated)
     if kind == "neither":

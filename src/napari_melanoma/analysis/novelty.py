@@ -41,23 +41,7 @@ class Novelty:
 
     @classmethod
     def fit(cls, embeddings: ArrayLike) -> Self:
-        """Learn what is usual.
-
-        Parameters
-        ----------
-        embeddings : array_like
-            Float (case, feature), of training cases.
-
-        Returns
-        -------
-        Novelty
-            To be asked for distances.
-
-        Raises
-        ------
-        ValueError
-            Where there are fewer than two cases.
-        """
+        """Learn what is usual."""
         given = np.asarray(embeddings, np.float64)
         if len(given) < FEWEST:
             raise ValueError(f"how unlike a picture is needs {FEWEST} training cases or more; found {len(given)}.")
@@ -70,16 +54,8 @@ class Novelty:
     def distance(self, embeddings: ArrayLike) -> NDArray[np.float64]:
         """Say how far images lie from the training cases.
 
-        Parameters
-        ----------
-        embeddings : array_like
-            Float (image, feature).
-
-        Returns
-        -------
-        numpy.ndarray
-            float64 (image,): distance of Mahalanobis over the root of the number of features, so that it is about 1
-            for a usual picture.
+        ``embeddings``: float (image, feature). Returns float64 (image,): distance of Mahalanobis over the root of the
+        number of features, so that it is about 1 for a usual picture.
         """
         from scipy.linalg import solve_triangular
 
@@ -89,17 +65,8 @@ class Novelty:
     def nearest(self, embeddings: ArrayLike, count: int) -> Nearest:
         """Find the training cases that are most like each image.
 
-        Parameters
-        ----------
-        embeddings : array_like
-            Float (image, feature).
-        count : int
-            How many, 1 or more; all where there are fewer.
-
-        Returns
-        -------
-        Nearest
-            Places among the training cases, and cosine distances as seen from their mean, in [0, 2].
+        ``embeddings``: float (image, feature). Places among the training cases, and cosine distances as seen from their
+        mean, in [0, 2].
         """
         asked = _unit(np.asarray(embeddings, np.float64) - self.mean)
         number = min(count, len(self.directions))
@@ -120,22 +87,7 @@ class Novelty:
 def threshold(distances: ArrayLike, share: float = 0.99) -> float:
     """Find the distance from which a picture counts as unlike the training cases.
 
-    Parameters
-    ----------
-    distances : array_like
-        Float (case,), of cases of calibration: like the training cases, and not among them.
-    share : float
-        Of such pictures that shall not be called unlike.
-
-    Returns
-    -------
-    float
-        Their quantile; above 0.
-
-    Raises
-    ------
-    ValueError
-        Where there is no case.
+    Returns their quantile; above 0.
     """
     values = np.asarray(distances, np.float64)
     if not len(values):

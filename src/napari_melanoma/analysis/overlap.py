@@ -16,22 +16,9 @@ TJA_LIMIT = 0.65
 def overlap(mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> dict[str, float]:
     """Compare a mask with its reference (Codella et al. 2019, arXiv:1902.03368).
 
-    Parameters
-    ----------
-    mask, reference : numpy.ndarray
-        bool (row, column), of one shape.
-
-    Returns
-    -------
-    dict
-        ``JA`` Jaccard index, ``TJA`` the same but 0 below 0.65, ``DI`` Dice index, ``AC`` accuracy, ``SE``
-        sensitivity and ``SP`` specificity of the pixels, each in [0, 1]. A share of nothing counts as 1: two empty
-        masks agree.
-
-    Raises
-    ------
-    ValueError
-        Where the shapes differ.
+    ``mask``, ``reference``: bool (row, column), of one shape. Returns ``JA`` Jaccard index, ``TJA`` the same but 0
+    below 0.65, ``DI`` Dice index, ``AC`` accuracy, ``SE`` sensitivity and ``SP`` specificity of the pixels, each in [0,
+    1]. A share of nothing counts as 1: two empty masks agree.
     """
     if mask.shape != reference.shape:
         raise ValueError(f"mask {mask.shape} and reference {reference.shape} differ in shape.")
@@ -54,19 +41,8 @@ def jaccard_by_threshold(
 ) -> NDArray[np.float64]:
     """Jaccard index of one image at many thresholds, in one pass over its pixels.
 
-    Parameters
-    ----------
-    probability : numpy.ndarray
-        float32 (row, column) in [0, 1].
-    reference : numpy.ndarray
-        bool (row, column).
-    thresholds : numpy.ndarray
-        float64 (threshold,), rising; a pixel at or above one is lesion.
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 (threshold,).
+    ``probability``: float32 (row, column) in [0, 1]. ``reference``: bool (row, column). ``thresholds``: float64
+    (threshold,), rising; a pixel at or above one is lesion. Returns float64 (threshold,).
     """
     level = np.searchsorted(thresholds, probability, side="right")  # how many thresholds the pixel reaches
     bins = len(thresholds) + 1
@@ -83,17 +59,7 @@ def choose_best(curves: NDArray[np.float64], usual: int | None = None) -> int:
     differences (the one-standard-error rule, Breiman et al. 1984, Classification and Regression Trees, section 3.4.3):
     the best of many settings on six images is chance.
 
-    Parameters
-    ----------
-    curves : numpy.ndarray
-        float64 (image, setting); more is better.
-    usual : int, optional
-        Index of the setting that holds without evidence; none by default.
-
-    Returns
-    -------
-    int
-        Index of a setting.
+    ``curves``: float64 (image, setting); more is better.
     """
     best = int(curves.mean(axis=0).argmax())
     if usual is None:

@@ -22,19 +22,9 @@ def composed(
 ) -> tuple[NDArray[np.float32], MapPlace]:
     """Lay the maps of patches beside each other; where two overlap, the larger value counts.
 
-    Parameters
-    ----------
-    maps : sequence of numpy.ndarray
-        float32 (row, column), at least one; each covers its box.
-    boxes : sequence of Box
-        Where they lie, in pixels of the slide's finest level.
-    size : tuple of int
-        Height and width of the slide, in these pixels.
-
-    Returns
-    -------
-    tuple
-        float32 (row, column), NaN where there is no patch, or no slide; and where it lies, without a scale.
+    ``maps``: float32 (row, column), at least one; each covers its box. ``boxes``: where they lie, in pixels of the
+    slide's finest level. ``size``: height and width of the slide, in these pixels. Returns float32 (row, column), NaN
+    where there is no patch, or no slide; and where it lies, without a scale.
     """
     top, left = min(box.top for box in boxes), min(box.left for box in boxes)
     bottom, right = max(box.top + box.height for box in boxes), max(box.left + box.width for box in boxes)
@@ -59,23 +49,9 @@ def strongest(
 ) -> list[tuple[Box, float]]:
     """Find the places where maps of patches are highest, none of which overlaps another.
 
-    Parameters
-    ----------
-    maps : sequence of numpy.ndarray
-        float32 (row, column), each covers its box.
-    boxes : sequence of Box
-        Where they lie, in pixels of the slide's finest level.
-    share : float
-        Side of a place, as a share of that of its patch.
-    count : int
-        Places at most.
-    size : tuple of int, optional
-        Height and width of the slide, in these pixels: no place lies beside it; (0, 0) for one without end.
-
-    Returns
-    -------
-    list of tuple
-        Each with its value, the highest first; those where nothing is are left out.
+    ``maps``: float32 (row, column), each covers its box. ``boxes``: where they lie, in pixels of the slide's finest
+    level. ``size``: height and width of the slide, in these pixels: no place lies beside it; (0, 0) for one without
+    end. Each with its value, the highest first; those where nothing is are left out.
     """
     found: list[tuple[Box, float]] = []
     everything = [

@@ -31,24 +31,8 @@ def pointed(heat: NDArray[np.floating], mask: NDArray[np.bool_], tolerance_px: f
 
     Of several places that are equally strong their middle counts, or of these the one nearest to it.
 
-    Parameters
-    ----------
-    heat : numpy.ndarray
-        Float (row, column).
-    mask : numpy.ndarray
-        Bool (row, column) of that shape: the structure, with a pixel of it at least.
-    tolerance_px : float, optional
-        How far beside it still is a hit.
-
-    Returns
-    -------
-    Pointed
-        A map that is the same everywhere points nowhere, which is no hit.
-
-    Raises
-    ------
-    ValueError
-        Where the mask is empty or of another shape.
+    ``heat``: float (row, column). ``mask``: bool (row, column) of that shape: the structure, with a pixel of it at
+    least. A map that is the same everywhere points nowhere, which is no hit.
     """
     from scipy.ndimage import distance_transform_edt
 
@@ -72,19 +56,6 @@ class PointingGame(NamedTuple):
 
 
 def pointing_game(found: Sequence[Pointed], groups: Sequence[str]) -> PointingGame:
-    """Count hits.
-
-    Parameters
-    ----------
-    found : sequence of Pointed
-        One a picture, one at least.
-    groups : sequence of str
-        Patient of each.
-
-    Returns
-    -------
-    PointingGame
-        With a 95 % interval over patients.
-    """
+    """Count hits."""
     share = bootstrap_mean([float(one.hit) for one in found], list(groups), bounds=(0, 1))
     return PointingGame(share, float(np.mean([one.by_chance for one in found])))

@@ -20,19 +20,8 @@ def network_input(rgb: NDArray[np.uint8], side: int, config: PreprocessingConfig
     that are learnt from are kept at another size than those that are answered, and both must be treated alike. What is
     found there is done to the photograph at the larger of both sizes, so that no detail is lost.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 sRGB (row, column, channel), upright, of any size.
-    side : int
-        Of the square, in pixels.
-    config : PreprocessingConfig
-        What is done to it; nothing by default.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 (side, side, channel).
+    ``rgb``: uint8 sRGB (row, column, channel), upright, of any size. ``side``: of the square, in pixels. Returns uint8
+    (side, side, channel).
     """
     if not config.is_on:
         return fit_input(rgb, side)

@@ -47,28 +47,7 @@ class ProbabilityBand:
     ) -> Self:
         """Draw cases again, and see how the probabilities move.
 
-        Parameters
-        ----------
-        scores : array_like
-            Float (case,), higher where the positive class is likelier; of images that the network did not learn from.
-        labels : array_like
-            Bool (case,).
-        groups : sequence, optional
-            The patient or lesion of each case; every case by itself by default.
-        coverage : float
-            Of the interval, in (0, 1).
-        seed : int
-            Of the draws.
-
-        Returns
-        -------
-        ProbabilityBand
-            To be asked with ``of``.
-
-        Raises
-        ------
-        ValueError
-            Where there is no case.
+        ``labels``: bool (case,).
         """
         given, truth = np.asarray(scores, np.float64), np.asarray(labels, bool)
         if not len(given):
@@ -89,15 +68,7 @@ class ProbabilityBand:
     def of(self, scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Say how low and how high the probability may be.
 
-        Parameters
-        ----------
-        scores : array_like
-            Float (image,).
-
-        Returns
-        -------
-        tuple of numpy.ndarray
-            Both ends, float64 (image,), in [0, 1].
+        ``scores``: float (image,). Both ends, float64 (image,), in [0, 1].
         """
         asked = np.asarray(scores, np.float64)
         low = np.append(0.0, self.low)[np.searchsorted(self.tops, asked, side="right")]

@@ -13,17 +13,8 @@ if TYPE_CHECKING:
 def edge_weights(features: NDArray[np.float32], floor: float = 1e-3) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """How easily a walker steps between neighbours: exp(-d^2 / 2 mean(d^2)) of the distance between their features.
 
-    Parameters
-    ----------
-    features : numpy.ndarray
-        float32, (row, column, feature).
-    floor : float
-        Least weight; keeps the system well-posed.
-
-    Returns
-    -------
-    down, right : numpy.ndarray
-        float32, (row - 1, column) and (row, column - 1): the step to the next row and to the next column.
+    ``features``: float32, (row, column, feature). Returns float32, (row - 1, column) and (row, column - 1): the step to
+    the next row and to the next column.
     """
     squared = [(np.diff(features, axis=axis) ** 2).sum(axis=-1) for axis in (0, 1)]
     scale = 2 * sum(part.sum() for part in squared) / max(1, sum(part.size for part in squared)) + 1e-6
@@ -39,19 +30,9 @@ def walk(
     Minimises the sum over neighbours of w (x_i - x_j)^2 plus the sum over pixels of s (x_i - p_i)^2 (Grady 2005,
     doi:10.1109/CVPR.2005.239), solved exactly. A seed is a pixel whose strength is far above 1.
 
-    Parameters
-    ----------
-    down, right : numpy.ndarray
-        float32, weights as ``edge_weights`` gives them.
-    prior : numpy.ndarray
-        float32 in [0, 1], (row, column): what is believed of each pixel.
-    strength : numpy.ndarray
-        float32, positive, (row, column): how firmly.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 in [0, 1], (row, column).
+    ``down``, ``right``: float32, weights as ``edge_weights`` gives them. ``prior``: float32 in [0, 1], (row, column):
+    what is believed of each pixel. ``strength``: float32, positive, (row, column): how firmly. Returns float32 in [0,
+    1], (row, column).
     """
     from scipy import sparse
     from scipy.sparse.linalg import splu

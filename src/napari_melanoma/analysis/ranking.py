@@ -39,15 +39,7 @@ class PrecisionRecall(NamedTuple):
 def roc_curve(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None) -> RocCurve:
     """Receiver operating characteristic with a point for each distinct score.
 
-    Parameters
-    ----------
-    scores, labels, weights : array_like
-        As the module says.
-
-    Returns
-    -------
-    RocCurve
-        Ends at (1, 1); rates are NaN where a class has no weight.
+    Ends at (1, 1); rates are NaN where a class has no weight.
     """
     positives, negatives, cuts = _counts(scores, labels, weights)
     return RocCurve(_rate(negatives), _rate(positives), np.concatenate([[np.inf], cuts]))
@@ -56,15 +48,7 @@ def roc_curve(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = 
 def precision_recall(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None) -> PrecisionRecall:
     """Precision and recall with a point for each distinct score.
 
-    Parameters
-    ----------
-    scores, labels, weights : array_like
-        As the module says.
-
-    Returns
-    -------
-    PrecisionRecall
-        From the highest score, at which few are called positive, to the lowest, at which all are.
+    From the highest score, at which few are called positive, to the lowest, at which all are.
     """
     positives, negatives, cuts = _counts(scores, labels, weights)
     with np.errstate(invalid="ignore"):
@@ -75,15 +59,7 @@ def precision_recall(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | 
 def area_under_roc(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Probability that a positive scores higher than a negative, ties counted half: exact, by Mann and Whitney.
 
-    Parameters
-    ----------
-    scores, labels, weights : array_like
-        As the module says.
-
-    Returns
-    -------
-    float
-        0.5 tells nothing apart.
+    0.5 tells nothing apart.
     """
     curve = roc_curve(scores, labels, weights)
     return float(np.trapezoid(curve.true_positive_rate, curve.false_positive_rate))
@@ -92,15 +68,7 @@ def area_under_roc(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | No
 def average_precision(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Mean of the precision over the steps of recall, not interpolated.
 
-    Parameters
-    ----------
-    scores, labels, weights : array_like
-        As the module says.
-
-    Returns
-    -------
-    float
-        The share of positives tells nothing apart.
+    Returns the share of positives tells nothing apart.
     """
     curve = precision_recall(scores, labels, weights)
     steps = np.diff(curve.recall, prepend=0.0)
@@ -110,22 +78,7 @@ def average_precision(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike |
 def choose_cut(scores: ArrayLike, labels: ArrayLike, sensitivity: float) -> float:
     """Find the highest cut at which at least so many of the positives are found.
 
-    Parameters
-    ----------
-    scores, labels : array_like
-        As the module says.
-    sensitivity : float
-        In (0, 1].
-
-    Returns
-    -------
-    float
-        A score at or above it is positive; it is one of the positives' scores.
-
-    Raises
-    ------
-    ValueError
-        Where there is no positive.
+    A score at or above it is positive; it is one of the positives' scores.
     """
     found = np.sort(np.asarray(scores, np.float64)[np.asarray(labels, bool)])[::-1]
     if not len(found):
@@ -137,17 +90,8 @@ def choose_cut(scores: ArrayLike, labels: ArrayLike, sensitivity: float) -> floa
 def confusion(labels: ArrayLike, said: ArrayLike, classes: int) -> NDArray[np.int64]:
     """Count which class was said of which.
 
-    Parameters
-    ----------
-    labels, said : array_like
-        int (image,): index of the true class and of the one that was said.
-    classes : int
-        How many there are.
-
-    Returns
-    -------
-    numpy.ndarray
-        int64 (true class, said class).
+    ``labels``, ``said``: int (image,): index of the true class and of the one that was said. Returns int64 (true class,
+    said class).
     """
     places = np.asarray(labels, np.int64) * classes + np.asarray(said, np.int64)
     return np.bincount(places, minlength=classes**2).reshape(classes, classes)
@@ -161,26 +105,7 @@ def operating_point(
     The cut is chosen on the same images, so its sensitivity there is at least the one asked for; among new ones it
     scatters as the interval says.
 
-    Parameters
-    ----------
-    scores : array_like
-        Calibrated probability of the positive class, float (image,).
-    labels : array_like
-        Bool (image,).
-    sensitivity : float
-        Asked for, in (0, 1).
-    groups : sequence, optional
-        The patient or lesion of each image; every image by itself by default.
-
-    Returns
-    -------
-    OperatingPoint
-        As a bundle carries it.
-
-    Raises
-    ------
-    ValueError
-        Where one class has no image.
+    ``scores``: calibrated probability of the positive class, float (image,). ``labels``: bool (image,).
     """
     truth = np.asarray(labels, bool)
     if truth.all() or not truth.any():

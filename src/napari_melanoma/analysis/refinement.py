@@ -42,17 +42,8 @@ def smooth_probability(probability: NDArray[np.float32], config: RefinementConfi
 
     A wide Gaussian is computed on a coarser grid (averaged down, interpolated up), in a tenth of the time.
 
-    Parameters
-    ----------
-    probability : numpy.ndarray
-        float32 in [0, 1], (row, column).
-    config : RefinementConfig
-        ``smoothing`` is used.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 in [0, 1], same shape; the input itself where smoothing is off.
+    ``probability``: float32 in [0, 1], (row, column). Returns float32 in [0, 1], same shape; the input itself where
+    smoothing is off.
     """
     sigma = config.smoothing * min(probability.shape)
     if sigma == 0:
@@ -74,20 +65,9 @@ def refine_mask(
 
     Size is that of the filled contour. A lesion inside a hole of another belongs to the outer one.
 
-    Parameters
-    ----------
-    mask : numpy.ndarray
-        Boolean, (row, column).
-    config : RefinementConfig
-        Which of the steps are taken.
-    chosen : tuple of int, optional
-        (row, column) of a click: the lesion there, or else the nearest one, takes the place of the largest; specks
-        count only where the click hits them. It has no effect where several lesions are kept.
-
-    Returns
-    -------
-    numpy.ndarray
-        Boolean, same shape; empty where the mask is.
+    ``mask``: boolean, (row, column). ``chosen``: (row, column) of a click: the lesion there, or else the nearest one,
+    takes the place of the largest; specks count only where the click hits them. It has no effect where several lesions
+    are kept. Returns boolean, same shape; empty where the mask is.
     """
     refined = np.zeros_like(mask, dtype=bool)
     box = bounding_box(mask)
@@ -112,19 +92,8 @@ def refine_mask(
 def other_lesions(mask: NDArray[np.bool_], taken: NDArray[np.bool_], config: RefinementConfig) -> NDArray[np.bool_]:
     """Find the lesions of a mask that another mask does not touch: those that were found and are not shown.
 
-    Parameters
-    ----------
-    mask : numpy.ndarray
-        Boolean, (row, column), not refined.
-    taken : numpy.ndarray
-        Boolean, same shape: the lesions that are measured.
-    config : RefinementConfig
-        ``min_area_fraction`` is used: what is smaller, or smaller than a thousandth of the image, is a speck.
-
-    Returns
-    -------
-    numpy.ndarray
-        Boolean, same shape; each of its ``masks.components`` is a lesion, filled.
+    ``mask``: boolean, (row, column), not refined. Returns boolean, same shape; each of its ``masks.components`` is a
+    lesion, filled.
     """
     found = np.zeros_like(mask, dtype=bool)
     box = bounding_box(mask)

@@ -45,17 +45,8 @@ class ShapesNow:
 def shown(regions: Sequence[Annotation], size: tuple[int, int]) -> tuple[Shown, ...]:
     """Choose what is shown of regions, in as few vertices as can be seen.
 
-    Parameters
-    ----------
-    regions : sequence of Annotation
-        Of a slide.
-    size : tuple of int
-        Height and width of the slide in pixels of its finest level.
-
-    Returns
-    -------
-    tuple of Shown
-        Every ring of the first regions, at most ``MOST_DRAWN``.
+    ``size``: height and width of the slide in pixels of its finest level. Every ring of the first regions, at most
+    ``MOST_DRAWN``.
     """
     tolerance = max(size) / DETAIL
     rings = [
@@ -72,28 +63,7 @@ def followed(
 ) -> tuple[Regions, Regions]:
     """Change regions as the shapes were changed that show them.
 
-    Parameters
-    ----------
-    regions : tuple of Annotation
-        All of the slide, those that are not shown too.
-    before : sequence of Shown
-        What the layer showed.
-    now : ShapesNow
-        What it shows.
-    of : RegionClass
-        Of what was drawn new.
-    reader : str
-        Who drew it.
-
-    Returns
-    -------
-    regions, drawn : tuple of Annotation
-        All of the slide, the new ones last; and the new ones alone.
-
-    Raises
-    ------
-    InputError
-        Where what was drawn encloses nothing.
+    Returns all of the slide, the new ones last; and the new ones alone.
     """
     seen: set[int] = set()
     fresh = []
@@ -116,17 +86,7 @@ def followed(
 def outline(vertices: NDArray[np.float64], kind: str) -> NDArray[np.float64]:
     """Give the outline of a shape of napari.
 
-    Parameters
-    ----------
-    vertices : numpy.ndarray
-        float64 (vertex, 2); of an ellipse the corners of the box around it.
-    kind : str
-        Such as ``polygon``.
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 (vertex, 2).
+    ``vertices``: float64 (vertex, 2); of an ellipse the corners of the box around it. Returns float64 (vertex, 2).
     """
     if kind != "ellipse" or len(vertices) != 4:
         return vertices

@@ -38,13 +38,6 @@ class RegionMap:
 
     Where regions of one reader overlap, the smaller one counts: a lesion within the tissue is a lesion. Where regions
     of several readers overlap and say different classes, the place is ``NOT_LEARNT``.
-
-    Parameters
-    ----------
-    regions : sequence of Annotation
-        Of one slide.
-    numbers : mapping
-        Name of a class to its number, from 1; a class that is not named is not drawn, one to ignore always is.
     """
 
     def __init__(self, regions: Sequence[Annotation], numbers: Mapping[str, int]) -> None:
@@ -65,17 +58,7 @@ class RegionMap:
     def labels(self, place: MapPlace, window: Box) -> NDArray[np.uint8]:
         """Draw a window of a map.
 
-        Parameters
-        ----------
-        place : MapPlace
-            Where the map lies on the slide.
-        window : Box
-            In cells of the map.
-
-        Returns
-        -------
-        numpy.ndarray
-            uint8 (row, column): numbers of classes, ``NOTHING`` or ``NOT_LEARNT``.
+        Returns uint8 (row, column): numbers of classes, ``NOTHING`` or ``NOT_LEARNT``.
         """
         found = np.zeros((window.height, window.width), np.uint8)
         for own in self._readers.values():
@@ -87,17 +70,7 @@ class RegionMap:
     def disagreement(self, place: MapPlace, window: Box) -> dict[tuple[str, str], int]:
         """Count the cells that two readers say different classes of.
 
-        Parameters
-        ----------
-        place : MapPlace
-            Where the map lies on the slide.
-        window : Box
-            In cells of the map.
-
-        Returns
-        -------
-        dict
-            Pair of readers to cells, none of them 0. What either ignores is no disagreement.
+        Pair of readers to cells, none of them 0. What either ignores is no disagreement.
         """
         drawn = {name: self._of_reader(own, place, window) for name, own in self._readers.items()}
         names, found = list(drawn), {}

@@ -53,56 +53,21 @@ DEFAULT_CLASSES = (
 def reader_of(region: Annotation) -> str:
     """Say who drew a region.
 
-    Parameters
-    ----------
-    region : Annotation
-        Of a slide.
-
-    Returns
-    -------
-    str
-        Empty where nobody said so.
+    Empty where nobody said so.
     """
     return str(region.other.get(READER) or "")
 
 
 def is_ignored(class_name: str) -> bool:
-    """Say whether what is of a class shall not be learnt from.
-
-    Parameters
-    ----------
-    class_name : str
-        Such as ``Ignore*``.
-
-    Returns
-    -------
-    bool
-        By the asterisk at its end.
-    """
+    """Say whether what is of a class shall not be learnt from."""
     return class_name.endswith(IGNORED)
 
 
 def drawn_region(vertices: NDArray[np.floating], of: RegionClass, reader: str = "") -> Annotation:
     """Make a region of what was drawn.
 
-    Parameters
-    ----------
-    vertices : numpy.ndarray
-        (vertex, 2) as (row, column) in pixels of the slide's finest level.
-    of : RegionClass
-        What it shows.
-    reader : str
-        Who drew it.
-
-    Returns
-    -------
-    Annotation
-        With an id of its own. Where the line crosses itself, all that it runs around.
-
-    Raises
-    ------
-    InputError
-        Where it encloses nothing.
+    ``vertices``: (vertex, 2) as (row, column) in pixels of the slide's finest level. With an id of its own. Where the
+    line crosses itself, all that it runs around.
     """
     polygons = _enclosed(Polygon(as_ring(np.asarray(vertices, np.float64))))
     if not polygons:
@@ -115,21 +80,7 @@ def painted_regions(
 ) -> Regions:
     """Make regions of what was painted: one for each class and each patch of it.
 
-    Parameters
-    ----------
-    labels : numpy.ndarray
-        Whole numbers (row, column): 0 for nothing, 1 for the first class.
-    place : MapPlace
-        Where the picture of labels lies on the slide.
-    classes : sequence of RegionClass
-        In their order.
-    reader : str
-        Who painted.
-
-    Returns
-    -------
-    tuple of Annotation
-        With the outer edges of the painted cells.
+    ``labels``: whole numbers (row, column): 0 for nothing, 1 for the first class.
     """
     found = []
     for number, of in enumerate(classes, start=1):
@@ -138,59 +89,20 @@ def painted_regions(
 
 
 def reclassed(regions: Regions, ids: Collection[str], of: RegionClass) -> Regions:
-    """Give regions another class.
-
-    Parameters
-    ----------
-    regions : tuple of Annotation
-        All of the slide.
-    ids : collection of str
-        Of those meant.
-    of : RegionClass
-        What they show.
-
-    Returns
-    -------
-    tuple of Annotation
-        All of the slide.
-    """
+    """Give regions another class."""
     return tuple(replace(one, class_name=of.name, color=of.color) if one.id in ids else one for one in regions)
 
 
 def removed(regions: Regions, ids: Collection[str]) -> Regions:
-    """Drop regions.
-
-    Parameters
-    ----------
-    regions : tuple of Annotation
-        All of the slide.
-    ids : collection of str
-        Of those meant.
-
-    Returns
-    -------
-    tuple of Annotation
-        The others.
-    """
+    """Drop regions."""
     return tuple(one for one in regions if one.id not in ids)
 
 
 def reshaped(regions: Regions, at: tuple[str, int, int], vertices: NDArray[np.floating]) -> Regions:
     """Move the vertices of a ring of a region.
 
-    Parameters
-    ----------
-    regions : tuple of Annotation
-        All of the slide.
-    at : tuple
-        Id of the region, number of the polygon in it, number of the ring in that: 0 for the outer one.
-    vertices : numpy.ndarray
-        (vertex, 2) as (row, column) in pixels of the finest level.
-
-    Returns
-    -------
-    tuple of Annotation
-        All of the slide; without a region, or a hole, that encloses nothing any more.
+    ``vertices``: (vertex, 2) as (row, column) in pixels of the finest level. Returns all of the slide; without a
+    region, or a hole, that encloses nothing any more.
     """
     return tuple(
         moved for one in regions if (moved := _reshaped(one, at[1:], vertices) if one.id == at[0] else one) is not None
@@ -200,17 +112,7 @@ def reshaped(regions: Regions, at: tuple[str, int, int], vertices: NDArray[np.fl
 def with_ids(regions: Sequence[Annotation], known: Collection[str] = ()) -> Regions:
     """Give each region an id that no other has.
 
-    Parameters
-    ----------
-    regions : sequence of Annotation
-        As a file has them.
-    known : collection of str
-        Ids that are taken.
-
-    Returns
-    -------
-    tuple of Annotation
-        In their order; an id that is free is kept.
+    In their order; an id that is free is kept.
     """
     taken, found = set(known), []
     for region in regions:

@@ -31,29 +31,9 @@ def bootstrap_figure(
     Two figures of the same images are compared by a ``figure`` that gives their difference. From 10,000 groups on, the
     normal interval of 200 rounds is taken. Rounds that drew one class only have no figure and are left out.
 
-    Parameters
-    ----------
-    figure : callable
-        Takes float64 (image,), the weight of each, and gives the figure, NaN where there is none.
-    groups : sequence
-        The patient or lesion of each image.
-    rounds : int
-        Bootstrap samples.
-    seed : int
-        Of the draws.
-    bounds : tuple of float
-        What the figure can be at least and at most.
-
-    Returns
-    -------
-    Estimate
-        The figure of all images, its interval, and the number of images; no interval where there is one group, or
-        where fewer than half of the rounds have a figure.
-
-    Raises
-    ------
-    ValueError
-        Where there is no image.
+    ``figure``: takes float64 (image,), the weight of each, and gives the figure, NaN where there is none. Returns the
+    figure of all images, its interval, and the number of images; no interval where there is one group, or where fewer
+    than half of the rounds have a figure.
     """
     names = np.asarray(groups)
     if not len(names):
@@ -69,20 +49,8 @@ def bootstrap_figure(
 def draws(groups: Sequence[object] | NDArray, *, rounds: int = ROUNDS, seed: int = 0) -> Iterator[NDArray[np.float64]]:
     """Draw whole patients or lesions with replacement.
 
-    Parameters
-    ----------
-    groups : sequence
-        The patient or lesion of each image.
-    rounds : int
-        How often; of 10,000 groups and more 200 times at most.
-    seed : int
-        Of the draws.
-
-    Yields
-    ------
-    numpy.ndarray
-        float64 (draw, image), how often each image was drawn, of as many draws at once as memory allows; nothing where
-        there is one group.
+    Yields float64 (draw, image), how often each image was drawn, of as many draws at once as memory allows; nothing
+    where there is one group.
     """
     _, index = np.unique(np.asarray(groups), return_inverse=True)
     count = int(index.max()) + 1
@@ -111,23 +79,8 @@ def interval(
     more, whose draws are few, the normal one. A figure at a bound, from which no draw differs, gets the exact interval
     of so many groups that are all alike.
 
-    Parameters
-    ----------
-    value : float
-        The figure of all images.
-    drawn : numpy.ndarray
-        float64 (draw,); NaN where a draw has no figure.
-    groups : int
-        How many patients or lesions it rests on: of a sensitivity, those of the positives.
-    bounds : tuple of float
-        What the figure can be at least and at most.
-    biased : bool
-        Draws lie to one side of the figure, as those of a calibration error do: their spread counts, not their place.
-
-    Returns
-    -------
-    tuple of float
-        Both ends; NaN where there is one group, or fewer than half of the draws have a figure.
+    ``drawn``: float64 (draw,); NaN where a draw has no figure. Both ends; NaN where there is one group, or fewer than
+    half of the draws have a figure.
     """
     known = drawn[np.isfinite(drawn)]
     if groups < 2 or len(known) < max(2, len(drawn) / 2):

@@ -25,24 +25,8 @@ class Logistic:
     def fit(cls, inputs: ArrayLike, labels: ArrayLike, *, ridge: float = RIDGE) -> Self:
         """Fit it by penalised maximum likelihood.
 
-        Parameters
-        ----------
-        inputs : array_like
-            Float (case, input), finite; about 1 in spread, as the ridge is the same for all.
-        labels : array_like
-            Bool (case,).
-        ridge : float
-            Half of it times the squared weights is added to the loss; the intercept is free.
-
-        Returns
-        -------
-        Logistic
-            With no case of one of the answers, the share of the positives (drawn in by half a case) whatever the input.
-
-        Raises
-        ------
-        ValueError
-            Where there is no case.
+        ``labels``: bool (case,). With no case of one of the answers, the share of the positives (drawn in by half a
+        case) whatever the input.
         """
         matrix, truth = np.atleast_2d(np.asarray(inputs, np.float64)), np.asarray(labels, np.float64)
         if not len(truth):
@@ -58,30 +42,14 @@ class Logistic:
     def log_odds(self, inputs: ArrayLike) -> NDArray[np.float64]:
         """Give the log odds of the positive class.
 
-        Parameters
-        ----------
-        inputs : array_like
-            Float (case, input).
-
-        Returns
-        -------
-        numpy.ndarray
-            float64 (case,).
+        Returns float64 (case,).
         """
         return np.asarray(inputs, np.float64) @ self.weights + self.intercept
 
     def of(self, inputs: ArrayLike) -> NDArray[np.float64]:
         """Give the probability of the positive class.
 
-        Parameters
-        ----------
-        inputs : array_like
-            Float (case, input).
-
-        Returns
-        -------
-        numpy.ndarray
-            float64 (case,), in [0, 1].
+        Returns float64 (case,), in [0, 1].
         """
         return expit(self.log_odds(inputs))
 
@@ -89,15 +57,7 @@ class Logistic:
 def expit(log_odds: ArrayLike) -> NDArray[np.float64]:
     """Turn log odds into probabilities, without overflow.
 
-    Parameters
-    ----------
-    log_odds : array_like
-        Float, of any shape.
-
-    Returns
-    -------
-    numpy.ndarray
-        float64, of that shape.
+    Returns float64, of that shape.
     """
     return 0.5 * (1 + np.tanh(0.5 * np.asarray(log_odds, np.float64)))
 

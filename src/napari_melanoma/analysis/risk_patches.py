@@ -28,15 +28,7 @@ class PatchPlace:
     def box(self, um_per_px: Point) -> Box:
         """Give it in pixels of the finest level; it may reach outside of the slide.
 
-        Parameters
-        ----------
-        um_per_px : tuple of float
-            Along rows and columns.
-
-        Returns
-        -------
-        Box
-            As wide as high in mm.
+        Returns as wide as high in mm.
         """
         height, width = (max(1, round(self.side_mm * UM / um)) for um in um_per_px)
         return Box(round(self.centre[0] - height / 2), round(self.centre[1] - width / 2), height, width)
@@ -45,19 +37,8 @@ class PatchPlace:
 def centre_below(surface: Point, deepest: Point, um_per_px: Point, side_mm: float) -> Point:
     """Say where the middle of a patch lies whose edge is a little above the surface, and that looks down the line.
 
-    Parameters
-    ----------
-    surface, deepest : tuple of float
-        Ends of the line of the thickness, (row, column) in pixels of the finest level.
-    um_per_px : tuple of float
-        Along rows and columns.
-    side_mm : float
-        Of the patch.
-
-    Returns
-    -------
-    tuple of float
-        (row, column) in those pixels; of a line without length straight below the surface.
+    ``surface``, ``deepest``: ends of the line of the thickness, (row, column) in pixels of the finest level. Returns
+    (row, column) in those pixels; of a line without length straight below the surface.
     """
     scale = np.asarray(um_per_px) / UM
     start, end = np.asarray(surface) * scale, np.asarray(deepest) * scale
@@ -76,23 +57,7 @@ def patch_places(
 ) -> tuple[PatchPlace, ...]:
     """Choose where to look: at the deepest places first, then at lesions of which none was measured.
 
-    Parameters
-    ----------
-    lines : sequence of tuple
-        Surface and deepest point of each way to measure, the likeliest first.
-    lesions : sequence of tuple
-        Middles of lesions, those that matter most first.
-    um_per_px : tuple of float
-        Along rows and columns.
-    side_mm : float
-        Of a patch.
-    most : int
-        Patches at most.
-
-    Returns
-    -------
-    tuple of PatchPlace
-        None that shows nearly the same as an earlier one; none at all where there is neither line nor lesion.
+    None that shows nearly the same as an earlier one; none at all where there is neither line nor lesion.
     """
     found = [
         PatchPlace(centre_below(*line, um_per_px, side_mm), side_mm, "deepest place" if place == 0 else "another depth")
@@ -107,20 +72,7 @@ def patch_places(
 
 
 def pooled(values: Sequence[float], how: Pool) -> float:
-    """Turn the answers to patches into one (P3: mean, or maximum).
-
-    Parameters
-    ----------
-    values : sequence of float
-        Of each patch; at least one.
-    how : {"mean", "maximum"}
-        Which.
-
-    Returns
-    -------
-    float
-        Of the slide.
-    """
+    """Turn the answers to patches into one (P3: mean, or maximum)."""
     return float(np.mean(values)) if how == "mean" else float(np.max(values))
 
 

@@ -10,18 +10,7 @@ Known = frozenset[str]
 
 
 def coalitions(parts: Sequence[str]) -> tuple[Known, ...]:
-    """List every choice of parts, the empty one first.
-
-    Parameters
-    ----------
-    parts : sequence of str
-        Such as image, depth and patient.
-
-    Returns
-    -------
-    tuple of frozenset of str
-        Two to the power of their number.
-    """
+    """List every choice of parts, the empty one first."""
     return tuple(frozenset(chosen) for size in range(len(parts) + 1) for chosen in combinations(parts, size))
 
 
@@ -31,17 +20,7 @@ def shares(answers: Mapping[Known, float], parts: Sequence[str]) -> dict[str, fl
     The mean of what a part adds over all orders in which parts may become known (Shapley 1953,
     doi:10.1515/9781400881970-018).
 
-    Parameters
-    ----------
-    answers : mapping
-        Choice of parts that are known to the answer, as ``coalitions`` lists them.
-    parts : sequence of str
-        All of them.
-
-    Returns
-    -------
-    dict of str to float
-        Part to its share; they add up to the answer with all parts less the one with none.
+    Part to its share; they add up to the answer with all parts less the one with none.
     """
     count, found = len(parts), dict.fromkeys(parts, 0.0)
     for part in parts:
@@ -52,18 +31,5 @@ def shares(answers: Mapping[Known, float], parts: Sequence[str]) -> dict[str, fl
 
 
 def answers_of(parts: Sequence[str], answer: Callable[[Known], float]) -> dict[Known, float]:
-    """Ask for the answer to every choice of parts.
-
-    Parameters
-    ----------
-    parts : sequence of str
-        All of them.
-    answer : callable
-        Takes the parts that are known.
-
-    Returns
-    -------
-    dict
-        As ``shares`` takes it.
-    """
+    """Ask for the answer to every choice of parts."""
     return {known: answer(known) for known in coalitions(parts)}

@@ -31,17 +31,8 @@ def square_around(mask: NDArray[np.bool_], margin: float) -> Box | None:
     small for it, the margin shrinks first; only a lesion longer than the image's shorter side leaves a square that
     reaches outside, equally far on both sides.
 
-    Parameters
-    ----------
-    mask : numpy.ndarray
-        Boolean, (row, column); several lesions are taken together.
-    margin : float
-        Added on each side, as a fraction of the longer side of the bounding box.
-
-    Returns
-    -------
-    Box or None
-        A square of whole pixels that contains the bounding box; None where the mask is empty.
+    ``mask``: boolean, (row, column); several lesions are taken together. A square of whole pixels that contains the
+    bounding box; None where the mask is empty.
     """
     lesion = bounding_box(mask)
     if lesion is None:
@@ -58,19 +49,8 @@ def extract_roi(rgb: NDArray[np.uint8], mask: NDArray[np.bool_], config: RoiConf
 
     What lies outside the photograph is zero, also where the background is kept.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        Photograph, uint8, (row, column, channel=3).
-    mask : numpy.ndarray
-        Boolean, (row, column); several lesions are taken together.
-    config : RoiConfig
-        Margin, background and side.
-
-    Returns
-    -------
-    Roi or None
-        None where the mask is empty.
+    ``rgb``: photograph, uint8, (row, column, channel=3). ``mask``: boolean, (row, column); several lesions are taken
+    together. None where the mask is empty.
     """
     from PIL import Image
 

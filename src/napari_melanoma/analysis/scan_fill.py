@@ -16,17 +16,8 @@ def windings(vertices: NDArray[np.floating], shape: tuple[int, int]) -> NDArray[
     Each edge is met by the rows of cell centres that it spans; what it adds there holds for all cells to its right.
     An odd number is inside by the even-odd rule, any but 0 by the rule of non-zero winding.
 
-    Parameters
-    ----------
-    vertices : numpy.ndarray
-        (vertex, 2) as (row, column) in cells, counted from the outer corner of the first: its centre is (0.5, 0.5).
-    shape : tuple of int
-        Rows and columns of the grid; the ring may reach beyond it.
-
-    Returns
-    -------
-    numpy.ndarray
-        int32 (row, column).
+    ``vertices``: (vertex, 2) as (row, column) in cells, counted from the outer corner of the first: its centre is (0.5,
+    0.5). Returns int32 (row, column).
     """
     steps = np.zeros((shape[0], shape[1] + 1), np.int32)
     start, end = np.asarray(vertices, np.float64), np.roll(vertices, -1, axis=0).astype(np.float64)

@@ -58,22 +58,10 @@ def redraw(
     colour, the more readily the less sure the network was. Away from the strokes the mask stays as it is, to the
     pixel.
 
-    Parameters
-    ----------
-    probability : numpy.ndarray
-        The network's answer, float32 in [0, 1], (row, column).
-    rgb : numpy.ndarray
-        Photograph, uint8, (row, column, channel=3).
-    mask : numpy.ndarray
-        Boolean, (row, column): the border to start from.
-    scribbles : numpy.ndarray
-        uint8, (row, column): 0 no stroke, ``INSIDE`` or ``OUTSIDE``.
-
-    Returns
-    -------
-    numpy.ndarray
-        Boolean, same shape: true on every inside stroke, false on every outside stroke; equal to ``mask`` where there
-        are no strokes.
+    ``probability``: the network's answer, float32 in [0, 1], (row, column). ``rgb``: photograph, uint8, (row, column,
+    channel=3). ``mask``: boolean, (row, column): the border to start from. ``scribbles``: uint8, (row, column): 0 no
+    stroke, ``INSIDE`` or ``OUTSIDE``. Returns boolean, same shape: true on every inside stroke, false on every outside
+    stroke; equal to ``mask`` where there are no strokes.
     """
     redrawn = mask.astype(bool, copy=True)
     inside, outside = scribbles == INSIDE, scribbles == OUTSIDE

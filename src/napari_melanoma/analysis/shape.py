@@ -53,17 +53,8 @@ def lengths(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> Lengths:
     gains nor loses half a pixel; its longest chord is the maximum diameter (Feret), its narrowest pair of parallel
     tangents the minimum diameter.
 
-    Parameters
-    ----------
-    mask : numpy.ndarray
-        Boolean, (row, column), not empty; cropped or not.
-    spacing : tuple of float
-        Height and width of a pixel.
-
-    Returns
-    -------
-    Lengths
-        In the unit of ``spacing``, the areas in its square.
+    ``mask``: boolean, (row, column), not empty; cropped or not. ``spacing``: height and width of a pixel. In the unit
+    of ``spacing``, the areas in its square.
     """
     area = float(np.count_nonzero(mask) * spacing[0] * spacing[1])
     corners = _hull(mask) * spacing
@@ -90,17 +81,7 @@ def perimeter(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> float:
     Devaux 2007, doi:10.5566/ias.v26.p83-92, there with four). On square pixels a straight border of any direction comes
     out within 1.6 %, on pixels of 1 : 2.5 within 4 %; counting pixel edges would be up to 41 % off.
 
-    Parameters
-    ----------
-    mask : numpy.ndarray
-        Boolean, (row, column).
-    spacing : tuple of float
-        Height and width of a pixel.
-
-    Returns
-    -------
-    float
-        In the unit of ``spacing``.
+    ``mask``: boolean, (row, column). ``spacing``: height and width of a pixel.
     """
     padded = np.pad(mask, 2)
     rows, columns = padded.shape
@@ -121,17 +102,8 @@ def perimeter(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> float:
 def axes(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> Axes:
     """Find centroid and principal axes: those of the ellipse with the same second moments (scikit-image's regionprops).
 
-    Parameters
-    ----------
-    mask : numpy.ndarray
-        Boolean, (row, column), not empty.
-    spacing : tuple of float
-        Height and width of a pixel.
-
-    Returns
-    -------
-    Axes
-        Centroid in the unit of ``spacing``. A single pixel counts as round: eccentricity 0, ratio 1.
+    ``mask``: boolean, (row, column), not empty. ``spacing``: height and width of a pixel. Centroid in the unit of
+    ``spacing``. A single pixel counts as round: eccentricity 0, ratio 1.
     """
     from skimage.measure import regionprops
 
@@ -147,21 +119,9 @@ def asymmetry(mask: NDArray[np.bool_], axis: NDArray[np.float64], found: Axes, s
     The folding of Stoecker, Li and Moss 1992 (doi:10.1016/0895-6111(92)90073-I): the area left without a counterpart
     over the area of the lesion. 0 is mirror symmetry; 1 would be no overlap at all.
 
-    Parameters
-    ----------
-    mask : numpy.ndarray
-        Boolean, (row, column), not empty.
-    axis : numpy.ndarray
-        Unit vector (row, column) along the line, in physical space.
-    found : Axes
-        Gives the centroid.
-    spacing : tuple of float
-        Height and width of a pixel.
-
-    Returns
-    -------
-    float
-        Between 0 and 1. Large masks are sampled at about 65,000 points, small ones at several points a pixel.
+    ``mask``: boolean, (row, column), not empty. ``axis``: unit vector (row, column) along the line, in physical space.
+    ``spacing``: height and width of a pixel. Between 0 and 1. Large masks are sampled at about 65,000 points, small
+    ones at several points a pixel.
     """
     points = _samples(mask)
     away = points * spacing - found.centroid
@@ -182,17 +142,8 @@ def fractal_dimension(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) ->
     (Foroutan-pour, Dutilleul and Smith 1999, doi:10.1016/S0096-3003(98)10096-6; Claridge:
     doi:10.1016/0141-5425(92)90057-R). 1 for a smooth border, 1.26 for a Koch snowflake.
 
-    Parameters
-    ----------
-    mask : numpy.ndarray
-        Boolean, (row, column), not empty.
-    spacing : tuple of float
-        Height and width of a pixel.
-
-    Returns
-    -------
-    float
-        Between 1 and 2, as for every closed line; NaN where the lesion is under 32 pixels long.
+    ``mask``: boolean, (row, column), not empty. ``spacing``: height and width of a pixel. Between 1 and 2, as for every
+    closed line; NaN where the lesion is under 32 pixels long.
     """
     scale = np.divide(spacing, min(spacing))
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))

@@ -23,12 +23,8 @@ End = tuple[float, float]
 class CellsOnSlide:
     """Cells with the share of each row and column that lies on the slide.
 
-    Attributes
-    ----------
-    mask : numpy.ndarray
-        bool (row, column), at least one cell.
-    rows, columns : numpy.ndarray
-        float64 (row,) and (column,): 1 but for what the slide's end cuts.
+    ``mask``: bool (row, column), at least one cell. ``rows``, ``columns``: float64 (row,) and (column,): 1 but for what
+    the slide's end cuts.
     """
 
     mask: NDArray[np.bool_]
@@ -39,19 +35,8 @@ class CellsOnSlide:
     def of(cls, mask: NDArray[np.bool_], place: MapPlace, end: End | None) -> CellsOnSlide:
         """Cut cells by the end of the slide.
 
-        Parameters
-        ----------
-        mask : numpy.ndarray
-            bool (row, column).
-        place : MapPlace
-            Where the mask lies.
-        end : tuple of float, optional
-            (row, column) where the slide ends, in pixels of the finest level; nothing is cut by default.
-
-        Returns
-        -------
-        CellsOnSlide
-            To be measured.
+        ``mask``: bool (row, column). ``end``: (row, column) where the slide ends, in pixels of the finest level;
+        nothing is cut by default.
         """
         rows, columns = (np.arange(length, dtype=np.float64) for length in mask.shape)
         if end is None:
@@ -73,18 +58,7 @@ class CellsOnSlide:
         return float(self.rows[rows].sum()), float(self.columns[columns].sum())
 
     def perimeter(self, step: tuple[float, float]) -> float:
-        """Length of the border by Crofton; where the slide cuts a cell, both sides of it are as much shorter.
-
-        Parameters
-        ----------
-        step : tuple of float
-            Height and width of a cell, in any unit.
-
-        Returns
-        -------
-        float
-            In that unit.
-        """
+        """Length of the border by Crofton; where the slide cuts a cell, both sides of it are as much shorter."""
         beyond = _runs(self.mask) @ (1 - self.rows) * step[0] + _runs(self.mask.T) @ (1 - self.columns) * step[1]
         return perimeter(self.mask, step) - 2 * float(beyond)
 
@@ -92,17 +66,7 @@ class CellsOnSlide:
 def ended(polygon: Polygon, end: End | None) -> Polygon:
     """Let an outline along cells end where the slide does.
 
-    Parameters
-    ----------
-    polygon : Polygon
-        Its edges lie along rows and columns.
-    end : tuple of float, optional
-        (row, column) in pixels of the finest level.
-
-    Returns
-    -------
-    Polygon
-        The same where nothing reaches beyond.
+    ``end``: (row, column) in pixels of the finest level. Returns the same where nothing reaches beyond.
     """
     if end is None:
         return polygon
@@ -116,21 +80,7 @@ def ended(polygon: Polygon, end: End | None) -> Polygon:
 def reaching(polygon: Polygon, place: MapPlace, shape: tuple[int, int], end: End | None) -> Polygon:
     """Undo ``ended``: an outline that ends with the slide holds all of the cells that the slide's end cuts.
 
-    Parameters
-    ----------
-    polygon : Polygon
-        On the slide.
-    place : MapPlace
-        Of the map.
-    shape : tuple of int
-        Of the map.
-    end : tuple of float, optional
-        (row, column) where the slide ends.
-
-    Returns
-    -------
-    Polygon
-        Vertices on the end of the slide are on that of the map.
+    ``end``: (row, column) where the slide ends.
     """
     if end is None:
         return polygon

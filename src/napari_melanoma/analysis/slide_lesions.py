@@ -77,20 +77,10 @@ class LesionConfig(Config):
 class LesionMaps:
     """What lesions are found and measured on, all on the same cells.
 
-    Attributes
-    ----------
-    presence : numpy.ndarray
-        float (row, column): probability that a lesion is there; NaN where nothing is known.
-    place : MapPlace
-        Where the maps lie on the slide.
-    malignancy : numpy.ndarray, optional
-        float (row, column): probability that what is there is malignant; ``presence`` where it is left out.
-    tissue : numpy.ndarray, optional
-        float (row, column): share of each cell that is tissue; all of each where something is known by default.
-    label : str
-        What a lesion is called where nobody can say whether it is malignant; empty where that is known.
-    end : tuple of float, optional
-        (row, column) where the slide ends, in pixels of the finest level: what the last cells have beyond is no lesion.
+    ``presence``: float (row, column): probability that a lesion is there; NaN where nothing is known. ``malignancy``:
+    float (row, column): probability that what is there is malignant; ``presence`` where it is left out. ``tissue``:
+    float (row, column): share of each cell that is tissue; all of each where something is known by default. ``end``:
+    (row, column) where the slide ends, in pixels of the finest level: what the last cells have beyond is no lesion.
     """
 
     presence: NDArray[np.float32]
@@ -119,15 +109,7 @@ class LesionMaps:
     def weight(self, part: tuple[slice, slice] = WHOLE) -> NDArray[np.float32]:
         """Give the tissue in each cell, as a share of the cell.
 
-        Parameters
-        ----------
-        part : tuple of slice
-            Which cells; all by default.
-
-        Returns
-        -------
-        numpy.ndarray
-            float32 (row, column); 0 where nothing is known.
+        Returns float32 (row, column); 0 where nothing is known.
         """
         known = np.isfinite(self.presence[part]).astype(np.float32)
         return known if self.tissue is None else self.tissue[part] * known
@@ -142,31 +124,8 @@ class LesionMaps:
 class SlideLesion:
     """One lesion: number, class with probability, measurements, outline; ``mm`` are None without a scale.
 
-    Attributes
-    ----------
-    index : int
-        From 1, malignant ones first, the largest of them; edits by hand leave the numbers of others as they are.
-    label : str
-        Malignant or benign; of a model that cannot tell these apart, the class that it looks for, such as ``tumour``.
-    probability : float
-        Of the class that is looked for (malignant, or that class), whatever its own class is: mean over the lesion of
-        the values of the heatmap, so that none exceeds the maximum of the slide.
-    presence : float
-        Mean probability that a lesion is there.
-    area_px, perimeter_px : float
-        In pixels of the slide's finest level.
-    area_mm2, perimeter_mm, height_mm, width_mm : float, optional
-        Height and width are those of the upright box around it.
-    extent : float
-        Share of that box that the lesion takes.
-    tissue_share : float
-        Share of the slide's tissue that lies in the lesion.
-    seed : tuple of float
-        Its most suspicious point, (row, column) in pixels of the finest level.
-    polygons : tuple of Polygon
-        Its outline; several where it has parts.
-    origin : str
-        ``found``, or which edit by hand made it.
+    ``area_px``, ``perimeter_px``: in pixels of the slide's finest level. ``seed``: its most suspicious point, (row,
+    column) in pixels of the finest level.
     """
 
     index: int
@@ -208,17 +167,7 @@ class Region:
 def find_lesions(maps: LesionMaps, config: LesionConfig) -> tuple[SlideLesion, ...]:
     """Find the lesions of a slide: connected cells at or above ``low`` that hold one at or above ``high``.
 
-    Parameters
-    ----------
-    maps : LesionMaps
-        Probabilities on cells.
-    config : LesionConfig
-        Thresholds and what is done around them.
-
-    Returns
-    -------
-    tuple of SlideLesion
-        Malignant ones first, of those the largest, numbered from 1.
+    Malignant ones first, of those the largest, numbered from 1.
     """
     from scipy import ndimage
 
@@ -240,17 +189,7 @@ def find_lesions(maps: LesionMaps, config: LesionConfig) -> tuple[SlideLesion, .
 def lesion_labels(maps: LesionMaps, config: LesionConfig) -> NDArray[np.int32]:
     """Number the cells of each lesion, holes not filled, the small ones included.
 
-    Parameters
-    ----------
-    maps : LesionMaps
-        Probabilities on cells.
-    config : LesionConfig
-        Thresholds, smoothing and joining.
-
-    Returns
-    -------
-    numpy.ndarray
-        int32 (row, column); 0 where there is none.
+    Returns int32 (row, column); 0 where there is none.
     """
     presence = _smoothed(maps, config.smoothing_um)
     reach = presence >= config.low
@@ -264,26 +203,7 @@ def lesion_labels(maps: LesionMaps, config: LesionConfig) -> NDArray[np.int32]:
 
 
 def measure_region(region: Region, maps: LesionMaps, config: LesionConfig, *, index: int, tissue: float) -> SlideLesion:
-    """Measure and class the lesion that some cells make.
-
-    Parameters
-    ----------
-    region : Region
-        Its cells, at least one.
-    maps : LesionMaps
-        Probabilities on cells.
-    config : LesionConfig
-        How the class follows from the cells.
-    index : int
-        Its number.
-    tissue : float
-        All tissue of the slide, in cells.
-
-    Returns
-    -------
-    SlideLesion
-        With origin ``found``.
-    """
+    """Measure and class the lesion that some cells make."""
     place, mask = maps.place, region.mask
     malignant, weight = maps.malignant[region.slices], maps.weight(region.slices)
     share = _score(malignant[mask], weight[mask], config.score)
@@ -313,17 +233,7 @@ def measure_region(region: Region, maps: LesionMaps, config: LesionConfig, *, in
 def region_of(polygons: Sequence[Polygon], maps: LesionMaps) -> Region:
     """Give the cells whose centres lie within polygons, of a lesion or drawn by hand.
 
-    Parameters
-    ----------
-    polygons : sequence of Polygon
-        In pixels of the finest level, at least one.
-    maps : LesionMaps
-        Whose cells.
-
-    Returns
-    -------
-    Region
-        Perhaps without any cell.
+    ``polygons``: in pixels of the finest level, at least one.
     """
     polygons = [reaching(polygon, maps.place, maps.shape, maps.end) for polygon in polygons]
     box = joint_box(tuple(polygons))
@@ -336,18 +246,7 @@ def region_of(polygons: Sequence[Polygon], maps: LesionMaps) -> Region:
 
 
 def lesions_table(lesions: Sequence[SlideLesion]) -> list[dict[str, object]]:
-    """Give the rows of ``lesions.csv``, as ``io.results.write_table`` takes them.
-
-    Parameters
-    ----------
-    lesions : sequence of SlideLesion
-        In their order.
-
-    Returns
-    -------
-    list of dict
-        With ``LESION_COLUMNS`` as keys.
-    """
+    """Give the rows of ``lesions.csv``, as ``io.results.write_table`` takes them."""
     rows = []
     for lesion in lesions:
         values = {name: getattr(lesion, name, None) for name in LESION_COLUMNS}

@@ -19,18 +19,9 @@ MICRO_MM, MICRO_MM2 = 0.09995, 0.0009995  # below, micrometres are easier to rea
 def measured(measure: Measure, pixel_size: PixelSize | None) -> float:
     """Measure a line or an area.
 
-    Parameters
-    ----------
-    measure : Measure
-        With its vertices in pixels of the finest level.
-    pixel_size : PixelSize or None
-        Of these pixels; None without a scale.
-
-    Returns
-    -------
-    float
-        Length in mm or area in square millimetres, in pixels without a scale. An outline that crosses itself encloses
-        what it winds around.
+    ``measure``: with its vertices in pixels of the finest level. ``pixel_size``: of these pixels; None without a scale.
+    Length in mm or area in square millimetres, in pixels without a scale. An outline that crosses itself encloses what
+    it winds around.
     """
     mm = (1.0, 1.0) if pixel_size is None else (pixel_size.y_um / 1000, pixel_size.x_um / 1000)
     if measure.kind == "line":
@@ -42,17 +33,8 @@ def measured(measure: Measure, pixel_size: PixelSize | None) -> float:
 def said_measure(measure: Measure, pixel_size: PixelSize | None) -> str:
     """Say a length or an area with its unit.
 
-    Parameters
-    ----------
-    measure : Measure
-        With its vertices in pixels of the finest level.
-    pixel_size : PixelSize or None
-        Of these pixels; None without a scale.
-
-    Returns
-    -------
-    str
-        Such as ``1.34 mm``, ``12.1 µm`` or ``0.0812 mm²``.
+    ``measure``: with its vertices in pixels of the finest level. ``pixel_size``: of these pixels; None without a scale.
+    Such as ``1.34 mm``, ``12.1 µm`` or ``0.0812 mm²``.
     """
     value = measured(measure, pixel_size)
     if pixel_size is None:

@@ -45,36 +45,17 @@ class Aggregation(Protocol):
     def __call__(self, tiles: NDArray[np.floating], shares: NDArray[np.floating]) -> SlideScore:
         """Aggregate the tiles of a slide.
 
-        Parameters
-        ----------
-        tiles : numpy.ndarray
-            float (tile, class) probabilities, or (tile, feature) embeddings where the aggregation learnt from these.
-        shares : numpy.ndarray
-            float (tile,): tissue in each, from 0 to 1.
-
-        Returns
-        -------
-        SlideScore
-            The weights add up to 1.
+        ``tiles``: float (tile, class) probabilities, or (tile, feature) embeddings where the aggregation learnt from
+        these. ``shares``: float (tile,): tissue in each, from 0 to 1.
         """
 
 
 def slide_score(probability: ArrayLike, config: SlideScoreConfig, shares: ArrayLike | None = None) -> SlideScore:
     """Aggregate the probabilities of a slide's tiles.
 
-    Parameters
-    ----------
-    probability : array_like
-        float (tile, class); tiles without a finite answer, such as those that could not be read, do not count.
-    config : SlideScoreConfig
-        How.
-    shares : array_like, optional
-        float (tile,): tissue in each, by which tiles weigh in a mean; all alike by default.
-
-    Returns
-    -------
-    SlideScore
-        NaN where no tile counts, and all weights 0.
+    ``probability``: float (tile, class); tiles without a finite answer, such as those that could not be read, do not
+    count. ``shares``: float (tile,): tissue in each, by which tiles weigh in a mean; all alike by default. NaN where no
+    tile counts, and all weights 0.
     """
     values = np.asarray(probability, np.float64)
     weights = np.ones(len(values)) if shares is None else np.asarray(shares, np.float64).copy()
@@ -99,25 +80,8 @@ def correct_prevalence(probability: ArrayLike, trained: ArrayLike, stated: Array
     doi:10.1162/089976602753284446, equation 2.4; for two classes Elkan 2001, The foundations of cost-sensitive
     learning, theorem 2). That is exact where calibrated probabilities meet classes that look as they did in training.
 
-    Parameters
-    ----------
-    probability : array_like
-        float (..., class).
-    trained : array_like
-        float (class,): shares that the model learnt under; of a training with class weights see ``weighted_shares``.
-    stated : array_like
-        float (class,): shares where it is used.
-
-    Returns
-    -------
-    numpy.ndarray
-        float64, same shape.
-
-    Raises
-    ------
-    ValueError
-        Where shares are not one a class, or one is not above 0: of a class that training never saw
-        nothing is known.
+    ``trained``: float (class,): shares that the model learnt under; of a training with class weights see
+    ``weighted_shares``. ``stated``: float (class,): shares where it is used. Returns float64, same shape.
     """
     values = np.asarray(probability, np.float64)
     before, after = (_shares(shares, values.shape[-1]) for shares in (trained, stated))
@@ -128,22 +92,7 @@ def correct_prevalence(probability: ArrayLike, trained: ArrayLike, stated: Array
 def estimate_prevalence(probability: ArrayLike, trained: ArrayLike) -> NDArray[np.float64]:
     """Estimate the class shares among cases whose labels are unknown, by the EM algorithm of Saerens et al. 2002.
 
-    Parameters
-    ----------
-    probability : array_like
-        float (case, class), calibrated; at least one case.
-    trained : array_like
-        float (class,): shares that the model learnt under.
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 (class,), adding up to 1.
-
-    Raises
-    ------
-    ValueError
-        Where shares are not one a class, or one is no positive number, or there is no case.
+    ``trained``: float (class,): shares that the model learnt under. Returns float64 (class,), adding up to 1.
     """
     values = np.asarray(probability, np.float64)
     if not len(values):
@@ -163,23 +112,8 @@ def class_weights(
 ) -> NDArray[np.float64]:
     """Weights of classes in a loss, so that rare ones count.
 
-    Parameters
-    ----------
-    counts : array_like
-        int (class,): cases of each class, at least one each.
-    method : str
-        ``balanced``: inverse to the count; ``root``: inverse to its square root; ``effective``: inverse to the
-        effective number of samples at beta = 0.999 (Cui et al. 2019, doi:10.1109/CVPR.2019.00949); ``none``: alike.
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 (class,); the mean weight of a case is 1.
-
-    Raises
-    ------
-    ValueError
-        Where a class has no case.
+    ``counts``: int (class,): cases of each class, at least one each. Returns float64 (class,); the mean weight of a
+    case is 1.
     """
     cases = np.asarray(counts, np.float64)
     if not (cases > 0).all():
@@ -196,17 +130,8 @@ def class_weights(
 def weighted_shares(counts: ArrayLike, weights: ArrayLike) -> NDArray[np.float64]:
     """Class shares that a model learnt under whose loss had class weights: what to undo by ``correct_prevalence``.
 
-    Parameters
-    ----------
-    counts : array_like
-        int (class,): cases of each class.
-    weights : array_like
-        float (class,): their weights, or by how much more often a sampler drew them.
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 (class,), adding up to 1.
+    ``counts``: int (class,): cases of each class. ``weights``: float (class,): their weights, or by how much more often
+    a sampler drew them. Returns float64 (class,), adding up to 1.
     """
     weighted = np.asarray(counts, np.float64) * np.asarray(weights, np.float64)
     return weighted / weighted.sum()

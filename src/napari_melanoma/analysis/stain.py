@@ -70,24 +70,8 @@ def fit_stain(rgb: NDArray[np.uint8], config: StainConfig, white: Triple = (255.
     would drop pure eosin.
     Reinhard et al. 2001 (doi:10.1109/38.946629): mean and standard deviation, here in CIELAB.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 (..., channel=3): tiles spread over the tissue, at the resolution that is analysed.
-    config : StainConfig
-        Method and which pixels count.
-    white : tuple of float
-        Red, green, blue of glass without tissue.
-
-    Returns
-    -------
-    StainFit
-        For ``analysis.stain_table.normalise``, as fit or as reference.
-
-    Raises
-    ------
-    InputError
-        Where fewer than 1,000 pixels are stained.
+    ``rgb``: uint8 (..., channel=3): tiles spread over the tissue, at the resolution that is analysed. ``config``:
+    method and which pixels count. For ``analysis.stain_table.normalise``, as fit or as reference.
     """
     if config.method == "none":
         return StainFit(config=config, white=white)
@@ -105,17 +89,7 @@ def fit_stain(rgb: NDArray[np.uint8], config: StainConfig, white: Triple = (255.
 def optical_density(rgb: NDArray, white: Triple = (255.0, 255.0, 255.0)) -> NDArray[np.float32]:
     """Optical density by Beer and Lambert: the natural logarithm of white over each channel.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        Numbers from 0 to 255, (..., channel=3); below 1 counts as 1.
-    white : tuple of float
-        Red, green, blue of glass without tissue.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32, same shape; 0 is white.
+    ``rgb``: numbers from 0 to 255, (..., channel=3); below 1 counts as 1. Returns float32, same shape; 0 is white.
     """
     return (np.log(np.array(white, np.float32)) - np.log(np.maximum(rgb, 1).astype(np.float32))).astype(np.float32)
 
@@ -123,23 +97,8 @@ def optical_density(rgb: NDArray, white: Triple = (255.0, 255.0, 255.0)) -> NDAr
 def stain_amounts(rgb: NDArray[np.uint8], fit: StainFit) -> NDArray[np.float32]:
     """Unmix the stains (colour deconvolution of Ruifrok and Johnston 2001): how much there is of each in a pixel.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 (..., channel=3).
-    fit : StainFit
-        Of method ``macenko``.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 (..., 3): haematoxylin, eosin, and what neither explains, such as melanin; below 0 where a pixel is
-        lighter than white.
-
-    Raises
-    ------
-    ValueError
-        Where the fit has no stains.
+    ``rgb``: uint8 (..., channel=3). Returns float32 (..., 3): haematoxylin, eosin, and what neither explains, such as
+    melanin; below 0 where a pixel is lighter than white.
     """
     return optical_density(rgb, fit.white) @ np.linalg.inv(stain_basis(fit)).astype(np.float32)
 
@@ -147,20 +106,7 @@ def stain_amounts(rgb: NDArray[np.uint8], fit: StainFit) -> NDArray[np.float32]:
 def stain_basis(fit: StainFit) -> NDArray[np.float64]:
     """Give the optical density of each stain, and of what stands at a right angle on both.
 
-    Parameters
-    ----------
-    fit : StainFit
-        Of method ``macenko``.
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 (stain=3, channel=3), rows of length 1.
-
-    Raises
-    ------
-    ValueError
-        Where the fit has no stains.
+    Returns float64 (stain=3, channel=3), rows of length 1.
     """
     if fit.stains is None:
         raise ValueError(f"a fit by Macenko's method knows stains; this one is {fit.config.method}.")

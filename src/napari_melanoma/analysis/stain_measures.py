@@ -34,17 +34,8 @@ def stain_measures(rgb: NDArray[np.uint8], mpp: float | None) -> dict[str, float
     maxima of haematoxylin at the scale of a nucleus: crowded ones count too few. Mitoses are not counted: at any
     magnification that patches have a rule without a trained model mistakes pyknotic nuclei for them.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 (row, column, channel=3), sRGB, glass near white.
-    mpp : float or None
-        Micrometres per pixel; None where it is not known.
-
-    Returns
-    -------
-    dict
-        As ``MEASURES`` names them; NaN where there is no tissue, or nuclei cannot be seen.
+    ``rgb``: uint8 (row, column, channel=3), sRGB, glass near white. ``mpp``: micrometres per pixel; None where it is
+    not known. Returns as ``MEASURES`` names them; NaN where there is no tissue, or nuclei cannot be seen.
     """
     density = optical_density(rgb)
     tissue = density.max(axis=2) >= LEAST_DENSITY

@@ -34,24 +34,8 @@ _RGB_MEAN, _RGB_SPREAD = (155.0, 110.0, 165.0), (45.0, 42.0, 36.0)
 def normalise(rgb: NDArray[np.uint8], fit: StainFit, reference: StainFit | None = None) -> NDArray[np.uint8]:
     """Bring the colours of tiles to those of a reference.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 (..., channel=3): one tile, or a batch of them.
-    fit : StainFit
-        Of the slide, by any method.
-    reference : StainFit, optional
-        By the same method; by default a usual H&E stain, and for histograms the equal share of each level.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8, same shape; the input itself under method ``none``.
-
-    Raises
-    ------
-    ValueError
-        Where the reference was fitted by another method.
+    ``rgb``: uint8 (..., channel=3): one tile, or a batch of them. Returns uint8, same shape; the input itself under
+    method ``none``.
     """
     if fit.config.method == "none":
         return rgb
@@ -68,22 +52,7 @@ def normalise(rgb: NDArray[np.uint8], fit: StainFit, reference: StainFit | None 
 def normalise_exactly(rgb: NDArray[np.uint8], fit: StainFit, reference: StainFit | None = None) -> NDArray[np.float32]:
     """Do the same without table and rounding: what the table is made of, and for looking at single colours.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 (..., channel=3).
-    fit, reference : StainFit
-        As for ``normalise``.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32, same shape, from 0 to 255.
-
-    Raises
-    ------
-    ValueError
-        Where the reference was fitted by another method.
+    ``rgb``: uint8 (..., channel=3). Returns float32, same shape, from 0 to 255.
     """
     colors = rgb.reshape(-1, 3)
     target = reference or usual_reference(fit)
@@ -106,15 +75,7 @@ def normalise_exactly(rgb: NDArray[np.uint8], fit: StainFit, reference: StainFit
 def usual_reference(fit: StainFit) -> StainFit:
     """Give the reference that is taken where none is given.
 
-    Parameters
-    ----------
-    fit : StainFit
-        Of the slide: says the method.
-
-    Returns
-    -------
-    StainFit
-        A usual H&E stain; for histograms the equal share of each level, which is histogram equalisation.
+    A usual H&E stain; for histograms the equal share of each level, which is histogram equalisation.
     """
     known: dict[str, dict[str, object]] = {
         "macenko": {"stains": USUAL_STAINS, "amounts": _AMOUNTS},

@@ -41,19 +41,7 @@ class Estimate:
     def interval(self, form: str = "+.3f", words: str = "", factor: float = 1.0) -> str:
         """Say the interval.
 
-        Parameters
-        ----------
-        form : str
-            Of each end, as ``format`` takes it.
-        words : str
-            Stand before it.
-        factor : float
-            By which both ends are multiplied, such as 100 for per cent.
-
-        Returns
-        -------
-        str
-            Such as ``+0.008 to +0.034``; that there is none, where there is none.
+        Such as ``+0.008 to +0.034``; that there is none, where there is none.
         """
         if not self.has_interval:
             return NO_INTERVAL
@@ -76,28 +64,7 @@ def bootstrap_mean(
     distances from the mean are stretched by that (the narrowness bias of Hesterberg 2015,
     doi:10.1080/00031305.2015.1089789).
 
-    Parameters
-    ----------
-    values : sequence of float
-        One figure an image.
-    groups : sequence of str, optional
-        The patient or lesion of each; every image by itself by default.
-    rounds : int
-        Bootstrap samples.
-    seed : int
-        Of the draws.
-    bounds : tuple of float
-        What a mean can be at least and at most, such as (0, 1); the interval ends there.
-
-    Returns
-    -------
-    Estimate
-        The mean over images and its interval, whose ends are NaN where there is one group.
-
-    Raises
-    ------
-    ValueError
-        Where there is no value, or not one group a value.
+    Returns the mean over images and its interval, whose ends are NaN where there is one group.
     """
     array = np.asarray(values, dtype=np.float64)
     names = np.arange(len(array)) if groups is None else np.asarray(groups)
@@ -128,28 +95,9 @@ def bootstrap_means(
     From 10,000 groups on, each interval is the mean less and plus 1.96 standard errors of a ratio of sums over groups
     (Cochran 1977, Sampling Techniques, section 6.3), which needs one pass over the images, whatever their number.
 
-    Parameters
-    ----------
-    table : numpy.ndarray
-        float64 (image, figure); finite.
-    groups : sequence of str, optional
-        The patient or lesion of each image; every image by itself by default.
-    rounds : int
-        Bootstrap samples.
-    seed : int
-        Of the draws.
-    bounds : tuple of float
-        What a mean can be at least, and at most: one value, or float64 (figure,).
-
-    Returns
-    -------
-    list of Estimate
-        One a figure, in the order of the columns; the ends of each interval are NaN where there is one group.
-
-    Raises
-    ------
-    ValueError
-        Where there is no image, or not one group each.
+    ``table``: float64 (image, figure); finite. ``bounds``: what a mean can be at least, and at most: one value, or
+    float64 (figure,). One a figure, in the order of the columns; the ends of each interval are NaN where there is one
+    group.
     """
     names = np.arange(len(table)) if groups is None else np.asarray(groups)
     if not len(table) or len(names) != len(table):
@@ -185,27 +133,6 @@ def paired_difference(
 
     Each round draws patients or lesions and takes both figures of all their images, so that what makes an image
     difficult for either model cancels out.
-
-    Parameters
-    ----------
-    old, new : sequence of float
-        One figure an image each, in the same order.
-    groups : sequence of str, optional
-        The patient or lesion of each; every image by itself by default.
-    rounds : int
-        Bootstrap samples.
-    seed : int
-        Of the draws.
-
-    Returns
-    -------
-    Estimate
-        The mean difference over images and its interval.
-
-    Raises
-    ------
-    ValueError
-        Where there is no image, or not one figure of each for every image.
     """
     before, after = np.asarray(old, dtype=np.float64), np.asarray(new, dtype=np.float64)
     if before.shape != after.shape:
@@ -218,15 +145,7 @@ def paired_difference(
 def stretch(groups: int) -> float:
     """Say by which factor the percentile interval of a mean over few groups is too narrow.
 
-    Parameters
-    ----------
-    groups : int
-        Patients or lesions, two or more.
-
-    Returns
-    -------
-    float
-        1 or more.
+    1 or more.
     """
     from scipy.special import ndtri, stdtrit
 

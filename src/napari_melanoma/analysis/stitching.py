@@ -25,19 +25,8 @@ LEAST_WEIGHT = 1e-3  # of a tile's outermost pixels: where no other tile reaches
 def blend_window(side_px: int, overlap_px: tuple[int, int], kind: Window = "cosine") -> NDArray[np.float32]:
     """Weight of each pixel of a tile: 1 in its middle, falling towards its edges where other tiles overlap it.
 
-    Parameters
-    ----------
-    side_px : int
-        Side of a tile.
-    overlap_px : tuple of int
-        Over how many pixels it overlaps the next one, (y, x); at most the side.
-    kind : str
-        How the weight falls: as a raised cosine, linearly, or not at all.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 (row, column), above 0 everywhere.
+    ``overlap_px``: over how many pixels it overlaps the next one, (y, x); at most the side. Returns float32 (row,
+    column), above 0 everywhere.
     """
     return np.outer(_ramp(side_px, overlap_px[0], kind), _ramp(side_px, overlap_px[1], kind)).astype(np.float32)
 
@@ -45,14 +34,7 @@ def blend_window(side_px: int, overlap_px: tuple[int, int], kind: Window = "cosi
 class Mosaic:
     """A block of the map that tiles are added to, each with its weights, in any order.
 
-    Parameters
-    ----------
-    block : Box
-        In pixels of the map.
-    channels : int
-        Of each tile.
-    window : numpy.ndarray
-        float32 (row, column): weight of each pixel of a tile.
+    ``block``: in pixels of the map. ``window``: float32 (row, column): weight of each pixel of a tile.
     """
 
     def __init__(self, block: Box, channels: int, window: NDArray[np.float32]) -> None:
@@ -63,12 +45,8 @@ class Mosaic:
     def add(self, values: NDArray[np.floating], top: int, left: int) -> None:
         """Add what of a tile lies in the block.
 
-        Parameters
-        ----------
-        values : numpy.ndarray
-            float (channel, row, column), as large as the window.
-        top, left : int
-            Where its first pixel lies on the map.
+        ``values``: float (channel, row, column), as large as the window. ``top``, ``left``: where its first pixel lies
+        on the map.
         """
         rows = _shared(self._block.top, self._block.height, top, self._window.shape[0])
         columns = _shared(self._block.left, self._block.width, left, self._window.shape[1])
@@ -81,15 +59,7 @@ class Mosaic:
     def result(self, empty: float = 0.0) -> NDArray[np.float32]:
         """Give the blended block.
 
-        Parameters
-        ----------
-        empty : float
-            What stands where no tile was added.
-
-        Returns
-        -------
-        numpy.ndarray
-            float32 (channel, row, column).
+        Returns float32 (channel, row, column).
         """
         there = self._weight > 0
         return np.where(there, self._sum / np.where(there, self._weight, 1), np.float32(empty))
@@ -105,24 +75,9 @@ def stitch_block(
 ) -> NDArray[np.float32]:
     """Blend the tiles that reach into a block of the map.
 
-    Parameters
-    ----------
-    block : Box
-        In pixels of the map (``TileGrid.pixels_place``).
-    grid : TileGrid
-        Where the tiles lie.
-    answer : callable
-        Takes row and column of a tile, gives float (channel, row, column) of the network's side, or None where there is
-        none.
-    channels : int
-        Of each tile.
-    kind : str
-        How weights fall towards the edges.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 (channel, row, column); 0 where no tile answered.
+    ``block``: in pixels of the map (``TileGrid.pixels_place``). ``answer``: takes row and column of a tile, gives float
+    (channel, row, column) of the network's side, or None where there is none. Returns float32 (channel, row, column); 0
+    where no tile answered.
     """
     mosaic = Mosaic(block, channels, blend_window(grid.side_px, _overlap(grid), kind))
     for row, column in tiles_reaching(block, grid):
@@ -135,17 +90,7 @@ def stitch_block(
 def tiles_reaching(block: Box, grid: TileGrid) -> Iterator[tuple[int, int]]:
     """Say which tiles a block of the map needs, in reading order.
 
-    Parameters
-    ----------
-    block : Box
-        In pixels of the map.
-    grid : TileGrid
-        Where the tiles lie.
-
-    Yields
-    ------
-    tuple of int
-        Row and column of a tile.
+    ``block``: in pixels of the map.
     """
     rows, columns = (
         np.flatnonzero((starts < first + length) & (first < starts + grid.side_px)).tolist()
@@ -162,17 +107,7 @@ def tiles_reaching(block: Box, grid: TileGrid) -> Iterator[tuple[int, int]]:
 def pixel_of(grid: TileGrid, row: int, column: int) -> tuple[int, int]:
     """Say where a tile's first pixel lies on the map of stitched tiles.
 
-    Parameters
-    ----------
-    grid : TileGrid
-        The tiles.
-    row, column : int
-        Of the tile.
-
-    Returns
-    -------
-    tuple of int
-        (row, column) in pixels as the network sees them; where tiles are resized, to the nearest whole one.
+    Returns (row, column) in pixels as the network sees them; where tiles are resized, to the nearest whole one.
     """
     box = grid.box(row, column)
     top, left = box.top - grid.area.top, box.left - grid.area.left
@@ -182,15 +117,7 @@ def pixel_of(grid: TileGrid, row: int, column: int) -> tuple[int, int]:
 def map_shape(grid: TileGrid) -> tuple[int, int]:
     """Size of the map of stitched tiles: what is tiled, without what padded tiles reach outside.
 
-    Parameters
-    ----------
-    grid : TileGrid
-        The tiles.
-
-    Returns
-    -------
-    tuple of int
-        Rows and columns, in pixels as the network sees them.
+    Returns rows and columns, in pixels as the network sees them.
     """
     return (
         max(1, round(grid.area.height * grid.side_px / grid.read_px[0])),

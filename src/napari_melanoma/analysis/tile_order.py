@@ -15,18 +15,8 @@ FIRST_PASS = 128  # tiles of the roughest map: some seconds of a processor's wor
 def coarse_to_fine(wanted: NDArray[np.bool_], first: int = FIRST_PASS) -> list[NDArray[np.int32]]:
     """Order the wanted tiles in passes: after each, every block of tiles has one that is done, the blocks ever smaller.
 
-    Parameters
-    ----------
-    wanted : numpy.ndarray
-        bool (row, column): tiles to analyse.
-    first : int
-        How many tiles the first pass has at most, where the grid allows.
-
-    Returns
-    -------
-    list of numpy.ndarray
-        A pass each, int32 (tile, 2) as (row, column), near tiles near each other; together each wanted tile once.
-        Empty where nothing is wanted.
+    ``wanted``: bool (row, column): tiles to analyse. A pass each, int32 (tile, 2) as (row, column), near tiles near
+    each other; together each wanted tile once. Empty where nothing is wanted.
     """
     left = wanted.copy()
     passes = []

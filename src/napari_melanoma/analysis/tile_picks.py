@@ -16,17 +16,8 @@ def fill_waiting(values: NDArray[np.float32], waiting: NDArray[np.bool_]) -> NDA
     Squares are those of a pyramid, each of four of the level below. As tiles are analysed from coarse to fine, a rough
     map covers all tissue within seconds, and sharpens.
 
-    Parameters
-    ----------
-    values : numpy.ndarray
-        float32 (row, column); NaN where nothing is known.
-    waiting : numpy.ndarray
-        bool (row, column): where something will be known.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32, same shape; what is neither known nor waited for stays NaN.
+    ``values``: float32 (row, column); NaN where nothing is known. ``waiting``: bool (row, column): where something will
+    be known. Returns float32, same shape; what is neither known nor waited for stays NaN.
     """
     known = np.isfinite(values)
     if not known.any() or not (waiting & ~known).any():
@@ -57,19 +48,8 @@ def _quartered(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def most_suspicious(values: NDArray[np.float32], count: int, apart: int = 2) -> list[tuple[int, int]]:
     """Pick the cells with the highest values that do not touch each other.
 
-    Parameters
-    ----------
-    values : numpy.ndarray
-        float (row, column); NaN where nothing is known.
-    count : int
-        How many at most.
-    apart : int
-        How far two of them lie apart at least, in cells along rows or columns.
-
-    Returns
-    -------
-    list of tuple of int
-        (row, column), the highest first; of equal values the first in reading order.
+    ``values``: float (row, column); NaN where nothing is known. Returns (row, column), the highest first; of equal
+    values the first in reading order.
     """
     flat = np.where(np.isfinite(values), values, -np.inf).ravel()
     order = np.argsort(-flat, kind="stable")[: 50 * count * apart**2]
@@ -86,16 +66,6 @@ def most_suspicious(values: NDArray[np.float32], count: int, apart: int = 2) -> 
 def from_threshold_on(values: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
     """Leave out what lies below a threshold.
 
-    Parameters
-    ----------
-    values : numpy.ndarray
-        float (row, column).
-    threshold : float
-        The least value that stays.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32, same shape; NaN below.
+    ``values``: float (row, column). Returns float32, same shape; NaN below.
     """
     return np.where(values >= threshold, values, np.nan).astype(np.float32)

@@ -71,26 +71,10 @@ class TilingConfig(Config):
 class TileGrid:
     """The tiles of one slide, or of a part of it, as rows and columns.
 
-    Attributes
-    ----------
-    level : int
-        The level that is read.
-    downsample : float
-        Of that level: finest pixels per pixel of it.
-    side_px : int
-        Side of a tile as the network sees it; what is read is resized to it where ``resized`` says so.
-    read_px : tuple of int
-        Height and width of a tile in pixels of the level; they differ where the pixels are not square.
-    stride_px : tuple of int
-        From one tile to the next, down and to the right, in pixels of the level.
-    area : Box
-        What is tiled, in pixels of the level.
-    rows, columns : int
-        How many tiles there are.
-    border : str
-        As in ``TilingConfig``.
-    pixel_size : PixelSize, optional
-        Of the finest level; None where the slide has no scale, and a network's pixel then is one of the finest level.
+    ``downsample``: of that level: finest pixels per pixel of it. ``read_px``: height and width of a tile in pixels of
+    the level; they differ where the pixels are not square. ``stride_px``: from one tile to the next, down and to the
+    right, in pixels of the level. ``area``: what is tiled, in pixels of the level. ``pixel_size``: of the finest level;
+    None where the slide has no scale, and a network's pixel then is one of the finest level.
     """
 
     level: int
@@ -145,30 +129,14 @@ class TileGrid:
     def box(self, row: int, column: int) -> Box:
         """Say what is read for a tile.
 
-        Parameters
-        ----------
-        row, column : int
-            Of the tile.
-
-        Returns
-        -------
-        Box
-            In pixels of the level that is read; with border ``pad`` it may reach outside the slide.
+        In pixels of the level that is read; with border ``pad`` it may reach outside the slide.
         """
         return self.block((row, row + 1), (column, column + 1))
 
     def block(self, rows: tuple[int, int], columns: tuple[int, int]) -> Box:
         """Say what is read at once for a rectangle of tiles.
 
-        Parameters
-        ----------
-        rows, columns : tuple of int
-            First tile and the one after the last.
-
-        Returns
-        -------
-        Box
-            In pixels of the level that is read, around all of these tiles.
+        In pixels of the level that is read, around all of these tiles.
         """
         top, bottom = self._start(rows[0], 0), self._start(rows[1] - 1, 0) + self.read_px[0]
         left, right = self._start(columns[0], 1), self._start(columns[1] - 1, 1) + self.read_px[1]
@@ -177,15 +145,7 @@ class TileGrid:
     def slide_box(self, row: int, column: int) -> tuple[float, float, float, float]:
         """Say where a tile lies on the slide.
 
-        Parameters
-        ----------
-        row, column : int
-            Of the tile.
-
-        Returns
-        -------
-        tuple of float
-            Top, left, height, width in pixels of the finest level.
+        Top, left, height, width in pixels of the finest level.
         """
         box = self.box(row, column)
         factor = self.downsample
@@ -194,15 +154,8 @@ class TileGrid:
     def at(self, point: tuple[float, float]) -> tuple[int, int] | None:
         """Say which tile's cell a point of the slide lies in.
 
-        Parameters
-        ----------
-        point : tuple of float
-            (row, column) in pixels of the finest level.
-
-        Returns
-        -------
-        tuple of int or None
-            Row and column of the tile; None where there is none.
+        ``point``: (row, column) in pixels of the finest level. Returns row and column of the tile; None where there is
+        none.
         """
         row, column = np.floor(self.place.to_map(point)).astype(int).tolist()
         return (row, column) if 0 <= row < self.rows and 0 <= column < self.columns else None
@@ -226,26 +179,9 @@ def plan_tiles(
 
     The coarsest level that is fine enough is read; where none is, the finest one, and tiles are enlarged.
 
-    Parameters
-    ----------
-    levels : sequence
-        Of the slide, the finest first.
-    pixel_size : PixelSize, optional
-        Of the finest level. Without one a tile has ``side_px`` pixels of the finest level, whatever these are.
-    config : TilingConfig
-        Size, overlap and border.
-    within : Box, optional
-        The part to tile, in pixels of the finest level, such as what the scanner scanned; all by default.
-
-    Returns
-    -------
-    TileGrid
-        With at least one tile, except under border ``inside``, where a slide smaller than a tile has none.
-
-    Raises
-    ------
-    InputError
-        Where the slide has no level, or the part lies outside of it.
+    ``pixel_size``: of the finest level. Without one a tile has ``side_px`` pixels of the finest level, whatever these
+    are. ``within``: the part to tile, in pixels of the finest level, such as what the scanner scanned; all by default.
+    With at least one tile, except under border ``inside``, where a slide smaller than a tile has none.
     """
     if not levels:
         raise InputError("a slide has at least one level to cut tiles from; this one has none. Convert it to a TIFF.")
@@ -276,19 +212,8 @@ def plan_tiles(
 def tissue_share(grid: TileGrid, mask: NDArray[np.bool_], place: MapPlace) -> NDArray[np.float32]:
     """Share of each tile that is tissue, exact for any resolution of the mask.
 
-    Parameters
-    ----------
-    grid : TileGrid
-        The tiles.
-    mask : numpy.ndarray
-        bool (row, column): tissue, as found or as corrected by hand.
-    place : MapPlace
-        Where the mask lies on the slide; what it does not cover is no tissue.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 (row, column) of the grid, from 0 to 1: of the tile's whole area, what lies outside the slide included.
+    ``mask``: bool (row, column): tissue, as found or as corrected by hand. Returns float32 (row, column) of the grid,
+    from 0 to 1: of the tile's whole area, what lies outside the slide included.
     """
     corners = [
         [grid.slide_box(row, 0)[0] for row in range(grid.rows)],

@@ -53,18 +53,7 @@ class TissueConfig(Config):
 class Tissue:
     """What was found, each bool (row, column) on the overview, and in words what a person should look at.
 
-    Attributes
-    ----------
-    mask : numpy.ndarray
-        Tissue to analyse.
-    pen : numpy.ndarray
-        Ink.
-    fold : numpy.ndarray
-        Tissue that probably lies double.
-    threshold : float
-        Staining, darkness (both in optical density) or entropy (bits) from which a pixel is tissue.
-    warnings : tuple of str
-        Nothing found, no glass in sight, ink or folds over much of the tissue.
+    ``threshold``: staining, darkness (both in optical density) or entropy (bits) from which a pixel is tissue.
     """
 
     mask: NDArray[np.bool_]
@@ -92,19 +81,9 @@ class Tissue:
 def find_tissue(thumbnail: NDArray[np.uint8], um_per_px: tuple[float, float] | None, config: TissueConfig) -> Tissue:
     """Find the tissue on an overview of a slide.
 
-    Parameters
-    ----------
-    thumbnail : numpy.ndarray
-        uint8 (row, column, channel=3), brightfield; 8 to 16 micrometres per pixel suit best.
-    um_per_px : tuple of float, optional
-        Its micrometres per pixel, (y, x); without, the longer side is taken for 20 mm.
-    config : TissueConfig
-        Method and cleaning.
-
-    Returns
-    -------
-    Tissue
-        On the pixels of the overview; empty with a warning where there is nothing but glass.
+    ``thumbnail``: uint8 (row, column, channel=3), brightfield; 8 to 16 micrometres per pixel suit best. ``um_per_px``:
+    its micrometres per pixel, (y, x); without, the longer side is taken for 20 mm. On the pixels of the overview; empty
+    with a warning where there is nothing but glass.
     """
     step_um = um_per_px or (USUAL_SLIDE_UM / max(thumbnail.shape[:2]),) * 2
     factor = max(1, round(FINEST_UM / max(step_um)), -(-max(thumbnail.shape) // LONGEST_PX))

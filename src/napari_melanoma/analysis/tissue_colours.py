@@ -23,18 +23,9 @@ STRAIGHT_PX = 8  # at least, of a straight line: of the outline of a disk, a six
 def glass_colour(rgb: NDArray[np.uint8], empty: NDArray[np.bool_] | None = None) -> Triple:
     """Estimate the colour of glass: the middle of the brighter half of what is bright and hardly coloured.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 (row, column, channel=3).
-    empty : numpy.ndarray, optional
-        bool (row, column), what was not scanned and shows no glass; by default as ``unscanned`` finds it, which knows
-        it by the values of the file: say it where a profile was applied.
-
-    Returns
-    -------
-    tuple of float
-        Red, green, blue; a usual white where hardly anything looks like glass, as in a picture cut out of tissue.
+    ``rgb``: uint8 (row, column, channel=3). ``empty``: bool (row, column), what was not scanned and shows no glass; by
+    default as ``unscanned`` finds it, which knows it by the values of the file: say it where a profile was applied.
+    Red, green, blue; a usual white where hardly anything looks like glass, as in a picture cut out of tissue.
     """
     pixels = rgb[~(unscanned(rgb) if empty is None else empty)]
     glass = pixels[_like_glass(pixels)]
@@ -51,15 +42,8 @@ def unscanned(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
     Black is no glass. White may be glass that is too bright for the camera, so white counts only where the rest shows
     glass of a colour of its own, and where it ends in straight lines, as fields of a scanner do and tissue does not.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 (row, column, channel=3).
-
-    Returns
-    -------
-    numpy.ndarray
-        bool (row, column): black that reaches the border of the picture, white wherever it lies.
+    ``rgb``: uint8 (row, column, channel=3). Returns bool (row, column): black that reaches the border of the picture,
+    white wherever it lies.
     """
     from scipy import ndimage
 
@@ -115,15 +99,7 @@ def staining(density: NDArray[np.float32]) -> NDArray[np.float32]:
 
     Every stain of tissue, and melanin, absorbs colours unequally; shadows, dust, air and uneven light do not.
 
-    Parameters
-    ----------
-    density : numpy.ndarray
-        float32 (row, column, channel=3), optical density.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 (row, column), 0 for glass.
+    ``density``: float32 (row, column, channel=3), optical density. Returns float32 (row, column), 0 for glass.
     """
     spread: NDArray[np.float32] = density.max(axis=2) - density.min(axis=2)
     return spread
@@ -136,15 +112,7 @@ def ink(density: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.boo
     takes far more red than green, red ink hardly any red but blue as well as green, black ink all alike. Dense nuclei,
     blood and melanin do so too to a lesser degree, so these three are certain only where they are strong.
 
-    Parameters
-    ----------
-    density : numpy.ndarray
-        float32 (row, column, channel=3), optical density.
-
-    Returns
-    -------
-    certain, doubtful : numpy.ndarray
-        bool (row, column).
+    ``density``: float32 (row, column, channel=3), optical density. Returns bool (row, column).
     """
     red, green, blue = np.moveaxis(density, 2, 0)
     mean = density.mean(axis=2)
@@ -161,19 +129,7 @@ def ink(density: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.boo
 def densities(rgb: NDArray[np.uint8], white: Triple, sigma_px: float) -> NDArray[np.float32]:
     """Optical density of a slightly smoothed picture, lighter than glass counted as glass.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 (row, column, channel=3).
-    white : tuple of float
-        Colour of glass.
-    sigma_px : float
-        Of the Gaussian, against the noise of a camera and of JPEG.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 (row, column, channel=3).
+    ``rgb``: uint8 (row, column, channel=3). Returns float32 (row, column, channel=3).
     """
     from scipy import ndimage
 

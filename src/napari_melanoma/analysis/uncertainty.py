@@ -24,15 +24,8 @@ def entropy(probability: NDArray[np.float32]) -> float:
     so neither does a larger lesion (the plain mean of H over the image mostly measures how long the border is). Where a
     model finds nothing, p is small everywhere and H(p) / p about log2(1 / p) + 1.4, so the score comes near 1.
 
-    Parameters
-    ----------
-    probability : numpy.ndarray
-        Floating points in [0, 1] (row, column).
-
-    Returns
-    -------
-    float
-        From 0 (sure of every pixel) to 1; 1 where the probability is 0 everywhere.
+    ``probability``: floating points in [0, 1] (row, column). From 0 (sure of every pixel) to 1; 1 where the probability
+    is 0 everywhere.
     """
     inside = probability.astype(np.float64)
     outside = 1.0 - inside
@@ -48,15 +41,7 @@ def disagreement(masks: Sequence[NDArray[np.bool_]]) -> float:
     same each time (test-time augmentation as in Wang et al. 2019, doi:10.1016/j.neucom.2019.01.103). A pair without
     any lesion pixel counts as disagreeing, for nothing was found that could agree.
 
-    Parameters
-    ----------
-    masks : sequence of numpy.ndarray
-        At least two, bool (row, column), of one shape.
-
-    Returns
-    -------
-    float
-        From 0 (all are equal) to 1; 1 where all are empty.
+    ``masks``: at least two, bool (row, column), of one shape. From 0 (all are equal) to 1; 1 where all are empty.
     """
     stack = np.stack([mask.ravel() for mask in masks]).astype(np.float32)
     both = (stack @ stack.T).astype(np.float64)  # float32 counts exactly up to 2**24 pixels, and quickly
@@ -75,22 +60,10 @@ def uncertain_band(
 ) -> NDArray[np.bool_]:
     """Find the pixels where several answers disagree: some call them lesion, some skin.
 
-    Parameters
-    ----------
-    low, high : numpy.ndarray
-        float32 (row, column): the smallest and the largest probability of each pixel.
-    threshold : float
-        At or above it is lesion.
-    mask : numpy.ndarray
-        bool (row, column): the lesion that was chosen; other lesions have no part in the band where one alone is kept.
-    config : RefinementConfig
-        Whether one lesion is kept, and whether holes are filled.
-
-    Returns
-    -------
-    numpy.ndarray
-        bool (row, column); a belt along the border of the lesion, and what belongs to it by some answers alone. Where
-        the mask is empty, all pixels where the answers disagree.
+    ``low``, ``high``: float32 (row, column): the smallest and the largest probability of each pixel. ``mask``: bool
+    (row, column): the lesion that was chosen; other lesions have no part in the band where one alone is kept. Returns
+    bool (row, column); a belt along the border of the lesion, and what belongs to it by some answers alone. Where the
+    mask is empty, all pixels where the answers disagree.
     """
     inside, outside = low >= threshold, high >= threshold
     if config.fill_holes:

@@ -37,19 +37,7 @@ class VennAbers:
     def fit(cls, scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None) -> Self:
         """Fit all of them in one sweep (Vovk et al. 2015, arXiv:1511.00213).
 
-        Parameters
-        ----------
-        scores : array_like
-            Float (case,), higher where the positive class is likelier.
-        labels : array_like
-            Bool (case,).
-        weights : array_like, optional
-            How often each case counts, float (case,).
-
-        Returns
-        -------
-        VennAbers
-            To be asked with ``of``.
+        ``labels``: bool (case,).
         """
         weight = np.ones(np.size(scores)) if weights is None else np.asarray(weights, np.float64)
         there = weight > 0
@@ -61,15 +49,8 @@ class VennAbers:
     def of(self, scores: ArrayLike) -> Between:
         """Say how likely the positive class is.
 
-        Parameters
-        ----------
-        scores : array_like
-            Float (image,).
-
-        Returns
-        -------
-        Between
-            ``merged`` is high / (1 - low + high), which has the least regret in log loss.
+        ``scores``: float (image,). Returns ``merged`` is high / (1 - low + high), which has the least regret in log
+        loss.
         """
         asked = np.asarray(scores, np.float64)
         below = np.searchsorted(self.scores, asked, side="right")

@@ -37,23 +37,9 @@ def view_of(
 ) -> View | None:
     """Cut out what a classifier looks at, and fit it to its square.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 sRGB (row, column, channel), upright, of any size.
-    mask : numpy.ndarray or None
-        Bool (row, column): the lesion. Not looked at where the view is the whole photograph.
-    view : ViewConfig
-        Which part it is.
-    side : int
-        Of the square, in pixels.
-    preprocessing : PreprocessingConfig
-        What is done to the square; nothing by default. Hairs and light are judged in the part that is seen.
-
-    Returns
-    -------
-    View or None
-        None where there is no lesion to cut around.
+    ``rgb``: uint8 sRGB (row, column, channel), upright, of any size. ``mask``: bool (row, column): the lesion. Not
+    looked at where the view is the whole photograph. ``side``: of the square, in pixels. None where there is no lesion
+    to cut around.
     """
     if view.region == "photograph":
         return View(Box(0, 0, rgb.shape[0], rgb.shape[1]), network_input(rgb, side, preprocessing))

@@ -56,37 +56,14 @@ PointingMasks = Annotated[
 
 
 def given(**values: object) -> dict[str, object]:
-    """Keep the options that the user gave, so that every default is the configuration's own.
-
-    Parameters
-    ----------
-    **values : object
-        None where an option was not given.
-
-    Returns
-    -------
-    dict
-        The others.
-    """
+    """Keep the options that the user gave, so that every default is the configuration's own."""
     return {name: value for name, value in values.items() if value is not None}
 
 
 def asked(usual: bool, metadata: Path | None, options: dict[str, object], form: dict[str, object]) -> dict[str, object]:
     """Give the values of ``BatchOptions`` that are about a classifier.
 
-    Parameters
-    ----------
-    usual : bool
-        Whether the usual one is asked for.
-    metadata : pathlib.Path, optional
-        Table of patients.
-    options, form : dict
-        As ``given`` keeps them: how it is asked, and what is known of every patient.
-
-    Returns
-    -------
-    dict
-        Empty where nobody is to be asked.
+    Empty where nobody is to be asked.
     """
     if not (usual or metadata or options or form):
         return {}

@@ -61,11 +61,5 @@ def baseline(
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add this verb to ``data``.
-
-    Parameters
-    ----------
-    app : typer.Typer
-        Of ``data``.
-    """
+    """Add this verb to ``data``."""
     add_verb(app, "baseline", baseline, BASELINE_HELP)

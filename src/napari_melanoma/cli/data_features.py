@@ -50,11 +50,5 @@ def features(
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add this verb to ``data``.
-
-    Parameters
-    ----------
-    app : typer.Typer
-        Of ``data``.
-    """
+    """Add this verb to ``data``."""
     add_verb(app, "features", features, FEATURES_HELP)

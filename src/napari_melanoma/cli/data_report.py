@@ -84,11 +84,5 @@ def _said(shift: DomainShift) -> str:
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add the verb to ``data``.
-
-    Parameters
-    ----------
-    app : typer.Typer
-        Of ``data``.
-    """
+    """Add the verb to ``data``."""
     add_verb(app, "report", report, REPORT_HELP)

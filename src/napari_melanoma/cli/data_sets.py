@@ -238,13 +238,7 @@ def _said(pair: Duplicate) -> str:
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add these verbs to ``data``.
-
-    Parameters
-    ----------
-    app : typer.Typer
-        Of ``data``.
-    """
+    """Add these verbs to ``data``."""
     add_verb(app, "sources", sources, SOURCES_HELP)
     add_verb(app, "import", import_, IMPORT_HELP)
     add_verb(app, "merge", merge, MERGE_HELP)

@@ -55,11 +55,5 @@ def harmonise(
 
 
 def add_to(app: typer.Typer) -> None:
-    """Give ``data`` its verb about tables.
-
-    Parameters
-    ----------
-    app : typer.Typer
-        Gets it.
-    """
+    """Give ``data`` its verb about tables."""
     add_verb(app, "harmonise", harmonise, HARMONISE_HELP)

@@ -96,11 +96,5 @@ def _say(current: Session, report: TileReport, out: Path) -> None:
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add the verb to ``data``.
-
-    Parameters
-    ----------
-    app : typer.Typer
-        Of ``data``.
-    """
+    """Add the verb to ``data``."""
     add_verb(app, "tiles", tiles, HELP)

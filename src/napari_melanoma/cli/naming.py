@@ -20,15 +20,7 @@ NAMED_OTHERWISE = {"classify.model": "classifier", "measured": "images"}  # fiel
 def in_options(error: MelanomaError) -> str:
     """Say an error by the options of the verb that runs.
 
-    Parameters
-    ----------
-    error : MelanomaError
-        Whatever went wrong.
-
-    Returns
-    -------
-    str
-        Its own message, unless all that is wrong are values that were given as options.
+    Its own message, unless all that is wrong are values that were given as options.
     """
     if not isinstance(error, ConfigError) or not error.faults:
         return str(error)

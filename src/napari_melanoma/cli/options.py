@@ -60,20 +60,7 @@ Out = Annotated[Path, typer.Option("--out", "-o", help="Folder that receives the
 
 
 def examples(first: str, second: str, text: str) -> str:
-    r"""Help of a verb: two examples that work as they stand, then what the verb does.
-
-    Parameters
-    ----------
-    first, second : str
-        Complete command lines.
-    text : str
-        What a user should know; paragraphs with a blank line between them.
-
-    Returns
-    -------
-    str
-        With the mark (``\b``) that keeps the examples' lines as they are.
-    """
+    r"""Help of a verb: two examples that work as they stand, then what the verb does."""
     return f"\b\nExamples:\n  {first}\n  {second}\n\n{text}"
 
 
@@ -82,19 +69,7 @@ def refinement(
 ) -> dict[str, object]:
     """Give the values of ``RefinementConfig`` that a command line names.
 
-    Parameters
-    ----------
-    off : bool
-        Take no step at all, except those that the others name.
-    all_lesions, no_fill : bool
-        Keep every lesion; fill no hole.
-    smoothing : float, optional
-        Sigma as a fraction of the shorter side; 0 smooths nothing.
-
-    Returns
-    -------
-    dict
-        For ``Config.parse``, so that every default is the configuration's own.
+    For ``Config.parse``, so that every default is the configuration's own.
     """
     values: dict[str, object] = {}
     if off:
@@ -109,20 +84,6 @@ def refinement(
 
 
 def add_verb(app: typer.Typer, name: str, verb: Callable[..., None], text: str, *, hidden: bool = False) -> None:
-    """Add a verb whose line in the list of verbs is the first sentence after its examples.
-
-    Parameters
-    ----------
-    app : typer.Typer
-        Gets the verb.
-    name : str
-        As users type it.
-    verb : callable
-        Its function.
-    text : str
-        As ``examples`` gives it.
-    hidden : bool
-        Whether to leave it out of the list.
-    """
+    """Add a verb whose line in the list of verbs is the first sentence after its examples."""
     sentence = text.split("\n\n")[1].split(". ")[0].split(":")[0].rstrip(".")
     app.command(name, help=text, short_help=f"{sentence}.", hidden=hidden)(verb)

@@ -60,13 +60,7 @@ def write(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write a shipped recipe as a file.
-
-    Raises
-    ------
-    ConfigError
-        Where the file exists, or there is no such recipe.
-    """
+    """Write a shipped recipe as a file."""
     with session(json, debug) as current:
         from napari_melanoma.core.config import write_toml
         from napari_melanoma.core.errors import ConfigError

@@ -29,66 +29,22 @@ class Report(Protocol):
     last: Progress | None
 
     def progress(self, progress: Progress) -> None:
-        """Say how far it is.
-
-        Parameters
-        ----------
-        progress : Progress
-            Kept as ``last``.
-        """
+        """Say how far it is."""
 
     def tell(self, kind: str, text: str, **values: object) -> None:
-        """Say one fact of the run, such as a photograph that failed.
-
-        Parameters
-        ----------
-        kind : str
-            What a machine tells it by.
-        text : str
-            One line; empty where it is of no interest to people.
-        **values : object
-            The same, JSON-able.
-        """
+        """Say one fact of the run, such as a photograph that failed."""
 
     def listing(self, kind: str, text: str, **values: object) -> None:
-        """Say one thing that was asked for, such as a model.
-
-        Parameters
-        ----------
-        kind : str
-            What a machine tells it by.
-        text : str
-            One or more lines.
-        **values : object
-            The same, JSON-able.
-        """
+        """Say one thing that was asked for, such as a model."""
 
     def finish(self, status: str, text: str, **values: object) -> None:
-        """Say the last line.
-
-        Parameters
-        ----------
-        status : str
-            ``"done"``, ``"failed"`` (on some inputs), ``"stopped"`` or ``"error"``.
-        text : str
-            What was written, where, and what comes next; or what went wrong.
-        **values : object
-            The same, JSON-able.
-        """
+        """Say the last line."""
 
 
 def choose_report(as_json: bool) -> Report:
     """Choose how to talk.
 
-    Parameters
-    ----------
-    as_json : bool
-        Whether a machine listens.
-
-    Returns
-    -------
-    Report
-        A bar on a terminal, plain lines otherwise.
+    A bar on a terminal, plain lines otherwise.
     """
     if as_json:
         return _JsonReport()
@@ -215,20 +171,7 @@ class _TerminalReport(_LogReport):
 
 
 def say(text: str, *, error: bool = False) -> None:
-    """Write a line and flush it.
-
-    Parameters
-    ----------
-    text : str
-        Without its end of line.
-    error : bool
-        To standard error instead of standard output.
-
-    Raises
-    ------
-    NobodyReads
-        Where it goes to a program that has ended.
-    """
+    """Write a line and flush it."""
     name = "stderr" if error else "stdout"
     stream = getattr(sys, name)
     try:

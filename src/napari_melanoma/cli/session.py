@@ -45,72 +45,25 @@ class Session:
     held: ExitStack = field(default_factory=ExitStack)
 
     def own(self, folder: Path) -> None:
-        """Hold the lock of an output folder until the verb ends, so that no other process writes there meanwhile.
-
-        Parameters
-        ----------
-        folder : pathlib.Path
-            Made where it is missing.
-
-        Raises
-        ------
-        RunError
-            Where another process works there.
-        SaveError
-            Where it cannot be written.
-        """
+        """Hold the lock of an output folder until the verb ends, so that no other process writes there meanwhile."""
         self.held.enter_context(output(folder))
 
     def done(self, text: str, *, some_failed: bool = False, **values: object) -> None:
-        """Say the last line and, where some inputs failed, end with exit code 1.
-
-        Parameters
-        ----------
-        text : str
-            What was written, where, and what a person would do next.
-        some_failed : bool
-            Whether some inputs failed.
-        **values : object
-            The same as values for machines.
-
-        Raises
-        ------
-        typer.Exit
-            With code 1, where some inputs failed.
-        """
+        """Say the last line and, where some inputs failed, end with exit code 1."""
         code = FAILED if some_failed else 0
         self.report.finish("failed" if some_failed else "done", text, exit_code=code, **values)
         if some_failed:
             raise typer.Exit(code)
 
     def stop(self, number: int, frame: FrameType | None) -> None:
-        """Ask the verb to stop; a second Ctrl+C does not wait for it.
-
-        Parameters
-        ----------
-        number : int
-            The signal.
-        frame : frame or None
-            Where it arrived.
-
-        Raises
-        ------
-        KeyboardInterrupt
-            The second time.
-        """
+        """Ask the verb to stop; a second Ctrl+C does not wait for it."""
         if self.run.cancelled:
             raise KeyboardInterrupt
         self._signal.append(number)
         self.run.cancel()
 
     def stopped(self) -> NoReturn:
-        """Say the last line of a verb that was stopped, and end.
-
-        Raises
-        ------
-        typer.Exit
-            With code 130, or 128 + the signal's number.
-        """
+        """Say the last line of a verb that was stopped, and end."""
         code = 128 + self._signal[0] if self._signal else INTERRUPTED
         last = self.report.last
         so_far = f" after {last.done} of {last.total}" if last and last.total else ""
@@ -118,20 +71,7 @@ class Session:
         raise typer.Exit(code)
 
     def failed(self, error: Exception, code: int) -> NoReturn:
-        """Say an error in one line, and end.
-
-        Parameters
-        ----------
-        error : Exception
-            What went wrong.
-        code : int
-            The exit code.
-
-        Raises
-        ------
-        typer.Exit
-            With that code.
-        """
+        """Say an error in one line, and end."""
         logging.getLogger(__name__).debug("%s", error, exc_info=error)
         text = (
             f"Error: {in_options(error)}"
@@ -146,27 +86,7 @@ class Session:
 def session(as_json: bool, debug: bool, allow_outside: bool = False, accept_damaged: bool = False) -> Iterator[Session]:
     """Frame a verb.
 
-    Parameters
-    ----------
-    as_json : bool
-        Whether a machine listens.
-    debug : bool
-        Whether tracebacks are shown.
-    allow_outside : bool
-        Whether data sets may name files outside their folders.
-    accept_damaged : bool
-        Whether photographs of which a part is missing are read.
-
-    Yields
-    ------
-    Session
-        To report to, and to end with ``done``.
-
-    Raises
-    ------
-    typer.Exit
-        1 where the work failed, 2 where the command was wrong, 130 where the user stopped it, 141 where the program
-        that reads its lines has ended.
+    To report to, and to end with ``done``.
     """
     report = choose_report(as_json)
     current = Session(report, RunContext(report.progress))

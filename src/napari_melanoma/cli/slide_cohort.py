@@ -34,28 +34,7 @@ class Sharing(NamedTuple):
 def run_cohort(
     current: Session, paths: Sequence[Path], out: Path, options: SlideOptions, sharing: Sharing, *, force: bool
 ) -> None:
-    """Analyse slides on several processes or machines, and say what came of it.
-
-    Parameters
-    ----------
-    current : Session
-        Of the verb.
-    paths : sequence of pathlib.Path
-        The slides.
-    out : pathlib.Path
-        Folder of the results.
-    options : SlideOptions
-        How each is analysed.
-    sharing : Sharing
-        By whom.
-    force : bool
-        Begin again whatever is there.
-
-    Raises
-    ------
-    ConfigError
-        Where both processes and a scheduler are named.
-    """
+    """Analyse slides on several processes or machines, and say what came of it."""
     from napari_melanoma.workflows.cohort.analyse import analyse_cohort
     from napari_melanoma.workflows.cohort.settings import CohortOptions
 

@@ -18,23 +18,6 @@ def call_ui(module: str, function: str, *arguments: object, **named: object) -> 
 
     Ctrl+C, or a signal to terminate, then ends the process at once, as with any window: Qt's loop would never ask
     whether to go on. What was corrected by hand is in the recovery file.
-
-    Parameters
-    ----------
-    module, function : str
-        Names within ``napari_melanoma.ui``.
-    *arguments, **named : object
-        What it takes.
-
-    Returns
-    -------
-    object
-        What it returns.
-
-    Raises
-    ------
-    MelanomaError
-        Where there is no display: Qt would abort the process.
     """
     if sys.platform == "linux" and not any(os.environ.get(name) for name in DISPLAYS):
         raise MelanomaError(

@@ -42,15 +42,7 @@ class AgeGroup(Config):
     def holds(self, age: float) -> bool:
         """Say whether an age is one of these.
 
-        Parameters
-        ----------
-        age : float
-            Years; not a number where it is not known.
-
-        Returns
-        -------
-        bool
-            False where it is not known.
+        ``age``: years; not a number where it is not known. False where it is not known.
         """
         return age >= self.at_least and (self.below is None or age < self.below)
 

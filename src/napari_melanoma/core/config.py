@@ -33,25 +33,7 @@ class Config(BaseModel):
 
     @classmethod
     def parse(cls, values: dict[str, Any], where: str) -> Self:
-        """Build the configuration from plain values.
-
-        Parameters
-        ----------
-        values : dict
-            Keys and values as TOML or JSON give them.
-        where : str
-            Names the origin in the error, such as a path.
-
-        Returns
-        -------
-        Config
-            The validated configuration.
-
-        Raises
-        ------
-        ConfigError
-            Naming every key that is unknown or has a value that is not allowed.
-        """
+        """Build the configuration from plain values."""
         try:
             return cls.model_validate(values)
         except ConfigError as error:  # of a part that has a configuration of its own, such as a network's options
@@ -68,13 +50,6 @@ class OneOf:
     """Marks a text that must be one of the names that are found when asked, such as those of a folder of modules.
 
     Written ``Annotated[str, OneOf(names)]``; a form offers the names as a choice.
-
-    Parameters
-    ----------
-    names : callable
-        Gives the names; asked each time, so that what is added later counts too.
-    title : callable, optional
-        Gives what people read for a name; the name itself by default.
     """
 
     def __init__(self, names: Callable[[], Iterable[str]], title: Callable[[str], str] = str) -> None:
@@ -106,13 +81,6 @@ class OptionsOf:
 
     Written ``Annotated[dict[str, Any], OptionsOf("architecture", config_of)]``; a form shows the fields of the
     configuration that belongs to the name.
-
-    Attributes
-    ----------
-    field : str
-        The field that holds the name.
-    config_of : callable
-        Takes the name, gives the configuration of its options.
     """
 
     field: str
@@ -125,18 +93,7 @@ class FilledIn:
 
 
 def filled_in(config: type[BaseModel]) -> set[str]:
-    """Name the fields that nobody is asked for, as the program fills them in itself.
-
-    Parameters
-    ----------
-    config : type
-        A configuration.
-
-    Returns
-    -------
-    set of str
-        Those that are marked with ``FilledIn``.
-    """
+    """Name the fields that nobody is asked for, as the program fills them in itself."""
     fields = config.model_fields.items()
     return {name for name, info in fields if any(isinstance(item, FilledIn) for item in info.metadata)}
 
@@ -218,25 +175,7 @@ def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> dict[
 
 
 def read_toml(path: Path, model: type[AnyConfig]) -> AnyConfig:
-    """Read a configuration from a TOML file.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-    model : type
-        Which configuration it holds.
-
-    Returns
-    -------
-    Config
-        The validated configuration.
-
-    Raises
-    ------
-    ConfigError
-        Where the file is missing, is no TOML, or has keys or values that ``model`` does not allow.
-    """
+    """Read a configuration from a TOML file."""
     try:
         values = read_toml_table(path)
     except OSError as error:
@@ -247,20 +186,7 @@ def read_toml(path: Path, model: type[AnyConfig]) -> AnyConfig:
 
 
 def write_toml(path: Path, config: Config) -> None:
-    """Write a configuration as TOML, atomically; fields that are ``None`` are left out.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file, replaced where it exists.
-    config : Config
-        What to write.
-
-    Raises
-    ------
-    SaveError
-        Where the file cannot be written.
-    """
+    """Write a configuration as TOML, atomically; fields that are ``None`` are left out."""
     import tomli_w
 
     write_text(path, tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)))

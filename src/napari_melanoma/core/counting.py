@@ -6,17 +6,7 @@ from __future__ import annotations
 def counted(count: int, what: str) -> str:
     """Count something.
 
-    Parameters
-    ----------
-    count : int
-        How many.
-    what : str
-        One of them.
-
-    Returns
-    -------
-    str
-        Such as ``1 image`` or ``2 images``.
+    Such as ``1 image`` or ``2 images``.
     """
     plural = "es" if what.endswith("s") else "s"
     return f"{count:,} {what}{'' if count == 1 else plural}"

@@ -47,15 +47,7 @@ def _may_hold_formula(cells: Sequence[object]) -> bool:
 
 
 class CsvWriter:
-    """Write rows of CSV; numbers stay numbers, texts go through ``safe_cell``.
-
-    Parameters
-    ----------
-    file : text file
-        Opened with ``newline=""``.
-    separator, line_end : str
-        Between cells, and after each row.
-    """
+    """Write rows of CSV; numbers stay numbers, texts go through ``safe_cell``."""
 
     def __init__(self, file: _Sink, separator: str = ",", line_end: str = "\n") -> None:
         self._file, self._line_end = file, line_end
@@ -85,17 +77,7 @@ class CsvWriter:
 
 
 class CsvReader(Iterator[list[str]]):
-    """Read rows of CSV; gives the texts that ``CsvWriter`` was given.
-
-    Parameters
-    ----------
-    lines : iterable of str
-        With their line ends, as of a file that was opened with ``newline=""``.
-    separator : str
-        Between cells.
-    strict : bool
-        Whether quotes that csv does not allow are errors.
-    """
+    """Read rows of CSV; gives the texts that ``CsvWriter`` was given."""
 
     def __init__(self, lines: Iterable[str], separator: str = ",", *, strict: bool = False) -> None:
         self._csv = csv.reader(lines, delimiter=separator, strict=strict)

@@ -6,15 +6,7 @@ from __future__ import annotations
 def duration(seconds: float) -> str:
     """Say how long something takes.
 
-    Parameters
-    ----------
-    seconds : float
-        Not negative.
-
-    Returns
-    -------
-    str
-        In seconds, minutes or hours.
+    In seconds, minutes or hours.
     """
     if seconds < 90:
         return f"{seconds:.0f} s"

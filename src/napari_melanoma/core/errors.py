@@ -16,15 +16,7 @@ class MelanomaError(Exception):
 
 
 class ConfigError(MelanomaError):
-    """A configuration has an unknown key, a value out of range or cannot be read.
-
-    Parameters
-    ----------
-    message : str
-        What a person reads.
-    faults : tuple of Fault
-        Values that are not allowed, for those who know by which names the person gave them.
-    """
+    """A configuration has an unknown key, a value out of range or cannot be read."""
 
     def __init__(self, message: str, faults: tuple[Fault, ...] = ()) -> None:
         super().__init__(message)
@@ -36,15 +28,7 @@ class InputError(MelanomaError):
 
 
 class MalformedFile(InputError, ValueError):  # noqa: N818 - reads as what it is at the place it is raised
-    """A file is not valid JSON or TOML, or exceeds the limits of size, depth or numbers.
-
-    Parameters
-    ----------
-    message : str
-        What a person reads.
-    reason : str
-        What is wrong with it, for those who raise an error of their own.
-    """
+    """A file is not valid JSON or TOML, or exceeds the limits of size, depth or numbers."""
 
     def __init__(self, message: str, reason: str = "") -> None:
         super().__init__(message, reason)
@@ -59,15 +43,7 @@ class UnreadableImage(InputError):  # noqa: N818 - reads as what it is at the pl
 
 
 class DamagedImage(UnreadableImage):
-    """A part of an image is missing or corrupt; the rest can be opened where a user accepts that.
-
-    Parameters
-    ----------
-    message : str
-        What a person reads.
-    damage : str, optional
-        What is missing or corrupt, in a few words; not told by the worker process, which passes on messages alone.
-    """
+    """A part of an image is missing or corrupt; the rest can be opened where a user accepts that."""
 
     def __init__(self, message: str, damage: str = "") -> None:
         super().__init__(message)
@@ -125,15 +101,7 @@ class ClusterError(MelanomaError):
 def in_words(error: BaseException) -> str:
     """Describe an error on one line: our own by its message, that of a library by its type as well.
 
-    Parameters
-    ----------
-    error : BaseException
-        Whatever was raised.
-
-    Returns
-    -------
-    str
-        What a person reads in a table or a status line.
+    What a person reads in a table or a status line.
     """
     text = " ".join(str(error).split())
     if isinstance(error, MelanomaError):

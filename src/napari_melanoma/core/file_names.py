@@ -25,15 +25,7 @@ _DIGEST = re.compile(rf"~[0-9a-f]{{{_DIGITS}}}")
 def unfit_for_id(text: str) -> str:
     """Say why a text cannot be the id of an image or the like, which may only be of one line and name no path.
 
-    Parameters
-    ----------
-    text : str
-        As a table has it.
-
-    Returns
-    -------
-    str
-        Such as ``"has a '/'"``; "" where it can. Other ids that are no file names are fine: ``file_name`` maps them.
+    Such as ``"has a '/'"``; "" where it can. Other ids that are no file names are fine: ``file_name`` maps them.
     """
     if not text.strip(" ."):
         return "is empty or consists of dots"
@@ -69,16 +61,8 @@ def is_file_name(text: str) -> bool:
 def file_name(text: str) -> str:
     """Turn an id into a file name without suffix; different ids have different names.
 
-    Parameters
-    ----------
-    text : str
-        Any.
-
-    Returns
-    -------
-    str
-        The same where it is a file name already, else what can be read of it with a digest of the whole. Names that
-        differ in case alone are one file on Windows and macOS: use ``file_names`` for the ids of a data set.
+    Returns the same where it is a file name already, else what can be read of it with a digest of the whole. Names that
+    differ in case alone are one file on Windows and macOS: use ``file_names`` for the ids of a data set.
     """
     return text if is_file_name(text) and not _DIGEST.fullmatch(text[-_DIGITS - 1 :]) else _digested(text)
 
@@ -86,15 +70,7 @@ def file_name(text: str) -> str:
 def file_names(texts: Iterable[str]) -> dict[str, str]:
     """Turn the ids of one set into file names of which no two are the same file anywhere.
 
-    Parameters
-    ----------
-    texts : iterable of str
-        Any; one that occurs again has one name.
-
-    Returns
-    -------
-    dict
-        Id to name, as ``file_name`` gives it; of several that a file system may not tell apart, the first keeps it.
+    Id to name, as ``file_name`` gives it; of several that a file system may not tell apart, the first keeps it.
     """
     names: dict[str, str] = {}
     taken: set[str] = set()
@@ -109,15 +85,7 @@ def file_names(texts: Iterable[str]) -> dict[str, str]:
 def safe_name(name: str) -> str:
     """Turn a name into one that is a file name on every system; different names may become the same.
 
-    Parameters
-    ----------
-    name : str
-        Such as the stem of a photograph's file.
-
-    Returns
-    -------
-    str
-        1 to 64 ASCII letters, digits, ``_``, ``.`` and ``-``; no hidden file, no option, no device and no formula.
+    1 to 64 ASCII letters, digits, ``_``, ``.`` and ``-``; no hidden file, no option, no device and no formula.
     """
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", plain)[:LONGEST].strip("._-")
@@ -127,17 +95,7 @@ def safe_name(name: str) -> str:
 def free_name(name: str, taken: Container[str]) -> str:
     """Number a name until it is free.
 
-    Parameters
-    ----------
-    name : str
-        As ``safe_name`` gives it.
-    taken : container of str
-        Names in lower case that are not free; macOS and Windows do not tell case apart.
-
-    Returns
-    -------
-    str
-        ``name``, or ``name-2``, ``name-3`` ...
+    Returns ``name``, or ``name-2``, ``name-3`` ...
     """
     number, free = 1, name
     while free.lower() in taken:

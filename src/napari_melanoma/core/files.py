@@ -25,20 +25,7 @@ PATIENCE_S, PAUSE_S = 1.0, 0.02
 def atomic_file(path: Path) -> Iterator[Path]:
     """Give a temporary path to write to; on leaving, it becomes ``path``, or vanishes if something failed.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file to write; its folder is made where it is missing.
-
-    Yields
-    ------
-    pathlib.Path
-        A path in the same folder, with the same suffix.
-
-    Raises
-    ------
-    SaveError
-        Where the file system refuses: no space, no permission, a folder in the way.
+    A path in the same folder, with the same suffix.
     """
     temporary = temporary_name(path, path.suffix)
     sweep_once(path.parent)
@@ -58,20 +45,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder to fill; on leaving, it takes the place of ``path``, or vanishes if something failed.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The folder to write; one that exists is replaced as a whole once the new one is complete.
-
-    Yields
-    ------
-    pathlib.Path
-        An empty folder beside it.
-
-    Raises
-    ------
-    SaveError
-        Where the file system refuses: no space, no permission, a file in the way.
+    Yields an empty folder beside it.
     """
     temporary, replaced = temporary_name(path), temporary_name(path, REPLACED)
     sweep_once(path.parent)
@@ -90,20 +64,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file, replaced where it exists.
-    text : str
-        Its whole content.
-
-    Raises
-    ------
-    SaveError
-        Where the file cannot be written.
-    """
+    """Write UTF-8 text atomically."""
     with atomic_file(path) as temporary:
         temporary.write_text(
             text, encoding="utf-8", errors="backslashreplace", newline="\n"
@@ -111,37 +72,14 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
-    """Write a value as indented JSON, atomically; not-a-number becomes null.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file, replaced where it exists.
-    value : object
-        Dicts, lists, strings, numbers, booleans, None.
-
-    Raises
-    ------
-    SaveError
-        Where the file cannot be written.
-    """
+    """Write a value as indented JSON, atomically; not-a-number becomes null."""
     write_text(path, json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def save_error(path: Path, error: OSError) -> SaveError:
     """Turn an error of the file system into one that a person can act on.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        What was to be written.
-    error : OSError
-        What the file system said.
-
-    Returns
-    -------
-    SaveError
-        With the reason and what to do, ``DiskFull`` where that is it; the caller raises it.
+    With the reason and what to do, ``DiskFull`` where that is it; the caller raises it.
     """
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull(f"cannot write {path}: the disk is full. Free some space or choose another folder.")
@@ -151,18 +89,7 @@ def save_error(path: Path, error: OSError) -> SaveError:
 
 
 def rename_patiently(rename: Callable[[], object]) -> None:
-    """Rename, and on Windows again for about a second while somebody has the file open.
-
-    Parameters
-    ----------
-    rename : callable
-        Does it, without arguments.
-
-    Raises
-    ------
-    OSError
-        Where the file system refuses, on Windows also after that second.
-    """
+    """Rename, and on Windows again for about a second while somebody has the file open."""
     until = time.monotonic() + PATIENCE_S
     while True:
         try:
@@ -178,15 +105,7 @@ def rename_patiently(rename: Callable[[], object]) -> None:
 def finite(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
     """Replace numbers that JSON does not know, not-a-number and infinities, by ``None``, all the way down.
 
-    Parameters
-    ----------
-    value : object
-        Dicts, lists, tuples, strings, numbers, booleans, None.
-
-    Returns
-    -------
-    object
-        The same with ``None`` in their place and tuples as lists.
+    Returns the same with ``None`` in their place and tuples as lists.
     """
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
@@ -200,15 +119,7 @@ def finite(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
 def check_name(path: Path) -> None:
     """Refuse a file whose name cannot be written into a table, a JSON file or a page.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        Python carries bytes of a name that are not UTF-8 as lone surrogates.
-
-    Raises
-    ------
-    UnreadableImage
-        Naming it with those bytes written out.
+    ``path``: python carries bytes of a name that are not UTF-8 as lone surrogates.
     """
     try:
         str(path).encode()
@@ -220,23 +131,7 @@ def check_name(path: Path) -> None:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a file of a folder to read its bytes; a pipe, which would wait for a writer for ever, is an error.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-
-    Returns
-    -------
-    binary file
-        At its start.
-
-    Raises
-    ------
-    OSError
-        Where it cannot be opened, or is a pipe, a socket or a device.
-    """
+    """Open a file of a folder to read its bytes; a pipe, which would wait for a writer for ever, is an error."""
     mode = path.stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise OSError(errno.EINVAL, "it is a pipe or a device, not a file")
@@ -244,18 +139,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def plain_name(name: str) -> str:
-    """Give a name without what some file systems do not tell apart: case, and how letters are composed.
-
-    Parameters
-    ----------
-    name : str
-        Of a file or folder.
-
-    Returns
-    -------
-    str
-        Equal for names that may not stand beside each other.
-    """
+    """Give a name without what some file systems do not tell apart: case, and how letters are composed."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 

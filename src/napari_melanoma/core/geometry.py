@@ -13,13 +13,7 @@ ScaleSource = Literal["dicom", "file", "ruler", "given", "phantom"]
 
 @dataclass(frozen=True)
 class PixelSize:
-    """Micrometres per pixel along the rows' axis (``y_um``) and the columns' axis (``x_um``), and who says so.
-
-    Raises
-    ------
-    ScaleMissing
-        Where a size is not a positive finite number.
-    """
+    """Micrometres per pixel along the rows' axis (``y_um``) and the columns' axis (``x_um``), and who says so."""
 
     y_um: float
     x_um: float
@@ -35,18 +29,7 @@ class PixelSize:
                 )
 
     def agrees(self, other: PixelSize) -> bool:
-        """Say whether two sizes are the same, whoever says so, apart from the last digits.
-
-        Parameters
-        ----------
-        other : PixelSize
-            Another one.
-
-        Returns
-        -------
-        bool
-            Whether they differ by less than a millionth.
-        """
+        """Say whether two sizes are the same, whoever says so, apart from the last digits."""
         rows = math.isclose(self.y_um, other.y_um, rel_tol=1e-6)
         return rows and math.isclose(self.x_um, other.x_um, rel_tol=1e-6)
 
@@ -56,24 +39,8 @@ class PixelSize:
     ) -> Self:
         """Pixel size of an image in which a line of known length was drawn.
 
-        Parameters
-        ----------
-        start, end : tuple of float
-            The ends of the line in pixels, (row, column).
-        length_mm : float
-            Its true length.
-        aspect : float
-            Height of a pixel over its width, where the file states one; square by default.
-
-        Returns
-        -------
-        PixelSize
-            With source ``"ruler"``.
-
-        Raises
-        ------
-        ScaleMissing
-            Where the line has no length or ``length_mm`` is not positive.
+        ``start``, ``end``: the ends of the line in pixels, (row, column). ``aspect``: height of a pixel over its width,
+        where the file states one; square by default.
         """
         length_px = math.hypot((end[0] - start[0]) * aspect, end[1] - start[1])
         if length_px == 0 or not length_mm > 0:

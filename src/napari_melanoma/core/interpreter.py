@@ -7,13 +7,7 @@ from pathlib import Path
 
 
 def python_executable() -> str:
-    """Find the Python that runs this program; inside an application bundle ``sys.executable`` may be napari itself.
-
-    Returns
-    -------
-    str
-        Path of an interpreter that has this package.
-    """
+    """Find the Python that runs this program; inside an application bundle ``sys.executable`` may be napari itself."""
     here = Path(sys.executable)
     if here.stem.lower().startswith("python") and here.stem.lower() != "pythonw":
         return sys.executable

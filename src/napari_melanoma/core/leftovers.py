@@ -43,35 +43,14 @@ _swept: set[Path] = set()
 
 
 def temporary_name(path: Path, suffix: str = "") -> Path:
-    """Make a hidden name that no one else has, in the same folder, which carries this process as its owner.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        What will be written there.
-    suffix : str, optional
-        Of the new name; ``REPLACED`` for what was at ``path`` and returns there where its replacement is lost.
-
-    Returns
-    -------
-    pathlib.Path
-        Short enough for any file system.
-    """
+    """Make a hidden name that no one else has, in the same folder, which carries this process as its owner."""
     return path.with_name(f".{_cut(path.name)}.{_owner(os.getpid())}-{uuid.uuid4().hex[:8]}{suffix}")
 
 
 def temporary_prefix(purpose: str) -> str:
     """Make a prefix for ``tempfile``, and remove what killed processes left of this purpose.
 
-    Parameters
-    ----------
-    purpose : str
-        One word for its name.
-
-    Returns
-    -------
-    str
-        Of a folder among the temporary files of the system, which the caller makes and removes.
+    Of a folder among the temporary files of the system, which the caller makes and removes.
     """
     prefix = f"napari-melanoma-{purpose}"
     remove_leftovers(Path(tempfile.gettempdir()), prefix)
@@ -79,13 +58,7 @@ def temporary_prefix(purpose: str) -> str:
 
 
 def sweep_once(folder: Path) -> None:
-    """Remove what killed processes left in a folder, the first time that this process writes there.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        It need not exist.
-    """
+    """Remove what killed processes left in a folder, the first time that this process writes there."""
     if folder not in _swept:
         _swept.add(folder)
         remove_leftovers(folder)
@@ -95,15 +68,6 @@ def remove_leftovers(folder: Path, prefix: str = "", *, alone: bool = False) -> 
     """Remove temporary files and folders whose process has ended; never those of another machine.
 
     What a killed process had moved aside for its replacement returns to its place where that is empty.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Its subfolders are not entered; it need not exist.
-    prefix : str, optional
-        Only names that begin so.
-    alone : bool, optional
-        Whether the caller holds the lock of the folder: then what tells no owner is no one's, however new it is.
     """
     with suppress(OSError):  # no such folder, or closed to us: whoever writes there will be told
         with os.scandir(folder) as entries:
@@ -114,13 +78,7 @@ def remove_leftovers(folder: Path, prefix: str = "", *, alone: bool = False) -> 
 
 
 def discard(path: Path) -> None:
-    """Remove a temporary file or folder if it is still there.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        A link is removed, not what it leads to.
-    """
+    """Remove a temporary file or folder if it is still there."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -13,24 +13,7 @@ from napari_melanoma.core.errors import ConfigError
 def listed(package: str, path: Iterable[str], *needed: str) -> Iterator[ModuleType]:
     """Import the modules of a package; those whose name begins with ``_`` hold what several share and are passed over.
 
-    Parameters
-    ----------
-    package : str
-        Its ``__name__``.
-    path : iterable of str
-        Its ``__path__``.
-    *needed : str
-        What each module must export.
-
-    Yields
-    ------
-    module
-        In alphabetical order.
-
-    Raises
-    ------
-    ConfigError
-        Where a module does not export what it must: which file, and what is missing.
+    In alphabetical order.
     """
     for found in pkgutil.iter_modules(path):
         if found.name.startswith("_"):

@@ -21,10 +21,7 @@ PID_SPACE = Path("/proc/self/ns/pid")  # a container numbers its processes anew
 def machine_id() -> str:
     """Give the mark of this machine, and of this container where it is one.
 
-    Returns
-    -------
-    str
-        Sixteen hexadecimal digits; of the machine's name where its system keeps no mark.
+    Sixteen hexadecimal digits; of the machine's name where its system keeps no mark.
     """
     mark = _mark() or socket.gethostname()
     return hashlib.sha256(f"napari-melanoma {mark}".encode()).hexdigest()[:16]
@@ -33,15 +30,7 @@ def machine_id() -> str:
 def process_start(pid: int) -> float:
     """Return when a process of this machine started.
 
-    Parameters
-    ----------
-    pid : int
-        Its number.
-
-    Returns
-    -------
-    float
-        Seconds since the epoch; now where it has ended already.
+    Seconds since the epoch; now where it has ended already.
     """
     import psutil
 
@@ -54,17 +43,7 @@ def process_start(pid: int) -> float:
 def has_ended(pid: int, start: float) -> bool | None:
     """Return whether a process of this machine has ended; a zombie has.
 
-    Parameters
-    ----------
-    pid : int
-        Its number.
-    start : float
-        When it started.
-
-    Returns
-    -------
-    bool or None
-        None where another process seems to have its number now; a clock that was set gives the same picture.
+    None where another process seems to have its number now; a clock that was set gives the same picture.
     """
     import psutil
 
@@ -101,15 +80,7 @@ def _mark() -> str:
 def platform_uuid(told: str) -> str:
     """Find the mark of a Mac in what ``ioreg`` tells.
 
-    Parameters
-    ----------
-    told : str
-        Its output.
-
-    Returns
-    -------
-    str
-        Empty where there is none.
+    Empty where there is none.
     """
     found = re.search(r'"IOPlatformUUID"\s*=\s*"([^"]+)"', told)
     return found[1] if found else ""

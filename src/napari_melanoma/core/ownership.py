@@ -23,27 +23,7 @@ OUTPUT_LOCK = ".output.lock"
 
 @contextmanager
 def locked(path: Path, patience_s: float = 0.0) -> Iterator[None]:
-    """Hold the lock of a folder, which is made where it is missing.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file of the lock, in that folder.
-    patience_s : float
-        How long to wait for another process that holds it.
-
-    Yields
-    ------
-    None
-        While it is held.
-
-    Raises
-    ------
-    RunError
-        Where another process holds it, also after that.
-    SaveError
-        Where the folder cannot be written.
-    """
+    """Hold the lock of a folder, which is made where it is missing."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(path, timeout=patience_s, thread_local=False)  # another thread may be the one that lets go
@@ -67,25 +47,7 @@ def locked(path: Path, patience_s: float = 0.0) -> Iterator[None]:
 
 @contextmanager
 def output(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder of results while they are written; a folder that stays empty is removed again.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Made where it is missing.
-
-    Yields
-    ------
-    None
-        While it is held.
-
-    Raises
-    ------
-    RunError
-        Where another process writes there.
-    SaveError
-        Where the folder cannot be written.
-    """
+    """Hold the lock of a folder of results while they are written; a folder that stays empty is removed again."""
     lock = folder / OUTPUT_LOCK
     try:
         with locked(lock):
@@ -102,15 +64,7 @@ def output(folder: Path) -> Iterator[None]:
 def holder(path: Path) -> dict[str, Any]:
     """Return who holds a lock, as that process noted it.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file of the lock.
-
-    Returns
-    -------
-    dict
-        ``user``, ``host``, ``pid`` and ``since``; empty where that is not known.
+    Returns ``user``, ``host``, ``pid`` and ``since``; empty where that is not known.
     """
     try:
         found = read_object(_note_of(path))
@@ -122,15 +76,7 @@ def holder(path: Path) -> dict[str, Any]:
 def holder_in_words(path: Path) -> str:
     """Return who holds a lock, for a message.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file of the lock.
-
-    Returns
-    -------
-    str
-        Process, user, machine and time.
+    Process, user, machine and time.
     """
     found = holder(path)
     if not found:
@@ -162,15 +108,7 @@ def _note_of(path: Path) -> Path:
 def is_locked(path: Path) -> bool:
     """Say whether a lock is held; writes nothing.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file of the lock.
-
-    Returns
-    -------
-    bool
-        False where there is no such file, or it cannot be opened.
+    False where there is no such file, or it cannot be opened.
     """
     from filelock import FileLock, Timeout
 
@@ -187,18 +125,7 @@ def is_locked(path: Path) -> bool:
 
 @contextmanager
 def beating(path: Path) -> Iterator[None]:
-    """Touch a file now and then: whoever watches from another machine sees nothing else of a run that is paused.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file; it need not exist yet, and is not made.
-
-    Yields
-    ------
-    None
-        While it is touched.
-    """
+    """Touch a file now and then: whoever watches from another machine sees nothing else of a run that is paused."""
     done = threading.Event()
 
     def beat() -> None:

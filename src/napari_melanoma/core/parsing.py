@@ -27,52 +27,12 @@ _LONGEST_REASON = 200
 
 
 def read_json(path: Path, most_bytes: int = MOST_BYTES, *, allow_nan: bool = False) -> Any:  # noqa: ANN401 - whatever JSON can hold
-    """Read a JSON file, with a byte order mark or without.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-    most_bytes : int, optional
-        A larger file is refused before it is read.
-    allow_nan : bool, optional
-        Whether NaN and infinities are numbers, as in what Python's ``json`` and QuPath write.
-
-    Returns
-    -------
-    object
-        Its content.
-
-    Raises
-    ------
-    MalformedFile
-        Where it is not JSON in UTF-8, is too large or too deeply nested, or holds what JSON does not allow.
-    OSError
-        Where it is missing or cannot be read.
-    """
+    """Read a JSON file, with a byte order mark or without."""
     return parse_json(_read(path, most_bytes), str(path), allow_nan=allow_nan)
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON file that holds an object.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-
-    Returns
-    -------
-    dict
-        Its content.
-
-    Raises
-    ------
-    MalformedFile
-        As ``read_json``, and where it holds something else than an object.
-    OSError
-        Where it is missing or cannot be read.
-    """
+    """Read a JSON file that holds an object."""
     content = read_json(path)
     if not isinstance(content, dict):
         raise _malformed(str(path), f"it holds a {type(content).__name__}, expected an object with keys and values")
@@ -82,25 +42,7 @@ def read_object(path: Path) -> dict[str, Any]:
 def parse_json(text: str | bytes, where: str, *, allow_nan: bool = False) -> Any:  # noqa: ANN401 - whatever JSON can hold
     """Parse JSON.
 
-    Parameters
-    ----------
-    text : str or bytes
-        The text; bytes are UTF-8.
-    where : str
-        Names the origin in the error, such as a path.
-    allow_nan : bool, optional
-        Whether NaN and infinities are numbers, as in what Python's ``json`` and QuPath write.
-
-    Returns
-    -------
-    object
-        Its content.
-
-    Raises
-    ------
-    MalformedFile
-        Where it is not JSON, is too deeply nested, or holds a duplicate key, a number that is not finite or has more
-        than 64 bits, or half of a surrogate pair (other than ``os.fsdecode`` makes of the name of a file).
+    ``text``: the text; bytes are UTF-8.
     """
     text = _decoded(text, where)
     strict: dict[str, Any] = {"parse_constant": float if allow_nan else _constant}
@@ -122,47 +64,14 @@ def parse_json(text: str | bytes, where: str, *, allow_nan: bool = False) -> Any
 
 
 def read_toml_table(path: Path) -> dict[str, Any]:
-    """Read a TOML file, with a byte order mark or without.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-
-    Returns
-    -------
-    dict
-        Its content.
-
-    Raises
-    ------
-    MalformedFile
-        Where it is not TOML in UTF-8, or is too large or too deeply nested.
-    OSError
-        Where it is missing or cannot be read.
-    """
+    """Read a TOML file, with a byte order mark or without."""
     return parse_toml(_read(path, MOST_TOML_BYTES), str(path))
 
 
 def parse_toml(text: str | bytes, where: str) -> dict[str, Any]:
     """Parse TOML.
 
-    Parameters
-    ----------
-    text : str or bytes
-        The text; bytes are UTF-8.
-    where : str
-        Names the origin in the error, such as a path.
-
-    Returns
-    -------
-    dict
-        Its content.
-
-    Raises
-    ------
-    MalformedFile
-        Where it is not TOML, is too large or too deeply nested, or holds an integer of more than 64 bits.
+    ``text``: the text; bytes are UTF-8.
     """
     text = _decoded(text, where).replace("\r\n", "\n")
     if len(text) > MOST_TOML_BYTES:
@@ -181,18 +90,7 @@ def parse_toml(text: str | bytes, where: str) -> dict[str, Any]:
 
 
 def reason_of(error: Exception) -> str:
-    """Return why a file could not be read, for a message that names the file itself.
-
-    Parameters
-    ----------
-    error : Exception
-        Of a function of this module, or of whoever used its content.
-
-    Returns
-    -------
-    str
-        One sentence without its full stop.
-    """
+    """Return why a file could not be read, for a message that names the file itself."""
     if isinstance(error, MalformedFile):
         return error.reason
     if isinstance(error, OSError) and error.strerror:
@@ -293,16 +191,6 @@ def _not(kind: str, text: str, error: ValueError) -> str:
 def shortened(text: str, most: int = _LONGEST_REASON) -> str:
     """Cut a text from outside to a length that fits a message.
 
-    Parameters
-    ----------
-    text : str
-        Any.
-    most : int, optional
-        Characters that are kept.
-
-    Returns
-    -------
-    str
-        The text, with three dots where it was cut.
+    Returns the text, with three dots where it was cut.
     """
     return text if len(text) <= most else f"{text[:most]}..."

@@ -77,13 +77,7 @@ def is_trusted(folder: Path) -> bool:
 
 @contextmanager
 def outside_allowed(report: Callable[[Outside], None] | None = None) -> Iterator[None]:
-    """Let data sets name files outside their folders, as the user asked; in this thread, until the end of the block.
-
-    Parameters
-    ----------
-    report : callable, optional
-        Gets what lies outside, once for each reading of a data set.
-    """
+    """Let data sets name files outside their folders, as the user asked; in this thread, until the end of the block."""
     with _allowing(_Allowed(anywhere=True, report=report)):
         yield
 
@@ -109,15 +103,7 @@ def _allowing(allowed: _Allowed) -> Iterator[None]:
 
 
 class NamedPaths:
-    """Follows the paths that one file names.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Of that file; may be a link itself.
-    allow_outside : bool, optional
-        Whether they may leave it; by default as ``outside_allowed``, ``also_in`` and ``trust`` say.
-    """
+    """Follows the paths that one file names."""
 
     def __init__(self, folder: Path, *, allow_outside: bool | None = None) -> None:
         self.folder = folder
@@ -131,20 +117,7 @@ class NamedPaths:
     def follow(self, text: str) -> Path:
         """Follow a path; nothing is opened, and it may name nothing that is there.
 
-        Parameters
-        ----------
-        text : str
-            As the file has it: relative, with forward slashes.
-
-        Returns
-        -------
-        pathlib.Path
-            Below ``folder``, unless it may lie outside.
-
-        Raises
-        ------
-        UnsafePath
-            Where it is absolute, climbs out, has a drive, a backslash or a control character, or a link leads out.
+        Below ``folder``, unless it may lie outside.
         """
         if _CONTROL.search(text):
             raise UnsafePath("has a control character")
@@ -155,13 +128,7 @@ class NamedPaths:
         return self.check(path)
 
     def check(self, path: Path) -> Path:
-        """Check a file that was found in the folder, such as by listing it.
-
-        Raises
-        ------
-        UnsafePath
-            Where it is a link, or lies behind one, that leads out.
-        """
+        """Check a file that was found in the folder, such as by listing it."""
         if not self.holds(path):
             if not self.allow_outside:
                 raise UnsafePath("is a link, or lies behind one, that leads out of the folder")

@@ -22,14 +22,8 @@ if TYPE_CHECKING:
 class MapPlace:
     """Corner and step of a map on its slide.
 
-    Attributes
-    ----------
-    top, left : float
-        Outer corner of the map's first cell, in pixels of the finest level.
-    step_y, step_x : float
-        Height and width of a cell, in pixels of the finest level.
-    pixel_size : PixelSize, optional
-        Of the finest level; None where the slide has no scale.
+    ``top``, ``left``: outer corner of the map's first cell, in pixels of the finest level. ``step_y``, ``step_x``:
+    height and width of a cell, in pixels of the finest level.
     """
 
     top: float
@@ -44,49 +38,23 @@ class MapPlace:
     ) -> MapPlace:
         """Say where a picture of the whole slide lies.
 
-        Parameters
-        ----------
-        shape : tuple of int
-            Rows and columns of the picture; further axes do not matter.
-        slide : tuple of int
-            Height and width of the slide's finest level, in pixels.
-        pixel_size : PixelSize, optional
-            Of the finest level.
-
-        Returns
-        -------
-        MapPlace
-            From the slide's corner, rows and columns by themselves.
+        ``slide``: height and width of the slide's finest level, in pixels. From the slide's corner, rows and columns by
+        themselves.
         """
         return cls(0.0, 0.0, slide[0] / shape[0], slide[1] / shape[1], pixel_size)
 
     def to_slide(self, cells: ArrayLike) -> NDArray[np.float64]:
         """Turn points on the map into points on the slide.
 
-        Parameters
-        ----------
-        cells : array_like
-            (..., 2) as (row, column) in cells, counted from the outer corner of the first: its centre is (0.5, 0.5).
-
-        Returns
-        -------
-        numpy.ndarray
-            float64, same shape, in pixels of the finest level.
+        ``cells``: (..., 2) as (row, column) in cells, counted from the outer corner of the first: its centre is (0.5,
+        0.5). Returns float64, same shape, in pixels of the finest level.
         """
         return np.asarray(cells, np.float64) * (self.step_y, self.step_x) + (self.top, self.left)
 
     def to_map(self, points: ArrayLike) -> NDArray[np.float64]:
         """Turn points on the slide into points on the map: the inverse of ``to_slide``.
 
-        Parameters
-        ----------
-        points : array_like
-            (..., 2) as (row, column) in pixels of the finest level.
-
-        Returns
-        -------
-        numpy.ndarray
-            float64, same shape, in cells.
+        ``points``: (..., 2) as (row, column) in pixels of the finest level. Returns float64, same shape, in cells.
         """
         return (np.asarray(points, np.float64) - (self.top, self.left)) / (self.step_y, self.step_x)
 

@@ -25,15 +25,7 @@ def untangled(polygon: Polygon) -> tuple[Polygon, ...]:
     A figure of eight becomes two areas; what a ring goes around twice in the same sense is there once, what it goes
     around in both senses is a hole.
 
-    Parameters
-    ----------
-    polygon : Polygon
-        As somebody drew it.
-
-    Returns
-    -------
-    tuple of Polygon
-        The same polygon where nothing crosses; empty where nothing is enclosed.
+    Returns the same polygon where nothing crosses; empty where nothing is enclosed.
     """
     parts = [_simple_rings(ring) for ring in polygon.rings]
     if all(rings == [ring] for rings, ring in zip(parts, polygon.rings, strict=True)):
@@ -53,17 +45,8 @@ def untangled(polygon: Polygon) -> tuple[Polygon, ...]:
 def clipped(polygon: Polygon, size: tuple[int, int]) -> Polygon | None:
     """Cut off what lies outside a slide (Sutherland and Hodgman 1974, doi:10.1145/360767.360802).
 
-    Parameters
-    ----------
-    polygon : Polygon
-        In pixels.
-    size : tuple of int
-        Height and width of the slide in pixels.
-
-    Returns
-    -------
-    Polygon or None
-        The same polygon where it lies within; None where nothing of it does.
+    ``polygon``: in pixels. ``size``: height and width of the slide in pixels. Returns the same polygon where it lies
+    within; None where nothing of it does.
     """
     vertices = as_array(polygon.outer)
     if (vertices >= 0).all() and (vertices <= size).all():
@@ -77,17 +60,7 @@ def clipped(polygon: Polygon, size: tuple[int, int]) -> Polygon | None:
 def contains(ring: Ring, point: Point) -> bool:
     """Say whether a point lies within a ring: a ray to the right of it crosses an odd number of edges.
 
-    Parameters
-    ----------
-    ring : tuple
-        Vertices (row, column).
-    point : tuple of float
-        (row, column).
-
-    Returns
-    -------
-    bool
-        Points on the edge may count either way.
+    ``ring``: vertices (row, column). ``point``: (row, column).
     """
     start = as_array(ring)
     end = np.roll(start, -1, axis=0)

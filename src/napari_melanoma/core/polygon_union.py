@@ -22,15 +22,7 @@ def joint_area(polygons: Sequence[Polygon]) -> float:
     Between two rows at which no edge begins, ends or meets one of another area, what is covered is as long as in the
     middle between them, on the average: so the sum over these strips is exact.
 
-    Parameters
-    ----------
-    polygons : sequence of Polygon
-        None of whose rings crosses itself or another ring of its own, as ``untangled`` gives them.
-
-    Returns
-    -------
-    float
-        In square pixels; 0 without any.
+    In square pixels; 0 without any.
     """
     edges = [_edges(polygon) for polygon in polygons]
     meetings = [_meetings(one, other) for one, other in combinations(edges, 2)]

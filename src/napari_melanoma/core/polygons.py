@@ -19,13 +19,8 @@ Ring = tuple[tuple[float, float], ...]
 class Polygon:
     """An area within one outer ring and outside its holes; compares by content, and can be a key.
 
-    Attributes
-    ----------
-    outer : tuple
-        Vertices (row, column) in pixels of the slide's finest level, counted from the outer corner of its first pixel;
-        the first one is not repeated at the end.
-    holes : tuple
-        Rings of the same kind.
+    ``outer``: vertices (row, column) in pixels of the slide's finest level, counted from the outer corner of its first
+    pixel; the first one is not repeated at the end.
     """
 
     outer: Ring
@@ -53,15 +48,7 @@ class Polygon:
 def as_array(ring: Ring) -> NDArray[np.float64]:
     """Give a ring as an array.
 
-    Parameters
-    ----------
-    ring : tuple
-        Vertices (row, column).
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 (vertex, 2).
+    ``ring``: vertices (row, column). Returns float64 (vertex, 2).
     """
     return np.array(ring, np.float64).reshape(-1, 2)
 
@@ -69,15 +56,7 @@ def as_array(ring: Ring) -> NDArray[np.float64]:
 def as_ring(vertices: NDArray[np.floating]) -> Ring:
     """Give the vertices of an array as a ring; a last vertex that repeats the first is dropped.
 
-    Parameters
-    ----------
-    vertices : numpy.ndarray
-        (vertex, 2) as (row, column).
-
-    Returns
-    -------
-    tuple
-        Of pairs of float.
+    ``vertices``: (vertex, 2) as (row, column).
     """
     rows = [(float(row), float(column)) for row, column in vertices.tolist()]
     return tuple(rows[:-1] if len(rows) > 1 and rows[0] == rows[-1] else rows)
@@ -86,15 +65,7 @@ def as_ring(vertices: NDArray[np.floating]) -> Ring:
 def signed_area(ring: Ring) -> float:
     """Area that a ring encloses (Gauss's formula), positive where it runs clockwise on a screen, rows downwards.
 
-    Parameters
-    ----------
-    ring : tuple
-        Vertices (row, column).
-
-    Returns
-    -------
-    float
-        In square pixels.
+    ``ring``: vertices (row, column). In square pixels.
     """
     vertices = as_array(ring)
     vertices = vertices - vertices[:1]  # far from the origin the products would lose digits
@@ -105,15 +76,7 @@ def signed_area(ring: Ring) -> float:
 def joint_box(polygons: tuple[Polygon, ...]) -> Box:
     """Smallest box of whole pixels around several polygons.
 
-    Parameters
-    ----------
-    polygons : tuple of Polygon
-        At least one.
-
-    Returns
-    -------
-    Box
-        In pixels.
+    In pixels.
     """
     boxes = [polygon.box for polygon in polygons]
     top, left = min(box.top for box in boxes), min(box.left for box in boxes)

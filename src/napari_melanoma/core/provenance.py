@@ -18,10 +18,7 @@ PACKAGES = ("napari", "numpy", "scikit-image", "scipy", "torch", "torchvision", 
 def provenance() -> dict[str, object]:
     """Describe the software and machine at hand; reads package metadata only, so nothing heavy is imported.
 
-    Returns
-    -------
-    dict
-        ``program``, ``version``, ``python``, ``platform``, ``packages`` and ``created`` (UTC, ISO 8601).
+    Returns ``program``, ``version``, ``python``, ``platform``, ``packages`` and ``created`` (UTC, ISO 8601).
     """
     from napari_melanoma import __version__
 
@@ -36,18 +33,7 @@ def provenance() -> dict[str, object]:
 
 
 def fingerprint(array: NDArray) -> str:
-    """SHA-256 of an array's shape, dtype and content.
-
-    Parameters
-    ----------
-    array : numpy.ndarray
-        Of any shape and dtype.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
-    """
+    """SHA-256 of an array's shape, dtype and content."""
     import numpy as np
 
     digest = hashlib.sha256(f"{array.shape} {array.dtype.str} ".encode())

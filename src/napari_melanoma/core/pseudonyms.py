@@ -33,26 +33,7 @@ SHAPE = re.compile(rf"[A-Z]-[{LETTERS}]{{{HALF}}}-[{LETTERS}]{{{HALF}}}")
 def pseudonym(text: str, kind: str = "patient", project: str | None = None) -> str:
     """Give what somebody, or something of theirs, is called outside: the same for the same text, kind and project.
 
-    Parameters
-    ----------
-    text : str
-        The name, number or id; white space around it does not matter, upper and lower case do.
-    kind : str
-        ``patient``, ``lesion``, ``image`` or ``study``: a patient and a lesion of one number have nothing in common.
-    project : str, optional
-        Whose key is used; ``project_name()`` by default.
-
-    Returns
-    -------
-    str
-        Such as ``P-7F3K2Q-9XMAB4``; empty where the text is. One that this project gave before stays as it is.
-
-    Raises
-    ------
-    ConfigError
-        Where the kind is unknown, the name of the project cannot be one of a file, or its key is damaged.
-    SaveError
-        Where the project has no key yet and none can be written.
+    Such as ``P-7F3K2Q-9XMAB4``; empty where the text is. One that this project gave before stays as it is.
     """
     said = unicodedata.normalize("NFC", text).strip()
     if not said or is_pseudonym(said, kind, project):
@@ -64,19 +45,7 @@ def pseudonym(text: str, kind: str = "patient", project: str | None = None) -> s
 def is_pseudonym(text: str, kind: str = "patient", project: str | None = None) -> bool:
     """Say whether this project gave a name, so that nothing is renamed twice.
 
-    Parameters
-    ----------
-    text : str
-        Any id.
-    kind : str
-        As in ``pseudonym``.
-    project : str, optional
-        As in ``pseudonym``.
-
-    Returns
-    -------
-    bool
-        False for the pseudonyms of other projects, and for ids that only look like one.
+    False for the pseudonyms of other projects, and for ids that only look like one.
     """
     prefix = _prefix(kind)
     if not (SHAPE.fullmatch(text) and text.startswith(prefix)):
@@ -88,24 +57,7 @@ def is_pseudonym(text: str, kind: str = "patient", project: str | None = None) -
 def keyed_digest(text: str, project: str | None = None) -> bytes:
     """Give an HMAC-SHA256 of a text with the key of the project, which is made where there is none.
 
-    Parameters
-    ----------
-    text : str
-        Whatever is not to be found by trying all that it could be.
-    project : str, optional
-        As in ``pseudonym``.
-
-    Returns
-    -------
-    bytes
-        32 bytes.
-
-    Raises
-    ------
-    ConfigError
-        Where the key is damaged.
-    SaveError
-        Where there is no key yet and none can be written.
+    32 bytes.
     """
     return hmac.digest(_key(project), text.encode("utf-8", "surrogatepass"), hashlib.sha256)
 
@@ -113,24 +65,7 @@ def keyed_digest(text: str, project: str | None = None) -> bytes:
 def key_id(project: str | None = None, *, make: bool = True) -> str:
     """Name the key of the project, without a way back to it.
 
-    Parameters
-    ----------
-    project : str, optional
-        As in ``pseudonym``.
-    make : bool
-        Make a key where there is none.
-
-    Returns
-    -------
-    str
-        16 hexadecimal digits; empty where there is no key and none is made.
-
-    Raises
-    ------
-    ConfigError
-        Where the key is damaged.
-    SaveError
-        Where one is to be made and cannot be written.
+    16 hexadecimal digits; empty where there is no key and none is made.
     """
     if not make and not key_file(project).exists():
         return ""
@@ -138,33 +73,14 @@ def key_id(project: str | None = None, *, make: bool = True) -> str:
 
 
 def project_name() -> str:
-    """Name of the project at hand: the environment variable ``NAPARI_MELANOMA_PROJECT``, or ``default``.
-
-    Returns
-    -------
-    str
-        What its key is called.
-    """
+    """Name of the project at hand: the environment variable ``NAPARI_MELANOMA_PROJECT``, or ``default``."""
     return os.environ.get(PROJECT_VARIABLE, "").strip() or DEFAULT_PROJECT
 
 
 def key_file(project: str | None = None) -> Path:
     """File that holds the key of a project; whoever has it can tell which patient a pseudonym is.
 
-    Parameters
-    ----------
-    project : str, optional
-        ``project_name()`` by default.
-
-    Returns
-    -------
-    pathlib.Path
-        In the user's configuration folder; it need not exist yet.
-
-    Raises
-    ------
-    ConfigError
-        Where the name cannot be one of a file.
+    In the user's configuration folder; it need not exist yet.
     """
     from platformdirs import user_config_path
 

@@ -31,14 +31,6 @@ class ViewConfig(Config):
     def roi(self, side_px: int) -> RoiConfig:
         """Say how the square is cut for an input of that side.
 
-        Parameters
-        ----------
-        side_px : int
-            In pixels.
-
-        Returns
-        -------
-        RoiConfig
-            As ``analysis.roi.extract_roi`` takes it.
+        ``side_px``: in pixels.
         """
         return RoiConfig(margin=self.margin, background=self.background, side_px=side_px)

@@ -89,28 +89,12 @@ class RunFolder:
         return self.path / "events.jsonl"
 
     def tell(self, kind: str, **values: object) -> None:
-        """Append one event to ``events.jsonl``.
-
-        Parameters
-        ----------
-        kind : str
-            Such as ``"started"``, ``"step"``, ``"epoch"``, ``"finished"``.
-        **values : object
-            JSON-able facts of the event.
-        """
+        """Append one event to ``events.jsonl``."""
         line = json.dumps(finite({"time": round(time.time(), 3), "kind": kind, **values}))
         _append(self.events, line + "\n")
 
     def tell_last(self, kind: str, **values: object) -> None:
-        """Append the event that ends a run, on a full disk too: room for it was set aside when the run began.
-
-        Parameters
-        ----------
-        kind : str
-            ``"finished"``, ``"cancelled"`` or ``"failed"``.
-        **values : object
-            JSON-able facts of the event.
-        """
+        """Append the event that ends a run, on a full disk too: room for it was set aside when the run began."""
         with suppress(OSError):
             (self.path / ".reserve").unlink(missing_ok=True)
         self.tell(kind, **values)
@@ -118,10 +102,7 @@ class RunFolder:
     def read_events(self) -> list[dict[str, object]]:
         """Read all events that were written to their end.
 
-        Returns
-        -------
-        list of dict
-            In their order; empty where there are none.
+        In their order; empty where there are none.
         """
         events = []
         with suppress(OSError):
@@ -131,13 +112,7 @@ class RunFolder:
         return [event for event in events if isinstance(event, dict)]
 
     def add_metrics(self, row: dict[str, float]) -> None:
-        """Append one epoch to ``metrics.csv``; the first row's keys are the columns.
-
-        Parameters
-        ----------
-        row : dict
-            Column to value.
-        """
+        """Append one epoch to ``metrics.csv``; the first row's keys are the columns."""
         path = self.path / "metrics.csv"
         text = io.StringIO(newline="")
         writer = CsvWriter(text)
@@ -147,13 +122,7 @@ class RunFolder:
         _append(path, text.getvalue())
 
     def mend(self) -> None:
-        """Cut off what a killed process left of a last line, and its temporary files; only the owner of the lock may.
-
-        Raises
-        ------
-        SaveError
-            Where the files cannot be written.
-        """
+        """Cut off the incomplete last line and the temporary files of a killed process; only the lock's owner may."""
         for path in (self.events, self.path / "metrics.csv"):
             if path.exists():
                 _cut_last_line(path)
@@ -161,13 +130,7 @@ class RunFolder:
             remove_leftovers(folder, alone=True)
 
     def keep_metrics_before(self, epoch: int) -> None:
-        """Drop the rows of ``metrics.csv`` from an epoch on, which a resumed run is about to repeat.
-
-        Parameters
-        ----------
-        epoch : int
-            The first epoch, counted from 0, that will be run again.
-        """
+        """Drop the rows of ``metrics.csv`` from an epoch on, which a resumed run is about to repeat."""
         path = self.path / "metrics.csv"
         if path.exists():
             header, *rows = path.read_text(encoding="utf-8").splitlines() or [""]
@@ -177,10 +140,7 @@ class RunFolder:
     def wish(self) -> Wish:
         """Read what the user wishes of the run from ``control.json``.
 
-        Returns
-        -------
-        str
-            ``"run"`` where the file is missing or is being written.
+        Returns ``"run"`` where the file is missing or is being written.
         """
         try:
             wish = read_json(self.path / "control.json")["wish"]
@@ -189,18 +149,7 @@ class RunFolder:
         return cast("Wish", wish) if wish in get_args(Wish) else "run"
 
     def ask(self, wish: Wish) -> None:
-        """Write a wish for the run to follow.
-
-        Parameters
-        ----------
-        wish : str
-            ``"run"``, ``"pause"`` or ``"cancel"``.
-
-        Raises
-        ------
-        SaveError
-            Where the file cannot be written.
-        """
+        """Write a wish for the run to follow."""
         write_json(self.path / "control.json", {"wish": wish})
 
     @property
@@ -218,17 +167,7 @@ class RunFolder:
     def owned(self) -> Iterator[None]:
         """Work in this folder alone: lock it, give signs of life, and set room aside for the last words.
 
-        Yields
-        ------
-        None
-            While the lock is held; it ends with the process too.
-
-        Raises
-        ------
-        RunError
-            Where another process works in the folder.
-        SaveError
-            Where the folder cannot be written.
+        While the lock is held; it ends with the process too.
         """
         reserve = self.path / ".reserve"
         with locked(self.path / ".lock"), beating(self.events):
@@ -241,13 +180,7 @@ class RunFolder:
 
     @contextmanager
     def logged(self) -> Iterator[None]:
-        """Keep what this package logs meanwhile in ``log.txt``, after what is there already.
-
-        Yields
-        ------
-        None
-            While the file is open.
-        """
+        """Keep what this package logs meanwhile in ``log.txt``, after what is there already."""
         logger = logging.getLogger("napari_melanoma")
         before = logger.level
         handler = logging.FileHandler(self.path / "log.txt", encoding="utf-8", errors="backslashreplace")
@@ -298,15 +231,7 @@ def _cut_last_line(path: Path) -> None:
 
 
 class ListeningContext(RunContext):
-    """A run context that also hears a wish written into the run folder: to stop, or to hold for a while.
-
-    Parameters
-    ----------
-    run : RunContext
-        Whoever started the run; a wish from either side stops it.
-    folder : RunFolder
-        Whose ``control.json`` is read at each check.
-    """
+    """A run context that also hears a wish written into the run folder: to stop, or to hold for a while."""
 
     def __init__(self, run: RunContext, folder: RunFolder) -> None:
         super().__init__(run.report)
@@ -326,21 +251,12 @@ class ListeningContext(RunContext):
     def wish(self) -> Wish:
         """Read what is wished of the run, by the program or through the folder.
 
-        Returns
-        -------
-        str
-            ``"run"``, ``"pause"`` or ``"cancel"``.
+        Returns ``"run"``, ``"pause"`` or ``"cancel"``.
         """
         return "cancel" if self.cancelled else self._folder.wish()
 
     def check(self) -> None:
-        """Hold while a pause is wished; raise ``Cancelled`` if a stop was asked for.
-
-        Raises
-        ------
-        Cancelled
-            After such a wish.
-        """
+        """Hold while a pause is wished; raise ``Cancelled`` if a stop was asked for."""
         if self.wish() == "pause":
             self._folder.tell("paused")
             while self.wish() == "pause":
@@ -358,9 +274,6 @@ class HelpingContext(ListeningContext):
     def wish(self) -> Wish:
         """Read what the program wishes of this process.
 
-        Returns
-        -------
-        str
-            ``"run"`` or ``"cancel"``.
+        Returns ``"run"`` or ``"cancel"``.
         """
         return "cancel" if self.cancelled else "run"

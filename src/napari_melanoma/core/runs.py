@@ -50,13 +50,7 @@ def _ignore(progress: Progress) -> None:
 
 
 class RunContext:
-    """What a long function may ask of whoever started it: take my progress, and may I go on?
-
-    Parameters
-    ----------
-    report : callable, optional
-        Receives each ``Progress``; called in the thread of the long function. Reports are dropped by default.
-    """
+    """What a long function may ask of whoever started it: take my progress, and may I go on?"""
 
     def __init__(self, report: Callable[[Progress], None] = _ignore) -> None:
         self.report = report
@@ -77,35 +71,14 @@ class RunContext:
         return False
 
     def check(self) -> None:
-        """Raise ``Cancelled`` if a stop was asked for.
-
-        Raises
-        ------
-        Cancelled
-            After ``cancel`` was called.
-        """
+        """Raise ``Cancelled`` if a stop was asked for."""
         if self.cancelled:
             raise Cancelled
 
     def track(self, items: Iterable[Item], message: str) -> Iterator[Item]:
         """Yield the items, checking before each and reporting after it.
 
-        Parameters
-        ----------
-        items : iterable
-            What to go through; its length, where it has one, becomes the total.
-        message : str
-            What is being done, in words a user reads.
-
-        Yields
-        ------
-        object
-            The items in their order.
-
-        Raises
-        ------
-        Cancelled
-            Before the next item, after ``cancel`` was called.
+        Yields the items in their order.
         """
         total = len(items) if isinstance(items, Sized) else None
         for done, item in enumerate(items, start=1):
@@ -115,21 +88,7 @@ class RunContext:
 
 
 class PartContext(RunContext):
-    """Context of one of several parts of a longer work: its progress moves that of the whole, which may stop it.
-
-    Parameters
-    ----------
-    outer : RunContext
-        Of the whole.
-    number : int
-        Of the part, from 0.
-    parts : int
-        How many there are.
-    title : str
-        Begins each message.
-    scale : int, optional
-        Only reports of so many steps say how far the part is, others are told without moving anything; all by default.
-    """
+    """Context of one of several parts of a longer work: its progress moves that of the whole, which may stop it."""
 
     def __init__(self, outer: RunContext, number: int, parts: int, title: str, scale: int | None = None) -> None:
         super().__init__(self._report_whole)

@@ -17,13 +17,7 @@ MOST_THREADS = 16  # a disk serves no more at once
 
 
 def usable_cores() -> int:
-    """Count the cores that this process may use, which a cluster or a container limits.
-
-    Returns
-    -------
-    int
-        At least one.
-    """
+    """Count the cores that this process may use, which a cluster or a container limits."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0)) or 1
     return os.cpu_count() or 1
@@ -32,27 +26,7 @@ def usable_cores() -> int:
 def in_threads(
     function: Callable[[Item], Result], items: Iterable[Item], run: RunContext
 ) -> Iterator[tuple[Item, Result]]:
-    """Apply a function to items in threads, a few ahead, and give the results in the items' order.
-
-    Parameters
-    ----------
-    function : callable
-        Waits for a disk or computes without the interpreter's lock; what it raises is raised here.
-    items : iterable
-        What it is applied to.
-    run : RunContext
-        Asked before each item whether to go on.
-
-    Yields
-    ------
-    item, result : tuple
-        Each item with what came of it.
-
-    Raises
-    ------
-    Cancelled
-        Where the user stopped it.
-    """
+    """Apply a function to items in threads, a few ahead, and give the results in the items' order."""
     threads = min(MOST_THREADS, usable_cores() + 1)
     ahead: deque[tuple[Item, Future[Result]]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="reading") as pool:

@@ -18,15 +18,8 @@ class TileConfig(Config):
     def differs(self, mpp: tuple[float, float] | None) -> bool:
         """Say whether tiles of a slide are of another scale.
 
-        Parameters
-        ----------
-        mpp : tuple of float, optional
-            Micrometres per pixel down and across, as a network sees it; None where nobody knows.
-
-        Returns
-        -------
-        bool
-            True from 5 % on: tiles have whole pixels of a level, so that slides differ a little.
+        ``mpp``: micrometres per pixel down and across, as a network sees it; None where nobody knows. True from 5 % on:
+        tiles have whole pixels of a level, so that slides differ a little.
         """
         return mpp is not None and any(abs(one / self.mpp - 1) > TOLERANCE for one in mpp)
 

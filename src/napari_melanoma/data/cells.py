@@ -49,19 +49,7 @@ IMPOSSIBLE = Said("", "impossible")
 def said(column: Column, text: str, source: str = "") -> Said:
     """Understand a cell.
 
-    Parameters
-    ----------
-    column : Column
-        Which it is meant to be.
-    text : str
-        Without white space around it.
-    source : str
-        Name of the public set whose words they are, "" for anybody's.
-
-    Returns
-    -------
-    Said
-        Empty without a fault where it says that nobody knows.
+    Empty without a fault where it says that nobody knows.
     """
     if column.name == "image_id":
         return Said(stem_of(text))
@@ -77,17 +65,7 @@ def said(column: Column, text: str, source: str = "") -> Said:
 def with_unit(text: str, unit: str) -> str:
     """Write the unit that a column states behind a number that has none, so that it is not lost with the column.
 
-    Parameters
-    ----------
-    text : str
-        Of a cell.
-    unit : str
-        What stands in brackets behind the column's name; it may be something else than a unit.
-
-    Returns
-    -------
-    str
-        The text as it is where it is no bare number, or nobody knows such a unit.
+    Returns the text as it is where it is no bare number, or nobody knows such a unit.
     """
     return f"{text} {unit}" if unit.lower() in _UNIT and number(text) is not None else text
 
@@ -98,18 +76,7 @@ def is_unit_of(column: Column, unit: str) -> bool:
 
 
 def stem_of(text: str) -> str:
-    """Name an image by its file.
-
-    Parameters
-    ----------
-    text : str
-        A name, perhaps with folders and a suffix.
-
-    Returns
-    -------
-    str
-        Without them.
-    """
+    """Name an image by its file."""
     found = IMAGE_NAME.fullmatch(text)
     return found.group(1) if found else text
 
@@ -120,22 +87,7 @@ def leads_out(text: str) -> bool:
 
 
 def word_of(words: Taxonomy, text: str, source: str = "") -> str | None:
-    """Look a word up, also where a spreadsheet has made ``3.0`` of ``3``.
-
-    Parameters
-    ----------
-    words : Taxonomy
-        In which.
-    text : str
-        A word or a number.
-    source : str
-        As ``said`` takes it.
-
-    Returns
-    -------
-    str or None
-        As ``Taxonomy.translate`` gives it.
-    """
+    """Look a word up, also where a spreadsheet has made ``3.0`` of ``3``."""
     found = words.translate(text, source)
     if found is None and (value := number(text)) is not None and value.is_integer():
         return words.translate(f"{value:.0f}", source)
@@ -145,15 +97,7 @@ def word_of(words: Taxonomy, text: str, source: str = "") -> str | None:
 def number(text: str) -> float | None:
     """Read a number with a point or a comma before its decimals.
 
-    Parameters
-    ----------
-    text : str
-        Where both occur, the last is taken to stand before the decimals.
-
-    Returns
-    -------
-    float or None
-        None where it is none.
+    None where it is none.
     """
     if "," in text and "." in text:
         text = text.replace(".", "").replace(",", ".") if text.rfind(",") > text.rfind(".") else text.replace(",", "")
@@ -185,14 +129,6 @@ def _factor(unit: str, written: str | None) -> float | None:
 def says_nothing(text: str) -> bool:
     """Say whether a text stands for what nobody knows.
 
-    Parameters
-    ----------
-    text : str
-        Of a cell, without white space around it.
-
-    Returns
-    -------
-    bool
-        True also for an empty one.
+    True also for an empty one.
     """
     return not text[-1:].isdigit() and taxonomy("sex").translate(text) == UNKNOWN

@@ -36,15 +36,7 @@ class Change:
         A crash between the history and the table leaves a change that never happened; a row that somebody deleted in
         a spreadsheet is not brought back.
 
-        Parameters
-        ----------
-        row : dict or None
-            As it stands in the table.
-
-        Returns
-        -------
-        bool
-            False where there is nothing to take back.
+        False where there is nothing to take back.
         """
         if row is None or self.after is None:
             return row is None and self.after is None
@@ -52,18 +44,7 @@ class Change:
         return self.before is None or any(row.get(column) == after.get(column) for column in self.touched)
 
     def taken_back(self, row: Row) -> Row:
-        """Cells of a row as they were before; what somebody edited by hand since then is left.
-
-        Parameters
-        ----------
-        row : dict
-            As it stands in the table.
-
-        Returns
-        -------
-        dict
-            The cells to exchange.
-        """
+        """Cells of a row as they were before; what somebody edited by hand since then is left."""
         before, after = self.before or {}, self.after or {}
         return {
             column: before.get(column, "") for column in self.touched if row.get(column, "") == after.get(column, "")
@@ -71,54 +52,23 @@ class Change:
 
 
 class ChangeLog:
-    """The file ``history.jsonl``; a line that a crash cut off is passed over.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file; made with the first change.
-    """
+    """The file ``history.jsonl``; a line that a crash cut off is passed over."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def append(self, changes: Iterable[Change]) -> None:
-        """Add changes that are about to happen.
-
-        Parameters
-        ----------
-        changes : iterable of Change
-            In their order.
-
-        Raises
-        ------
-        SaveError
-            Where they cannot be written; the changes must not happen then.
-        """
+        """Add changes that are about to happen."""
         self._write({"change": asdict(change)} for change in changes)
 
     def take_back(self, change: Change) -> None:
-        """Note that the last change was taken back.
-
-        Parameters
-        ----------
-        change : Change
-            What ``last`` gave.
-
-        Raises
-        ------
-        SaveError
-            Where it cannot be written.
-        """
+        """Note that the last change was taken back."""
         self._write([{"undone": change.image_id}])
 
     def last(self) -> Change | None:
         """Give the last change that was not taken back.
 
-        Returns
-        -------
-        Change or None
-            None where there is none.
+        None where there is none.
         """
         taken_back = 0
         for entry in self._backwards():

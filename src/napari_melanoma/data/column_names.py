@@ -44,18 +44,7 @@ _NOT_AN_ID = {"age", "sex", "gender", "history", "birth", "dob", "height", "weig
 class Meaning:
     """That a column of theirs means one of ours.
 
-    Parameters
-    ----------
-    ours : str
-        Our column.
-    rank : int
-        Of several columns that mean it, the lowest that says something counts.
-    keeps : bool
-        Whether the column also stays under its own name, as it says more than ours.
-    only_words : bool
-        Whether it means ours only where it holds words of ours, such as ``label``, which may hold anything.
-    unit : str
-        What stands in brackets behind its name, such as ``cm``, in which its numbers are.
+    ``unit``: what stands in brackets behind its name, such as ``cm``, in which its numbers are.
     """
 
     ours: str
@@ -69,17 +58,7 @@ class Meaning:
 def meanings(name: str, source: str = "") -> tuple[Meaning, ...]:
     """Say what a column means.
 
-    Parameters
-    ----------
-    name : str
-        In the header of any table, in any case, perhaps with a unit in brackets behind it.
-    source : str
-        Name of the public set that the table belongs to, "" for none.
-
-    Returns
-    -------
-    tuple of Meaning
-        Empty where it is a column of its own.
+    Empty where it is a column of its own.
     """
     stripped = name.strip()
     if stripped.endswith(AS_GIVEN) and column_named(stripped.removesuffix(AS_GIVEN)):
@@ -96,15 +75,7 @@ def meanings(name: str, source: str = "") -> tuple[Meaning, ...]:
 def nearest(name: str) -> str:
     """Find the column of ours that a column with an unknown name most probably is.
 
-    Parameters
-    ----------
-    name : str
-        In the header of any table; one that ``meanings`` does not know.
-
-    Returns
-    -------
-    str
-        Such as ``"patient_id"`` for ``"Patienten_Kennung"``; "" where no known name is similar.
+    Such as ``"patient_id"`` for ``"Patienten_Kennung"``; "" where no known name is similar.
     """
     bare = _IN_BRACKETS.sub("", name.strip())
     known = {word: means[0].ours for (source, word), means in _meanings().items() if not source}
@@ -130,17 +101,8 @@ def nearest(name: str) -> str:
 def stated_unit(name: str, ours: str) -> str:
     """Return the unit that a column's name states for the numbers in it.
 
-    Parameters
-    ----------
-    name : str
-        In the header of any table, such as ``Durchmesser (cm)``, ``diameter_cm`` or ``DurchmesserCm``.
-    ours : str
-        The column of ours that it means.
-
-    Returns
-    -------
-    str
-        What is in brackets, else the last word where it is a unit of that column; "" for columns of words.
+    ``name``: in the header of any table, such as ``Durchmesser (cm)``, ``diameter_cm`` or ``DurchmesserCm``. What is in
+    brackets, else the last word where it is a unit of that column; "" for columns of words.
     """
     column, stripped = column_named(ours), name.strip()
     if not column or column.kind != "number" or stripped == ours:
@@ -179,10 +141,7 @@ def _known(name: str, source: str) -> tuple[Meaning, ...]:
 def known_names() -> dict[str, tuple[str, ...]]:
     """List every name of a column that is understood.
 
-    Returns
-    -------
-    dict
-        Our column to the names of others, those of one source alone included.
+    Our column to the names of others, those of one source alone included.
     """
     found: dict[str, list[str]] = defaultdict(list)
     for row in read_rows(HERE / "columns.csv"):
@@ -193,15 +152,7 @@ def known_names() -> dict[str, tuple[str, ...]]:
 def meant_by_any(name: str) -> frozenset[str]:
     """Say what a column may mean where nobody knows which set it is from.
 
-    Parameters
-    ----------
-    name : str
-        In the header of any table.
-
-    Returns
-    -------
-    frozenset of str
-        Our columns that it is to anybody, or to one source alone.
+    Our columns that it is to anybody, or to one source alone.
     """
     word = _compact(name)
     return frozenset(meaning.ours for (_, known), means in _meanings().items() if known == word for meaning in means)

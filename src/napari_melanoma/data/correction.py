@@ -34,11 +34,6 @@ class Correction:
     size. A diagnosis, patient, lesion or modality of None leaves what the data set says already; "" empties it. Of
     ``source``, the file the photograph came from, only the name is kept. ``clinical`` holds further columns of the
     harmonized table, of those in ``CLINICAL``: also what was not understood there, in ``<column>_as_given``.
-
-    Raises
-    ------
-    DataSetError
-        Where sizes differ or ``review`` is no known word.
     """
 
     name: str
@@ -74,15 +69,7 @@ class Correction:
 def cells(correction: Correction) -> dict[str, str]:
     """Give the cells of the table that follow from a correction alone.
 
-    Parameters
-    ----------
-    correction : Correction
-        What is to be stored.
-
-    Returns
-    -------
-    dict
-        Column name to text; those that it leaves as they are, are missing.
+    Column name to text; those that it leaves as they are, are missing.
     """
     given = {
         "patient_id": correction.patient_id,

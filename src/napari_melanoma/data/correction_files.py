@@ -39,24 +39,8 @@ class Prepared:
     def of(cls, correction: Correction, folder: Path, *, is_known: Callable[[str], bool]) -> Self:
         """Write the files of a correction; nobody need be kept out meanwhile.
 
-        Parameters
-        ----------
-        correction : Correction
-            What to store.
-        folder : pathlib.Path
-            The data set.
-        is_known : callable
-            Takes the digest of the pixels; says whether the photograph is there, so that it need not be written.
-
-        Returns
-        -------
-        Prepared
-            Its files are removed with ``discard``, unless they have found their places.
-
-        Raises
-        ------
-        SaveError
-            Where one cannot be written; none is left.
+        ``is_known``: takes the digest of the pixels; says whether the photograph is there, so that it need not be
+        written. Its files are removed with ``discard``, unless they have found their places.
         """
         digest = fingerprint(correction.rgb)
         prepared = cls(correction.name, {**cells(correction), "image_sha256": digest}, {})
@@ -92,23 +76,7 @@ class StoredImage:
     fresh: list[Path]
 
     def photograph(self, hidden: Path | None) -> str:
-        """Take the photograph over unless it is there.
-
-        Parameters
-        ----------
-        hidden : pathlib.Path or None
-            Where it was written; None where it was there a moment ago.
-
-        Returns
-        -------
-        str
-            Its path in the folder.
-
-        Raises
-        ------
-        SaveError
-            Where it cannot be put into its place.
-        """
+        """Take the photograph over unless it is there."""
         path = self.before.get("path", "")
         if stored_file(self.folder, path) is not None:
             return path
@@ -119,22 +87,7 @@ class StoredImage:
     def mask(self, column: str, hidden: Path | None) -> str:
         """Take a mask over unless the row has the same one.
 
-        Parameters
-        ----------
-        column : str
-            Of the table, ``"mask_path"`` or ``"prediction_path"``.
-        hidden : pathlib.Path or None
-            Where it was written.
-
-        Returns
-        -------
-        str
-            Its path in the folder; "" for none.
-
-        Raises
-        ------
-        SaveError
-            Where it cannot be put into its place.
+        Its path in the folder; "" for none.
         """
         if hidden is None:
             return ""
@@ -172,18 +125,7 @@ def stored_file(folder: Path, path: str) -> Path | None:
 
 @contextmanager
 def removed_on_error(fresh: list[Path]) -> Iterator[list[Path]]:
-    """Remove files again if what they were written for does not come about.
-
-    Parameters
-    ----------
-    fresh : list of pathlib.Path
-        May grow meanwhile.
-
-    Yields
-    ------
-    list of pathlib.Path
-        The same.
-    """
+    """Remove files again if what they were written for does not come about."""
     try:
         yield fresh
     except BaseException:

@@ -6,13 +6,7 @@ from pathlib import Path
 
 
 def corrections_folder() -> Path:
-    """Folder of the user's corrections; it need not exist.
-
-    Returns
-    -------
-    pathlib.Path
-        In the platform's folder for application data.
-    """
+    """Folder of the user's corrections; it need not exist."""
     from platformdirs import user_data_path
 
     return user_data_path("napari-melanoma", appauthor=False) / "corrections"

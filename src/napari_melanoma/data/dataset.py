@@ -75,20 +75,7 @@ def read_dataset(folder: Path) -> list[Sample]:
     ``modality``, ``diagnosis`` and ``review`` are used where they are there. A ``metadata.csv`` with these columns will
     do.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The data set.
-
-    Returns
-    -------
-    list of Sample
-        In the order of the table.
-
-    Raises
-    ------
-    DataSetError
-        Where the table is missing, has no ``image_id`` or no rows, repeats an id, or names an image that is not there.
+    In the order of the table.
     """
     samples = list(each_sample(folder))
     for fault in samples:
@@ -100,20 +87,7 @@ def read_dataset(folder: Path) -> list[Sample]:
 def read_datasets(folders: Iterable[Path]) -> list[Sample]:
     """Read several data sets; the name of the folder tells them, their patients and their figures apart.
 
-    Parameters
-    ----------
-    folders : iterable of pathlib.Path
-        The data sets.
-
-    Returns
-    -------
-    list of Sample
-        In their order.
-
-    Raises
-    ------
-    DataSetError
-        Where ``check_names`` or ``read_dataset`` says so.
+    In their order.
     """
     found = list(folders)
     check_names(found)
@@ -121,18 +95,7 @@ def read_datasets(folders: Iterable[Path]) -> list[Sample]:
 
 
 def check_names(folders: Iterable[Path]) -> None:
-    """Refuse different folders of one name, whose patients nobody could tell apart.
-
-    Parameters
-    ----------
-    folders : iterable of pathlib.Path
-        Data sets; the same folder may be named again.
-
-    Raises
-    ------
-    DataSetError
-        Naming the two.
-    """
+    """Refuse different folders of one name, whose patients nobody could tell apart."""
     known: dict[str, Path] = {}
     for folder in folders:
         first = known.setdefault(folder.name, folder)
@@ -146,20 +109,7 @@ def check_names(folders: Iterable[Path]) -> None:
 def each_sample(folder: Path) -> Iterator[Sample | DataSetError]:
     """Read a data set row by row, going on where a row is wrong.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The data set.
-
-    Yields
-    ------
-    Sample or DataSetError
-        What a row says, or what is wrong with it, in the order of the table.
-
-    Raises
-    ------
-    DataSetError
-        Where the table is missing, has no ``image_id`` or no rows.
+    What a row says, or what is wrong with it, in the order of the table.
     """
     drawn = "law" in read_object(folder / COHORT)
     for entry in each_entry(folder):
@@ -170,21 +120,8 @@ def each_sample(folder: Path) -> Iterator[Sample | DataSetError]:
 def each_entry(folder: Path) -> Iterator[Entry | DataSetError]:
     """Read a data set row by row, rows without an image too: those of a set whose images were not published.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The data set.
-
-    Yields
-    ------
-    Entry or DataSetError
-        A row with its files, or what is wrong with it (a name that occurs twice or names a path, a file that it names
-        and that is not there, or lies outside the folder), in the order of the table.
-
-    Raises
-    ------
-    DataSetError
-        Where the table is missing, has no ``image_id`` or no rows.
+    A row with its files, or what is wrong with it (a name that occurs twice or names a path, a file that it names and
+    that is not there, or lies outside the folder), in the order of the table.
     """
     table, paths = table_of(folder), NamedPaths(folder)
     images, masks = _files_by_stem(folder / "images"), _files_by_stem(folder / "masks")
@@ -232,20 +169,7 @@ def row_fault(table: Path, number: int, column: str, value: str, said: str, advi
 def table_of(folder: Path) -> Path:
     """Find the table of a data set.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The data set.
-
-    Returns
-    -------
-    pathlib.Path
-        The first of ``TABLES`` that is there.
-
-    Raises
-    ------
-    DataSetError
-        Where none is, or it is a link to somewhere else.
+    Returns the first of ``TABLES`` that is there.
     """
     table = next((folder / name for name in TABLES if (folder / name).is_file()), None)
     if table is None:
@@ -261,17 +185,7 @@ def table_of(folder: Path) -> Path:
 def sample_of(entry: Entry, folder: Path) -> Sample | DataSetError:
     """Turn a row into a sample, which needs an image.
 
-    Parameters
-    ----------
-    entry : Entry
-        As ``each_entry`` gives it.
-    folder : pathlib.Path
-        The data set.
-
-    Returns
-    -------
-    Sample or DataSetError
-        The latter, to be raised or told, where the set does not hold its image.
+    Returns the latter, to be raised or told, where the set does not hold its image.
     """
     row, modality = entry.row, entry.row.get("modality") or None
     if entry.image is None:
@@ -293,15 +207,7 @@ def sample_of(entry: Entry, folder: Path) -> Sample | DataSetError:
 def owner_of(row: Mapping[str, str]) -> str:
     """Name what keeps the images of a table together.
 
-    Parameters
-    ----------
-    row : mapping
-        Column name to text.
-
-    Returns
-    -------
-    str
-        The patient where one is named, else the lesion, else the image that it nearly duplicates, else the image.
+    Returns the patient where one is named, else the lesion, else the image that it nearly duplicates, else the image.
     """
     keys = ("patient_id", "lesion_id", "near_duplicate_of")
     return next((row[key] for key in keys if row.get(key)), row["image_id"])
@@ -310,15 +216,7 @@ def owner_of(row: Mapping[str, str]) -> str:
 def usable(samples: Iterable[Sample]) -> list[Sample]:
     """Keep the samples that can be learnt from: with a mask that no person has rejected or not looked at yet.
 
-    Parameters
-    ----------
-    samples : iterable of Sample
-        What ``read_dataset`` gave.
-
-    Returns
-    -------
-    list of Sample
-        In their order; those whose review is one of ``LEARNT_FROM``, or not asked.
+    In their order; those whose review is one of ``LEARNT_FROM``, or not asked.
     """
     return [s for s in samples if s.mask is not None and (s.review is None or s.review in LEARNT_FROM)]
 
@@ -326,23 +224,7 @@ def usable(samples: Iterable[Sample]) -> list[Sample]:
 def with_masks(samples: Iterable[Sample], split: str | None = None) -> list[Sample]:
     """Keep the samples that can be learnt from (``usable``) and, where asked for, belong to one split.
 
-    Parameters
-    ----------
-    samples : iterable of Sample
-        What ``read_dataset`` gave.
-    split : str, optional
-        Such as ``"train"`` or ``"val"``; every split by default.
-
-    Returns
-    -------
-    list of Sample
-        In their order.
-
-    Raises
-    ------
-    DataSetError
-        Where none is left, naming the splits that there are and how many masks were passed over as not reviewed or
-        rejected.
+    In their order.
     """
     found = list(samples)
     kept = [s for s in usable(found) if split in (None, s.split)]

@@ -27,17 +27,7 @@ class Diagnosis(NamedTuple):
 def diagnosis_word(text: str, source: str = "") -> str | None:
     """Look a diagnosis up.
 
-    Parameters
-    ----------
-    text : str
-        A word, or a path of words with ``::`` between them as the ISIC archive writes it: its last known word counts.
-    source : str
-        Name of the public set that says it, "" for anybody.
-
-    Returns
-    -------
-    str or None
-        A word of the taxonomy; ``unknown`` where nobody knows, None where it is not understood.
+    A word of the taxonomy; ``unknown`` where nobody knows, None where it is not understood.
     """
     words = taxonomy("diagnosis")
     found = (words.translate(part, source) for part in reversed(text.split("::")) if part.strip())
@@ -47,15 +37,7 @@ def diagnosis_word(text: str, source: str = "") -> str | None:
 def is_exact(text: str, source: str = "") -> bool:
     """Tell whether a diagnosis is understood as exactly as it is written.
 
-    Parameters
-    ----------
-    text, source : str
-        As ``diagnosis_word`` takes them.
-
-    Returns
-    -------
-    bool
-        False where the last part of a path is not known.
+    False where the last part of a path is not known.
     """
     parts = [part for part in text.split("::") if part.strip()]
     return bool(parts) and taxonomy("diagnosis").translate(parts[-1], source) is not None
@@ -65,15 +47,7 @@ def is_exact(text: str, source: str = "") -> bool:
 def told(word: str) -> Diagnosis:
     """Say what follows from a diagnosis.
 
-    Parameters
-    ----------
-    word : str
-        A word of the taxonomy, or "".
-
-    Returns
-    -------
-    Diagnosis
-        Its class and, where the word is more exact, the word itself.
+    Its class and, where the word is more exact, the word itself.
     """
     words = taxonomy("diagnosis")
     if word in ("", UNKNOWN):

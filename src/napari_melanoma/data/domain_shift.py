@@ -66,23 +66,9 @@ def domain_shifts(
 ) -> tuple[list[DomainShift], list[str]]:
     """Tell the sources apart, two by two, or each from all others where they are many.
 
-    Parameters
-    ----------
-    families : mapping
-        Name of a family to its features, each float (image,) with NaN where it is not known.
-    sources : sequence of str
-        Of each image.
-    groups : sequence of str
-        The patient, lesion or image of each; one group is never learnt from and judged on.
-    seed : int
-        Of folds, draws and shuffles.
-
-    Returns
-    -------
-    shifts : list of DomainShift
-        Those that are compared by the first family first, of these the pair that is told apart best.
-    left_out : list of str
-        Sources that have too few patients, in words.
+    ``families``: name of a family to its features, each float (image,) with NaN where it is not known. Those that are
+    compared by the first family first, of these the pair that is told apart best. Sources that have too few patients,
+    in words.
     """
     names, members = np.asarray(sources), np.asarray(groups)
     known = list(dict.fromkeys(sources))
@@ -102,21 +88,8 @@ def domain_shifts(
 def grouped_auc(scores: NDArray[np.float64], truth: NDArray[np.bool_], groups: NDArray, seed: int = 0) -> Auc:
     """Area under the ROC curve with a bootstrap interval over groups, drawn among those of each class by itself.
 
-    Parameters
-    ----------
-    scores : numpy.ndarray
-        float (image,): higher where ``truth`` is believed.
-    truth : numpy.ndarray
-        bool (image,).
-    groups : numpy.ndarray
-        (image,): the patient of each; one in both classes is drawn in each of them by itself.
-    seed : int
-        Of the draws.
-
-    Returns
-    -------
-    Auc
-        Ties count half.
+    ``scores``: float (image,): higher where ``truth`` is believed. ``truth``: bool (image,). ``groups``: (image,): the
+    patient of each; one in both classes is drawn in each of them by itself.
     """
     rng = np.random.default_rng(seed)
     _, index = np.unique(np.char.add(truth.astype("U1"), groups.astype(str)), return_inverse=True)

@@ -37,26 +37,7 @@ def find_duplicates(
 ) -> list[Duplicate]:
     """Find the images that show the same picture; files that cannot be read are passed over.
 
-    Parameters
-    ----------
-    samples : sequence of Sample
-        Of one or several data sets.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-    across : sequence of int, optional
-        A number for each sample; only samples of different numbers are compared.
-    keep : bool
-        Keep the thumbnails in the user's cache folder.
-
-    Returns
-    -------
-    list of Duplicate
-        In the order of the samples, the first of the two before the second.
-
-    Raises
-    ------
-    Cancelled
-        Where the user stopped it.
+    In the order of the samples, the first of the two before the second.
     """
     thumbnails = read_looks([sample.image for sample in samples], run, keep=keep).thumbnails
     found = same_pictures(thumbnails, None if across is None else np.asarray(across), run)
@@ -66,18 +47,8 @@ def find_duplicates(
 def joined_groups(samples: Sequence[Sample], duplicates: Sequence[Duplicate]) -> list[str]:
     """Give groups that keep the same pictures together too.
 
-    Parameters
-    ----------
-    samples : sequence of Sample
-        All of them.
-    duplicates : sequence of Duplicate
-        What ``find_duplicates`` gave for them.
-
-    Returns
-    -------
-    list of str
-        A group for each sample: its own, or, where one of the group shows the same picture as one of another group, the
-        alphabetically first of all that hang together so.
+    A group for each sample: its own, or, where one of the group shows the same picture as one of another group, the
+    alphabetically first of all that hang together so.
     """
     parent = {sample.group: sample.group for sample in samples}
 

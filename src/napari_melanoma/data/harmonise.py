@@ -35,18 +35,7 @@ class Harmonised:
 def harmonise(rows: Iterable[Row], source: str = "") -> Harmonised:
     """Bring rows to our columns and words.
 
-    Parameters
-    ----------
-    rows : iterable of mapping
-        Column name to text.
-    source : str
-        Name of the public set that they belong to, "" for none: some columns and words are understood only then. It
-        becomes the ``source`` of rows that name none.
-
-    Returns
-    -------
-    Harmonised
-        A row for each, in their order.
+    A row for each, in their order.
     """
     at_work = Harmoniser(source)
     return Harmonised([at_work.row(row) for row in rows], at_work.report())
@@ -67,13 +56,7 @@ class _Plan(NamedTuple):
 
 
 class Harmoniser:
-    """Harmonises rows that come one by one, so that a large table need not be in memory.
-
-    Parameters
-    ----------
-    source : str
-        As ``harmonise`` takes it.
-    """
+    """Harmonises rows that come one by one, so that a large table need not be in memory."""
 
     def __init__(self, source: str = "") -> None:
         self.source = source
@@ -81,27 +64,13 @@ class Harmoniser:
         self._plans: dict[tuple[tuple[str, ...], str], _Plan] = {}
 
     def report(self) -> HarmoniseReport:
-        """Say what was met so far.
-
-        Returns
-        -------
-        HarmoniseReport
-            Of the rows up to now.
-        """
+        """Say what was met so far."""
         return self._tally.report()
 
     def row(self, row: Row) -> dict[str, str]:
         """Bring a row to our columns and words.
 
-        Parameters
-        ----------
-        row : mapping
-            Column name to text.
-
-        Returns
-        -------
-        dict
-            Ours first, then the others; cells that say nothing are left out.
+        Ours first, then the others; cells that say nothing are left out.
         """
         given = {name: text for name, cell in row.items() if (text := cell.strip())}
         source = "" if given.get("source") else self.source  # a row that names its source was harmonised before
@@ -136,15 +105,7 @@ class Harmoniser:
     def stays(self, row: Row) -> tuple[str, ...]:
         """Say which columns stay under their own names.
 
-        Parameters
-        ----------
-        row : mapping
-            Of the table.
-
-        Returns
-        -------
-        tuple of str
-            In their order.
+        In their order.
         """
         return self._plan(tuple(row), "" if row.get("source", "").strip() else self.source).stays
 

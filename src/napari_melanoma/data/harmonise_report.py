@@ -19,34 +19,7 @@ MOST_COMPARED = 200  # columns with an unknown name that are compared with the k
 
 @dataclass(frozen=True)
 class HarmoniseReport:
-    """What was met in a table.
-
-    Parameters
-    ----------
-    rows : int
-        How many.
-    columns : dict
-        Their column to those of ours that it means.
-    own : tuple of str
-        Columns that stay under their own name.
-    empty : tuple of str
-        Columns of theirs in which no row says anything.
-    known : dict
-        Our column to how many rows say something there.
-    unmapped : dict
-        Our column to the words that were not understood, each with its count; they stand in ``<column>_as_given``.
-    impossible : dict
-        Likewise the values that cannot be, such as an age of 430.
-    rows_of : dict
-        For ``"unmapped"`` and ``"impossible"`` each column to the first rows with such a cell: their image_id, or the
-        number of the row (the first below the header is 1) where it names no image.
-    disagreements : dict
-        A sentence about two columns that contradict each other to how many rows do; the first of them counts.
-    renamed : dict
-        Ids of images that name a place outside their folder (``../../x``) to what they became.
-    duplicates : dict
-        Each image_id that several rows have to how many.
-    """
+    """What was met in a table."""
 
     rows: int = 0
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -71,19 +44,7 @@ class HarmoniseReport:
     ) -> Iterator[tuple[str, str]]:
         """Name the columns that are not recognized, with the nearest known one and how to map them.
 
-        Parameters
-        ----------
-        fate : str
-            What becomes of such a column.
-        how : str
-            How to map one; ``{key}`` is its name as a key of TOML, ``{ours}`` the nearest known column.
-        near : bool
-            Leave out those that resemble no known column, which a public set has many of.
-
-        Yields
-        ------
-        about, said : str
-            A column, and a sentence on it.
+        A column, and a sentence on it.
         """
         others = []
         for theirs, ours in self.unrecognized.items():
@@ -99,15 +60,7 @@ class HarmoniseReport:
     def findings(self, kept_in: Mapping[str, str] | None = None) -> Iterator[tuple[str, str]]:
         """Describe what a user should review.
 
-        Parameters
-        ----------
-        kept_in : mapping, optional
-            Our column to the one that keeps what was not understood there, where it is not ``<column>_as_given``.
-
-        Yields
-        ------
-        about, said : str
-            A column, and a sentence on it.
+        A column, and a sentence on it.
         """
         for fault, said in (("unmapped", "not understood"), ("impossible", "impossible")):
             for column, words in getattr(self, fault).items():
@@ -126,17 +79,7 @@ class HarmoniseReport:
     def cells(self, fault: str, column: str) -> str:
         """List the cells of a column that were not understood, and the first rows that they are in.
 
-        Parameters
-        ----------
-        fault : {"unmapped", "impossible"}
-            What is wrong with them.
-        column : str
-            Ours.
-
-        Returns
-        -------
-        str
-            Such as ``'430' (1), '-5' (1); rows a, b``.
+        Such as ``'430' (1), '-5' (1); rows a, b``.
         """
         words, rows = getattr(self, fault)[column], self.rows_of.get(fault, {}).get(column, ())
         if not rows:
@@ -149,15 +92,7 @@ class HarmoniseReport:
 def renamed_note(renamed: Mapping[str, str]) -> str:
     """Describe ids that were changed.
 
-    Parameters
-    ----------
-    renamed : mapping
-        Id as it was given to what it became; at least one.
-
-    Returns
-    -------
-    str
-        How many, and the first of them.
+    How many, and the first of them.
     """
     shown = ", ".join(f"{old!r} is now {new!r}" for old, new in list(renamed.items())[:MOST_ROWS])
     more = f" and {len(renamed) - MOST_ROWS} more" if len(renamed) > MOST_ROWS else ""
@@ -173,17 +108,7 @@ def toml_key(name: str) -> str:
 def listed(counts: Mapping[str, int], most: int = MOST) -> str:
     """Name what was counted, the most frequent first.
 
-    Parameters
-    ----------
-    counts : mapping
-        Word to count.
-    most : int
-        How many are named.
-
-    Returns
-    -------
-    str
-        Such as ``'Hallux' (3), 'Glabella' (1) and 5 more``.
+    Such as ``'Hallux' (3), 'Glabella' (1) and 5 more``.
     """
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     more = f" and {len(ordered) - most} more" if len(ordered) > most else ""
@@ -210,15 +135,7 @@ class Tally:
     def row(
         self, given: Mapping[str, str], found: Mapping[str, str], faults: Iterable[tuple[str, str, str]] = ()
     ) -> None:
-        """Count a row.
-
-        Parameters
-        ----------
-        given, found : mapping
-            Its cells that say something, before and after.
-        faults : iterable of (str, str, str)
-            Cells that were not understood: ``unmapped`` or ``impossible``, column, text.
-        """
+        """Count a row."""
         self.rows += 1
         if len(self._heard) < len(self.columns):
             self._heard.update(given)
@@ -235,13 +152,7 @@ class Tally:
                 rows.append(image_id or str(self.rows))
 
     def count_disagreements(self, disagreements: Iterable[str]) -> None:
-        """Count columns that contradict each other.
-
-        Parameters
-        ----------
-        disagreements : iterable of str
-            Sentences.
-        """
+        """Count columns that contradict each other."""
         self._disagreements.update(disagreements)
 
     def rename(self, given: str, found: str) -> None:
@@ -249,13 +160,7 @@ class Tally:
         self._renamed[given] = found
 
     def report(self) -> HarmoniseReport:
-        """Give what was counted.
-
-        Returns
-        -------
-        HarmoniseReport
-            It does not change with later rows.
-        """
+        """Give what was counted."""
         return HarmoniseReport(
             rows=self.rows,
             columns={theirs: ours for theirs, ours in self.columns.items() if ours},

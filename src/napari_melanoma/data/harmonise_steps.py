@@ -32,19 +32,7 @@ class Cell(NamedTuple):
 
 @dataclass
 class Outcome:
-    """What some cells of a row say.
-
-    Parameters
-    ----------
-    found : dict
-        Our column to our word.
-    other : dict
-        Column to what stays as it was given.
-    faults : list
-        (``unmapped`` or ``impossible``, column, text) of each cell that was not understood.
-    disagreements : list of str
-        A sentence on each cell that says otherwise than a better one.
-    """
+    """What some cells of a row say."""
 
     found: dict[str, str] = field(default_factory=dict)
     other: dict[str, str] = field(default_factory=dict)
@@ -52,15 +40,7 @@ class Outcome:
     disagreements: list[str] = field(default_factory=list)
 
     def not_understood(self, cell: Cell, fault: str = "unmapped") -> None:
-        """Keep a cell as it is; a number in a column that may hold anything is no word that we should know.
-
-        Parameters
-        ----------
-        cell : Cell
-            Which.
-        fault : {"unmapped", "impossible"}
-            What is wrong with it.
-        """
+        """Keep a cell as it is; a number in a column that may hold anything is no word that we should know."""
         if not cell.meaning.only_words:
             self.faults.append((fault, cell.meaning.ours, cell.text))
         elif number(cell.text) is None:
@@ -68,13 +48,7 @@ class Outcome:
         self.keep(cell)
 
     def disagrees(self, cell: Cell) -> None:
-        """Keep a cell that says otherwise than a better one, under its own name where that is not ours.
-
-        Parameters
-        ----------
-        cell : Cell
-            Which.
-        """
+        """Keep a cell that says otherwise than a better one, under its own name where that is not ours."""
         other = cell.meaning.ours if cell.column != cell.meaning.ours else "another column"
         self.disagreements.append(f"{cell.column} says otherwise than {other}")
         if column_named(cell.column):
@@ -83,13 +57,7 @@ class Outcome:
             self.other[cell.column] = cell.text
 
     def keep(self, cell: Cell) -> None:
-        """Keep a cell as it was given: beside our column, or under its own name where it may hold anything.
-
-        Parameters
-        ----------
-        cell : Cell
-            Which.
-        """
+        """Keep a cell as it was given: beside our column, or under its own name where it may hold anything."""
         if cell.meaning.only_words:
             self.other[cell.column] = cell.text
         elif not cell.meaning.keeps:
@@ -105,17 +73,7 @@ Step = Callable[[Iterable[Cell], str], Outcome]
 def step_of(ours: str) -> tuple[str, Step]:
     """Say which step a column of ours belongs to.
 
-    Parameters
-    ----------
-    ours : str
-        Its name.
-
-    Returns
-    -------
-    name : str
-        Columns with one name are understood together.
-    step : callable
-        Takes the cells, those of our first column first and of one column the best first, and the source.
+    Takes the cells, those of our first column first and of one column the best first, and the source.
     """
     if ours in PLACES:
         return "place", understand_place
@@ -127,17 +85,7 @@ def step_of(ours: str) -> tuple[str, Step]:
 def understand_column(cells: Iterable[Cell], source: str) -> Outcome:
     """Understand cells that mean one column of ours.
 
-    Parameters
-    ----------
-    cells : iterable of Cell
-        The best first.
-    source : str
-        Name of the public set, "" for none.
-
-    Returns
-    -------
-    Outcome
-        The first that says something counts.
+    Returns the first that says something counts.
     """
     outcome = Outcome()
     for cell in cells:
@@ -152,20 +100,7 @@ def understand_column(cells: Iterable[Cell], source: str) -> Outcome:
 
 
 def understand_place(cells: Iterable[Cell], source: str) -> Outcome:
-    """Understand site, place within it and side, each of which may be said with the others.
-
-    Parameters
-    ----------
-    cells : iterable of Cell
-        Of these columns.
-    source : str
-        Name of the public set, "" for none.
-
-    Returns
-    -------
-    Outcome
-        As exact as the cells together.
-    """
+    """Understand site, place within it and side, each of which may be said with the others."""
     outcome, known = Outcome(), NOWHERE
     for cell in cells:
         found = place(cell.text, source)
@@ -182,17 +117,7 @@ def understand_place(cells: Iterable[Cell], source: str) -> Outcome:
 def understand_diagnosis(cells: Iterable[Cell], source: str) -> Outcome:
     """Understand class and subtype, and what follows from them for malignancy where the row does not say it.
 
-    Parameters
-    ----------
-    cells : iterable of Cell
-        Of the columns for diagnoses, ``target`` and ``melanoma``.
-    source : str
-        Name of the public set, "" for none.
-
-    Returns
-    -------
-    Outcome
-        The most exact diagnosis that does not contradict the first one.
+    Returns the most exact diagnosis that does not contradict the first one.
     """
     given = list(cells)
     outcome = understand_column((cell for cell in given if cell.meaning.ours in FOLLOWS), source)

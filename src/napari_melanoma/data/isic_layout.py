@@ -27,21 +27,7 @@ def challenge_records(
 ) -> list[Record]:
     """Find the images of a challenge, and the rows of its tables.
 
-    Parameters
-    ----------
-    tree : SourceTree
-        Of the folder that it was downloaded into.
-    parts : iterable of Part
-        Any of them may be missing; an image that is in two is taken from the first.
-    spec : SourceSpec
-        Of the challenge.
-    known : mapping
-        Image id to what the tables say of it.
-
-    Returns
-    -------
-    list of Record
-        In order of their ids.
+    In order of their ids.
     """
     common = {"modality": spec.modality}
     found: dict[str, Record] = {}

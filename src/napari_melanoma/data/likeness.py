@@ -48,15 +48,8 @@ class Alike(NamedTuple):
 def hashes(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Compute perceptual hashes.
 
-    Parameters
-    ----------
-    thumbnails : numpy.ndarray
-        uint8 (image, row=32, column=32), grey.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 (image, band=15): 120 bits each, high and low frequencies spread over the bands.
+    ``thumbnails``: uint8 (image, row=32, column=32), grey. Returns uint8 (image, band=15): 120 bits each, high and low
+    frequencies spread over the bands.
     """
     from scipy.fft import dctn
 
@@ -76,27 +69,9 @@ def close_pairs(
 ) -> Iterator[NDArray[np.int32]]:
     """Find pairs of hashes that differ in few bits.
 
-    Parameters
-    ----------
-    codes : numpy.ndarray
-        uint8 (image, band), as ``hashes`` gives them.
-    radius : int
-        Bits that may differ.
-    part : numpy.ndarray, optional
-        int (image,): only hashes of different parts are compared.
-    run : RunContext, optional
-        Told of the progress, asked whether to go on.
-
-    Yields
-    ------
-    numpy.ndarray
-        int32 (pair, 2): numbers of images, the smaller first; each pair once. All that differ in fewer bits than there
-        are bands, and nearly all others within the radius.
-
-    Raises
-    ------
-    Cancelled
-        Where the user stopped it.
+    ``codes``: uint8 (image, band), as ``hashes`` gives them. ``part``: int (image,): only hashes of different parts are
+    compared. Yields int32 (pair, 2): numbers of images, the smaller first; each pair once. All that differ in fewer
+    bits than there are bands, and nearly all others within the radius.
     """
     words = np.zeros((len(codes), 16), np.uint8)
     words[:, : codes.shape[1]] = codes
@@ -119,24 +94,8 @@ def same_pictures(
 ) -> Iterator[Alike]:
     """Find images that show the same picture.
 
-    Parameters
-    ----------
-    thumbnails : numpy.ndarray
-        uint8 (image, row=32, column=32), grey; those without anything to see are left out.
-    part : numpy.ndarray, optional
-        int (image,): only images of different parts are compared.
-    run : RunContext, optional
-        Told of the progress, asked whether to go on.
-
-    Yields
-    ------
-    Alike
-        In no order, each pair once.
-
-    Raises
-    ------
-    Cancelled
-        Where the user stopped it.
+    ``thumbnails``: uint8 (image, row=32, column=32), grey; those without anything to see are left out. ``part``: int
+    (image,): only images of different parts are compared. In no order, each pair once.
     """
     if len(thumbnails) < 2:
         return
@@ -153,15 +112,7 @@ def same_pictures(
 def textured(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Say which thumbnails show something besides even areas: two drawings of a spot say nothing about each other.
 
-    Parameters
-    ----------
-    thumbnails : numpy.ndarray
-        uint8 (image, row=32, column=32), grey.
-
-    Returns
-    -------
-    numpy.ndarray
-        bool (image,).
+    ``thumbnails``: uint8 (image, row=32, column=32), grey. Returns bool (image,).
     """
     varied = thumbnails.reshape(len(thumbnails), -1).std(1) >= FLAT
     along = (thumbnails[:, :, 1:] == thumbnails[:, :, :-1]).mean((1, 2))

@@ -50,28 +50,7 @@ class Looks:
 
 
 def read_looks(paths: Sequence[Path], run: RunContext, *, keep: bool = True) -> Looks:
-    """Read the thumbnails of image files, in threads; those of files that are still what they were are not read again.
-
-    Parameters
-    ----------
-    paths : sequence of pathlib.Path
-        Images.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-    keep : bool
-        Keep what is read in the user's cache folder for a month (about 1 kB an image); without it, what is there is
-        used.
-
-    Returns
-    -------
-    Looks
-        With a fault for each file that cannot be read.
-
-    Raises
-    ------
-    Cancelled
-        Where the user stopped it; what was read is kept.
-    """
+    """Read the thumbnails of image files, in threads; those of unchanged files are not read again."""
     thumbnails = np.zeros((len(paths), SIDE_PX, SIDE_PX), np.uint8)
     faults: dict[Path, str] = {}
     with _opened(keep) as cache:
@@ -102,15 +81,7 @@ def read_looks(paths: Sequence[Path], run: RunContext, *, keep: bool = True) -> 
 def look_at(path: Path) -> NDArray[np.uint8] | str:
     """Read one thumbnail.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        An image.
-
-    Returns
-    -------
-    numpy.ndarray or str
-        uint8 (row=32, column=32), grey, upright, squeezed to a square; or why the file cannot be read.
+    Returns uint8 (row=32, column=32), grey, upright, squeezed to a square; or why the file cannot be read.
     """
     from napari_melanoma.io.thumbnails import read_thumbnail
 
@@ -123,15 +94,7 @@ def look_at(path: Path) -> NDArray[np.uint8] | str:
 def look_of(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Make the thumbnail of a photograph in memory.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 (row, column, channel=3), upright.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 (row=32, column=32), gray, squeezed to a square.
+    ``rgb``: uint8 (row, column, channel=3), upright. Returns uint8 (row=32, column=32), gray, squeezed to a square.
     """
     from PIL import Image
 
@@ -141,15 +104,7 @@ def look_of(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 class _Cache:
-    """The cache while it is open: after the first fault nothing more is asked of it or written to it.
-
-    Parameters
-    ----------
-    connection : sqlite3.Connection or None
-        None where there is no cache that can be used.
-    writes : bool
-        Whether it may be changed.
-    """
+    """The cache while it is open: after the first fault nothing more is asked of it or written to it."""
 
     def __init__(self, connection: sqlite3.Connection | None, writes: bool) -> None:
         self._connection = connection

@@ -39,17 +39,9 @@ class Mapping(Config):
     def apply(self, row: Row) -> dict[str, str]:
         """Rename the cells of a row and exchange the words that the mapping names.
 
-        Parameters
-        ----------
-        row : mapping
-            Their column to text.
-
-        Returns
-        -------
-        dict
-            Our column, or theirs where the mapping does not name it, to text; where several columns become one, the
-            first that says something counts, and what another says otherwise stays under its own name
-            (``other_<column>`` where that is the name of ours).
+        Our column, or theirs where the mapping does not name it, to text; where several columns become one, the first
+        that says something counts, and what another says otherwise stays under its own name (``other_<column>`` where
+        that is the name of ours).
         """
         found: dict[str, str] = {}
         otherwise: dict[str, str] = {}
@@ -75,58 +67,19 @@ class Mapping(Config):
 
 
 def read_mapping(path: Path) -> Mapping:
-    """Read a mapping.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        TOML with the tables ``columns`` and ``words``.
-
-    Returns
-    -------
-    Mapping
-        What it says.
-
-    Raises
-    ------
-    ConfigError
-        Where the file is missing, is no TOML, or says something else.
-    """
+    """Read a mapping."""
     return read_toml(path, Mapping)
 
 
 def write_mapping(path: Path, mapping: Mapping) -> None:
-    """Write a mapping as TOML, atomically.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file, replaced where it exists.
-    mapping : Mapping
-        What it says.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Write a mapping as TOML, atomically."""
     write_toml(path, mapping)
 
 
 def suggest_mapping(header: Sequence[str], rows: Sequence[Row]) -> Mapping:
     """Guess which of our columns the columns of a table are: by their names, else by what stands in them.
 
-    Parameters
-    ----------
-    header : sequence of str
-        Names of the columns, in their order.
-    rows : sequence of mapping
-        Some rows, such as the first hundred: column to text.
-
-    Returns
-    -------
-    Mapping
-        Columns alone, each of ours at most once; a column that nothing is guessed for is not named.
+    Columns alone, each of ours at most once; a column that nothing is guessed for is not named.
     """
     guesses: dict[str, str] = {}
     cells = {name: [row.get(name, "") for row in rows] for name in header}

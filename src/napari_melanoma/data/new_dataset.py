@@ -24,24 +24,7 @@ SHARED = (
 def gathered(out: Path, *, discard_on: type[Exception] | tuple[type[Exception], ...] = ()) -> Iterator[Path]:
     """Give a folder to gather a data set in; on leaving it gets its name, unless something failed: then it stays.
 
-    Parameters
-    ----------
-    out : pathlib.Path
-        The data set, which must not exist.
-    discard_on : type of Exception, or tuple of them
-        Errors after which the next attempt is another one: what this one has gathered is removed.
-
-    Yields
-    ------
-    pathlib.Path
-        With ``images`` and ``masks``, and whatever an earlier try left there.
-
-    Raises
-    ------
-    DataSetError
-        Where ``out`` exists, or somebody else is gathering the same.
-    SaveError
-        Where it cannot be written.
+    With ``images`` and ``masks``, and whatever an earlier try left there.
     """
     if out.exists():
         raise DataSetError(f"{out} is there already. Name another folder for the data set, or remove this one.")
@@ -77,20 +60,7 @@ def gathered(out: Path, *, discard_on: type[Exception] | tuple[type[Exception], 
 
 
 def write_dataset_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
-    """Write ``dataset.csv``: the columns that every data set shares and others of the schema, then those of its own.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file, replaced where it exists.
-    rows : sequence of mapping
-        Column to text; a column that is not there is empty.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Write ``dataset.csv``: the columns that every data set shares and others of the schema, then those of its own."""
     there = dict.fromkeys(column for row in rows for column in row)
     columns = [name for name in NAMES if name in SHARED or name in there] + [
         name for name in there if name not in NAMES

@@ -12,13 +12,6 @@ class PackedRow(Mapping[str, str]):
     """A row that does not change: column to text.
 
     Looking a cell up splits the text; ``unpacked`` is the way to read more than one or two.
-
-    Parameters
-    ----------
-    values : mapping
-        Column to text.
-    below : mapping, optional
-        Columns that hold where ``values`` does not name them; shared, not copied.
     """
 
     __slots__ = ("_below", "_names", "_text")
@@ -31,30 +24,13 @@ class PackedRow(Mapping[str, str]):
             self._text = _BETWEEN.join(text.replace(_BETWEEN, " ") for text in values.values())
 
     def over(self, below: Mapping[str, str]) -> PackedRow:
-        """Give the same row over others' columns.
-
-        Parameters
-        ----------
-        below : mapping
-            Columns that hold where the row does not name them.
-
-        Returns
-        -------
-        PackedRow
-            Its text is shared with this one.
-        """
+        """Give the same row over others' columns."""
         row = PackedRow({}, {**below, **self._below} if self._below else below)
         row._names, row._text = self._names, self._text
         return row
 
     def unpacked(self) -> dict[str, str]:
-        """Give the cells.
-
-        Returns
-        -------
-        dict
-            Column to text.
-        """
+        """Give the cells."""
         own = dict(zip(self._names, self._text.split(_BETWEEN), strict=bool(self._names)))
         return {**self._below, **own} if self._below else own
 
@@ -74,18 +50,7 @@ class PackedRow(Mapping[str, str]):
 
 
 def as_dict(row: Mapping[str, str]) -> dict[str, str]:
-    """Give the cells of any row as a dict of their own.
-
-    Parameters
-    ----------
-    row : mapping
-        Packed or not.
-
-    Returns
-    -------
-    dict
-        Column to text.
-    """
+    """Give the cells of any row as a dict of their own."""
     return row.unpacked() if isinstance(row, PackedRow) else dict(row)
 
 

@@ -33,30 +33,7 @@ def patients_note(
 ) -> list[tuple[str, str]]:
     """Refuse a data set in which no row names a patient, unless the user has confirmed it.
 
-    Parameters
-    ----------
-    named, images : int
-        Rows that name a patient, and all.
-    report : HarmoniseReport
-        Of the rows; its columns are named in the error.
-    no_patients : bool
-        Whether the user has confirmed it.
-    option : str
-        How it is confirmed, as the error words it.
-    unread : sequence of str
-        Tables that lie there and were not read.
-    how : str
-        How one of them is read, as the error words it.
-
-    Returns
-    -------
-    list of (str, str)
-        Notes: about what, and a sentence.
-
-    Raises
-    ------
-    DataSetError
-        Where no row names a patient and the user has not confirmed it.
+    Notes: about what, and a sentence.
     """
     if 0 < named < images:
         return [("patient_id", f"{images - named} of {images} rows name no patient: {SPLIT_RISK}")]
@@ -104,13 +81,7 @@ class PatientLeaks:
         self._like_patient: dict[str, bool] = {}
 
     def row(self, row: Mapping[str, str], found: Mapping[str, str]) -> None:
-        """Take a row up.
-
-        Parameters
-        ----------
-        row, found : mapping
-            As it stands in the table, and harmonised.
-        """
+        """Take a row up."""
         if found.get("patient_id"):
             return
         split = found.get("split", "")
@@ -125,12 +96,7 @@ class PatientLeaks:
     def findings(self) -> Iterator[tuple[str, str, bool]]:
         """Describe what was found.
 
-        Yields
-        ------
-        about, said : str
-            A column, and a sentence.
-        leaks : bool
-            Whether the patients are in several splits; else a later split may separate them.
+        A column, and a sentence. Whether the patients are in several splits; else a later split may separate them.
         """
         for column, of_column in self._columns.items():
             yield self._finding(column, f"the column {column}", of_column, f'map it to patient_id ("{column}")')
@@ -155,17 +121,9 @@ class PatientLeaks:
 def owners_by_name(names: Iterable[str]) -> dict[str, list[str]]:
     """Group image names that begin alike and differ in their last part or parts.
 
-    Parameters
-    ----------
-    names : iterable of str
-        Such as ``P012_a``, ``P012_b``, ``P013_a``, or ``PAT_8_15_820`` and ``PAT_8_16_822``.
-
-    Returns
-    -------
-    dict of str to list of str
-        Beginning to the names that have it, at least two each; of several possible beginnings those that group the most
-        names. Empty where they group fewer than a fifth, or one groups more than half: then the names follow another
-        rule (a running number, a date).
+    Beginning to the names that have it, at least two each; of several possible beginnings those that group the most
+    names. Empty where they group fewer than a fifth, or one groups more than half: then the names follow another rule
+    (a running number, a date).
     """
     names = list(names)
     best: dict[str, list[str]] = {}

@@ -35,17 +35,7 @@ NOWHERE = Place()
 def place(text: str, source: str = "") -> Place | None:
     """Understand a word for a place, such as ``left forearm`` or ``Torso Back Top Third``.
 
-    Parameters
-    ----------
-    text : str
-        In the words of ISIC, iToBoS, HAM10000, PAD-UFES-20, or of a person.
-    source : str
-        Name of the public set that says it, "" for anybody.
-
-    Returns
-    -------
-    Place or None
-        Empty where it says that nobody knows, None where it is not understood.
+    Empty where it says that nobody knows, None where it is not understood.
     """
     words = plain(_ELIDED.sub(" ", text))
     whole = _looked_up(words, source)
@@ -68,15 +58,7 @@ def place(text: str, source: str = "") -> Place | None:
 def joined(first: Place, second: Place) -> Place | None:
     """Add to a place what another column says of it.
 
-    Parameters
-    ----------
-    first, second : Place
-        Two words for one lesion.
-
-    Returns
-    -------
-    Place or None
-        As exact as both together; None where they contradict each other, for then the first one holds.
+    Returns as exact as both together; None where they contradict each other, for then the first one holds.
     """
     sites = taxonomy("site")
     if first.site and second.site and not sites.within(second.site, first.site):

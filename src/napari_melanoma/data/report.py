@@ -81,24 +81,7 @@ class DataSetReport:
 def describe(folder: Path, *, run: RunContext) -> DataSetReport:
     """Describe a data set.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The data set.
-    run : RunContext
-        Takes the progress; may stop it.
-
-    Returns
-    -------
-    DataSetReport
-        In our columns, whatever the table calls them.
-
-    Raises
-    ------
-    DataSetError
-        Where it is missing or has no usable row.
-    Cancelled
-        Where the user stopped it.
+    In our columns, whatever the table calls them.
     """
     rows, faults = read_rows([folder], run=run)
     images = [row.image for row in run.track(rows, "Reading sizes") if row.image is not None]
@@ -108,26 +91,7 @@ def describe(folder: Path, *, run: RunContext) -> DataSetReport:
 def read_rows(folders: Sequence[Path], *, run: RunContext) -> tuple[list[ReportRow], list[str]]:
     """Read the rows of data sets in our columns, those without an image too.
 
-    Parameters
-    ----------
-    folders : sequence of pathlib.Path
-        Data sets of different names.
-    run : RunContext
-        May stop it.
-
-    Returns
-    -------
-    rows : list of ReportRow
-        In their order.
-    faults : list of str
-        What is wrong with the rows that are left out.
-
-    Raises
-    ------
-    DataSetError
-        Where a folder is no data set, two have one name, or no row is left.
-    Cancelled
-        Where the user stopped it.
+    In their order.
     """
     check_names(folders)
     rows: list[ReportRow] = []
@@ -154,26 +118,7 @@ def describe_rows(
     faults: Sequence[str] = (),
     origin: Mapping[str, object] | None = None,
 ) -> DataSetReport:
-    """Count what rows say.
-
-    Parameters
-    ----------
-    name : str
-        Of the report.
-    rows : sequence of ReportRow
-        At least one.
-    sizes : iterable of tuple of int or None
-        Width and height of the images, where they are known.
-    faults : sequence of str
-        What could not be read.
-    origin : mapping, optional
-        What ``origin_of`` gave.
-
-    Returns
-    -------
-    DataSetReport
-        Of these rows.
-    """
+    """Count what rows say."""
     values = [row.values for row in rows]
     splits: dict[str, set[str]] = defaultdict(set)
     for row in rows:
@@ -203,15 +148,7 @@ def describe_rows(
 def origin_of(folder: Path) -> dict[str, object]:
     """Read what a data set says of where it comes from.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The data set.
-
-    Returns
-    -------
-    dict
-        Content of ``source.json``; empty where there is none.
+    Content of ``source.json``; empty where there is none.
     """
     try:
         found = read_json(folder / "source.json")
@@ -221,18 +158,7 @@ def origin_of(folder: Path) -> dict[str, object]:
 
 
 def written(report: DataSetReport) -> str:
-    """Write a report as Markdown.
-
-    Parameters
-    ----------
-    report : DataSetReport
-        What is in a data set.
-
-    Returns
-    -------
-    str
-        Headings and tables.
-    """
+    """Write a report as Markdown."""
     without = "" if report.rows == report.images else f" {report.rows - report.images} rows have no image."
     lines = [f"# {report.name}", "", f"{report.images} images, {report.masks} with a mask.{without}"]
     lines.append(

@@ -48,20 +48,7 @@ class Conflict:
 
 
 def identity(image_id: str, source: str) -> str:
-    """Say which image a row is about.
-
-    Parameters
-    ----------
-    image_id : str
-        Its name.
-    source : str
-        The set that gave the name; another set may use the same for another image.
-
-    Returns
-    -------
-    str
-        The same for rows about one image.
-    """
+    """Say which image a row is about."""
     found = _published().fullmatch(image_id)
     return next(filter(None, found.groups())).lower() if found else f"{source}/{image_id}"
 
@@ -76,15 +63,7 @@ def _published() -> re.Pattern[str]:
 def groups_of(origins: Sequence[Origin]) -> list[list[Origin]]:
     """Put the rows of each image together.
 
-    Parameters
-    ----------
-    origins : sequence of Origin
-        The rows of all data sets; those of one data set are never put together.
-
-    Returns
-    -------
-    list of list of Origin
-        In the order of the first row of each; the preferred one of each image first.
+    In the order of the first row of each; the preferred one of each image first.
     """
     groups: dict[str, list[Origin]] = {}
     for origin in origins:
@@ -101,19 +80,9 @@ def groups_of(origins: Sequence[Origin]) -> list[list[Origin]]:
 def united(group: Sequence[Origin]) -> tuple[Row, list[Conflict]]:
     """Make one row of those that are about one image.
 
-    Parameters
-    ----------
-    group : sequence of Origin
-        The preferred one first.
-
-    Returns
-    -------
-    row : dict
-        What the preferred one says, and what it leaves open or says less exactly from the others in their order; of a
-        row that contradicts it in the diagnosis nothing that follows from a diagnosis is taken, and likewise of the
-        site. ``also_in`` names the other data sets.
-    conflicts : list of Conflict
-        Where another row contradicts what was taken.
+    What the preferred one says, and what it leaves open or says less exactly from the others in their order; of a row
+    that contradicts it in the diagnosis nothing that follows from a diagnosis is taken, and likewise of the site.
+    ``also_in`` names the other data sets. Where another row contradicts what was taken.
     """
     first, *others = group
     row, conflicts = as_dict(first.row), list[Conflict]()
@@ -135,18 +104,7 @@ def united(group: Sequence[Origin]) -> tuple[Row, list[Conflict]]:
 
 
 def conflict_rows(conflicts: Iterable[Conflict]) -> Iterator[dict[str, object]]:
-    """Write conflicts as rows of a table.
-
-    Parameters
-    ----------
-    conflicts : iterable of Conflict
-        What ``united`` gave.
-
-    Yields
-    ------
-    dict
-        In ``CONFLICT_COLUMNS``.
-    """
+    """Write conflicts as rows of a table."""
     for one in conflicts:
         yield {column: getattr(one, column) for column in CONFLICT_COLUMNS}
 

@@ -13,10 +13,7 @@ LayerData = tuple[Any, dict[str, Any], str]
 def dermoscopic_sample() -> list[LayerData]:
     """A pigmented lesion under a dermoscope, with hairs, a ruler and gel bubbles.
 
-    Returns
-    -------
-    list of tuple
-        One RGB image layer, uint8 (row, column, channel), scaled in micrometres.
+    One RGB image layer, uint8 (row, column, channel), scaled in micrometres.
     """
     return _layers("dermoscopic phantom", {"seed": 1, "skin_type": 2, "artefacts": {"hairs": 8, "ruler": True}})
 
@@ -24,10 +21,7 @@ def dermoscopic_sample() -> list[LayerData]:
 def macroscopic_sample() -> list[LayerData]:
     """A pigmented lesion as a smartphone sees it, beside a paper ruler.
 
-    Returns
-    -------
-    list of tuple
-        One RGB image layer, uint8 (row, column, channel), scaled in micrometres.
+    One RGB image layer, uint8 (row, column, channel), scaled in micrometres.
     """
     return _layers("macroscopic phantom", {"seed": 13, "modality": "macroscopic", "skin_type": 2})
 
@@ -35,10 +29,7 @@ def macroscopic_sample() -> list[LayerData]:
 def dark_skin_sample() -> list[LayerData]:
     """A pigmented lesion on skin of Fitzpatrick type VI under a dermoscope.
 
-    Returns
-    -------
-    list of tuple
-        One RGB image layer, uint8 (row, column, channel), scaled in micrometres.
+    One RGB image layer, uint8 (row, column, channel), scaled in micrometres.
     """
     return _layers("dermoscopic phantom on dark skin", {"seed": 35, "skin_type": 6})
 
@@ -46,10 +37,7 @@ def dark_skin_sample() -> list[LayerData]:
 def several_lesions_sample() -> list[LayerData]:
     """Four lesions in one smartphone photograph, to try the choice of one by a click.
 
-    Returns
-    -------
-    list of tuple
-        One RGB image layer, uint8 (row, column, channel), scaled in micrometres.
+    One RGB image layer, uint8 (row, column, channel), scaled in micrometres.
     """
     return _layers("macroscopic phantom, four lesions", {"seed": 4, "modality": "macroscopic", "lesions": 4})
 
@@ -57,15 +45,7 @@ def several_lesions_sample() -> list[LayerData]:
 def slide_sample() -> list[LayerData]:
     """A phantom slide with a melanoma and a naevus; drawn when first asked for, then kept in the user's cache folder.
 
-    Returns
-    -------
-    list of tuple
-        One multiscale RGB image layer in micrometres.
-
-    Raises
-    ------
-    SaveError
-        Where the cache folder cannot be written.
+    One multiscale RGB image layer in micrometres.
     """
     from napari_melanoma.io.slides.layers import slide_layers
     from napari_melanoma.io.slides.opening import open_slide
@@ -76,15 +56,7 @@ def slide_sample() -> list[LayerData]:
 def sample_slide() -> Path:
     """Give the slide of the sample data, drawing it where it is missing.
 
-    Returns
-    -------
-    pathlib.Path
-        A pyramidal TIFF, with its truth and outlines beside it.
-
-    Raises
-    ------
-    SaveError
-        Where the cache folder cannot be written.
+    A pyramidal TIFF, with its truth and outlines beside it.
     """
     from platformdirs import user_cache_path
 

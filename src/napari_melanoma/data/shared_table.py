@@ -15,13 +15,7 @@ PATIENCE_S = 30.0
 
 
 class Index:
-    """A table with the numbers of its rows by pixels (``by_digest``) and by name (``by_id``).
-
-    Parameters
-    ----------
-    table : TableFile
-        With the columns ``image_sha256`` and ``image_id``.
-    """
+    """A table with the numbers of its rows by pixels (``by_digest``) and by name (``by_id``)."""
 
     def __init__(self, table: TableFile) -> None:
         self.table = table
@@ -30,15 +24,7 @@ class Index:
 
 
 class SharedTable:
-    """The table of a folder and the lock beside it.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file; it need not exist.
-    columns : tuple of str
-        Those that it has at least, once it is written.
-    """
+    """The table of a folder and the lock beside it."""
 
     def __init__(self, path: Path, columns: tuple[str, ...]) -> None:
         self.path = path
@@ -48,15 +34,7 @@ class SharedTable:
     def current(self) -> Index:
         """Read the table, unless it is the one that was read before.
 
-        Returns
-        -------
-        Index
-            Without rows where there is no file.
-
-        Raises
-        ------
-        DataSetError
-            Where it cannot be read.
+        Without rows where there is no file.
         """
         try:
             found = self.path.stat()
@@ -70,18 +48,7 @@ class SharedTable:
         return read[1]
 
     def save(self, table: TableFile) -> None:
-        """Write the table atomically.
-
-        Parameters
-        ----------
-        table : TableFile
-            Its new content.
-
-        Raises
-        ------
-        SaveError
-            Where it cannot be written; it is as it was.
-        """
+        """Write the table atomically."""
         try:
             table.write(self.path)
         except SaveError as error:
@@ -98,15 +65,7 @@ class SharedTable:
     def locked(self) -> Iterator[None]:
         """Keep other writers out, those of other processes too; the folder is made where it is missing.
 
-        Yields
-        ------
-        None
-            While nobody else writes.
-
-        Raises
-        ------
-        SaveError
-            Where somebody else writes for long, or the folder cannot be written.
+        While nobody else writes.
         """
         from filelock import FileLock, Timeout
 

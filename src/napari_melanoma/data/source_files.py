@@ -23,13 +23,7 @@ FEW = 6  # names that a message gives
 
 
 class Archive:
-    """A zip file: open from the first reading on until it is closed; several threads may read at once.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-    """
+    """A zip file: open from the first reading on until it is closed; several threads may read at once."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -37,18 +31,7 @@ class Archive:
         self._opened: zipfile.ZipFile | None = None
 
     def members(self) -> list[str]:
-        """List what is in it; it is closed again.
-
-        Returns
-        -------
-        list of str
-            Names of files.
-
-        Raises
-        ------
-        InputError
-            Where it is damaged, or of a kind that cannot be read here.
-        """
+        """List what is in it; it is closed again."""
         try:
             with self._told(), zipfile.ZipFile(self.path) as archive:
                 return [info.filename for info in archive.infolist() if not info.is_dir()]
@@ -56,27 +39,7 @@ class Archive:
             raise InputError(f"the archive {self.path} cannot be read: {error}. Download it again.") from error
 
     def read(self, member: str) -> bytes:
-        """Read a member.
-
-        Parameters
-        ----------
-        member : str
-            As ``members`` names it.
-
-        Returns
-        -------
-        bytes
-            Its content.
-
-        Raises
-        ------
-        OSError
-            Where the archive cannot be read.
-        zipfile.BadZipFile
-            Where it is damaged.
-        InputError
-            Where it is encrypted, or compressed in a way that cannot be read here.
-        """
+        """Read a member."""
         with self._told():
             with self._opening:
                 archive = self._opened = self._opened or zipfile.ZipFile(self.path)
@@ -105,17 +68,7 @@ class Archive:
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file of a set.
-
-    Parameters
-    ----------
-    name : str
-        Where it lies in the tree, with forward slashes; an archive counts as a folder of its name without ``.zip``.
-    path : str
-        The file, or the member of the archive.
-    archive : Archive or None
-        Which it is read from; None for a plain file.
-    """
+    """One file of a set."""
 
     name: str
     path: str
@@ -132,59 +85,16 @@ class SourceFile:
         return PurePosixPath(self.name).suffix.lower()
 
     def read(self) -> bytes:
-        """Read the whole file.
-
-        Returns
-        -------
-        bytes
-            Its content.
-
-        Raises
-        ------
-        OSError
-            Where it cannot be read.
-        zipfile.BadZipFile
-            Where the archive is damaged.
-        InputError
-            Where the archive is encrypted, or compressed in a way that cannot be read here.
-        """
+        """Read the whole file."""
         return Path(self.path).read_bytes() if self.archive is None else self.archive.read(self.path)
 
     def open(self) -> IO[bytes]:
-        """Open the file at its start, so that a head alone can be read; a member of an archive is read as a whole.
-
-        Returns
-        -------
-        binary file
-            The caller closes it.
-
-        Raises
-        ------
-        OSError, zipfile.BadZipFile, InputError
-            As ``read`` does.
-        """
+        """Open the file at its start, so that a head alone can be read; a member of an archive is read as a whole."""
         return Path(self.path).open("rb") if self.archive is None else io.BytesIO(self.read())
 
 
 class SourceTree:
-    """All files below a folder, those in zip archives included; hidden ones and what macOS adds are left out.
-
-    Parameters
-    ----------
-    files : iterable of SourceFile
-        In any order.
-    folder : pathlib.Path
-        Named in messages.
-    mapping : Mapping, optional
-        What the columns and words of its tables mean; as they are published by default.
-
-    Attributes
-    ----------
-    notes : list of (str, str)
-        What was noticed while its tables were read: about what, and a sentence.
-    unread : list of str
-        Tables in it that were not read.
-    """
+    """All files below a folder, those in zip archives included; hidden ones and what macOS adds are left out."""
 
     def __init__(self, files: Iterable[SourceFile], folder: Path, mapping: Mapping | None = None) -> None:
         self.folder = folder
@@ -194,18 +104,7 @@ class SourceTree:
         self.unread: list[str] = []
 
     def part(self, counts: Callable[[SourceFile], bool]) -> SourceTree:
-        """Give a part of the tree.
-
-        Parameters
-        ----------
-        counts : callable
-            Tells of a file whether it belongs to it.
-
-        Returns
-        -------
-        SourceTree
-            What is noticed there is noticed here too.
-        """
+        """Give a part of the tree."""
         part = SourceTree(filter(counts, self.files), self.folder, self.mapping)
         part.notes, part.unread = self.notes, self.unread
         return part
@@ -214,22 +113,7 @@ class SourceTree:
     def scan(cls, folder: Path, mapping: Mapping | None = None) -> SourceTree:
         """List a folder.
 
-        Parameters
-        ----------
-        folder : pathlib.Path
-            With folders, files and archives as they were downloaded; or one file, such as a table.
-        mapping : Mapping, optional
-            As the class takes it.
-
-        Returns
-        -------
-        SourceTree
-            Nothing is unpacked; the heads of the archives are read.
-
-        Raises
-        ------
-        InputError
-            Where it is no folder, cannot be listed, or an archive is damaged.
+        Nothing is unpacked; the heads of the archives are read.
         """
         if folder.is_file():
             return cls(_one(folder.parent, "", folder.name), folder, mapping)
@@ -240,17 +124,7 @@ class SourceTree:
     def find(self, folders: str, names: str) -> dict[str, SourceFile]:
         """Find files by where they lie and what they are called.
 
-        Parameters
-        ----------
-        folders : str
-            Regular expression that is searched for in the path of the folder, whatever the case.
-        names : str
-            Regular expression that the whole name matches, whatever the case; its first group is the key.
-
-        Returns
-        -------
-        dict
-            Key to file, in order of the names; of several files with one key the first, plain files before archives.
+        Key to file, in order of the names; of several files with one key the first, plain files before archives.
         """
         folder, name = re.compile(folders, re.IGNORECASE), re.compile(names, re.IGNORECASE)
         found: dict[str, SourceFile] = {}
@@ -264,42 +138,13 @@ class SourceTree:
     def text(self, names: str) -> str | None:
         """Read a text file, such as a table.
 
-        Parameters
-        ----------
-        names : str
-            Regular expression that its whole name matches, whatever the case.
-
-        Returns
-        -------
-        str or None
-            The content of the first one, None where there is none.
-
-        Raises
-        ------
-        InputError
-            Where it cannot be read.
+        Returns the content of the first one, None where there is none.
         """
         file = next(iter(self.find("", f"({names})").values()), None)
         return None if file is None else decoded(self.content(file))
 
     def content(self, file: SourceFile) -> bytes:
-        """Read one of its files that cannot be done without, such as a table.
-
-        Parameters
-        ----------
-        file : SourceFile
-            One of ``files``; what is packed with gzip is unpacked.
-
-        Returns
-        -------
-        bytes
-            The whole file.
-
-        Raises
-        ------
-        InputError
-            Where it cannot be read.
-        """
+        """Read one of its files that cannot be done without, such as a table."""
         try:
             data = file.read()
             return gzip.decompress(data) if file.suffix == ".gz" else data
@@ -309,10 +154,7 @@ class SourceTree:
     def seen(self) -> str:
         """Say what there is, for a message about what is missing.
 
-        Returns
-        -------
-        str
-            A few folders and files, or that there is nothing.
+        A few folders and files, or that there is nothing.
         """
         names: dict[str, None] = {}
         for file in self.files:
@@ -324,13 +166,7 @@ class SourceTree:
 
 
 def close_archives(files: Iterable[SourceFile]) -> None:
-    """Close the archives that files were read from; reading one of them opens its archive again.
-
-    Parameters
-    ----------
-    files : iterable of SourceFile
-        Of any tree.
-    """
+    """Close the archives that files were read from; reading one of them opens its archive again."""
     for archive in {file.archive for file in files if file.archive is not None}:
         archive.close()
 

@@ -32,19 +32,7 @@ def paired_records(tree: SourceTree, known: Mapping[str, Mapping[str, str]], com
     ``x_0000.png`` with a mask ``x.png`` is a case in folders of other names too, and tables may name ``x_0000`` or
     ``x``.
 
-    Parameters
-    ----------
-    tree : SourceTree
-        Of any folder.
-    known : mapping
-        What tables say of an image, by its stem.
-    common : mapping
-        Columns that all of them have.
-
-    Returns
-    -------
-    list of Record
-        In order of their ids; images without a mask and rows of the tables without an image are among them.
+    In order of their ids; images without a mask and rows of the tables without an image are among them.
     """
     nnunet = {file.name: case for file in tree.files if (case := _nnunet_case(file))}
     images, masks = _told_apart(tree.files)

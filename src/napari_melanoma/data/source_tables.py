@@ -25,23 +25,8 @@ MOST = 12  # columns that a note names
 def table_rows(tree: SourceTree, names: str) -> Iterator[dict[str, str]]:
     """Read tables as they were published or sent.
 
-    Parameters
-    ----------
-    tree : SourceTree
-        In which they lie; its mapping is followed.
-    names : str
-        Regular expression that their whole names match; ``.gz`` may follow.
-
-    Yields
-    ------
-    dict
-        Column name to text without surrounding white space, "" where there is nothing; of several tables in order of
-        their names.
-
-    Raises
-    ------
-    InputError
-        Where one cannot be read.
+    Column name to text without surrounding white space, "" where there is nothing; of several tables in order of their
+    names.
     """
     for file in tree.find("", rf"({names})(?:\.gz)?").values():
         if file.archive is None:
@@ -54,21 +39,9 @@ def table_rows(tree: SourceTree, names: str) -> Iterator[dict[str, str]]:
 def known_of_images(tree: SourceTree, names: str, source: str = "") -> Known:
     """Read tables that name images.
 
-    Parameters
-    ----------
-    tree : SourceTree
-        In which they lie; where two rows of one image contradict each other, or rows name no image, it is noted there.
-    names : str
-        Regular expression that their whole names match.
-    source : str
-        Name of the set, whose own names of columns are understood too.
-
-    Returns
-    -------
-    dict
-        Image, without the suffix of its file, to what is said of it in the tables' own columns and words; empty where
-        there is no table, or none with a column for images. Of rows that name one image the first counts; what another
-        says otherwise is kept in ``other_<column>``.
+    Returns image, without the suffix of its file, to what is said of it in the tables' own columns and words; empty
+    where there is no table, or none with a column for images. Of rows that name one image the first counts; what
+    another says otherwise is kept in ``other_<column>``.
     """
     known: Known = {}
     otherwise: Counter[str] = Counter()
@@ -124,19 +97,7 @@ def joined_records(
 ) -> list[Record]:
     """Put together what files and tables say of each image.
 
-    Parameters
-    ----------
-    images, masks : mapping
-        Image to its file.
-    known : mapping
-        Image to what a table says of it.
-    common : mapping or callable
-        What holds for all of them, or a function from image to what holds for it; the table says it better.
-
-    Returns
-    -------
-    list of Record
-        One for each image and for each row without one, in order of their names.
+    One for each image and for each row without one, in order of their names.
     """
     values = common if callable(common) else lambda image_id: common
     empty = PackedRow({})
@@ -149,17 +110,7 @@ def joined_records(
 def one_hot(row: Mapping[str, str], classes: Mapping[str, str]) -> str:
     """Read a class that a table states with a column for each, such as ``MEL,NV,BCC`` with 1.0 in one of them.
 
-    Parameters
-    ----------
-    row : mapping
-        Column to text.
-    classes : mapping
-        Column to the word for its class.
-
-    Returns
-    -------
-    str
-        The word of the only column above one half; "" where there is none, or more than one.
+    Returns the word of the only column above one half; "" where there is none, or more than one.
     """
     said = [word for column, word in classes.items() if _number(row.get(column, "")) > 0.5]
     return said[0] if len(said) == 1 else ""

@@ -16,13 +16,7 @@ BEFORE_THE_FIRST, BETWEEN = 3, 4  # patients who are learnt from: the 4th, the 9
 
 
 class SplitChoice:
-    """The splits of the patients of a table, by whatever name keeps their images together.
-
-    Parameters
-    ----------
-    rows : iterable of dict
-        Of the table, in its order, whatever a person has said of their masks.
-    """
+    """The splits of the patients of a table, by whatever name keeps their images together."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
         self._known: dict[str, str] = {}
@@ -31,13 +25,7 @@ class SplitChoice:
             self.note(row)
 
     def note(self, row: Row) -> None:
-        """Take up a row of the table.
-
-        Parameters
-        ----------
-        row : dict
-            Column name to text.
-        """
+        """Take up a row of the table."""
         owner, split = owner_of(row), row.get("split", "")
         if not self._known.get(owner) and split in (LEARNT, JUDGED):
             self._wait = BETWEEN if split == JUDGED else self._wait - 1
@@ -46,18 +34,8 @@ class SplitChoice:
     def of(self, row: Row, before: Row | None) -> str:
         """Choose the split of a row that is written.
 
-        Parameters
-        ----------
-        row : dict
-            As it will be, but for its split.
-        before : dict or None
-            As it is in the table; None where it is new.
-
-        Returns
-        -------
-        str
-            What the row has, or what its patient has where that is another than before; of a new patient ``"train"``,
-            or ``"val"`` for about every fifth. A patient whose images name no split (an older table) stays without.
+        What the row has, or what its patient has where that is another than before; of a new patient ``"train"``, or
+        ``"val"`` for about every fifth. A patient whose images name no split (an older table) stays without.
         """
         owner = owner_of(row)
         if before is not None:

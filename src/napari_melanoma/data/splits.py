@@ -52,36 +52,13 @@ class Parts:
 def diagnosis_of(sample: Sample) -> str:
     """Give the class that a sample is of where a split is stratified.
 
-    Parameters
-    ----------
-    sample : Sample
-        Of a data set.
-
-    Returns
-    -------
-    str
-        Its diagnosis; "" where it is not known.
+    Its diagnosis; "" where it is not known.
     """
     return sample.diagnosis or ""
 
 
 def split_parts(samples: Iterable[Sample], rules: SplitRules, seed: int) -> Parts:
-    """Split the images of a run into its parts, those that are not ``data.dataset.usable`` left out.
-
-    Parameters
-    ----------
-    samples : iterable of Sample
-        What data sets hold.
-    rules : SplitRules
-        Which split is which, and the shares.
-    seed : int
-        Chooses the groups to tune on; has no say in what is held out.
-
-    Returns
-    -------
-    Parts
-        As ``parts_of`` gives them.
-    """
+    """Split the images of a run into its parts, those that are not ``data.dataset.usable`` left out."""
     return parts_of(usable(samples), rules, seed)
 
 
@@ -96,21 +73,7 @@ def parts_of(
     where that holds none of three or more groups of a data set out, the one with the smallest hash is. A group of
     which anything is held out is not learnt from. With the split ``"all"`` every image is learnt from.
 
-    Parameters
-    ----------
-    samples : iterable of Sample
-        All of which can be learnt from.
-    rules : SplitRules
-        Which split is which, and the shares.
-    seed : int
-        Chooses the groups to tune on; has no say in what is held out.
-    stratum : callable, optional
-        Says of an image which class it is of, over which the groups to tune on are spread; by default its diagnosis.
-
-    Returns
-    -------
-    Parts
-        Any part may be empty; whoever trains says what is too few.
+    Returns any part may be empty; whoever trains says what is too few.
     """
     found = list(samples)
     if rules.split == EVERY_SPLIT:
@@ -130,21 +93,7 @@ def hold_out(
 
     Which group goes where depends on its name and the seed, so that adding images moves few others.
 
-    Parameters
-    ----------
-    samples : sequence of Sample
-        What to split.
-    fraction : float
-        Share of the groups that is set aside, 0 to 1.
-    seed : int
-        Another seed, another split.
-    stratum : callable, optional
-        Says of an image which class it is of.
-
-    Returns
-    -------
-    kept, aside : list of Sample
-        No group is in both.
+    ``fraction``: share of the groups that is set aside, 0 to 1.
     """
     strata: dict[tuple[str, str], list[str]] = defaultdict(list)
     for group, sample in {sample.group: sample for sample in reversed(samples)}.items():
@@ -163,18 +112,8 @@ def hold_out(
 def tuned_on_each(parts: Parts, answer: Callable[[Sample], str]) -> Parts:
     """Tune on each class of which two groups or more are there: few regions make few groups, and chance misses some.
 
-    Parameters
-    ----------
-    parts : Parts
-        Of a run.
-    answer : callable
-        Says of an image which class it is of; "" where it is not known.
-
-    Returns
-    -------
-    Parts
-        Of a class that was learnt from alone, the group with the fewest images is tuned on instead. No class of the
-        part to learn from is lost.
+    Of a class that was learnt from alone, the group with the fewest images is tuned on instead. No class of the part to
+    learn from is lost.
     """
     learn, tuning = list(parts.learn), list(parts.tuning)
     for name in sorted({answer(sample) for sample in learn} - {answer(sample) for sample in tuning} - {""}):
@@ -197,28 +136,7 @@ def folds(
     fold that has the fewest images of that class, of these to the one with the fewest images. What is drawn depends on
     names and the seed, not on the order of the table.
 
-    Parameters
-    ----------
-    groups : sequence of str
-        What must stay together, such as the patient, for each image.
-    classes : sequence of str
-        The class of each image.
-    count : int
-        How many folds.
-    seed : int
-        Another seed, other folds.
-    kept : mapping, optional
-        Group to the fold, from 0, that it has already and keeps.
-
-    Returns
-    -------
-    list of int
-        The fold of each image, 0 to ``count`` - 1.
-
-    Raises
-    ------
-    DataSetError
-        Where there are fewer groups than folds.
+    Returns the fold of each image, 0 to ``count`` - 1.
     """
     has: dict[str, Counter[str]] = defaultdict(Counter)
     for group, name in zip(groups, classes, strict=True):
@@ -246,15 +164,7 @@ def folds(
 def rarest_classes(groups: Sequence[str], classes: Sequence[str]) -> dict[str, str]:
     """Say which class each group counts for.
 
-    Parameters
-    ----------
-    groups, classes : sequence of str
-        Of each image.
-
-    Returns
-    -------
-    dict
-        Group to the one of its classes that the fewest images have; of equals the first in the alphabet.
+    Group to the one of its classes that the fewest images have; of equals the first in the alphabet.
     """
     common = Counter(classes)
     rarest: dict[str, str] = {}
@@ -266,17 +176,7 @@ def rarest_classes(groups: Sequence[str], classes: Sequence[str]) -> dict[str, s
 def drawn_by_name(samples: Sequence[Sample], count: int) -> list[Sample]:
     """Draw some of many images, group by group: the same ones each time, whatever else there is.
 
-    Parameters
-    ----------
-    samples : sequence of Sample
-        What to draw from.
-    count : int
-        How many at most.
-
-    Returns
-    -------
-    list of Sample
-        In the order of ``samples``.
+    In the order of ``samples``.
     """
     first = sorted(samples, key=lambda sample: (_draw("drawn", sample.group), _draw("drawn", sample.image_id)))
     chosen = {id(sample) for sample in first[:count]}

@@ -32,15 +32,7 @@ class Layout:
     def line(self, cells: list[str]) -> str:
         """Write cells as one record, without its line end.
 
-        Parameters
-        ----------
-        cells : list of str
-            In the order of the columns.
-
-        Returns
-        -------
-        str
-            Quoted where needed.
+        Quoted where needed.
         """
         text = io.StringIO()
         CsvWriter(text, self.separator, line_end="").row(cells)
@@ -68,15 +60,7 @@ class TableFile:
     def empty(cls, columns: tuple[str, ...]) -> Self:
         """Make a table without rows.
 
-        Parameters
-        ----------
-        columns : tuple of str
-            Its header.
-
-        Returns
-        -------
-        TableFile
-            Comma-separated, line feeds, no byte order mark.
+        Comma-separated, line feeds, no byte order mark.
         """
         return cls(columns, (), Layout().line(list(columns)))
 
@@ -84,20 +68,7 @@ class TableFile:
     def read(cls, path: Path) -> Self:
         """Read a table.
 
-        Parameters
-        ----------
-        path : pathlib.Path
-            CSV in an encoding and with a separator that ``data.table_text`` knows.
-
-        Returns
-        -------
-        TableFile
-            Rows without any content, which spreadsheets leave at the end, are left out.
-
-        Raises
-        ------
-        DataSetError
-            Where the file cannot be read, is no such text or has no column ``image_id``.
+        Returns rows without any content, which spreadsheets leave at the end, are left out.
         """
         try:
             raw = path.read_bytes()
@@ -118,18 +89,7 @@ class TableFile:
         return cls(tuple(header.cells), tuple(records[1:]), header.text, layout)
 
     def write(self, path: Path) -> None:
-        """Write the table atomically.
-
-        Parameters
-        ----------
-        path : pathlib.Path
-            The file, replaced where it exists.
-
-        Raises
-        ------
-        SaveError
-            Where it cannot be written; the previous one is still there.
-        """
+        """Write the table atomically."""
         lines = (self.header, *(record.text for record in self.records), "")
         encoding = "utf-8-sig" if self.layout.byte_order_mark else "utf-8"
         with atomic_file(path) as temporary:
@@ -143,25 +103,14 @@ class TableFile:
     def rows(self) -> list[dict[str, str]]:
         """Give every row.
 
-        Returns
-        -------
-        list of dict
-            Column name to text; "" where a cell is missing.
+        Column name to text; "" where a cell is missing.
         """
         return [self.row(index) for index in range(len(self.records))]
 
     def row(self, index: int) -> dict[str, str]:
         """Give one row.
 
-        Parameters
-        ----------
-        index : int
-            Counted from 0.
-
-        Returns
-        -------
-        dict
-            Column name to text; "" where a cell is missing.
+        Column name to text; "" where a cell is missing.
         """
         cells = self.records[index].cells
         return {column: cells[place] if place < len(cells) else "" for column, place in self._places.items()}
@@ -169,15 +118,7 @@ class TableFile:
     def index(self, column: str) -> dict[str, int]:
         """Say where each value of a column is found.
 
-        Parameters
-        ----------
-        column : str
-            Its name.
-
-        Returns
-        -------
-        dict
-            Value to number of the first row with it; "" is left out, and empty where there is no such column.
+        Value to number of the first row with it; "" is left out, and empty where there is no such column.
         """
         place = self._places.get(column)
         if place is None:
@@ -188,15 +129,7 @@ class TableFile:
     def with_columns(self, columns: tuple[str, ...]) -> Self:
         """Append the columns that are missing.
 
-        Parameters
-        ----------
-        columns : tuple of str
-            Those that there must be.
-
-        Returns
-        -------
-        TableFile
-            The same table where none is missing.
+        Returns the same table where none is missing.
         """
         added = [column for column in columns if column not in self._places]
         if not added:
@@ -211,37 +144,11 @@ class TableFile:
         return replace(self, columns=(*self.columns, *added), records=records, header=header)
 
     def put(self, index: int, values: Mapping[str, str]) -> Self:
-        """Change cells of a row.
-
-        Parameters
-        ----------
-        index : int
-            Its number.
-        values : mapping of str to str
-            Column name to text; columns that the table has not are left out.
-
-        Returns
-        -------
-        TableFile
-            With the other cells and rows as they are.
-        """
+        """Change cells of a row."""
         return self._with(index, index + 1, [self._record(list(self.records[index].cells), values)])
 
     def fill(self, column: str, values: Sequence[str]) -> Self:
-        """Change one column in all rows at once.
-
-        Parameters
-        ----------
-        column : str
-            One that the table has.
-        values : sequence of str
-            A text for each row.
-
-        Returns
-        -------
-        TableFile
-            Rows that have that text already stay as they are written.
-        """
+        """Change one column in all rows at once."""
         place = self._places[column]
         records = tuple(
             record
@@ -252,35 +159,11 @@ class TableFile:
         return replace(self, records=records)
 
     def insert(self, index: int, values: Mapping[str, str]) -> Self:
-        """Add a row.
-
-        Parameters
-        ----------
-        index : int
-            The number it gets; the end where there are fewer rows.
-        values : mapping of str to str
-            Column name to text; columns that the table has not are left out.
-
-        Returns
-        -------
-        TableFile
-            With one row more.
-        """
+        """Add a row."""
         return self._with(index, index, [self._record([], values)])
 
     def without(self, index: int) -> Self:
-        """Take a row out.
-
-        Parameters
-        ----------
-        index : int
-            Its number.
-
-        Returns
-        -------
-        TableFile
-            With one row less.
-        """
+        """Take a row out."""
         return self._with(index, index + 1, [])
 
     def _with(self, start: int, stop: int, records: list[Record]) -> Self:
@@ -299,20 +182,7 @@ class TableFile:
 def each_table_row(path: Path) -> Iterator[dict[str, str]]:
     """Read the table of a data set row by row, which a large one needs.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        As ``TableFile.read`` takes it.
-
-    Yields
-    ------
-    dict
-        Column name to text without white space around it; "" where a cell is missing.
-
-    Raises
-    ------
-    DataSetError
-        As ``TableFile.read`` does.
+    Column name to text without white space around it; "" where a cell is missing.
     """
     rows = each_row(path, replace(form_of(path), strict=False))
     first = next(rows, None)

@@ -16,25 +16,7 @@ Kind = Literal["text", "word", "number", "yes_no"]
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the table.
-
-    Parameters
-    ----------
-    name : str
-        In the header.
-    kind : {"text", "word", "number", "yes_no"}
-        What stands in its cells: any text, a word of a taxonomy, a number with a point, or 1 and 0.
-    title : str
-        What people read beside a field.
-    description : str
-        What it says, in a sentence.
-    unit : str
-        Of a number; "" for none.
-    low, high : float or None
-        The least and the most that is possible.
-    taxonomy : str
-        Whose words are allowed; "" for none.
-    """
+    """One column of the table."""
 
     name: str
     kind: Kind
@@ -96,15 +78,7 @@ _BY_NAME = {column.name: column for column in COLUMNS}
 def column_named(name: str) -> Column | None:
     """Look a column up.
 
-    Parameters
-    ----------
-    name : str
-        Its name; ``depth_mm_reader_1`` and so on are columns too, one for each reader.
-
-    Returns
-    -------
-    Column or None
-        None where it is no column of the schema: a table may have such columns, they stay as they are.
+    None where it is no column of the schema: a table may have such columns, they stay as they are.
     """
     if READER.fullmatch(name):
         reader = name.rpartition("_")[2]
@@ -116,17 +90,7 @@ def column_named(name: str) -> Column | None:
 def check_value(column: Column, text: str) -> str:
     """Say what is wrong with a cell.
 
-    Parameters
-    ----------
-    column : Column
-        Of the schema.
-    text : str
-        As it stands in the table; empty and ``unknown`` are always allowed.
-
-    Returns
-    -------
-    str
-        "" where nothing is wrong, else what was expected and found.
+    Returns "" where nothing is wrong, else what was expected and found.
     """
     said = text.strip()
     if said in ("", UNKNOWN) or column.kind == "text":

@@ -40,21 +40,8 @@ class TableForm:
 def encoding_of(chunks: Iterable[bytes]) -> str:
     """Find out how a text is encoded.
 
-    Parameters
-    ----------
-    chunks : iterable of bytes
-        The whole file, piece by piece.
-
-    Returns
-    -------
-    str
-        ``utf-8``, ``utf-8-sig`` or one of UTF-16; ``cp1252`` where it is none of these, or ``latin-1`` where it has
-        bytes that Windows-1252 has not.
-
-    Raises
-    ------
-    DataSetError
-        Where it is no text but a workbook.
+    Returns ``utf-8``, ``utf-8-sig`` or one of UTF-16; ``cp1252`` where it is none of these, or ``latin-1`` where it has
+    bytes that Windows-1252 has not.
     """
     decoder, windows = codecs.getincrementaldecoder("utf-8")(), True
     utf8, first = True, True
@@ -89,20 +76,7 @@ def _marked(start: bytes) -> str:
 def decoded(raw: bytes) -> str:
     """Decode the text of a table.
 
-    Parameters
-    ----------
-    raw : bytes
-        The whole file.
-
-    Returns
-    -------
-    str
-        Without a byte order mark; its line ends as they are.
-
-    Raises
-    ------
-    DataSetError
-        Where it is no text but a workbook.
+    Without a byte order mark; its line ends as they are.
     """
     return raw.decode(encoding_of([raw]))
 
@@ -110,17 +84,8 @@ def decoded(raw: bytes) -> str:
 def separator_of(lines: Sequence[str]) -> tuple[str, int]:
     """Find out what separates the cells of a table.
 
-    Parameters
-    ----------
-    lines : sequence of str
-        The first ones.
-
-    Returns
-    -------
-    separator : str
-        The one that parts the header into the most cells; a line ``sep=;``, as Excel writes it, says it itself.
-    before_header : int
-        1 where there is such a line, else 0.
+    Returns the one that parts the header into the most cells; a line ``sep=;``, as Excel writes it, says it itself. 1
+    where there is such a line, else 0.
     """
     head = lines[0].strip().lower() if lines else ""
     if head.startswith("sep=") and len(head) in (4, 5):
@@ -131,25 +96,8 @@ def separator_of(lines: Sequence[str]) -> tuple[str, int]:
 def rows_of(lines: Iterable[str], form: TableForm, where: str) -> Iterator[dict[str, str]]:
     """Read the rows of a table.
 
-    Parameters
-    ----------
-    lines : iterable of str
-        With their line ends; a quoted cell may hold some.
-    form : TableForm
-        How it is written.
-    where : str
-        Names it in messages.
-
-    Yields
-    ------
-    dict
-        Column to text without white space around it, "" where a cell is missing. Rows without any content are left out;
-        of two columns of one name the second is called ``<name>_2``, and one without a name ``column_<number>``.
-
-    Raises
-    ------
-    DataSetError
-        Where a row has more cells than the header, which the form may allow, or the text is no table.
+    Column to text without white space around it, "" where a cell is missing. Rows without any content are left out; of
+    two columns of one name the second is called ``<name>_2``, and one without a name ``column_<number>``.
     """
     reader = CsvReader(lines, form.separator)
     try:
@@ -171,20 +119,7 @@ def rows_of(lines: Iterable[str], form: TableForm, where: str) -> Iterator[dict[
 
 
 def rows_of_text(text: str, where: str = "the table") -> Generator[dict[str, str], None, None]:
-    """Read the rows of a table whose text is in memory.
-
-    Parameters
-    ----------
-    text : str
-        With a header line.
-    where : str
-        Names it in messages.
-
-    Yields
-    ------
-    dict
-        As ``rows_of`` gives them.
-    """
+    """Read the rows of a table whose text is in memory."""
     lines = io.StringIO(text, newline="")
     separator, before = separator_of([lines.readline()])
     lines.seek(0)
@@ -192,23 +127,7 @@ def rows_of_text(text: str, where: str = "the table") -> Generator[dict[str, str
 
 
 def form_of(path: Path) -> TableForm:
-    """Find out how a table is written.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        CSV, or CSV packed with gzip.
-
-    Returns
-    -------
-    TableForm
-        Its encoding and separator.
-
-    Raises
-    ------
-    DataSetError
-        Where it cannot be read.
-    """
+    """Find out how a table is written."""
     try:
         with _opened(path) as file:
             encoding = encoding_of(iter(lambda: file.read(CHUNK_BYTES), b""))
@@ -219,25 +138,7 @@ def form_of(path: Path) -> TableForm:
 
 
 def each_row(path: Path, form: TableForm | None = None) -> Generator[dict[str, str], None, None]:
-    """Read a table row by row; the file is closed with the last row, or when the generator is closed.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        CSV, or CSV packed with gzip.
-    form : TableForm, optional
-        How it is written; found out by default.
-
-    Yields
-    ------
-    dict
-        As ``rows_of`` gives them.
-
-    Raises
-    ------
-    DataSetError
-        Where it cannot be read or is no table.
-    """
+    """Read a table row by row; the file is closed with the last row, or when the generator is closed."""
     form = form or form_of(path)
     try:
         with _opened(path) as file, io.TextIOWrapper(file, form.encoding, newline="") as text:
@@ -247,18 +148,7 @@ def each_row(path: Path, form: TableForm | None = None) -> Generator[dict[str, s
 
 
 def unique_names(header: Iterable[str]) -> list[str]:
-    """Name the columns of a table so that none is lost.
-
-    Parameters
-    ----------
-    header : iterable of str
-        As it stands in the table.
-
-    Returns
-    -------
-    list of str
-        Each once.
-    """
+    """Name the columns of a table so that none is lost."""
     names: list[str] = []
     for place, cell in enumerate(header, start=1):
         name = first = cell.strip() or f"column_{place}"

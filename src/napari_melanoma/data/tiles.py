@@ -27,40 +27,14 @@ class TileSet(Config):
 
 
 def write_tile_set(folder: Path, tiles: TileSet) -> None:
-    """Write ``tiles.json``.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The data set.
-    tiles : TileSet
-        What is known of its tiles.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Write ``tiles.json``."""
     write_json(folder / TILES, {"format_version": FORMAT, **tiles.model_dump(mode="json")})
 
 
 def tile_set_of(folder: Path) -> TileSet | None:
     """Read what a data set says of its tiles.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Any data set.
-
-    Returns
-    -------
-    TileSet or None
-        None where it holds no tiles of slides, or nobody said so.
-
-    Raises
-    ------
-    DataSetError
-        Where ``tiles.json`` cannot be understood.
+    None where it holds no tiles of slides, or nobody said so.
     """
     path = folder / TILES
     try:
@@ -77,20 +51,7 @@ def tile_set_of(folder: Path) -> TileSet | None:
 def joint_tile_set(folders: Iterable[Path]) -> TileSet | None:
     """Read what several data sets say of their tiles together.
 
-    Parameters
-    ----------
-    folders : iterable of pathlib.Path
-        Data sets that one model learns from.
-
-    Returns
-    -------
-    TileSet or None
-        None where not all of them hold tiles of slides.
-
-    Raises
-    ------
-    DataSetError
-        Where their tiles are of another scale or size, or their label images mean other classes.
+    None where not all of them hold tiles of slides.
     """
     found = [(folder, tile_set_of(folder)) for folder in folders]
     if not found or any(tiles is None for _, tiles in found):

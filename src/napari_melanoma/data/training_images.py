@@ -48,18 +48,8 @@ MOST_BYTES = 200_000_000  # eight million photographs
 class TrainingImages:
     """Hashes of the images that a model was trained and tuned on, those of the models it comes from included.
 
-    Parameters
-    ----------
-    pixels : numpy.ndarray
-        uint64 (image,), ascending.
-    looks : numpy.ndarray
-        uint8 (image, 15), perceptual hashes; of photographs with texture alone.
-    groups : mapping
-        Id of a key to uint64 (patient or lesion,), ascending.
-    unlisted : tuple of str
-        What else it was trained on, whose images are not listed here.
-    note : str
-        How the list was made, where it was not by the training itself.
+    ``pixels``: uint64 (image,), ascending. ``looks``: uint8 (image, 15), perceptual hashes; of photographs with texture
+    alone.
     """
 
     pixels: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
@@ -88,18 +78,7 @@ class TrainingImages:
         return {"images": len(self.pixels), "patients": sum(map(len, self.groups.values()))}
 
     def write(self, path: Path) -> None:
-        """Write the list, atomically.
-
-        Parameters
-        ----------
-        path : pathlib.Path
-            The file.
-
-        Raises
-        ------
-        SaveError
-            Where it cannot be written.
-        """
+        """Write the list, atomically."""
         from safetensors.numpy import save
 
         arrays: dict[str, NDArray[Any]] = {PIXELS: self.pixels, LOOKS: np.ascontiguousarray(self.looks)}
@@ -111,23 +90,7 @@ class TrainingImages:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read a list.
-
-        Parameters
-        ----------
-        path : pathlib.Path
-            The file.
-
-        Returns
-        -------
-        TrainingImages
-            As it was written.
-
-        Raises
-        ------
-        BundleError
-            Where it is missing, damaged or of a later version.
-        """
+        """Read a list."""
         from safetensors import SafetensorError, safe_open
 
         try:
@@ -158,15 +121,7 @@ Digest = Callable[[Path], int | None]
 def pixel_digest(rgb: NDArray[np.uint8]) -> str:
     """Hash decoded pixels, so that images are told apart whatever file format they are in.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 (row, column, channel), upright.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
+    ``rgb``: uint8 (row, column, channel), upright.
     """
     digest = hashlib.sha256(repr(rgb.shape).encode())
     digest.update(np.ascontiguousarray(rgb).data)
@@ -174,33 +129,14 @@ def pixel_digest(rgb: NDArray[np.uint8]) -> str:
 
 
 def shortened(digest: str) -> int:
-    """Give the 64 bits of a digest that are kept: of 400,000 images two agree by chance once in 200 million lists.
-
-    Parameters
-    ----------
-    digest : str
-        Hexadecimal.
-
-    Returns
-    -------
-    int
-        Below 2 ** 64.
-    """
+    """Give the 64 bits of a digest that are kept: of 400,000 images two agree by chance once in 200 million lists."""
     return int(digest[:16], 16)
 
 
 def digest_of(path: Path) -> int | None:
     """Read an image and hash its pixels.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        A photograph or tile.
-
-    Returns
-    -------
-    int or None
-        None where it cannot be read, which is reported where it is analysed.
+    None where it cannot be read, which is reported where it is analysed.
     """
     from napari_melanoma.io.photographs import read_photograph
 
@@ -230,28 +166,7 @@ def hash_images(
 ) -> Hashed:
     """Hash images in threads.
 
-    Parameters
-    ----------
-    samples : sequence of Sample
-        The images.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-    digest : callable, optional
-        From a path to 64 bits of its content.
-    known : mapping, optional
-        Digests of paths that were read before.
-    looks : bool
-        Whether perceptual hashes are made: of photographs, not of tiles.
-
-    Returns
-    -------
-    Hashed
-        In the order of the samples.
-
-    Raises
-    ------
-    Cancelled
-        Where the user stopped it.
+    In the order of the samples.
     """
     there = known or {}
     pixels = np.zeros(len(samples), np.uint64)
@@ -272,15 +187,7 @@ def hash_images(
 def hash_photograph(rgb: NDArray[np.uint8]) -> Hashed:
     """Hash one photograph in memory.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 (row, column, channel=3), upright.
-
-    Returns
-    -------
-    Hashed
-        Of one image, without a sample: for ``are_listed``.
+    ``rgb``: uint8 (row, column, channel=3), upright. Of one image, without a sample: for ``are_listed``.
     """
     thumbnails = look_of(rgb)[None]
     pixels = np.array([shortened(pixel_digest(rgb))], np.uint64)
@@ -290,17 +197,7 @@ def hash_photograph(rgb: NDArray[np.uint8]) -> Hashed:
 def list_images(hashed: Hashed, *, key: str | None = None) -> TrainingImages:
     """List images as those of a training.
 
-    Parameters
-    ----------
-    hashed : Hashed
-        The images.
-    key : str, optional
-        ``PUBLIC`` for published data sets; by default the project's own key hides whose images they are.
-
-    Returns
-    -------
-    TrainingImages
-        Patients and lesions are in it where the table names them.
+    Patients and lesions are in it where the table names them.
     """
     named = _named_groups(hashed.samples)
     groups = np.unique(np.array([_group_digest(group, key) for group in named], np.uint64))
@@ -312,19 +209,7 @@ def list_images(hashed: Hashed, *, key: str | None = None) -> TrainingImages:
 def are_listed(hashed: Hashed, listed: TrainingImages, *, tiles: bool = False) -> NDArray[np.bool_]:
     """Find the images that a model was trained on.
 
-    Parameters
-    ----------
-    hashed : Hashed
-        The images.
-    listed : TrainingImages
-        Of the model.
-    tiles : bool
-        Whether the images are tiles of slides: then a slide counts where half of its different tiles are listed.
-
-    Returns
-    -------
-    numpy.ndarray
-        bool (image,).
+    Returns bool (image,).
     """
     same = np.isin(hashed.pixels, listed.pixels) & (hashed.pixels > 0)
     if tiles:
@@ -341,17 +226,7 @@ def are_listed(hashed: Hashed, listed: TrainingImages, *, tiles: bool = False) -
 def are_of_listed_groups(samples: Sequence[Sample], listed: TrainingImages) -> NDArray[np.bool_]:
     """Find the images of patients or lesions that a model was trained on.
 
-    Parameters
-    ----------
-    samples : sequence of Sample
-        The images.
-    listed : TrainingImages
-        Of the model.
-
-    Returns
-    -------
-    numpy.ndarray
-        bool (image,); False where the list was made with another project's key.
+    Returns bool (image,); False where the list was made with another project's key.
     """
     keys: dict[str, str | None] = {PUBLIC: PUBLIC} if PUBLIC in listed.groups else {}
     own = key_id(make=False)

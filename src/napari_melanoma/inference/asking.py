@@ -22,17 +22,6 @@ class Asked(nn.Module):
     """Log odds of one class against the others, as a function of the image alone.
 
     Log odds and not the logit, because a head with one output has a logit of 0 for the class that it does not name.
-
-    Parameters
-    ----------
-    network : models.blocks.classifier.Classifier
-        Of the zoo.
-    continuous, categories : torch.Tensor
-        Of one row of the table, (1, input) and (1, embedding).
-    target : int
-        Place of the class.
-    run : RunContext
-        Takes the progress; asked before every pass whether to go on.
     """
 
     def __init__(
@@ -47,13 +36,7 @@ class Asked(nn.Module):
         self._passes, self._expected = 0, 0
 
     def expect(self, views: int) -> None:
-        """Say how many views will be asked about, so that the progress has an end.
-
-        Parameters
-        ----------
-        views : int
-            In all passes together.
-        """
+        """Say how many views will be asked about, so that the progress has an end."""
         self._passes, self._expected = 0, views
 
     def forward(self, images: Tensor) -> Tensor:
@@ -70,15 +53,7 @@ class Asked(nn.Module):
     def places(self, images: Tensor) -> Tensor:
         """Give what each place of the deepest map says by itself, less what an empty one says.
 
-        Parameters
-        ----------
-        images : torch.Tensor
-            Normalised float (1, 3, row, column).
-
-        Returns
-        -------
-        torch.Tensor
-            float (row, column) of the map.
+        Returns float (row, column) of the map.
         """
         deepest = self.network.encode(images)[-1][0]
         alone = deepest.flatten(1).T[:, :, None, None]
@@ -100,19 +75,8 @@ def looks_beside(network: Classifier, side: int, device: str) -> float:
     to the lower right in networks from TensorFlow, by nothing in ConvNeXt. It is measured as the centre of the squared
     gradient of the middle places, for noise as input; the squares keep out what a network sees everywhere.
 
-    Parameters
-    ----------
-    network : models.blocks.classifier.Classifier
-        In evaluation mode.
-    side : int
-        Of its input, in pixels.
-    device : str
-        Where it is.
-
-    Returns
-    -------
-    float
-        In pixels of the input, along either axis; half a cell at most, positive towards the lower right.
+    ``side``: of its input, in pixels. In pixels of the input, along either axis; half a cell at most, positive towards
+    the lower right.
     """
     noise = torch.randn(PROBES, 3, side, side, generator=torch.Generator().manual_seed(0))
     images = noise.to(device).requires_grad_()

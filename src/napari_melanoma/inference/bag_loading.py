@@ -18,23 +18,7 @@ if TYPE_CHECKING:
 def load_slide_model(name: str, how: Loading) -> TileModel:
     """Load a model of slides.
 
-    Parameters
-    ----------
-    name : str
-        As ``load_tile_model`` takes it, or a bundle of whole slides.
-    how : Loading
-        Weights, device, precision. Weights are those of the encoder.
-
-    Returns
-    -------
-    TileModel
-        Of a bundle of whole slides its encoder, with what makes one answer as ``bags``.
-
-    Raises
-    ------
-    BundleError
-        Where there is none of that name, its encoder is not here, or the encoder's weights are other ones than those
-        whose embeddings the bundle learnt from.
+    Of a bundle of whole slides its encoder, with what makes one answer as ``bags``.
     """
     bundle = _of_bags(name)
     if bundle is None:

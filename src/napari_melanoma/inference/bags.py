@@ -29,16 +29,8 @@ PIECE = 8192  # tiles that are looked at together
 class BagAnswer:
     """What is said of a slide.
 
-    Attributes
-    ----------
-    probability : numpy.ndarray
-        float64 (class,), calibrated.
-    logits : numpy.ndarray
-        float32 (class,), before that.
-    embedding : numpy.ndarray
-        float32 (feature,) of the slide as a whole.
-    weights : numpy.ndarray
-        float32 (tile,), in the order of the tiles, adding up to 1.
+    ``probability``: float64 (class,), calibrated. ``logits``: float32 (class,), before that. ``embedding``: float32
+    (feature,) of the slide as a whole. ``weights``: float32 (tile,), in the order of the tiles, adding up to 1.
     """
 
     probability: NDArray[np.float64]
@@ -48,17 +40,7 @@ class BagAnswer:
 
 
 class BagModel:
-    """A bundle's network over bags of embeddings; also an ``analysis.slide_scores.Aggregation``.
-
-    Parameters
-    ----------
-    info : BundleInfo
-        Of whole slides.
-    network : BagNetwork
-        In evaluation mode.
-    device : str
-        Where it runs.
-    """
+    """A bundle's network over bags of embeddings; also an ``analysis.slide_scores.Aggregation``."""
 
     def __init__(self, info: BundleInfo, network: BagNetwork, device: str = "cpu") -> None:
         self.info = info
@@ -68,25 +50,7 @@ class BagModel:
 
     @classmethod
     def load(cls, info: BundleInfo, device: str | None = None) -> Self:
-        """Load a bundle's weights.
-
-        Parameters
-        ----------
-        info : BundleInfo
-            The bundle.
-        device : str, optional
-            Where it shall run; the fastest that is there by default.
-
-        Returns
-        -------
-        BagModel
-            Ready to be asked.
-
-        Raises
-        ------
-        BundleError
-            Where the weights are damaged, or it is no model of whole slides.
-        """
+        """Load a bundle's weights."""
         if info.config.encoder is None:
             raise BundleError(
                 f"'{info.name}' does not answer from the embeddings of tiles, expected a model that does."
@@ -102,15 +66,8 @@ class BagModel:
     def answer(self, pieces: Iterable[NDArray[np.floating]]) -> BagAnswer:
         """Look at all tiles of a slide.
 
-        Parameters
-        ----------
-        pieces : iterable of numpy.ndarray
-            float (tile, feature) of the bundle's encoder, of one tile at least.
-
-        Returns
-        -------
-        BagAnswer
-            The same, but for rounding, in whatever order and pieces the tiles come.
+        ``pieces``: float (tile, feature) of the bundle's encoder, of one tile at least. Returns the same, but for
+        rounding, in whatever order and pieces the tiles come.
         """
         import torch
 
@@ -129,15 +86,7 @@ class BagModel:
     def is_unlike(self, answer: BagAnswer) -> bool:
         """Say whether a slide is unlike those that the model learnt from.
 
-        Parameters
-        ----------
-        answer : BagAnswer
-            What it made of it.
-
-        Returns
-        -------
-        bool
-            False where the bundle does not remember what these were like.
+        False where the bundle does not remember what these were like.
         """
         config, reference = self.judge.config, self.judge.reference
         if config.unlike is None or reference is None:

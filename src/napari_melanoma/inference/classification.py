@@ -57,22 +57,7 @@ class Looked:
 
 
 class Classifier:
-    """A bundle's network, ready to say which class a lesion belongs to.
-
-    Parameters
-    ----------
-    info : BundleInfo
-        The bundle; one for classification.
-    network : models.blocks.classifier.Classifier
-        Its network, in evaluation mode.
-    device : str
-        Where it runs, such as ``"cpu"``, ``"cuda"`` or ``"mps"``.
-
-    Raises
-    ------
-    BundleError
-        Where the bundle is for something else.
-    """
+    """A bundle's network, ready to say which class a lesion belongs to."""
 
     def __init__(self, info: BundleInfo, network: Network, device: str = "cpu") -> None:
         self.info = of_task(info, "classification")
@@ -81,25 +66,7 @@ class Classifier:
 
     @classmethod
     def load(cls, info: BundleInfo, device: str | None = None) -> Self:
-        """Load a bundle's weights.
-
-        Parameters
-        ----------
-        info : BundleInfo
-            The bundle.
-        device : str, optional
-            Where it shall run; the fastest that is there by default.
-
-        Returns
-        -------
-        Classifier
-            Ready to be asked.
-
-        Raises
-        ------
-        BundleError
-            Where the bundle is for something else, its weights are damaged or do not fit.
-        """
+        """Load a bundle's weights."""
         network = cast("Network", load_network(of_task(info, "classification")))
         return cls(info, network, device or best_device())
 
@@ -130,22 +97,9 @@ class Classifier:
     def seen(self, rgb: NDArray[np.uint8], mask: NDArray[np.bool_] | None) -> View:
         """Cut out what the network looks at, and say where it lies.
 
-        Parameters
-        ----------
-        rgb : numpy.ndarray
-            uint8 sRGB (row, column, channel=3), of any size.
-        mask : numpy.ndarray or None
-            Bool (row, column); not looked at where the bundle's view is the whole photograph.
-
-        Returns
-        -------
-        View
-            The network's input before it is normalised, and its box in the photograph.
-
-        Raises
-        ------
-        InputError
-            Where the view is the lesion's square and the mask is empty, missing or of another size.
+        ``rgb``: uint8 sRGB (row, column, channel=3), of any size. ``mask``: bool (row, column); not looked at where the
+        bundle's view is the whole photograph. Returns the network's input before it is normalised, and its box in the
+        photograph.
         """
         if mask is not None and mask.shape != rgb.shape[:2]:
             raise InputError(
@@ -164,35 +118,14 @@ class Classifier:
     def view(self, rgb: NDArray[np.uint8], mask: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
         """Cut out what the network looks at.
 
-        Parameters
-        ----------
-        rgb, mask : numpy.ndarray
-            As ``seen`` takes them.
-
-        Returns
-        -------
-        numpy.ndarray
-            uint8 (side, side, channel=3).
-
-        Raises
-        ------
-        InputError
-            As ``seen`` does.
+        Returns uint8 (side, side, channel=3).
         """
         return self.seen(rgb, mask).image
 
     def look(self, views: Sequence[NDArray[np.uint8]]) -> list[Looked]:
         """Run the encoder, in one pass.
 
-        Parameters
-        ----------
-        views : sequence of numpy.ndarray
-            Each uint8 (side, side, channel=3), as ``view`` gives them.
-
-        Returns
-        -------
-        list of Looked
-            In their order.
+        ``views``: each uint8 (side, side, channel=3), as ``view`` gives them. In their order.
         """
         import torch
 
@@ -211,16 +144,7 @@ class Classifier:
     def depths(self, looked: Sequence[Looked]) -> Depths | None:
         """Read the depths that the network tells.
 
-        Parameters
-        ----------
-        looked : sequence of Looked
-            As ``look`` gives them.
-
-        Returns
-        -------
-        Depths or None
-            In mm, with an interval that holds the true one as often as the bundle says; None of a network that tells
-            none.
+        In mm, with an interval that holds the true one as often as the bundle says; None of a network that tells none.
         """
         told = [one.depth for one in looked if one.depth is not None]
         if self.config.depth is None or not told:
@@ -230,54 +154,21 @@ class Classifier:
     def decide(self, looked: Sequence[Looked], rows: Sequence[Mapping[str, object]]) -> NDArray[np.float32]:
         """Run the head on what was seen and what is known of the patients.
 
-        Parameters
-        ----------
-        looked : sequence of Looked
-            As ``look`` gives them.
-        rows : sequence of mapping
-            Of the harmonised table, one for each; ``{}`` is an empty form.
-
-        Returns
-        -------
-        numpy.ndarray
-            float32 (lesion, class): logits, before temperature.
+        Returns float32 (lesion, class): logits, before temperature.
         """
         return _decided(self, looked, encode(rows, self.encoding))
 
     def decide_values(self, looked: Sequence[Looked], values: TableValues) -> NDArray[np.float32]:
         """Do the same with rows that were read before, some of whose columns were taken away perhaps.
 
-        Parameters
-        ----------
-        looked : sequence of Looked
-            As ``look`` gives them.
-        values : TableValues
-            As ``data.features.encoding.understand`` gives them, a row for each.
-
-        Returns
-        -------
-        numpy.ndarray
-            float32 (lesion, class): logits, before temperature.
+        Returns float32 (lesion, class): logits, before temperature.
         """
         return _decided(self, looked, network_inputs(values, self.encoding))
 
     def logits(self, lesions: Sequence[Lesion]) -> NDArray[np.float32]:
         """Say how likely the classes are, in one pass.
 
-        Parameters
-        ----------
-        lesions : sequence of Lesion
-            Any number.
-
-        Returns
-        -------
-        numpy.ndarray
-            float32 (lesion, class): logits, before temperature.
-
-        Raises
-        ------
-        InputError
-            As ``seen`` does.
+        Returns float32 (lesion, class): logits, before temperature.
         """
         looked = self.look([self.view(lesion.rgb, lesion.mask) for lesion in lesions])
         return self.decide(looked, [lesion.row for lesion in lesions])
@@ -285,17 +176,7 @@ class Classifier:
     def inputs(self, row: Mapping[str, object]) -> tuple[Tensor, Tensor]:
         """Turn a row into tensors, as the network takes them beside one image.
 
-        Parameters
-        ----------
-        row : mapping
-            Of the harmonised table.
-
-        Returns
-        -------
-        continuous : torch.Tensor
-            float32 (1, input), on the network's device.
-        categories : torch.Tensor
-            int64 (1, embedding), there too.
+        Returns float32 (1, input), on the network's device. Returns int64 (1, embedding), there too.
         """
         return _on(self.device, encode([row], self.encoding))
 

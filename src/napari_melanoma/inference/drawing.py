@@ -13,17 +13,7 @@ if TYPE_CHECKING:
 
 
 class DrawingModel(ABC):
-    """A bundle's network, ready to say something of each pixel.
-
-    Parameters
-    ----------
-    info : BundleInfo
-        The bundle.
-    network : torch.nn.Module
-        Its network, in evaluation mode.
-    device : str
-        Where it runs, such as ``"cpu"``, ``"cuda"`` or ``"mps"``.
-    """
+    """A bundle's network, ready to say something of each pixel."""
 
     def __init__(self, info: BundleInfo, network: nn.Module, device: str = "cpu") -> None:
         import torch
@@ -34,40 +24,11 @@ class DrawingModel(ABC):
 
     @classmethod
     def load(cls, info: BundleInfo, device: str | None = None) -> Self:
-        """Load a bundle's weights.
-
-        Parameters
-        ----------
-        info : BundleInfo
-            The bundle.
-        device : str, optional
-            Where it shall run; the fastest that is there by default.
-
-        Returns
-        -------
-        DrawingModel
-            Ready to be asked.
-
-        Raises
-        ------
-        BundleError
-            Where the weights are damaged or do not fit, or it does something else.
-        """
+        """Load a bundle's weights."""
         cls.refuse(info)
         return cls(info, load_network(info), device or best_device())
 
     @staticmethod
     @abstractmethod
     def refuse(info: BundleInfo) -> None:
-        """Refuse a model that does something else.
-
-        Parameters
-        ----------
-        info : BundleInfo
-            The bundle.
-
-        Raises
-        ------
-        BundleError
-            Saying what it does instead.
-        """
+        """Refuse a model that does something else."""

@@ -21,14 +21,7 @@ if TYPE_CHECKING:
 class Embedder:
     """A bundle's encoder, ready to give pictures of lesions a place among each other.
 
-    Parameters
-    ----------
-    info : BundleInfo
-        The bundle.
-    encoder : torch.nn.Module
-        Its encoder, in evaluation mode: (batch, 3, row, column) to feature maps, the deepest last.
-    device : str
-        Where it runs, such as ``"cpu"``, ``"cuda"`` or ``"mps"``.
+    ``encoder``: its encoder, in evaluation mode: (batch, 3, row, column) to feature maps, the deepest last.
     """
 
     def __init__(self, info: BundleInfo, encoder: nn.Module, device: str = "cpu") -> None:
@@ -38,25 +31,7 @@ class Embedder:
 
     @classmethod
     def load(cls, info: BundleInfo, device: str | None = None) -> Self:
-        """Load the encoder of a bundle.
-
-        Parameters
-        ----------
-        info : BundleInfo
-            The bundle.
-        device : str, optional
-            Where it shall run; the fastest that is there by default.
-
-        Returns
-        -------
-        Embedder
-            Ready to be asked.
-
-        Raises
-        ------
-        BundleError
-            Where the weights are damaged or do not fit, or the network has no encoder.
-        """
+        """Load the encoder of a bundle."""
         from napari_melanoma.models.zoo import encoder_of
 
         encoder = encoder_of(load_network(info))
@@ -70,15 +45,8 @@ class Embedder:
     def embed(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Embed pictures: the mean of each feature of the deepest level over the picture.
 
-        Parameters
-        ----------
-        images : sequence of numpy.ndarray
-            Each uint8 (row, column, channel), sRGB, of any size; squeezed to the bundle's input size.
-
-        Returns
-        -------
-        numpy.ndarray
-            float32 (image, feature).
+        ``images``: each uint8 (row, column, channel), sRGB, of any size; squeezed to the bundle's input size. Returns
+        float32 (image, feature).
         """
         config = self.info.config
         return self.vectors([network_input(image, config.input_size, config.preprocessing) for image in images])
@@ -86,15 +54,7 @@ class Embedder:
     def vectors(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Run the encoder alone, on pictures that have its input size already (``network_input``).
 
-        Parameters
-        ----------
-        inputs : sequence of numpy.ndarray
-            Each uint8 (side, side, channel).
-
-        Returns
-        -------
-        numpy.ndarray
-            float32 (image, feature).
+        ``inputs``: each uint8 (side, side, channel). Returns float32 (image, feature).
         """
         import torch
 

@@ -50,31 +50,8 @@ def explain(
     where gradients start, is the colour at the rim of the view. ``attention`` is none of these: the weights of a
     network with spatial attention, less the least of them; they say where it looks, nothing of class or patient.
 
-    Parameters
-    ----------
-    classifier : Classifier
-        The model that answered.
-    lesion : Lesion
-        What it was asked about.
-    method : {"grad_cam", "cam", "occlusion", "integrated_gradients", "attention"}
-        How it is found.
-    target_class : str, optional
-        The class; the bundle's positive one by default.
-    run : RunContext, optional
-        Takes the progress; asked between the passes whether to go on.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 (row, column) in [0, 1], of the photograph's size; the strongest evidence is 1, zero outside the view,
-        and zero everywhere where nothing speaks for the class.
-
-    Raises
-    ------
-    InputError
-        Where there is no such method or class, no attention, or no lesion to look at.
-    Cancelled
-        Where the user stopped it.
+    Returns float32 (row, column) in [0, 1], of the photograph's size; the strongest evidence is 1, zero outside the
+    view, and zero everywhere where nothing speaks for the class.
     """
     known = methods_of(classifier)
     if method not in known:
@@ -94,15 +71,7 @@ def explain(
 def methods_of(classifier: Classifier) -> tuple[str, ...]:
     """Name the explanations that a model has.
 
-    Parameters
-    ----------
-    classifier : Classifier
-        The model.
-
-    Returns
-    -------
-    tuple of str
-        ``METHODS``, and ``attention`` of a network that weighs places.
+    Returns ``METHODS``, and ``attention`` of a network that weighs places.
     """
     return (*METHODS, ATTENTION) if classifier.network.weighs_places else METHODS
 
@@ -112,25 +81,7 @@ def evidence_in(
 ) -> NDArray[np.float32]:
     """Find the evidence for a class in a view, with its sign.
 
-    Parameters
-    ----------
-    classifier : Classifier
-        The model.
-    view : View
-        What it sees.
-    row : mapping
-        What is known of the patient.
-    method : str
-        As ``explain`` takes it.
-    target : int
-        Place of the class.
-    run : RunContext
-        Asked between the passes whether to go on.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 (row, column), of the view's size.
+    Returns float32 (row, column), of the view's size.
     """
     import torch
 
@@ -159,19 +110,9 @@ def evidence_in(
 def spread_out(coarse: NDArray[np.float32], side: int, offset: float) -> NDArray[np.float32]:
     """Bring the deepest map to the size of the view, each value to where its place looks; linear between them.
 
-    Parameters
-    ----------
-    coarse : numpy.ndarray
-        float32 (row, column) of the map.
-    side : int
-        Of the view, in pixels.
-    offset : float
-        How far beside the middle of its cell each place looks, in pixels of the view.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 (side, side); beyond the outermost places their values.
+    ``coarse``: float32 (row, column) of the map. ``side``: of the view, in pixels. ``offset``: how far beside the
+    middle of its cell each place looks, in pixels of the view. Returns float32 (side, side); beyond the outermost
+    places their values.
     """
     wide = []
     for count in coarse.shape:
@@ -184,19 +125,8 @@ def spread_out(coarse: NDArray[np.float32], side: int, offset: float) -> NDArray
 def placed(heat: NDArray[np.float32], box: Box, shape: tuple[int, int]) -> NDArray[np.float32]:
     """Put a map of a view where the view lies in the photograph.
 
-    Parameters
-    ----------
-    heat : numpy.ndarray
-        float32 (row, column), of any size: it covers the whole box.
-    box : Box
-        Of the view; it may reach outside the photograph.
-    shape : tuple of int
-        Rows and columns of the photograph.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 (row, column) of that shape, zero outside the box.
+    ``heat``: float32 (row, column), of any size: it covers the whole box. Returns float32 (row, column) of that shape,
+    zero outside the box.
     """
     from PIL import Image
 

@@ -27,19 +27,7 @@ AT_ONCE = 32
 
 
 class Familiar:
-    """What the training tiles of a bundle look like to it, and from which distance on a tile is unlike them.
-
-    Parameters
-    ----------
-    info : BundleInfo
-        The bundle.
-    encoder : torch.nn.Module
-        Its encoder, in evaluation mode, on the device.
-    novelty : Novelty
-        Fitted on the textures that the bundle remembers.
-    device : str
-        Where it runs, such as ``"cpu"``, ``"cuda"`` or ``"mps"``.
-    """
+    """What the training tiles of a bundle look like to it, and from which distance on a tile is unlike them."""
 
     def __init__(self, info: BundleInfo, encoder: nn.Module, novelty: Novelty, device: str = "cpu") -> None:
         assert info.config.unlike is not None
@@ -54,22 +42,7 @@ class Familiar:
     def of(cls, info: BundleInfo, device: str | None = None) -> Self | None:
         """Read what a bundle remembers of its training, whatever its task.
 
-        Parameters
-        ----------
-        info : BundleInfo
-            The bundle.
-        device : str, optional
-            Where its encoder shall run; the fastest that is there by default.
-
-        Returns
-        -------
-        Familiar or None
-            None where the bundle remembers no textures, or too few.
-
-        Raises
-        ------
-        BundleError
-            Where the weights or what it remembers are damaged.
+        None where the bundle remembers no textures, or too few.
         """
         from napari_melanoma.models.zoo import encoder_of
 
@@ -85,20 +58,8 @@ class Familiar:
     def distances(self, tiles: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float64]:
         """Say how far tiles lie from what was learnt from.
 
-        Parameters
-        ----------
-        tiles : sequence of numpy.ndarray
-            Each uint8 (row, column, channel), at the scale that the bundle states.
-
-        Returns
-        -------
-        numpy.ndarray
-            float64 (tile,), to be compared with ``limit``.
-
-        Raises
-        ------
-        MemoryFull
-            Where memory is too small for one tile.
+        ``tiles``: each uint8 (row, column, channel), at the scale that the bundle states. Returns float64 (tile,), to
+        be compared with ``limit``.
         """
         found = []
         for first in range(0, len(tiles), AT_ONCE):
@@ -128,15 +89,7 @@ class Familiar:
     def unlike(self, tiles: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Say which tiles are unlike what was learnt from.
 
-        Parameters
-        ----------
-        tiles : sequence of numpy.ndarray
-            As ``distances`` takes them.
-
-        Returns
-        -------
-        numpy.ndarray
-            Bool (tile,). Of slides like those that were learnt from about one in a hundred; more than a few of a slide
-            say that the model does not know slides of its kind.
+        Returns bool (tile,). Of slides like those that were learnt from about one in a hundred; more than a few of a
+        slide say that the model does not know slides of its kind.
         """
         return self.distances(tiles) > self.limit

@@ -28,15 +28,7 @@ class LogitModel(Protocol):
     def logits(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Run the network on photographs of its input size.
 
-        Parameters
-        ----------
-        inputs : sequence of numpy.ndarray
-            Each uint8 (side, side, channel).
-
-        Returns
-        -------
-        numpy.ndarray
-            float32 (batch, side, side).
+        ``inputs``: each uint8 (side, side, channel). Returns float32 (batch, side, side).
         """
 
 
@@ -54,30 +46,14 @@ class FlippedLogits:
     def spread(self, index: int) -> NDArray[np.float32]:
         """Give the extremes of one photograph.
 
-        Parameters
-        ----------
-        index : int
-            Its place in the batch.
-
-        Returns
-        -------
-        numpy.ndarray
-            float32 (2, side, side).
+        Returns float32 (2, side, side).
         """
         return np.stack([self.low[index], self.high[index]])
 
     def answers(self, shapes: Sequence[tuple[int, int]]) -> list[Answer]:
         """Bring the batch back to the sizes of its photographs.
 
-        Parameters
-        ----------
-        shapes : sequence of tuple
-            Rows and columns of each.
-
-        Returns
-        -------
-        list of Answer
-            In their order.
+        In their order.
         """
         return [Answer(restore_size(self.mean[index], shape), self.spread(index)) for index, shape in enumerate(shapes)]
 
@@ -100,17 +76,7 @@ def flipped_logits(model: LogitModel, inputs: Sequence[NDArray[np.uint8]]) -> Fl
     The mean over flips is test-time augmentation as in Wang et al. 2019 (doi:10.1016/j.neucom.2019.01.103); the
     extremes say where the answers disagree. Only flips, because all four are exact on a grid of pixels.
 
-    Parameters
-    ----------
-    model : LogitModel
-        A loaded model.
-    inputs : sequence of numpy.ndarray
-        Each uint8 (side, side, channel), as ``network_input`` makes it.
-
-    Returns
-    -------
-    FlippedLogits
-        In the order of the inputs.
+    ``inputs``: each uint8 (side, side, channel), as ``network_input`` makes it. In the order of the inputs.
     """
     mean = low = high = model.logits(inputs)
     for axes in VIEWS[1:]:
@@ -124,17 +90,7 @@ def flipped_logits(model: LogitModel, inputs: Sequence[NDArray[np.uint8]]) -> Fl
 def flipped_answer(model: LogitModel, rgb: NDArray[np.uint8]) -> Answer:
     """Ask a network about one photograph of any size and its mirror images.
 
-    Parameters
-    ----------
-    model : LogitModel
-        A loaded model.
-    rgb : numpy.ndarray
-        uint8 (row, column, channel), sRGB.
-
-    Returns
-    -------
-    Answer
-        The probability of the mean logits, and the spread.
+    ``rgb``: uint8 (row, column, channel), sRGB. Returns the probability of the mean logits, and the spread.
     """
     config = model.info.config
     found = flipped_logits(model, [network_input(rgb, config.input_size, config.preprocessing)])

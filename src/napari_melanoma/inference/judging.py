@@ -33,17 +33,7 @@ class Alike:
 
 
 class Judge:
-    """Reads logits with the help of cases whose answer is known; what is fitted for it is fitted once.
-
-    Parameters
-    ----------
-    config : ClassifierConfig
-        What the bundle says of itself.
-    classes : tuple of str
-        Of the bundle, in its order.
-    reference : Reference or None
-        Cases that the network did not learn from, and embeddings of those that it did; None where the bundle has none.
-    """
+    """Reads logits with the help of cases whose answer is known; what is fitted for it is fitted once."""
 
     def __init__(self, config: ClassifierConfig, classes: tuple[str, ...], reference: Reference | None) -> None:
         self.config = config
@@ -53,38 +43,15 @@ class Judge:
 
     @classmethod
     def of(cls, info: BundleInfo) -> Self:
-        """Read the reference cases of a bundle.
-
-        Parameters
-        ----------
-        info : BundleInfo
-            For classification.
-
-        Returns
-        -------
-        Judge
-            Of that bundle.
-
-        Raises
-        ------
-        BundleError
-            Where the cases are damaged.
-        """
+        """Read the reference cases of a bundle."""
         assert info.config.classifier is not None  # a bundle for classification has one
         return cls(info.config.classifier, info.config.classes, read_reference(info))
 
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """Turn logits into calibrated probabilities.
 
-        Parameters
-        ----------
-        logits : numpy.ndarray
-            (lesion, class), as the network gives them.
-
-        Returns
-        -------
-        numpy.ndarray
-            float64 (lesion, class), each row adding up to 1.
+        ``logits``: (lesion, class), as the network gives them. Returns float64 (lesion, class), each row adding up to
+        1.
         """
         return calibrated(logits, self.config)
 
@@ -94,15 +61,7 @@ class Judge:
         Both ends come from the reference cases by the method of Venn and Abers, the probability from temperature and
         bias; where it lies outside, the interval is widened to hold it.
 
-        Parameters
-        ----------
-        probability : float
-            Calibrated.
-
-        Returns
-        -------
-        tuple of float or None
-            Low and high, 95 %; None without reference cases.
+        Low and high, 95 %; None without reference cases.
         """
         if self._band is None:
             return None
@@ -114,19 +73,8 @@ class Judge:
     ) -> NDArray[np.bool_]:
         """Say which classes cannot be ruled out.
 
-        Parameters
-        ----------
-        probabilities : numpy.ndarray
-            (lesion, class), calibrated.
-        coverage : float, optional
-            How often the true class shall be among them; the bundle's own by default.
-        rule : str, optional
-            By which the set is made; the bundle's own by default.
-
-        Returns
-        -------
-        numpy.ndarray
-            Bool (lesion, class); without reference cases nothing is ruled out.
+        ``probabilities``: (lesion, class), calibrated. Returns bool (lesion, class); without reference cases nothing is
+        ruled out.
         """
         if self._known is None:
             return np.ones(probabilities.shape, bool)
@@ -137,15 +85,7 @@ class Judge:
     def operating_point(self, sensitivity: float | None = None) -> OperatingPoint | None:
         """Say where probabilities are cut in two.
 
-        Parameters
-        ----------
-        sensitivity : float, optional
-            That is asked for; by default the bundle's own point.
-
-        Returns
-        -------
-        OperatingPoint or None
-            None where the bundle has none, or too few reference cases to find another.
+        None where the bundle has none, or too few reference cases to find another.
         """
         own = self.config.operating_point
         if sensitivity is None or (own is not None and own.asked == sensitivity):
@@ -157,15 +97,8 @@ class Judge:
     def distance(self, embedding: NDArray[np.float32]) -> float | None:
         """How far an embedding lies from those that the network learnt from.
 
-        Parameters
-        ----------
-        embedding : numpy.ndarray
-            float32 (feature,).
-
-        Returns
-        -------
-        float or None
-            To be compared with the bundle's ``unlike``; None where the bundle has no embeddings or no such limit.
+        ``embedding``: float32 (feature,). To be compared with the bundle's ``unlike``; None where the bundle has no
+        embeddings or no such limit.
         """
         if self.config.unlike is None or self._novelty is None:
             return None
@@ -174,17 +107,7 @@ class Judge:
     def alike(self, embedding: NDArray[np.float32], count: int) -> list[Alike]:
         """Find the training cases that are most alike.
 
-        Parameters
-        ----------
-        embedding : numpy.ndarray
-            float32 (feature,).
-        count : int
-            How many.
-
-        Returns
-        -------
-        list of Alike
-            The nearest first; none where the bundle names no cases.
+        ``embedding``: float32 (feature,). Returns the nearest first; none where the bundle names no cases.
         """
         reference = self.reference
         if reference is None or not reference.embedded_ids or self._novelty is None or count == 0:

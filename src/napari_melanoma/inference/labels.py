@@ -17,48 +17,20 @@ if TYPE_CHECKING:
 
 
 class Labeller(DrawingModel):
-    """A bundle's network, ready to say of each pixel how likely it is of each class.
-
-    Parameters
-    ----------
-    info : BundleInfo
-        Of several classes.
-    network : torch.nn.Module
-        Its network, in evaluation mode.
-    device : str
-        Where it runs, such as ``"cpu"``, ``"cuda"`` or ``"mps"``.
-    """
+    """A bundle's network, ready to say of each pixel how likely it is of each class."""
 
     @staticmethod
     def refuse(info: BundleInfo) -> None:
-        """Refuse a model that does not draw several classes, as ``DrawingModel.refuse`` says.
-
-        Parameters
-        ----------
-        info : BundleInfo
-            The bundle.
-
-        Raises
-        ------
-        BundleError
-            Saying so.
-        """
+        """Refuse a model that does not draw several classes, as ``DrawingModel.refuse`` says."""
         if info.config.task != "segmentation" or info.config.draws_one_class:
             raise BundleError(f"'{info.name}' does not draw several classes, expected a model that does.")
 
     def probabilities(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Say of each pixel how likely it is of each class.
 
-        Parameters
-        ----------
-        rgb : numpy.ndarray
-            uint8 (row, column, channel), of any size; squeezed to the bundle's input size.
-
-        Returns
-        -------
-        numpy.ndarray
-            float32 (class, row, column) of the image's size, adding up to 1 over the classes: by a softmax over the
-            network's maps, which are brought to the image's size first.
+        ``rgb``: uint8 (row, column, channel), of any size; squeezed to the bundle's input size. Returns float32 (class,
+        row, column) of the image's size, adding up to 1 over the classes: by a softmax over the network's maps, which
+        are brought to the image's size first.
         """
         import torch
 
@@ -73,14 +45,7 @@ class Labeller(DrawingModel):
     def labels(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Say of which class each pixel is.
 
-        Parameters
-        ----------
-        rgb : numpy.ndarray
-            uint8 (row, column, channel), of any size.
-
-        Returns
-        -------
-        numpy.ndarray
-            uint8 (row, column): the most probable class, in the order of the bundle's; of equals the first.
+        ``rgb``: uint8 (row, column, channel), of any size. Returns uint8 (row, column): the most probable class, in the
+        order of the bundle's; of equals the first.
         """
         return self.probabilities(rgb).argmax(0).astype(np.uint8)

@@ -18,32 +18,11 @@ if TYPE_CHECKING:
 
 
 class Segmenter(DrawingModel):
-    """A bundle's network, ready to say for each pixel how likely it belongs to a lesion.
-
-    Parameters
-    ----------
-    info : BundleInfo
-        The bundle.
-    network : torch.nn.Module
-        Its network, in evaluation mode.
-    device : str
-        Where it runs, such as ``"cpu"``, ``"cuda"`` or ``"mps"``.
-    """
+    """A bundle's network, ready to say for each pixel how likely it belongs to a lesion."""
 
     @staticmethod
     def refuse(info: BundleInfo) -> None:
-        """Refuse a model that does not draw one lesion, as ``DrawingModel.refuse`` says.
-
-        Parameters
-        ----------
-        info : BundleInfo
-            The bundle.
-
-        Raises
-        ------
-        BundleError
-            Saying what it does instead.
-        """
+        """Refuse a model that does not draw one lesion, as ``DrawingModel.refuse`` says."""
         if not info.config.draws_one_class:
             does = f"tells {', '.join(info.config.classes)} apart"
             raise BundleError(f"'{info.name}' {does}, expected a model that draws one lesion, such as lesion-small.")
@@ -51,30 +30,16 @@ class Segmenter(DrawingModel):
     def probability(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Say for each pixel of a photograph how likely it belongs to a lesion.
 
-        Parameters
-        ----------
-        rgb : numpy.ndarray
-            uint8 (row, column, channel), sRGB, of any size.
-
-        Returns
-        -------
-        numpy.ndarray
-            float32 (row, column) in [0, 1], of the photograph's size.
+        ``rgb``: uint8 (row, column, channel), sRGB, of any size. Returns float32 (row, column) in [0, 1], of the
+        photograph's size.
         """
         return self.probabilities([rgb])[0]
 
     def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
         """Do the same for several photographs in one pass of the network.
 
-        Parameters
-        ----------
-        images : sequence of numpy.ndarray
-            Each uint8 (row, column, channel), of any size.
-
-        Returns
-        -------
-        list of numpy.ndarray
-            float32 (row, column) each, in the same order and of the photographs' sizes.
+        ``images``: each uint8 (row, column, channel), of any size. Returns float32 (row, column) each, in the same
+        order and of the photographs' sizes.
         """
         config = self.info.config
         logits = self.logits([network_input(image, config.input_size, config.preprocessing) for image in images])
@@ -85,15 +50,7 @@ class Segmenter(DrawingModel):
     def logits(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Run the network alone, on photographs that have its input size already (``network_input``).
 
-        Parameters
-        ----------
-        inputs : sequence of numpy.ndarray
-            Each uint8 (side, side, channel).
-
-        Returns
-        -------
-        numpy.ndarray
-            float32 (batch, side, side).
+        ``inputs``: each uint8 (side, side, channel). Returns float32 (batch, side, side).
         """
         import torch
 

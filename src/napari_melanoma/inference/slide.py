@@ -74,19 +74,7 @@ def batches_to_do(order: NDArray[np.int32], state: NDArray[np.uint8], size: int)
     A batch of which a tile is missing is done again as a whole, so that every tile has the company that it would have
     had without an interruption.
 
-    Parameters
-    ----------
-    order : numpy.ndarray
-        int32 (tile, 2): row and column.
-    state : numpy.ndarray
-        uint8 (row, column), as stored.
-    size : int
-        Tiles of a batch.
-
-    Returns
-    -------
-    list of Batch
-        In the order of work.
+    ``order``: int32 (tile, 2): row and column. ``state``: uint8 (row, column), as stored. In the order of work.
     """
     ready = state[order[:, 0], order[:, 1]] == DONE
     cuts = range(0, len(order), size)
@@ -94,26 +82,7 @@ def batches_to_do(order: NDArray[np.int32], state: NDArray[np.uint8], size: int)
 
 
 def analyse_tiles(stages: Stages, batches: Iterable[Batch], run: RunContext, tell: Counts) -> None:
-    """Analyse batches of tiles.
-
-    Parameters
-    ----------
-    stages : Stages
-        Who reads, answers and writes.
-    batches : iterable of Batch
-        What to do, in this order.
-    run : RunContext
-        Asked before each batch whether to go on.
-    tell : callable
-        Told of each batch.
-
-    Raises
-    ------
-    Cancelled
-        Where the user stopped it; what is done is written.
-    MelanomaError
-        What reading, answering or writing raises; what was done before is written where that is possible.
-    """
+    """Analyse batches of tiles."""
     with _Writing(stages.writer) as writing:
         for batch, (tiles, good) in _read_ahead(stages.read, batches, stages.readers):
             if run.held:
@@ -157,13 +126,7 @@ def _stand_back() -> None:
 
 
 class _Writing:
-    """The one thread that writes; what it raises is raised where the next batch is handed over.
-
-    Parameters
-    ----------
-    writer : ResultWriter
-        Used in that thread alone.
-    """
+    """The one thread that writes; what it raises is raised where the next batch is handed over."""
 
     def __init__(self, writer: ResultWriter) -> None:
         self._writer = writer
@@ -247,12 +210,7 @@ class _Writing:
 class Pace:
     """How fast it goes: tiles a second over the last while, and how long the rest takes.
 
-    Parameters
-    ----------
-    left : int
-        Tiles to do.
-    clock : callable
-        Seconds.
+    ``clock``: seconds.
     """
 
     def __init__(self, left: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -262,13 +220,7 @@ class Pace:
         self._done = 0
 
     def add(self, tiles: int) -> None:
-        """Count tiles that are done.
-
-        Parameters
-        ----------
-        tiles : int
-            How many.
-        """
+        """Count tiles that are done."""
         self._done += tiles
         now = self._clock()
         self._seen.append((now, self._done))

@@ -27,15 +27,8 @@ Prepare = Callable[["NDArray[np.uint8]"], "NDArray[np.uint8]"]
 class SlideTiles:
     """Reads tiles of one slide; safe to use from several threads.
 
-    Parameters
-    ----------
-    slide : Slide
-        Open, and brightfield.
-    grid : TileGrid
-        Where its tiles lie.
-    prepare : callable, optional
-        What is done to each batch before a network sees it, such as the normalisation of stain: uint8 (tile, row,
-        column, channel=3) to the same.
+    ``prepare``: what is done to each batch before a network sees it, such as the normalisation of stain: uint8 (tile,
+    row, column, channel=3) to the same.
     """
 
     def __init__(self, slide: Slide, grid: TileGrid, prepare: Prepare | None = None) -> None:
@@ -48,22 +41,8 @@ class SlideTiles:
     def read(self, places: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Read a batch.
 
-        Parameters
-        ----------
-        places : numpy.ndarray
-            int32 (tile, 2): row and column of each in the grid.
-
-        Returns
-        -------
-        tiles : numpy.ndarray
-            uint8 (tile, row, column, channel=3) of the side that the network sees; white where one is damaged.
-        good : numpy.ndarray
-            bool (tile,): whether it could be read.
-
-        Raises
-        ------
-        InputError
-            Where the slide as a whole can be read no more.
+        ``places``: int32 (tile, 2): row and column of each in the grid. Returns uint8 (tile, row, column, channel=3) of
+        the side that the network sees; white where one is damaged. Returns bool (tile,): whether it could be read.
         """
         side = self._grid.side_px
         tiles, good = np.empty((len(places), side, side, 3), np.uint8), np.ones(len(places), np.bool_)

@@ -17,15 +17,7 @@ if TYPE_CHECKING:
 
 
 class Classes(nn.Module):
-    """A classifier's calibrated probabilities.
-
-    Parameters
-    ----------
-    network : Classifier
-        Its network, in evaluation mode.
-    config : ClassifierConfig
-        Temperature, bias, and whether mirror images are asked too.
-    """
+    """A classifier's calibrated probabilities."""
 
     def __init__(self, network: Classifier, config: ClassifierConfig) -> None:
         super().__init__()
@@ -45,12 +37,7 @@ class Classes(nn.Module):
 class Maps(nn.Module):
     """A segmentation's probability of each pixel.
 
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Its network, in evaluation mode.
-    classes : int
-        One: each pixel by itself; several: they share one.
+    ``classes``: one: each pixel by itself; several: they share one.
     """
 
     def __init__(self, network: nn.Module, classes: int) -> None:
@@ -67,10 +54,7 @@ class Maps(nn.Module):
 class Embeddings(nn.Module):
     """What the deepest level of an encoder makes of a picture, as one vector.
 
-    Parameters
-    ----------
-    encoder : torch.nn.Module
-        In evaluation mode: normalised (batch, 3, row, column) to feature maps, the deepest last.
+    ``encoder``: in evaluation mode: normalised (batch, 3, row, column) to feature maps, the deepest last.
     """
 
     def __init__(self, encoder: nn.Module) -> None:

@@ -36,21 +36,7 @@ log = logging.getLogger(__name__)
 
 
 class Loading:
-    """How a model is to be loaded.
-
-    Parameters
-    ----------
-    weights : pathlib.Path, optional
-        Local file with the weights of an encoder.
-    download : bool
-        Whether an encoder's weights may be fetched from where they are published.
-    device : str, optional
-        Where it shall run; the fastest that is there by default.
-    batch_size : int
-        Tiles of a pass.
-    precision : str, optional
-        ``"bf16"`` or ``"fp32"``; the fastest of the device by default.
-    """
+    """How a model is to be loaded."""
 
     def __init__(
         self,
@@ -65,26 +51,7 @@ class Loading:
 
 
 def load_tile_model(name: str, how: Loading) -> TileModel:
-    """Load a model of tiles.
-
-    Parameters
-    ----------
-    name : str
-        Of a bundle or its folder; ``encoder:NAME`` for the encoder of a bundle; ``timm:NAME`` for one of timm; or one
-        of ``FOUNDATION_ENCODERS``.
-    how : Loading
-        Weights, device, precision.
-
-    Returns
-    -------
-    TileModel
-        Ready to be asked.
-
-    Raises
-    ------
-    BundleError
-        Where there is none of that name, its weights are not here, or they do not fit.
-    """
+    """Load a model of tiles."""
     info, network = _found(name, how)
     return TileModel(info, network, how.device or best_device(), how.batch_size, how.precision)
 
@@ -252,23 +219,7 @@ def _loaded(network: nn.Module) -> str:
 
 
 def fingerprint_of(weights: Path) -> str:
-    """SHA-256 of a weights file.
-
-    Parameters
-    ----------
-    weights : pathlib.Path
-        The file.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
-
-    Raises
-    ------
-    BundleError
-        Where it cannot be read.
-    """
+    """SHA-256 of a weights file."""
     try:
         with weights.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -36,20 +36,7 @@ class MemoryFull(MelanomaError):  # noqa: N818 - reads as what it is at the plac
 
 
 def memory_full(model: str, device: str) -> MemoryFull:
-    """Say that not even one tile fits into memory, and what to do.
-
-    Parameters
-    ----------
-    model : str
-        Name of the model.
-    device : str
-        Where it runs.
-
-    Returns
-    -------
-    MemoryFull
-        The caller raises it.
-    """
+    """Say that not even one tile fits into memory, and what to do."""
     where = "computer" if device == "cpu" else "GPU"
     return MemoryFull(
         f"the memory of this {where} is too small for one tile of '{model}'. Close what else uses it, or choose a "
@@ -61,40 +48,7 @@ def memory_full(model: str, device: str) -> MemoryFull:
 class TileModelInfo:
     """What a model of tiles says of itself.
 
-    Attributes
-    ----------
-    name : str
-        As ``--model`` takes it.
-    kind : str
-        ``classification``, ``regression``, ``embedding`` or ``dense``.
-    classes : tuple of str
-        Names of a tile's values; empty for embeddings.
-    side_px : int
-        Of a tile as the network sees it.
-    mpp : float
-        Micrometres per pixel that it was made for.
-    mean, std : tuple of float
-        Of its normalisation, for RGB in [0, 1].
-    licence : str
-        Of its weights.
-    fingerprint : str
-        Of its weights.
-    positive : str
-        The class that heatmap and lesions are about; empty where there is none.
-    threshold : float
-        From which on a probability of that class counts.
-    bundle : str
-        Folder of the bundle, where it is one.
-    demonstration : bool
-        Whether its bundle says that it is one.
-    synthetic_share : float
-        Of the images that it was trained on.
-    calibrated : bool, optional
-        Whether its bundle has the cases by which its probabilities were calibrated; None where it needs none.
-    answers : str
-        Hash of what its answers depend on beside the weights; empty where its name says it all.
-    terms : str
-        Licence of weights that do not come with this program, and where it is read; empty for a bundle.
+    ``mpp``: micrometres per pixel that it was made for. ``mean``, ``std``: of its normalisation, for RGB in [0, 1].
     """
 
     name: str
@@ -119,19 +73,8 @@ class TileModelInfo:
 class TileModel:
     """A network ready for tiles.
 
-    Parameters
-    ----------
-    info : TileModelInfo
-        What it is.
-    network : torch.nn.Module
-        Float32 and in evaluation mode: normalised (batch, 3, row, column) to probabilities or values (batch, class), to
-        embeddings (batch, feature), or to maps of probability (batch, class, row, column).
-    device : str
-        Where it runs.
-    batch_size : int
-        Tiles of a pass; halved where memory runs out.
-    precision : str, optional
-        ``"bf16"`` or ``"fp32"``; the fastest of the device by default.
+    ``network``: float32 and in evaluation mode: normalised (batch, 3, row, column) to probabilities or values (batch,
+    class), to embeddings (batch, feature), or to maps of probability (batch, class, row, column).
     """
 
     def __init__(
@@ -155,13 +98,7 @@ class TileModel:
         self._scale, self._shift = self._normalisation()
 
     def hear(self, tell: Callable[[str], None]) -> None:
-        """Say who is told what a person should know: a licence, what was changed on the way.
-
-        Parameters
-        ----------
-        tell : callable
-            Receives sentences, from now on.
-        """
+        """Say who is told what a person should know: a licence, what was changed on the way."""
         self._tell = tell
         if self.info.terms:
             tell(f"'{self.info.name}' comes under its own licence: {self.info.terms}")
@@ -169,21 +106,9 @@ class TileModel:
     def answer(self, tiles: NDArray[np.uint8]) -> dict[str, torch.Tensor]:
         """Ask the network, in as many passes as its batch size needs.
 
-        Parameters
-        ----------
-        tiles : numpy.ndarray
-            uint8 (tile, row, column, channel=3), of side ``info.side_px``.
-
-        Returns
-        -------
-        dict of str to torch.Tensor
-            On the network's device, perhaps not computed yet there: ``probability`` (tile, class), ``embedding`` (tile,
-            feature), ``dense`` (tile, class, row, column), as the kind has it.
-
-        Raises
-        ------
-        MemoryFull
-            Where memory is too small for one tile.
+        ``tiles``: uint8 (tile, row, column, channel=3), of side ``info.side_px``. On the network's device, perhaps not
+        computed yet there: ``probability`` (tile, class), ``embedding`` (tile, feature), ``dense`` (tile, class, row,
+        column), as the kind has it.
         """
         import torch
 
@@ -203,16 +128,9 @@ class TileModel:
     def settle_precision(self, tiles: NDArray[np.uint8]) -> float:
         """Compare a few tiles with float32, and stay with that where half precision moves an answer too far.
 
-        Parameters
-        ----------
-        tiles : numpy.ndarray
-            uint8 (tile, row, column, channel=3): one batch at most.
-
-        Returns
-        -------
-        float
-            How far the answers lay apart: the greatest difference of a probability, or for embeddings and values
-            relative to their spread; 0 where float32 is used anyway.
+        ``tiles``: uint8 (tile, row, column, channel=3): one batch at most. How far the answers lay apart: the greatest
+        difference of a probability, or for embeddings and values relative to their spread; 0 where float32 is used
+        anyway.
         """
         if self.precision == "fp32" or not len(tiles):
             return 0.0
@@ -223,26 +141,12 @@ class TileModel:
         return away
 
     def begin_again(self, batch_size: int) -> None:
-        """Forget what a slide before made of precision and size of the passes.
-
-        Parameters
-        ----------
-        batch_size : int
-            Tiles of a pass.
-        """
+        """Forget what a slide before made of precision and size of the passes."""
         self.batch_size = batch_size
         self._compute_in(self._wanted)
 
     def continue_with(self, precision: Precision, batch_size: int) -> None:
-        """Compute as an analysis did that is to go on, so that its answers and these are one.
-
-        Parameters
-        ----------
-        precision : str
-            ``"bf16"`` or ``"fp32"``.
-        batch_size : int
-            Tiles of a pass.
-        """
+        """Compute as an analysis did that is to go on, so that its answers and these are one."""
         self.batch_size = batch_size
         if precision == self.precision:
             return
@@ -256,10 +160,7 @@ class TileModel:
     def sizes(self) -> dict[str, int]:
         """Find out how much a tile has, by asking for one.
 
-        Returns
-        -------
-        dict of str to int
-            ``features`` of an embedding and ``dense_px``, the side of a dense map; 0 where it has none.
+        Returns ``features`` of an embedding and ``dense_px``, the side of a dense map; 0 where it has none.
         """
         if self.info.kind not in ("embedding", "dense"):
             return {"features": 0, "dense_px": 0}

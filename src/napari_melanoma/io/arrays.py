@@ -16,20 +16,7 @@ if TYPE_CHECKING:
 def read_rgb_array(path: Path) -> NDArray[np.uint8]:
     """Map the pixels of a photograph.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        A ``.npy`` file.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 (row, column, channel=3), read-only.
-
-    Raises
-    ------
-    UnreadableImage
-        Where the file is missing, damaged, or holds anything else.
+    Returns uint8 (row, column, channel=3), read-only.
     """
     values = _mapped(path)
     if values.dtype != "uint8" or values.ndim != 3 or values.shape[2] != 3 or not values.size:
@@ -40,20 +27,7 @@ def read_rgb_array(path: Path) -> NDArray[np.uint8]:
 def read_mask_array(path: Path) -> NDArray[np.bool_]:
     """Read a mask.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        A ``.npy`` file.
-
-    Returns
-    -------
-    numpy.ndarray
-        bool (row, column).
-
-    Raises
-    ------
-    UnreadableImage
-        Where the file is missing, damaged, or holds anything else.
+    Returns bool (row, column).
     """
     values = _mapped(path)
     if values.dtype.kind not in "bui" or values.ndim != 2:

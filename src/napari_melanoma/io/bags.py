@@ -39,16 +39,7 @@ class BagKind:
 class Bag:
     """The embeddings of the tiles of one slide.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Result folder of the slide.
-    result : SlideResult
-        Its store, of an encoder.
-    kind : BagKind
-        What its embeddings are.
-    mpp : tuple of float or None
-        Micrometres per pixel, down and across, at which the encoder saw the tiles of this slide.
+    ``mpp``: micrometres per pixel, down and across, at which the encoder saw the tiles of this slide.
     """
 
     def __init__(self, folder: Path, result: SlideResult, kind: BagKind, mpp: tuple[float, float] | None) -> None:
@@ -61,23 +52,7 @@ class Bag:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Open the bag of a slide; no embedding is read.
-
-        Parameters
-        ----------
-        folder : pathlib.Path
-            That ``slide`` wrote with an encoder.
-
-        Returns
-        -------
-        Bag
-            Of a finished analysis.
-
-        Raises
-        ------
-        InputError
-            Where there is none, it has no embeddings, or not all of its tiles are done.
-        """
+        """Open the bag of a slide; no embedding is read."""
         result = SlideResult.open(folder)
         if result.spec.kind != "embedding":
             raise InputError(
@@ -112,15 +87,7 @@ class Bag:
     def pieces(self, size: int = PIECE) -> Iterator[NDArray[np.float32]]:
         """Read all embeddings, some at a time.
 
-        Parameters
-        ----------
-        size : int
-            Tiles that are read at once.
-
-        Yields
-        ------
-        numpy.ndarray
-            float32 (tile, feature), tiles that could not be read left out; never empty.
+        Yields float32 (tile, feature), tiles that could not be read left out; never empty.
         """
         for first in range(0, len(self._done), size):
             known = self._done[first : first + size]
@@ -133,17 +100,7 @@ class Bag:
         Of a large store some chunks are drawn first, so that a sample never costs reading all of it; each tile is as
         likely as any other.
 
-        Parameters
-        ----------
-        count : int
-            How many at most; all where there are no more.
-        seed : int
-            Of the draw.
-
-        Returns
-        -------
-        numpy.ndarray
-            float32 (tile, feature).
+        Returns float32 (tile, feature).
         """
         known = np.flatnonzero(self._done)
         if len(known) <= count:
@@ -162,11 +119,8 @@ class Bag:
     def fingerprint(self) -> str:
         """Give a value that changes with the slide, the encoder, the settings, and which tiles there are.
 
-        Returns
-        -------
-        str
-            SHA-256 in hexadecimal digits, of what the store says of itself, its tiles and its first embeddings: those
-            alone would take minutes for many slides, and follow from the rest.
+        SHA-256 in hexadecimal digits, of what the store says of itself, its tiles and its first embeddings: those alone
+        would take minutes for many slides, and follow from the rest.
         """
         found = hashlib.sha256(json.dumps(self._result.spec.model_dump(mode="json"), sort_keys=True).encode())
         found.update(self.places.tobytes())

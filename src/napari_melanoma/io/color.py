@@ -36,22 +36,7 @@ def eight_bit(samples: NDArray, bits: int | None = None) -> NDArray[np.uint8]:
 
     Floating points are read by their range: up to 1 as fractions, up to 255 as 8-bit and up to 65,535 as 16-bit values.
 
-    Parameters
-    ----------
-    samples : numpy.ndarray
-        bool, unsigned integers of up to 16 bits or floating points, of any shape.
-    bits : int, optional
-        Significant bits of an integer, where fewer than its type has.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8, same shape.
-
-    Raises
-    ------
-    UnreadableImage
-        Where the type is another, or floating points are negative, not finite or above 65,535.
+    Returns uint8, same shape.
     """
     if samples.dtype == bool:
         return samples.astype(np.uint8) * np.uint8(255)
@@ -70,18 +55,7 @@ def eight_bit(samples: NDArray, bits: int | None = None) -> NDArray[np.uint8]:
 
 
 def sample_words(dtype: np.dtype) -> str:
-    """Name a type of samples in words.
-
-    Parameters
-    ----------
-    dtype : numpy.dtype
-        Of the samples of a file.
-
-    Returns
-    -------
-    str
-        Such as ``32-bit floating-point samples``.
-    """
+    """Name a type of samples in words."""
     kinds = {"f": "floating-point", "i": "signed integer", "u": "unsigned integer", "c": "complex"}
     if dtype.kind not in kinds:
         return f"samples of type {dtype.name}"
@@ -94,15 +68,8 @@ def real_depth(samples: NDArray) -> tuple[int | None, str | None]:
     An image whose brightest value is below a sixteenth of the range is all but black when spread over all of it, which
     no photograph is; such values come from sensors of 12 bits, or are those of 8 bits.
 
-    Parameters
-    ----------
-    samples : numpy.ndarray
-        (row, column) or (row, column, channel); alpha does not count.
-
-    Returns
-    -------
-    tuple
-        The bits and a sentence for the notes of a result; both None where the full range is used.
+    ``samples``: (row, column) or (row, column, channel); alpha does not count. Returns the bits and a sentence for the
+    notes of a result; both None where the full range is used.
     """
     if samples.dtype != np.uint16:
         return None, None
@@ -135,17 +102,7 @@ def _eight_bit_of_floats(samples: NDArray) -> NDArray[np.uint8]:
 def upright(image: NDArray, orientation: int) -> NDArray:
     """Turn an image as its EXIF orientation asks.
 
-    Parameters
-    ----------
-    image : numpy.ndarray
-        (row, column, ...), as stored.
-    orientation : int
-        EXIF (and TIFF) tag 274, 1 to 8; any other value leaves the image as it is.
-
-    Returns
-    -------
-    numpy.ndarray
-        The upright image, contiguous.
+    ``image``: (row, column, ...), as stored. Returns the upright image, contiguous.
     """
     return np.ascontiguousarray(upright_view(image, orientation))
 
@@ -153,17 +110,7 @@ def upright(image: NDArray, orientation: int) -> NDArray:
 def upright_view(image: NDArray, orientation: int) -> NDArray:
     """Turn an image as its EXIF orientation asks, without copying it.
 
-    Parameters
-    ----------
-    image : numpy.ndarray
-        (row, column, ...), as stored.
-    orientation : int
-        As ``upright``.
-
-    Returns
-    -------
-    numpy.ndarray
-        A view of the same memory.
+    ``image``: (row, column, ...), as stored.
     """
     if orientation in (5, 6, 7, 8):
         image = image.swapaxes(0, 1)
@@ -177,17 +124,8 @@ def upright_view(image: NDArray, orientation: int) -> NDArray:
 def srgb(image: Image, profile: bytes | None) -> NDArray[np.uint8]:
     """Convert a Pillow image of 8 bits per channel to sRGB.
 
-    Parameters
-    ----------
-    image : PIL.Image.Image
-        Of mode 1, L, LA, La, P, PA, RGB, RGBA, RGBa, CMYK or YCbCr.
-    profile : bytes or None
-        The embedded ICC profile.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 (row, column, channel=3), composited over white.
+    ``image``: of mode 1, L, LA, La, P, PA, RGB, RGBA, RGBa, CMYK or YCbCr. Returns uint8 (row, column, channel=3),
+    composited over white.
     """
     from PIL import Image as PillowImage
 

@@ -30,22 +30,7 @@ def decode(file: IO[bytes]) -> Decoded:
 
     Grey values go through the modality and VOI transformations that the file asks for.
 
-    Parameters
-    ----------
-    file : binary file
-        Open at its start.
-
-    Returns
-    -------
-    Decoded
-        sRGB; the pixel size (source ``"dicom"``) and the modality where the file has them.
-
-    Raises
-    ------
-    UnreadableImage
-        Where there are no pixels, several frames, a size out of bounds or a compression that cannot be decoded here.
-    Exception
-        Of the kinds that pydicom and its codecs raise where the file is damaged.
+    SRGB; the pixel size (source ``"dicom"``) and the modality where the file has them.
     """
     from pydicom import dcmread
 
@@ -69,15 +54,8 @@ def decode(file: IO[bytes]) -> Decoded:
 def not_a_photograph(dataset: Dataset) -> str | None:
     """Say why a DICOM file is no single photograph.
 
-    Parameters
-    ----------
-    dataset : pydicom.Dataset
-        Its elements; the pixel data may be left out.
-
-    Returns
-    -------
-    str or None
-        The end of a message, or None where it is a photograph.
+    ``dataset``: its elements; the pixel data may be left out. Returns the end of a message, or None where it is a
+    photograph.
     """
     frames = int(dataset.get("NumberOfFrames") or 1)
     if dataset.get("SOPClassUID") == _SLIDE_CLASS:
@@ -95,15 +73,7 @@ def not_a_photograph(dataset: Dataset) -> str | None:
 def is_for_others(file: IO[bytes]) -> bool:
     """Whether a DICOM file is a slide or has several frames or none, which other readers open.
 
-    Parameters
-    ----------
-    file : binary file
-        Open at its start.
-
-    Returns
-    -------
-    bool
-        False also where the file is damaged, as another reader cannot open it either.
+    False also where the file is damaged, as another reader cannot open it either.
     """
     from pydicom import dcmread
 
@@ -117,20 +87,7 @@ def is_for_others(file: IO[bytes]) -> bool:
 def stored_size(file: IO[bytes]) -> tuple[int, int]:
     """Width and height of a DICOM image, from its elements.
 
-    Parameters
-    ----------
-    file : binary file
-        Open at its start.
-
-    Returns
-    -------
-    tuple of int
-        In pixels.
-
-    Raises
-    ------
-    Exception
-        Of the kinds that pydicom raises where the file is damaged or holds no image.
+    In pixels.
     """
     from pydicom import dcmread
 
@@ -141,18 +98,7 @@ def stored_size(file: IO[bytes]) -> tuple[int, int]:
 
 @contextmanager
 def damage_as_value_error() -> Iterator[None]:
-    """Give the errors that pydicom derives from Exception alone a kind that can be named without importing it.
-
-    Yields
-    ------
-    None
-        While a file is read.
-
-    Raises
-    ------
-    ValueError
-        In the place of such an error.
-    """
+    """Give the errors that pydicom derives from Exception alone a kind that can be named without importing it."""
     from pydicom.errors import BytesLengthException, InvalidDicomError
 
     try:
@@ -211,15 +157,7 @@ def pixel_size_of(dataset: Dataset) -> PixelSize | None:
 
     A pixel aspect ratio alone states a shape and no size.
 
-    Parameters
-    ----------
-    dataset : pydicom.Dataset
-        Its elements; the pixel data may be left out.
-
-    Returns
-    -------
-    PixelSize or None
-        None where there is no spacing.
+    ``dataset``: its elements; the pixel data may be left out. None where there is no spacing.
     """
     groups = dataset.get("SharedFunctionalGroupsSequence") or [{}]
     measures = groups[0].get("PixelMeasuresSequence") or [{}]
@@ -233,15 +171,7 @@ def pixel_size_of(dataset: Dataset) -> PixelSize | None:
 def modality_of(dataset: Dataset) -> Modality | None:
     """Say how the photograph was taken.
 
-    Parameters
-    ----------
-    dataset : pydicom.Dataset
-        Its elements; the pixel data may be left out.
-
-    Returns
-    -------
-    {"dermoscopic", "macroscopic"} or None
-        None where the file does not code it.
+    ``dataset``: its elements; the pixel data may be left out. None where the file does not code it.
     """
     if dataset.get("SOPClassUID") == _DERMOSCOPIC_CLASS:
         return "dermoscopic"

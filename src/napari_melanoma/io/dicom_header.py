@@ -25,26 +25,8 @@ _YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}  # units of t
 class DicomHeader:
     """What a DICOM file says beside its pixels.
 
-    Parameters
-    ----------
-    patient : str
-        What tells the patient from others, as the hospital writes it: for a pseudonym, never to be written anywhere.
-    age : float or None
-        In years, as stated, else from the dates of birth and of the image.
-    sex, body_part, laterality, ethnicity : str
-        In the words of the file, "" where it says nothing.
-    modality : str
-        ``dermoscopic``, ``macroscopic`` or ``wsi``; "" where the file does not say.
-    pixel_size : PixelSize or None
-        Where it is stated.
-    has_image : bool
-        False for a report, a directory and the like.
-    lesion : str
-        What the file calls the lesion that is followed over time; "" where it does not say.
-    taken_on : str
-        Day of the image, YYYY-MM-DD; "" where it is not said.
-    shows : str
-        Of a slide, ``volume``, ``label``, ``overview`` or ``thumbnail``: a label may show a name. "" of photographs.
+    ``age``: in years, as stated, else from the dates of birth and of the image. ``taken_on``: day of the image, YYYY-
+    MM-DD; "" where it is not said.
     """
 
     patient: str
@@ -62,23 +44,7 @@ class DicomHeader:
 
 
 def read_header(file: IO[bytes]) -> DicomHeader:
-    """Read the header of a DICOM file.
-
-    Parameters
-    ----------
-    file : binary file
-        Open at its start.
-
-    Returns
-    -------
-    DicomHeader
-        What it says.
-
-    Raises
-    ------
-    UnreadableImage
-        Where it is no DICOM file, or a damaged one.
-    """
+    """Read the header of a DICOM file."""
     from pydicom import dcmread
 
     try:

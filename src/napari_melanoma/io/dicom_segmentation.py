@@ -45,20 +45,7 @@ class SlideLevel:
 def find_level(slide: Path) -> SlideLevel:
     """Find the level of a DICOM slide that a segmentation is to be of: the finest of at most ``LARGEST`` pixels a side.
 
-    Parameters
-    ----------
-    slide : pathlib.Path
-        A file of the slide, or its folder.
-
-    Returns
-    -------
-    SlideLevel
-        The coarsest where all are larger.
-
-    Raises
-    ------
-    InputError
-        Where it is no DICOM slide, or one whose levels are split over several files.
+    Returns the coarsest where all are larger.
     """
     import pydicom
     from pydicom.errors import InvalidDicomError
@@ -107,29 +94,7 @@ def write_segmentation(
 
     What the slide's header says of patient and study goes along, as DICOM asks.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The ``.dcm`` file, replaced where it exists.
-    level : SlideLevel
-        What it is of.
-    labels : numpy.ndarray
-        uint16 (row, column) of the size of the level: the number of a segment, 0 where there is none.
-    segments : sequence of Segment
-        In their order; they are numbered from 1 in the file.
-    model : str
-        Which model found them.
-    invalid : str
-        Why its predictions are not valid; part of the file's and each segment's description.
-
-    Raises
-    ------
-    ConfigError
-        Where highdicom is not installed.
-    InputError
-        Where there is no lesion, or the slide's header lacks what a segmentation needs.
-    SaveError
-        Where the file cannot be written.
+    ``labels``: uint16 (row, column) of the size of the level: the number of a segment, 0 where there is none.
     """
     try:
         import highdicom  # noqa: F401 - so that it is told before anything is drawn

@@ -29,15 +29,7 @@ class ExifHints:
 def read_exif(path: Path) -> ExifHints:
     """Read the day and the camera of a photograph; its pixels are not decoded.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        Any file.
-
-    Returns
-    -------
-    ExifHints
-        Empty where there is no EXIF, or it cannot be read.
+    Empty where there is no EXIF, or it cannot be read.
     """
     from napari_melanoma.io.pillow_images import open_lazily
 

@@ -39,20 +39,7 @@ def find_photographs(inputs: Iterable[str | Path]) -> list[Path]:
     files and files whose suffix is not in ``SUFFIXES`` are passed over. A file that is named outright is kept whatever
     its suffix. Patterns (``*``, ``?``, ``[...]``, ``**``) are expanded here too, because the shell of Windows does not.
 
-    Parameters
-    ----------
-    inputs : iterable of str or pathlib.Path
-        What the user named; ``~`` stands for the home folder.
-
-    Returns
-    -------
-    list of pathlib.Path
-        Each file once, in natural order (``photo2`` before ``photo10``).
-
-    Raises
-    ------
-    InputError
-        Where an input does not exist, a folder cannot be read or an input yields no photograph.
+    Each file once, in natural order (``photo2`` before ``photo10``).
     """
     return _found(inputs, _is_photograph)
 
@@ -60,37 +47,13 @@ def find_photographs(inputs: Iterable[str | Path]) -> list[Path]:
 def find_images_and_tables(inputs: Iterable[str | Path]) -> list[Path]:
     """List photographs, slides and tables, as ``find_photographs`` does; also DICOM files without a suffix.
 
-    Parameters
-    ----------
-    inputs : iterable of str or pathlib.Path
-        What the user named; ``~`` stands for the home folder.
-
-    Returns
-    -------
-    list of pathlib.Path
-        Each file once, in natural order.
-
-    Raises
-    ------
-    InputError
-        Where an input does not exist, a folder cannot be read or an input yields nothing.
+    Each file once, in natural order.
     """
     return _found(inputs, lambda path: _is_photograph(path) or _is_slide_or_table(path) or _is_bare_dicom(path))
 
 
 def natural_key(path: Path) -> list[tuple[int, int, str]]:
-    """Sort key in which runs of digits compare as numbers and letters without their case.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        What is sorted.
-
-    Returns
-    -------
-    list of tuple
-        To compare with that of another path.
-    """
+    """Sort key in which runs of digits compare as numbers and letters without their case."""
     parts = re.split(r"(\d+)", str(path).casefold())
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]
 

@@ -13,17 +13,7 @@ if TYPE_CHECKING:
 def fit_input(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """Resize a photograph to the network's square, antialiased; the aspect ratio is given up.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 (row, column, channel).
-    side : int
-        Of the square, in pixels.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 (side, side, channel).
+    ``rgb``: uint8 (row, column, channel). ``side``: of the square, in pixels. Returns uint8 (side, side, channel).
     """
     if rgb.shape[:2] == (side, side):
         return rgb

@@ -63,15 +63,8 @@ class Decoded:
 def identify(head: bytes) -> Format | None:
     """Tell the format of a file from its first bytes.
 
-    Parameters
-    ----------
-    head : bytes
-        The first ``HEAD_BYTES`` bytes, fewer where the file is shorter.
-
-    Returns
-    -------
-    str or None
-        The format, or None where it is none that is read as a photograph.
+    ``head``: the first ``HEAD_BYTES`` bytes, fewer where the file is shorter. Returns the format, or None where it is
+    none that is read as a photograph.
     """
     if head.startswith(b"\xff\xd8\xff"):
         return "JPEG"
@@ -91,15 +84,7 @@ def identify(head: bytes) -> Format | None:
 def unknown_content(head: bytes) -> UnreadableImage:
     """Error for a file that is no photograph, saying what it looks like instead.
 
-    Parameters
-    ----------
-    head : bytes
-        The first ``HEAD_BYTES`` bytes of the file.
-
-    Returns
-    -------
-    UnreadableImage
-        The caller raises it.
+    ``head``: the first ``HEAD_BYTES`` bytes of the file.
     """
     if not head:
         return UnreadableImage("is empty (0 bytes), but an image was expected. Copy or export it again.")
@@ -116,17 +101,7 @@ def unknown_content(head: bytes) -> UnreadableImage:
 def check_size(width: int, height: int, smallest: int = MIN_SIDE) -> None:
     """Refuse an image that is too small or too large, before its pixels are decoded.
 
-    Parameters
-    ----------
-    width, height : int
-        In pixels, in either order.
-    smallest : int
-        Pixels that each side has at least.
-
-    Raises
-    ------
-    UnreadableImage
-        Where a side is below ``smallest`` or there are more than ``MAX_PIXELS`` pixels.
+    ``width``, ``height``: in pixels, in either order. ``smallest``: pixels that each side has at least.
     """
     if min(width, height) < smallest:
         raise UnreadableImage(
@@ -143,19 +118,7 @@ def check_size(width: int, height: int, smallest: int = MIN_SIDE) -> None:
 def check_plausible(width: int, height: int, found: int, packing: str = "") -> None:
     """Refuse an image that claims more pixels than its data can hold, before memory for them is taken.
 
-    Parameters
-    ----------
-    width, height : int
-        In pixels, in either order.
-    found : int
-        Bytes of data in the file.
-    packing : str
-        A key of ``PIXELS_PER_BYTE``; any other where its best compression has no bound.
-
-    Raises
-    ------
-    UnreadableImage
-        Where the pixels cannot be in the data.
+    ``width``, ``height``: in pixels, in either order. ``found``: bytes of data in the file.
     """
     most = max(ALWAYS_READ, found * PIXELS_PER_BYTE.get(packing, _MOST_PIXELS_PER_BYTE))
     if width * height > most:

@@ -22,28 +22,8 @@ Color = tuple[int, int, int]
 class Annotation:
     """One area with what is known of it.
 
-    Attributes
-    ----------
-    polygons : tuple of Polygon
-        In pixels of the slide's finest level, from the outer corner of its first pixel, as QuPath counts.
-    class_name : str
-        QuPath's classification; empty where there is none.
-    color : tuple of int, optional
-        Red, green, blue of the class, 0 to 255.
-    name : str
-        Of this object.
-    measurements : mapping
-        Name to number.
-    kind : str
-        QuPath's object type: ``annotation``, ``detection``, ``tile`` ...
-    id : str
-        QuPath's identifier of the object (a UUID); empty where there is none.
-    other : mapping
-        Further properties, kept as they are.
-    of_geometry : mapping
-        What QuPath writes beside the coordinates: ``plane`` (z, t, channel), ``isEllipse``.
-    beside : mapping
-        Further members of the feature, such as the ``nucleusGeometry`` of a cell.
+    ``polygons``: in pixels of the slide's finest level, from the outer corner of its first pixel, as QuPath counts.
+    ``color``: red, green, blue of the class, 0 to 255.
     """
 
     polygons: tuple[Polygon, ...]
@@ -63,18 +43,6 @@ def write_geojson(path: Path, annotations: Iterable[Annotation]) -> None:
 
     Numbers keep all their digits, so that ``io.geojson_reading.read_geojson`` gives back equal values. Measurements
     that are no finite numbers are left out, for JSON has none.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file, replaced where it exists.
-    annotations : iterable of Annotation
-        Gone through one by one.
-
-    Raises
-    ------
-    SaveError
-        Where the file cannot be written; nothing half-written remains.
     """
     with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         _write(file, annotations)
@@ -83,16 +51,8 @@ def write_geojson(path: Path, annotations: Iterable[Annotation]) -> None:
 def feature(annotation: Annotation) -> dict[str, Any]:
     """Give an annotation as a GeoJSON feature.
 
-    Parameters
-    ----------
-    annotation : Annotation
-        With at least one polygon.
-
-    Returns
-    -------
-    dict
-        A ``Polygon`` where it has one, else a ``MultiPolygon``; vertices are (x, y), the first is repeated at the end.
-        Rings run as they are given: those of ``analysis.cell_polygons`` as RFC 7946 asks.
+    A ``Polygon`` where it has one, else a ``MultiPolygon``; vertices are (x, y), the first is repeated at the end.
+    Rings run as they are given: those of ``analysis.cell_polygons`` as RFC 7946 asks.
     """
     parts = [[_closed(ring) for ring in polygon.rings] for polygon in annotation.polygons]
     geometry = {"type": "Polygon", "coordinates": parts[0]}

@@ -20,18 +20,8 @@ class Fitted:
 def fitted(found: GeoJson, size: tuple[int, int]) -> Fitted:
     """Make areas sound and cut off what lies outside a slide.
 
-    Parameters
-    ----------
-    found : GeoJson
-        As read.
-    size : tuple of int
-        Height and width of the slide's finest level, in pixels.
-
-    Returns
-    -------
-    Fitted
-        An area of which nothing lies on the slide is left out and named: it was drawn on another slide, or in other
-        units.
+    ``size``: height and width of the slide's finest level, in pixels. Returns an area of which nothing lies on the
+    slide is left out and named: it was drawn on another slide, or in other units.
     """
     kept, changed = [], list(found.left_out)
     for number, annotation in enumerate(found.annotations, start=1):

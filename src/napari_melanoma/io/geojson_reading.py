@@ -39,20 +39,7 @@ class GeoJson:
 def read_geojson(path: Path) -> GeoJson:
     """Read the areas of a GeoJSON file.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        A feature collection, a list of features as older QuPath versions write, one feature, or a bare geometry.
-
-    Returns
-    -------
-    GeoJson
-        Points, lines and rings without an area are left out and named.
-
-    Raises
-    ------
-    InputError
-        Where the file is missing, is no GeoJSON, or a feature has no valid coordinates; the feature is named.
+    Points, lines and rings without an area are left out and named.
     """
     content = _content(path)
     annotations: list[Annotation] = []

@@ -19,21 +19,7 @@ TILE, SMALLEST = 512, 512
 def write_label_tiff(path: Path, labels: NDArray[np.uint16], place: MapPlace, name: str) -> None:
     """Write a picture of numbers.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file, by custom ``*.ome.tif``; replaced where it exists.
-    labels : numpy.ndarray
-        uint16 (row, column).
-    place : MapPlace
-        Where its cells lie on the slide; the size of a cell is written where that has a scale.
-    name : str
-        Of the picture.
-
-    Raises
-    ------
-    SaveError
-        Where the file cannot be written.
+    ``labels``: uint16 (row, column).
     """
     import tifffile
 

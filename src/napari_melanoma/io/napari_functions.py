@@ -21,16 +21,8 @@ LayerData = tuple[Any, dict[str, Any], str]
 def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerData]] | None:
     """Offer to read photographs and slides.
 
-    Parameters
-    ----------
-    path : str or list of str
-        A file or a folder that is a slide, or several; each becomes a layer of its own, as they differ in size.
-
-    Returns
-    -------
-    callable or None
-        ``read_layers``, or None where a path is a stack or a folder that is no slide, which other readers open. A file
-        that is damaged or no image is taken, so that napari shows what is wrong with it.
+    Returns ``read_layers``, or None where a path is a stack or a folder that is no slide, which other readers open. A
+    file that is damaged or no image is taken, so that napari shows what is wrong with it.
     """
     return None if any(_is_for_others(Path(single)) for single in _as_list(path)) else read_layers
 
@@ -38,25 +30,10 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerD
 def read_layers(path: str | list[str], accept_damaged: bool | None = None) -> list[LayerData]:
     """Read photographs and slides as layers of napari.
 
-    Parameters
-    ----------
-    path : str or list of str
-        A file, or several.
-    accept_damaged : bool, optional
-        As ``read_photograph`` takes it.
-
-    Returns
-    -------
-    list of tuple
-        A tuple (data, keywords, ``"image"``) for each photograph: data uint8 (row, column, channel=3); the keywords
-        hold the name, the metadata and, where the pixel size is known, scale and units in micrometres. Without it the
-        layer stays in pixels, which is what is known. A slide gives what ``slides.layers.slide_layers`` says, and a
-        warning for each thing that a user should know of its scale.
-
-    Raises
-    ------
-    UnreadableImage
-        Where a file is neither, or damaged; napari shows the message.
+    A tuple (data, keywords, ``"image"``) for each photograph: data uint8 (row, column, channel=3); the keywords hold
+    the name, the metadata and, where the pixel size is known, scale and units in micrometres. Without it the layer
+    stays in pixels, which is what is known. A slide gives what ``slides.layers.slide_layers`` says, and a warning for
+    each thing that a user should know of its scale.
     """
     return [layer for single in _as_list(path) for layer in _read(Path(single), accept_damaged)]
 
@@ -64,24 +41,7 @@ def read_layers(path: str | list[str], accept_damaged: bool | None = None) -> li
 def write_mask_layer(path: str, data: NDArray, meta: dict[str, Any]) -> list[str]:
     """Write a Labels layer with one label as mask: 8-bit PNG, 255 wherever the label is.
 
-    Parameters
-    ----------
-    path : str
-        The file; ``.png`` is added where it has no suffix.
-    data : numpy.ndarray
-        Integers (row, column).
-    meta : dict
-        Of the layer; nothing of it is written. It tells scribbles from a mask.
-
-    Returns
-    -------
-    list of str
-        The path that was written.
-
-    Raises
-    ------
-    SaveError
-        Where the layer is no mask (not two-dimensional, several labels, scribbles) or the file cannot be written.
+    ``data``: integers (row, column).
     """
     import numpy as np
 

@@ -39,24 +39,9 @@ def write_ome_zarr(
 ) -> None:
     """Write maps of a slide.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The folder, by custom ``*.ome.zarr``; replaced as a whole where it exists.
-    probability : numpy.ndarray
-        float32 (class, row, column); not-a-number where nothing is known. Written as uint16: 0 where nothing is known,
-        else 1 + probability x 65534.
-    names : sequence of str
-        Of the classes.
-    place : MapPlace
-        Where the cells lie on the slide; in micrometres where that has a scale.
-    labels : Labels, optional
-        Areas on the same cells.
-
-    Raises
-    ------
-    SaveError
-        Where the folder cannot be written; nothing half-written remains.
+    ``probability``: float32 (class, row, column); not-a-number where nothing is known. Written as uint16: 0 where
+    nothing is known, else 1 + probability x 65534. ``place``: where the cells lie on the slide; in micrometres where
+    that has a scale.
     """
     import zarr
 
@@ -75,15 +60,8 @@ def write_ome_zarr(
 def encoded(probability: NDArray[np.float32]) -> NDArray[np.uint16]:
     """Give probabilities as whole numbers of 16 bits.
 
-    Parameters
-    ----------
-    probability : numpy.ndarray
-        float32, any shape; not-a-number where nothing is known.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint16: 0 where nothing is known, else 1 + probability x 65534.
+    ``probability``: float32, any shape; not-a-number where nothing is known. Returns uint16: 0 where nothing is known,
+    else 1 + probability x 65534.
     """
     known = np.nan_to_num(probability.astype(np.float64), nan=0.0).clip(0, 1)
     return np.where(np.isnan(probability), 0, 1 + np.round(known * (HIGHEST - 1))).astype(np.uint16)
@@ -92,15 +70,7 @@ def encoded(probability: NDArray[np.float32]) -> NDArray[np.uint16]:
 def decoded(values: NDArray[np.uint16]) -> NDArray[np.float32]:
     """Give back the probabilities that ``encoded`` was given, to 1/65534.
 
-    Parameters
-    ----------
-    values : numpy.ndarray
-        uint16, any shape.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32, same shape; not-a-number where nothing is known.
+    ``values``: uint16, any shape. Returns float32, same shape; not-a-number where nothing is known.
     """
     return np.where(values == 0, np.nan, (values.astype(np.float64) - 1) / (HIGHEST - 1)).astype(np.float32)
 

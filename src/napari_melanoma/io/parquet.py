@@ -21,22 +21,7 @@ MISSING = (
 
 
 def write_parquet(path: Path, columns: Mapping[str, NDArray[Any] | Sequence[Any]]) -> None:
-    """Write a table.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file, replaced where it exists.
-    columns : mapping
-        Name to values, all of one length; a column of None and numbers is one of numbers with gaps.
-
-    Raises
-    ------
-    ConfigError
-        Where pyarrow is not installed.
-    SaveError
-        Where the file cannot be written.
-    """
+    """Write a table."""
     try:
         import pyarrow as arrow
         from pyarrow import parquet

@@ -29,24 +29,7 @@ def decode(file: IO[bytes], kind: Format) -> Decoded:
 
     The resolution (dots per inch) that such files state is that of a print, not of the skin, and is not used.
 
-    Parameters
-    ----------
-    file : binary file
-        Open at its start.
-    kind : {"JPEG", "PNG", "BMP", "WebP", "HEIC"}
-        What ``formats.identify`` found.
-
-    Returns
-    -------
-    Decoded
-        Upright sRGB, without pixel size and modality; with what is missing or corrupt.
-
-    Raises
-    ------
-    UnreadableImage
-        Where the size is out of bounds.
-    OSError, SyntaxError, ValueError
-        And others that decoders raise where nothing can be decoded.
+    Upright sRGB, without pixel size and modality; with what is missing or corrupt.
     """
     checked = check(file, kind)
     content = io.BytesIO(checked.content)
@@ -60,26 +43,7 @@ def decode(file: IO[bytes], kind: Format) -> Decoded:
 def check(file: IO[bytes], kind: Format, smallest: int = MIN_SIDE) -> Checked:
     """Refuse sizes that are out of bounds from the head of a file, and check that the file is whole.
 
-    Parameters
-    ----------
-    file : binary file
-        Open at its start.
-    kind : {"JPEG", "PNG", "BMP", "WebP", "HEIC"}
-        What ``formats.identify`` found.
-    smallest : int
-        Pixels that each side has at least.
-
-    Returns
-    -------
-    Checked
-        What the decoder is to be given, and what is missing or corrupt.
-
-    Raises
-    ------
-    UnreadableImage
-        Where the size is out of bounds, or more than the data can hold.
-    SyntaxError, OSError, ValueError
-        And others, where the header is damaged.
+    ``smallest``: pixels that each side has at least. What the decoder is to be given, and what is missing or corrupt.
     """
     width, height = stored_size(file, kind)
     check_size(width, height, smallest)
@@ -90,27 +54,7 @@ def check(file: IO[bytes], kind: Format, smallest: int = MIN_SIDE) -> Checked:
 
 
 def open_whole(file: IO[bytes], kind: Format) -> ImageFile:
-    """Open an image that is no photograph, a mask, say, and refuse it where something of it is missing.
-
-    Parameters
-    ----------
-    file : binary file
-        Open at its start.
-    kind : {"JPEG", "PNG", "BMP", "WebP", "HEIC"}
-        What ``formats.identify`` found.
-
-    Returns
-    -------
-    PIL.ImageFile.ImageFile
-        As ``open_lazily`` gives it.
-
-    Raises
-    ------
-    ValueError
-        Where it is damaged.
-    SyntaxError, OSError
-        And others, where the header is damaged.
-    """
+    """Open an image that is no photograph, a mask, say, and refuse it where something of it is missing."""
     checked = check(file, kind, smallest=1)
     if checked.damage:
         raise ValueError(checked.damage)
@@ -134,22 +78,7 @@ def _opened(content: IO[bytes], kind: Format, damage: str | None) -> ImageFile:
 def stored_size(file: IO[bytes], kind: Format) -> tuple[int, int]:
     """Read the width and height of an image from its header.
 
-    Parameters
-    ----------
-    file : binary file
-        Open at its start.
-    kind : {"JPEG", "PNG", "BMP", "WebP", "HEIC"}
-        What ``formats.identify`` found.
-
-    Returns
-    -------
-    tuple of int
-        In pixels.
-
-    Raises
-    ------
-    SyntaxError, OSError
-        Where the header is damaged.
+    In pixels.
     """
     if kind == "PNG":  # Pillow unpacks the words before the pixels, too
         from napari_melanoma.io.damage import png
@@ -184,22 +113,7 @@ def _checked(content: bytes, kind: Format) -> Checked:
 def open_lazily(file: IO[bytes], kind: Format) -> ImageFile:
     """Open an image with the class of its format; pixels are decoded when they are asked for.
 
-    Parameters
-    ----------
-    file : binary file
-        Open at its start.
-    kind : {"JPEG", "PNG", "BMP", "WebP", "HEIC"}
-        What ``formats.identify`` found.
-
-    Returns
-    -------
-    PIL.ImageFile.ImageFile
-        With size, mode and metadata.
-
-    Raises
-    ------
-    SyntaxError, OSError
-        Where the header is damaged.
+    With size, mode and metadata.
     """
     if kind == "JPEG":
         from PIL.JpegImagePlugin import JpegImageFile

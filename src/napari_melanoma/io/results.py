@@ -31,17 +31,7 @@ _SIGNIFICANT_DIGITS = 6
 def write_mask(path: Path, mask: NDArray[np.bool_]) -> None:
     """Write a mask as 8-bit grey PNG, 255 inside and 0 outside.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file, replaced where it exists.
-    mask : numpy.ndarray
-        bool (row, column).
-
-    Raises
-    ------
-    SaveError
-        Where the file cannot be written; nothing half-written remains.
+    ``mask``: bool (row, column).
     """
     _write_png(path, np.asarray(mask, dtype=bool).astype(np.uint8) * np.uint8(255))
 
@@ -49,17 +39,7 @@ def write_mask(path: Path, mask: NDArray[np.bool_]) -> None:
 def write_probability(path: Path, probability: NDArray[np.float32]) -> None:
     """Write a probability as 8-bit grey PNG, 0 as black and 1 as white.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file, replaced where it exists.
-    probability : numpy.ndarray
-        Floating points in [0, 1] (row, column); values outside are clipped.
-
-    Raises
-    ------
-    SaveError
-        Where the file cannot be written; nothing half-written remains.
+    ``probability``: floating points in [0, 1] (row, column); values outside are clipped.
     """
     _write_png(path, np.rint(np.clip(probability, 0.0, 1.0) * 255.0).astype(np.uint8))
 
@@ -67,17 +47,7 @@ def write_probability(path: Path, probability: NDArray[np.float32]) -> None:
 def write_rgb(path: Path, rgb: NDArray[np.uint8]) -> None:
     """Write a picture as PNG.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file, replaced where it exists.
-    rgb : numpy.ndarray
-        uint8 (row, column, channel=3), sRGB.
-
-    Raises
-    ------
-    SaveError
-        Where the file cannot be written; nothing half-written remains.
+    ``rgb``: uint8 (row, column, channel=3), sRGB.
     """
     _write_png(path, rgb)
 
@@ -85,20 +55,7 @@ def write_rgb(path: Path, rgb: NDArray[np.uint8]) -> None:
 def read_mask(path: Path) -> NDArray[np.bool_]:
     """Read a mask from a PNG, JPEG, BMP or WebP: 0/255 as ``write_mask`` writes it, or 0/1.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file; colours are taken as grey.
-
-    Returns
-    -------
-    numpy.ndarray
-        bool (row, column): values above 127, or above 0 where none is above 1.
-
-    Raises
-    ------
-    UnreadableImage
-        Where the file is missing or no image.
+    Returns bool (row, column): values above 127, or above 0 where none is above 1.
     """
     from napari_melanoma.io.pillow_images import open_whole
 
@@ -121,17 +78,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
 def write_labels(path: Path, labels: NDArray[np.uint8]) -> None:
     """Write which class each pixel is of as 8-bit grey PNG, the number of the class as its value.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file, replaced where it exists.
-    labels : numpy.ndarray
-        uint8 (row, column).
-
-    Raises
-    ------
-    SaveError
-        Where the file cannot be written; nothing half-written remains.
+    ``labels``: uint8 (row, column).
     """
     _write_png(path, np.asarray(labels, dtype=np.uint8))
 
@@ -139,20 +86,7 @@ def write_labels(path: Path, labels: NDArray[np.uint8]) -> None:
 def read_labels(path: Path) -> NDArray[np.uint8]:
     """Read a label image from a PNG, BMP or lossless WebP: one 8-bit value a pixel, which is the number of its class.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file; of one with a palette the indices count, whatever its colours.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 (row, column), as stored.
-
-    Raises
-    ------
-    UnreadableImage
-        Where the file is missing or no image, or has more than one value a pixel, or values of more than 8 bits.
+    Returns uint8 (row, column), as stored.
     """
     from napari_melanoma.io.pillow_images import open_whole
 
@@ -187,20 +121,6 @@ def write_table(path: Path, rows: Iterable[Mapping[str, object]], columns: Seque
 
     Floating points get six significant digits and no exponent, and whole numbers all their digits, so that spreadsheets
     and pandas read the same; ``None`` and not-a-number are empty; truth values are ``true`` and ``false``.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file, replaced as a whole where it exists.
-    rows : iterable of mapping
-        Column name to value; gone through one by one where the columns are given.
-    columns : sequence of str, optional
-        Their order; by default all that occur, in the order in which they first do. Others are left out.
-
-    Raises
-    ------
-    SaveError
-        Where the file cannot be written; nothing half-written remains.
     """
     if columns is None:
         rows = list(rows)
@@ -217,20 +137,7 @@ def write_table(path: Path, rows: Iterable[Mapping[str, object]], columns: Seque
 def read_table(path: Path) -> list[dict[str, str]]:
     """Read a CSV table as text.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        UTF-8, with or without a byte order mark, with a header line.
-
-    Returns
-    -------
-    list of dict
-        A dict a row, column name to text; "" where there is nothing.
-
-    Raises
-    ------
-    InputError
-        Where the file is missing, unreadable, no UTF-8 text or has a row that is longer than the header.
+    A dict a row, column name to text; "" where there is nothing.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -266,15 +173,7 @@ def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
 def format_cell(value: object) -> str:
     """Give the text of one cell of a table, as ``write_table`` writes it.
 
-    Parameters
-    ----------
-    value : object
-        A number, text, truth value or None.
-
-    Returns
-    -------
-    str
-        Empty for None and not-a-number.
+    Empty for None and not-a-number.
     """
     if value is None:
         return ""

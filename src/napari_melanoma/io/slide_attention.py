@@ -19,19 +19,7 @@ ATTENTION = "attention"
 def write_attention(result: SlideResult, places: NDArray[np.int32], weights: NDArray[np.floating]) -> None:
     """Write the weights of tiles as a grid, ``attention``: float32 (row, column), NaN where no tile has an embedding.
 
-    Parameters
-    ----------
-    result : SlideResult
-        Open for writing; weights that are there are replaced.
-    places : numpy.ndarray
-        int32 (tile, 2): row and column.
-    weights : numpy.ndarray
-        float (tile,), adding up to 1.
-
-    Raises
-    ------
-    SaveError
-        Where the store cannot be written.
+    ``places``: int32 (tile, 2): row and column. ``weights``: float (tile,), adding up to 1.
     """
     import zarr
 
@@ -54,15 +42,7 @@ def write_attention(result: SlideResult, places: NDArray[np.int32], weights: NDA
 def read_attention(result: SlideResult) -> NDArray[np.float32] | None:
     """Read the weights of tiles.
 
-    Parameters
-    ----------
-    result : SlideResult
-        Of an encoder.
-
-    Returns
-    -------
-    numpy.ndarray or None
-        float32 (row, column); None where no model of whole slides has answered from these embeddings.
+    Returns float32 (row, column); None where no model of whole slides has answered from these embeddings.
     """
     try:
         return np.asarray(result.array(ATTENTION)[:], np.float32)
@@ -73,15 +53,8 @@ def read_attention(result: SlideResult) -> NDArray[np.float32] | None:
 def relative(attention: NDArray[np.float32]) -> NDArray[np.float32]:
     """Bring weights to what can be seen: 1 for the tile with the greatest.
 
-    Parameters
-    ----------
-    attention : numpy.ndarray
-        float32 (row, column), NaN where there is none.
-
-    Returns
-    -------
-    numpy.ndarray
-        The same in [0, 1]: of a hundred thousand tiles each weighs a hundred-thousandth.
+    ``attention``: float32 (row, column), NaN where there is none. Returns the same in [0, 1]: of a hundred thousand
+    tiles each weighs a hundred-thousandth.
     """
     known = np.isfinite(attention)
     return attention / attention[known].max() if known.any() else attention

@@ -82,15 +82,7 @@ class SlideDepth(Config):
     def of(self, reader: str) -> Reading | None:
         """Find what one reader says.
 
-        Parameters
-        ----------
-        reader : str
-            The name; empty for who gave none.
-
-        Returns
-        -------
-        Reading or None
-            None where that reader set nothing yet.
+        None where that reader set nothing yet.
         """
         return next((one for one in self.readings if one.reader == reader), None)
 
@@ -121,20 +113,7 @@ class Proposed(Config):
 def read_depth(folder: Path) -> SlideDepth:
     """Read what was measured.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The slide's result folder.
-
-    Returns
-    -------
-    SlideDepth
-        Empty where nothing was measured.
-
-    Raises
-    ------
-    InputError
-        Where the file is damaged, or of another version.
+    Empty where nothing was measured.
     """
     path = folder / DEPTH
     if not path.is_file():
@@ -146,35 +125,15 @@ def read_depth(folder: Path) -> SlideDepth:
 
 
 def write_depth(folder: Path, depth: SlideDepth) -> None:
-    """Keep what was measured, atomically.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The slide's result folder; made where it is missing.
-    depth : SlideDepth
-        All of it.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Keep what was measured, atomically."""
     write_json(folder / DEPTH, depth.model_dump(mode="json"))
 
 
 def proposed(content: Mapping[str, Any]) -> Proposed:
     """Read what an analysis says of the depth.
 
-    Parameters
-    ----------
-    content : mapping
-        Of ``result.json``.
-
-    Returns
-    -------
-    Proposed
-        The best line first; empty where the analysis says nothing of the depth. What cannot be understood is left out.
+    Returns the best line first; empty where the analysis says nothing of the depth. What cannot be understood is left
+    out.
     """
     told = content.get("depth")
     told = told if isinstance(told, Mapping) else {}

@@ -26,13 +26,6 @@ class DurableStore(LocalStore):
     """A folder as zarr writes it, each file with its bytes on the disk before it takes its name.
 
     Files are there for whoever reads at once; their names are on the disk after ``settle``.
-
-    Parameters
-    ----------
-    root : pathlib.Path
-        The folder.
-    read_only : bool
-        Whether it may not be written.
     """
 
     def __init__(self, root: Path | str, *, read_only: bool = False) -> None:
@@ -43,24 +36,14 @@ class DurableStore(LocalStore):
     async def set(self, key: str, value: Buffer) -> None:
         """Write a file, as zarr asks for it.
 
-        Parameters
-        ----------
-        key : str
-            Its path in the store.
-        value : Buffer
-            Its bytes.
+        ``value``: its bytes.
         """
         await asyncio.to_thread(self.set_sync, key, value)
 
     def set_sync(self, key: str, value: Buffer) -> None:
         """Write a file, in the thread that calls; newer versions of zarr ask for it so.
 
-        Parameters
-        ----------
-        key : str
-            Its path in the store.
-        value : Buffer
-            Its bytes.
+        ``value``: its bytes.
         """
         self._check_writable()
         path = self.root / key
@@ -78,20 +61,7 @@ class DurableStore(LocalStore):
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Write a file whose bytes are on the disk before it takes its name.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file, replaced where it exists.
-    content : bytes
-        All of it.
-
-    Raises
-    ------
-    OSError
-        Where the file system refuses; what was there before stays.
-    """
+    """Write a file whose bytes are on the disk before it takes its name."""
     temporary = temporary_name(path, ".partial")
     try:
         with temporary.open("wb") as file:
@@ -106,13 +76,7 @@ def write_durably(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk, where a system has that; Windows does it by itself.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        One that exists.
-    """
+    """Bring the names in a folder to the disk, where a system has that; Windows does it by itself."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     with suppress(OSError):  # some network drives know no such thing

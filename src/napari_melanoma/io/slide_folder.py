@@ -16,15 +16,7 @@ LESIONS, OUTLINES = "lesions.csv", "lesions.geojson"
 def read_content(folder: Path) -> dict[str, Any]:
     """Read ``result.json`` of a slide.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The slide's own.
-
-    Returns
-    -------
-    dict
-        Empty where the analysis has not ended, or what is there cannot be read.
+    Empty where the analysis has not ended, or what is there cannot be read.
     """
     return read_object(folder / RESULT)
 
@@ -32,15 +24,7 @@ def read_content(folder: Path) -> dict[str, Any]:
 def validity_in(content: Mapping[str, Any]) -> Validity:
     """Read whether the predictions for a slide are valid.
 
-    Parameters
-    ----------
-    content : mapping
-        Of ``result.json``.
-
-    Returns
-    -------
-    Validity
-        As it is stored; of results that were written before 2026-11-22 what follows from their warnings and scale.
+    Returns as it is stored; of results that were written before 2026-11-22 what follows from their warnings and scale.
     """
     stored = Validity.from_json(content.get("validity"))
     if stored is not None:
@@ -62,15 +46,7 @@ def validity_in(content: Mapping[str, Any]) -> Validity:
 def risk_validity_in(answer: Mapping[str, Any]) -> Validity:
     """Read whether a risk is valid.
 
-    Parameters
-    ----------
-    answer : mapping
-        Of ``risk.json``, or of a case.
-
-    Returns
-    -------
-    Validity
-        As it is stored; of answers that were written before 2026-11-22 what follows from their warnings.
+    Returns as it is stored; of answers that were written before 2026-11-22 what follows from their warnings.
     """
     stored = Validity.from_json(answer.get("validity"))
     if stored is not None:
@@ -88,15 +64,7 @@ def risk_validity_in(answer: Mapping[str, Any]) -> Validity:
 def read_object(path: Path) -> dict[str, Any]:
     """Read an object from a JSON file.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-
-    Returns
-    -------
-    dict
-        Empty where there is none, or what is there cannot be read.
+    Empty where there is none, or what is there cannot be read.
     """
     try:
         content = read_json(path)

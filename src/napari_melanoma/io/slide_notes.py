@@ -50,15 +50,7 @@ class SlideNotes:
 def read_notes(folder: Path) -> SlideNotes:
     """Read what was noted.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The slide's result folder.
-
-    Returns
-    -------
-    SlideNotes
-        Empty where nothing was noted; what cannot be understood is left out.
+    Empty where nothing was noted; what cannot be understood is left out.
     """
     try:
         told = read_json(folder / NOTES, allow_nan=True)  # one bad measure must not take the others along
@@ -78,20 +70,7 @@ def read_notes(folder: Path) -> SlideNotes:
 
 
 def write_notes(folder: Path, notes: SlideNotes) -> None:
-    """Keep what was noted.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The slide's result folder; made where it is missing.
-    notes : SlideNotes
-        All of it.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Keep what was noted."""
     write_json(folder / NOTES, {"format_version": FORMAT, **asdict(notes)})
 
 

@@ -51,16 +51,7 @@ class ResultSpec(Config):
 def differing(kept: Mapping[str, Any], asked: Mapping[str, Any]) -> tuple[str, ...]:
     """Name the settings in which two analyses differ, also those that only one of them has.
 
-    Parameters
-    ----------
-    kept, asked : mapping
-        Settings as JSON has them; a setting that is ``None`` counts as one that is not there, and so does a method
-        that is called ``none``.
-
-    Returns
-    -------
-    tuple of str
-        Sorted; empty where equal tiles would get equal values.
+    Sorted; empty where equal tiles would get equal values.
     """
     return tuple(sorted(key for key in {*kept, *asked} if _telling(kept.get(key)) != _telling(asked.get(key))))
 

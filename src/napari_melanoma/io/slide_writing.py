@@ -25,13 +25,7 @@ CHUNK = 64  # tiles along each side of a grid's chunk
 
 
 class ResultWriter:
-    """Puts values into a store: kept in memory until ``flush``, which writes data first and what is done last.
-
-    Parameters
-    ----------
-    result : SlideResult
-        Open for writing.
-    """
+    """Puts values into a store: kept in memory until ``flush``, which writes data first and what is done last."""
 
     def __init__(self, result: SlideResult) -> None:
         self._result = result
@@ -44,15 +38,8 @@ class ResultWriter:
     def put(self, first: int, states: NDArray[np.uint8], values: dict[str, NDArray]) -> None:
         """Take what came of tiles that follow each other in the order of work.
 
-        Parameters
-        ----------
-        first : int
-            Place of the first of them in the order.
-        states : numpy.ndarray
-            uint8 (tile,): done or failed.
-        values : dict of str to numpy.ndarray
-            ``probability`` float32 (tile, class), ``embedding`` (tile, feature), ``dense`` (tile, class, row, column),
-            whichever the store has.
+        ``states``: uint8 (tile,): done or failed. ``values``: ``probability`` float32 (tile, class), ``embedding``
+        (tile, feature), ``dense`` (tile, class, row, column), whichever the store has.
         """
         rows, columns = self._order[first : first + len(states)].T
         self._state[rows, columns] = states
@@ -65,13 +52,7 @@ class ResultWriter:
         self._touched.update(zip((rows // CHUNK).tolist(), (columns // CHUNK).tolist(), strict=True))
 
     def flush(self) -> None:
-        """Write what waits; returns when it is on the disk, where a loss of power leaves it.
-
-        Raises
-        ------
-        SaveError
-            Where the file system refuses; tiles that were not written do not count as done.
-        """
+        """Write what waits; returns when it is on the disk, where a loss of power leaves it."""
         with faults(self._result.path):
             for name, parts in self._waiting.items():
                 for first, values in _joined(parts):
@@ -99,12 +80,7 @@ class ResultWriter:
 class ResultMap:
     """The stitched map of a store, while it is made.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        Of the store.
-    array : zarr.Array
-        uint8 (class, row, column).
+    ``array``: uint8 (class, row, column).
     """
 
     def __init__(self, path: Path, array: zarr.Array) -> None:
@@ -114,17 +90,7 @@ class ResultMap:
     def put(self, block: Box, values: NDArray[np.uint8]) -> None:
         """Write a block.
 
-        Parameters
-        ----------
-        block : Box
-            In cells.
-        values : numpy.ndarray
-            uint8 (class, row, column).
-
-        Raises
-        ------
-        SaveError
-            Where the file system refuses.
+        ``values``: uint8 (class, row, column).
         """
         with faults(self._path):
             self._array[:, *block.slices] = values
@@ -132,23 +98,7 @@ class ResultMap:
 
 @contextmanager
 def faults(path: Path) -> Iterator[None]:
-    """Turn what the file system says into words.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        What is written.
-
-    Yields
-    ------
-    None
-        While it is.
-
-    Raises
-    ------
-    SaveError
-        Where the file system refuses.
-    """
+    """Turn what the file system says into words."""
     try:
         yield
     except OSError as error:

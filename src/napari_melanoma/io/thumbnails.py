@@ -16,22 +16,7 @@ if TYPE_CHECKING:
 def read_thumbnail(path: Path, side_px: int) -> NDArray[np.uint8]:
     """Read a photograph so small that it fits into a square.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        Any file that ``read_photograph`` reads.
-    side_px : int
-        Side of the square.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 (row, column, channel=3), upright; the longer side is ``side_px`` or, of a smaller photograph, less.
-
-    Raises
-    ------
-    UnreadableImage
-        Where the file is no photograph.
+    Returns uint8 (row, column, channel=3), upright; the longer side is ``side_px`` or, of a smaller photograph, less.
     """
     import numpy as np
     from PIL import Image

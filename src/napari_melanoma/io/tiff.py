@@ -46,22 +46,7 @@ def decode(file: IO[bytes]) -> Decoded:
 
     The resolution tags are those of a print, not of the skin, and are not used.
 
-    Parameters
-    ----------
-    file : binary file
-        Open at its start.
-
-    Returns
-    -------
-    Decoded
-        Upright sRGB, without pixel size and modality.
-
-    Raises
-    ------
-    UnreadableImage
-        Where it is a stack, a whole slide, out of bounds, or has samples that ``color.eight_bit`` refuses.
-    Exception
-        Of the kinds that tifffile and its codecs raise where the file is damaged.
+    Upright sRGB, without pixel size and modality.
     """
     from tifffile import TiffFile
 
@@ -86,15 +71,7 @@ def not_a_photograph(tiff: TiffFile) -> str | None:
     One picture is plain, also with pages that are thumbnails of it (smaller than half on both sides, or marked as
     reduced); OME-TIFF, formats of slide scanners and microscopes, tiled pyramids and several pictures are not.
 
-    Parameters
-    ----------
-    tiff : tifffile.TiffFile
-        An open file.
-
-    Returns
-    -------
-    str or None
-        The end of a message, or None where it is a photograph.
+    Returns the end of a message, or None where it is a photograph.
     """
     first = cast("TiffPage", tiff.pages[0])
     advice = "Open it with a reader for stacks or slides, or export one picture as PNG."
@@ -113,15 +90,7 @@ def not_a_photograph(tiff: TiffFile) -> str | None:
 def is_for_others(file: IO[bytes]) -> bool:
     """Whether a TIFF file is a stack or a slide, which other readers open.
 
-    Parameters
-    ----------
-    file : binary file
-        Open at its start.
-
-    Returns
-    -------
-    bool
-        False also where the file is damaged, as another reader cannot open it either.
+    False also where the file is damaged, as another reader cannot open it either.
     """
     from tifffile import TiffFile
 
@@ -136,20 +105,7 @@ def is_for_others(file: IO[bytes]) -> bool:
 def stored_size(file: IO[bytes]) -> tuple[int, int]:
     """Width and height of the first page, from its tags.
 
-    Parameters
-    ----------
-    file : binary file
-        Open at its start.
-
-    Returns
-    -------
-    tuple of int
-        In pixels.
-
-    Raises
-    ------
-    Exception
-        Of the kinds that tifffile raises where the file is damaged.
+    In pixels.
     """
     from tifffile import TiffFile
 

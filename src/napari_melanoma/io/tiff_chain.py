@@ -19,33 +19,14 @@ TRUNCATED = "the file is truncated: pages are missing that its directory names. 
 def is_cut_off(path: Path) -> bool:
     """Follow the pages of a TIFF file to the last one.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        A TIFF or BigTIFF file, or one of their kin such as NDPI; any other is not cut off.
-
-    Returns
-    -------
-    bool
-        True where a page lies beyond the end of the file.
+    True where a page lies beyond the end of the file.
     """
     with path.open("rb") as file:
         return any(offset is None for offset in islice(_pages(file), _MOST_PAGES))
 
 
 def refuse_endless(file: IO[bytes]) -> None:
-    """Refuse a file whose pages lead back to an earlier one, which libraries would follow for ever.
-
-    Parameters
-    ----------
-    file : binary file
-        Any; its position is kept.
-
-    Raises
-    ------
-    ValueError
-        Where a page comes a second time.
-    """
+    """Refuse a file whose pages lead back to an earlier one, which libraries would follow for ever."""
     before, seen = file.tell(), set[int]()
     for offset in _pages(file):
         if offset in seen:

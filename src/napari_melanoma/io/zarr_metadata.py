@@ -11,20 +11,7 @@ MARKS = ("zarr.json", ".zattrs", ".zgroup", ".zarray", ".zmetadata")
 
 
 def check_metadata(folder: Path) -> None:
-    """Refuse a Zarr group whose metadata, or that of its members, is not valid JSON within the limits.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The group.
-
-    Raises
-    ------
-    MalformedFile
-        Naming the file.
-    OSError
-        Where one cannot be read.
-    """
+    """Refuse a Zarr group whose metadata, or that of its members, is not valid JSON within the limits."""
     for place in (folder, *(path for path in folder.iterdir() if path.is_dir())):
         for path in (place / mark for mark in MARKS):
             if path.is_file() and is_inside(path, folder):  # the others are not read at all

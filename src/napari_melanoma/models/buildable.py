@@ -16,17 +16,7 @@ ENCODERS = {"timm": "models", "segmentation_models_pytorch": "encoders"}  # pack
 def why_not_built(architecture: str, options: str) -> str:
     """Say why a network cannot be built.
 
-    Parameters
-    ----------
-    architecture : str
-        A name of the zoo.
-    options : str
-        The architecture's own, as JSON.
-
-    Returns
-    -------
-    str
-        A sentence; empty where it can, as far as names and options tell.
+    A sentence; empty where it can, as far as names and options tell.
     """
     from napari_melanoma.models.zoo import architectures
 

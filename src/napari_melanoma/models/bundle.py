@@ -148,18 +148,7 @@ class BundleInfo:
             return hashlib.file_digest(weights, "sha256").hexdigest()
 
     def answering(self, *, calibrated: bool = True) -> str:
-        """Hash what turns the weights into answers: network, input, calibration; no title, card or cut.
-
-        Parameters
-        ----------
-        calibrated : bool
-            Whether the calibration of a classifier counts; embeddings do not know it.
-
-        Returns
-        -------
-        str
-            64 hexadecimal digits.
-        """
+        """Hash what turns the weights into answers: network, input, calibration; no title, card or cut."""
         told = self.config.model_dump(mode="json", include={*ANSWERING})
         if calibrated and self.config.classifier is not None:
             told["classifier"] = self.config.classifier.model_dump(mode="json", include={*CALIBRATION})
@@ -167,25 +156,7 @@ class BundleInfo:
 
 
 def read_bundle(path: Path) -> BundleInfo:
-    """Read what a bundle says of itself; no weights, no torch.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The bundle's folder.
-
-    Returns
-    -------
-    BundleInfo
-        With a validated configuration.
-
-    Raises
-    ------
-    BundleError
-        Where a file is missing, ``config.json`` is no JSON or the card is not text in UTF-8.
-    ConfigError
-        Where ``config.json`` has unknown keys or values that are not allowed.
-    """
+    """Read what a bundle says of itself; no weights, no torch."""
     for name in (CONFIG, WEIGHTS):
         if not (path / name).is_file():
             raise BundleError(f"{path} is no model bundle: it has no {name}. A bundle holds {CONFIG} and {WEIGHTS}.")
@@ -211,20 +182,7 @@ def read_bundle(path: Path) -> BundleInfo:
 def load_network(info: BundleInfo) -> nn.Module:
     """Build a bundle's network with its weights, in float32 and evaluation mode.
 
-    Parameters
-    ----------
-    info : BundleInfo
-        The bundle.
-
-    Returns
-    -------
-    torch.nn.Module
-        Normalised float (batch, 3, row, column) to logits (batch, class, row, column).
-
-    Raises
-    ------
-    BundleError
-        Where the weights are damaged or not finite, or one is missing, surplus or of another shape.
+    Normalised float (batch, 3, row, column) to logits (batch, class, row, column).
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -269,33 +227,7 @@ def write_bundle(
     reference: Reference | None = None,
     beside: Sequence[Path] = (),
 ) -> BundleInfo:
-    """Write a bundle as a whole; floating weights are stored in half precision.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The folder, replaced where it exists.
-    config : BundleConfig
-        What the bundle says of itself.
-    network : torch.nn.Module
-        Whose weights are stored.
-    card : str
-        The model card in Markdown.
-    reference : Reference, optional
-        Cases that it remembers.
-    beside : sequence of pathlib.Path
-        Other files of the bundle, copied under their own names.
-
-    Returns
-    -------
-    BundleInfo
-        The bundle that was written.
-
-    Raises
-    ------
-    SaveError
-        Where the folder cannot be written; nothing half-written is left.
-    """
+    """Write a bundle as a whole; floating weights are stored in half precision."""
     from safetensors.torch import save
 
     weights = {

@@ -19,22 +19,7 @@ COUNTER = "num_batches_tracked"  # of batch normalisation; no weight
 def load_encoder(network: nn.Module, info: BundleInfo) -> str:
     """Put the weights of a bundle's encoder into that of another network; all else of it stays as it is.
 
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Of the zoo, with an encoder of the same name.
-    info : BundleInfo
-        The bundle, of whatever task.
-
-    Returns
-    -------
-    str
-        What was taken, for a person.
-
-    Raises
-    ------
-    BundleError
-        Where one of the two has no encoder, or they are different ones; the network is what it was.
+    What was taken, for a person.
     """
     source, target = encoder_of(load_network(info)), encoder_of(network)
     if source is None or target is None or not list(target.parameters()):

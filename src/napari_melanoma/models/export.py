@@ -40,27 +40,7 @@ CONTINUOUS, CATEGORIES = "continuous", "categories"  # what a classifier takes f
 def export_network(network: nn.Module, path: Path, form: FileFormat, *, side: int, about: str = "{}") -> None:
     """Write a network in one format.
 
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Float (batch, 3, side, side) to logits, in evaluation mode, on the CPU.
-    path : pathlib.Path
-        The file, replaced where it exists; its suffix is that of the format (``SUFFIXES``).
-    form : {"onnx", "torchscript", "torch_export"}
-        The format.
-    side : int
-        Rows and columns of its input.
-    about : str
-        JSON that the file carries.
-
-    Raises
-    ------
-    ConfigError
-        Where the suffix is that of another format.
-    BundleError
-        Where a package for the format is missing.
-    SaveError
-        Where the file cannot be written; nothing half-written is left.
+    ``network``: float (batch, 3, side, side) to logits, in evaluation mode, on the CPU.
     """
     check_target(path, form)
     if form == "torchscript":
@@ -72,22 +52,7 @@ def export_network(network: nn.Module, path: Path, form: FileFormat, *, side: in
 
 
 def check_target(path: Path, form: FileFormat) -> None:
-    """Refuse a file name, or a machine, that does not go with a format, before anything is computed.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        Where the file shall be.
-    form : {"onnx", "torchscript", "torch_export"}
-        The format.
-
-    Raises
-    ------
-    ConfigError
-        Where the suffix is that of another format.
-    BundleError
-        Where a package for the format is missing.
-    """
+    """Refuse a file name, or a machine, that does not go with a format, before anything is computed."""
     if path.suffix.lower() != SUFFIXES[form]:
         raise ConfigError(f"a file of the format {form} ends in {SUFFIXES[form]}, found '{path.name}'. Rename it.")
     if form == "onnx":
@@ -95,18 +60,7 @@ def check_target(path: Path, form: FileFormat) -> None:
 
 
 def require(*packages: str) -> None:
-    """Refuse to go on without packages of the extra ``export``.
-
-    Parameters
-    ----------
-    *packages : str
-        As they are imported.
-
-    Raises
-    ------
-    BundleError
-        Naming what is missing and how it is installed.
-    """
+    """Refuse to go on without packages of the extra ``export``."""
     missing = [package for package in packages if find_spec(package) is None]
     if missing:
         raise BundleError(
@@ -118,22 +72,7 @@ def require(*packages: str) -> None:
 def trace(network: nn.Module, side: int) -> ExportedProgram:
     """Record what a network computes; ``save_program`` and ``save_onnx`` write the record.
 
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Float (batch, 3, side, side) to logits, in evaluation mode, on the CPU.
-    side : int
-        Rows and columns of its input.
-
-    Returns
-    -------
-    torch.export.ExportedProgram
-        For any number of images.
-
-    Raises
-    ------
-    BundleError
-        Where the network does something that cannot be recorded.
+    ``network``: float (batch, 3, side, side) to logits, in evaluation mode, on the CPU.
     """
     import torch
 
@@ -154,21 +93,7 @@ def trace(network: nn.Module, side: int) -> ExportedProgram:
 def save_torchscript(network: nn.Module, path: Path, *, side: int, about: str = "{}") -> None:
     """Write a network as TorchScript, which C++ and older versions of torch read.
 
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Float (batch, 3, side, side) to logits, in evaluation mode, on the CPU.
-    path : pathlib.Path
-        The file, replaced where it exists.
-    side : int
-        Rows and columns of its input.
-    about : str
-        JSON that the file carries.
-
-    Raises
-    ------
-    SaveError
-        Where the file cannot be written; nothing half-written is left.
+    ``network``: float (batch, 3, side, side) to logits, in evaluation mode, on the CPU.
     """
     import torch
 
@@ -183,22 +108,7 @@ def save_torchscript(network: nn.Module, path: Path, *, side: int, about: str = 
 
 
 def save_program(program: ExportedProgram, path: Path, *, about: str = "{}") -> None:
-    """Write what ``trace`` recorded as torch's own format.
-
-    Parameters
-    ----------
-    program : torch.export.ExportedProgram
-        As ``trace`` gives it.
-    path : pathlib.Path
-        The file, replaced where it exists.
-    about : str
-        JSON that the file carries.
-
-    Raises
-    ------
-    SaveError
-        Where the file cannot be written; nothing half-written is left.
-    """
+    """Write what ``trace`` recorded as torch's own format."""
     import torch
 
     with atomic_file(path) as temporary:
@@ -206,22 +116,7 @@ def save_program(program: ExportedProgram, path: Path, *, about: str = "{}") -> 
 
 
 def save_onnx(program: ExportedProgram, path: Path, *, about: str = "{}") -> None:
-    """Write what ``trace`` recorded as ONNX.
-
-    Parameters
-    ----------
-    program : torch.export.ExportedProgram
-        As ``trace`` gives it.
-    path : pathlib.Path
-        The file, replaced where it exists.
-    about : str
-        JSON that the file carries, as its metadata ``config.json``.
-
-    Raises
-    ------
-    SaveError
-        Where the file cannot be written; nothing half-written is left.
-    """
+    """Write what ``trace`` recorded as ONNX."""
     import torch
 
     names = [INPUT, *_names_of(program)[1:]]
@@ -237,22 +132,7 @@ def save_onnx(program: ExportedProgram, path: Path, *, about: str = "{}") -> Non
 def load_exported(path: Path) -> nn.Module:
     """Read a file that this module wrote, to use it as the network it was made of.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        Its suffix says which format it has.
-
-    Returns
-    -------
-    torch.nn.Module
-        Float32 (batch, 3, side, side) to logits, on the CPU.
-
-    Raises
-    ------
-    ConfigError
-        Where the suffix is of none of the formats.
-    BundleError
-        Where a package for the format is missing.
+    Returns float32 (batch, 3, side, side) to logits, on the CPU.
     """
     import torch
 
@@ -271,20 +151,7 @@ def load_exported(path: Path) -> nn.Module:
 def read_about(path: Path) -> str:
     """Read what a file that this module wrote carries beside the network.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        Its suffix says which format it has.
-
-    Returns
-    -------
-    str
-        JSON; empty where it carries nothing.
-
-    Raises
-    ------
-    ConfigError
-        Where the suffix is of none of the formats.
+    JSON; empty where it carries nothing.
     """
     import torch
 
@@ -302,23 +169,7 @@ def read_about(path: Path) -> str:
 
 
 def format_of(path: Path) -> FileFormat:
-    """Say which format a file has, by its suffix.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        Need not exist.
-
-    Returns
-    -------
-    {"onnx", "torchscript", "torch_export"}
-        The format.
-
-    Raises
-    ------
-    ConfigError
-        Where it is none of them.
-    """
+    """Say which format a file has, by its suffix."""
     for form, suffix in SUFFIXES.items():
         if path.suffix.lower() == suffix:
             return form

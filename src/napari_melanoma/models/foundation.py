@@ -24,30 +24,7 @@ Reading = Literal["pooled", "class_and_patches", "contrast"]
 
 @dataclass(frozen=True)
 class FoundationEncoder:
-    """One published encoder.
-
-    Attributes
-    ----------
-    name : str
-        As users type it.
-    hub : str
-        Its repository on the Hugging Face hub.
-    licence : str
-        In words, as its page says.
-    architecture : str
-        In timm.
-    options : dict
-        For that architecture.
-    features : int
-        Length of an embedding.
-    reading : str
-        How the embedding comes out: what timm pools; the class token beside the mean of the patches (Virchow); or what
-        the pooler trained beside texts makes of them (CONCH).
-    side_px, mpp : int, float
-        Of the tiles that it was made for.
-    mean, std : tuple of float
-        Of its normalisation.
-    """
+    """One published encoder."""
 
     name: str
     hub: str
@@ -132,15 +109,7 @@ _SWIGLU = ("uni2-h", "virchow2")  # built with packed SwiGLU and SiLU, as their 
 def build_foundation(encoder: FoundationEncoder) -> nn.Module:
     """Build an encoder with random weights.
 
-    Parameters
-    ----------
-    encoder : FoundationEncoder
-        One of ``FOUNDATION_ENCODERS``.
-
-    Returns
-    -------
-    torch.nn.Module
-        Normalised float (batch, 3, row, column) to embeddings (batch, feature).
+    Normalised float (batch, 3, row, column) to embeddings (batch, feature).
     """
     import timm
     from torch import nn
@@ -163,22 +132,7 @@ def build_foundation(encoder: FoundationEncoder) -> nn.Module:
 def load_foundation(encoder: FoundationEncoder, weights: Path) -> nn.Module:
     """Build an encoder with the weights of a file.
 
-    Parameters
-    ----------
-    encoder : FoundationEncoder
-        One of ``FOUNDATION_ENCODERS``.
-    weights : pathlib.Path
-        A safetensors or PyTorch file, as its page offers it; read so that it cannot run code.
-
-    Returns
-    -------
-    torch.nn.Module
-        As ``build_foundation`` gives it, in evaluation mode.
-
-    Raises
-    ------
-    BundleError
-        Where the file cannot be read or holds another network.
+    Returns as ``build_foundation`` gives it, in evaluation mode.
     """
     network, found = build_foundation(encoder), read_weights(weights)
     if encoder.reading == "class_and_patches":
@@ -191,23 +145,7 @@ def load_foundation(encoder: FoundationEncoder, weights: Path) -> nn.Module:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read tensors from a file that cannot run code by being read.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        A safetensors file, or one of PyTorch.
-
-    Returns
-    -------
-    dict of str to torch.Tensor
-        By name.
-
-    Raises
-    ------
-    BundleError
-        Where there is no such file, or it holds something else.
-    """
+    """Read tensors from a file that cannot run code by being read."""
     import pickle
 
     import torch
@@ -228,22 +166,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def fit_weights(network: nn.Module, found: dict[str, Tensor], origin: Path) -> None:
-    """Put weights into a network, all of them or none.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Receives them.
-    found : dict of str to torch.Tensor
-        By the network's names.
-    origin : pathlib.Path
-        Named in the error.
-
-    Raises
-    ------
-    BundleError
-        Where they are of another network.
-    """
+    """Put weights into a network, all of them or none."""
     try:
         network.load_state_dict(found)
     except RuntimeError as error:

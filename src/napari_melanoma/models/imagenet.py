@@ -23,15 +23,7 @@ PACKAGED = {
 def imagenet_name(config: Config) -> str | None:
     """Name the encoder whose published weights an architecture with these options takes.
 
-    Parameters
-    ----------
-    config : Config
-        Options of an architecture: their ``imagenet`` says it, or else their ``encoder`` is it.
-
-    Returns
-    -------
-    str or None
-        As timm or segmentation-models-pytorch calls it; None where there are none.
+    Returns as timm or segmentation-models-pytorch calls it; None where there are none.
     """
     named: str | None = getattr(config, "imagenet", getattr(config, "encoder", None))
     return named
@@ -40,15 +32,7 @@ def imagenet_name(config: Config) -> str | None:
 def imagenet_normalisation(name: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """Say how images were normalised when the published weights of an encoder were learnt.
 
-    Parameters
-    ----------
-    name : str
-        What timm or segmentation-models-pytorch calls it.
-
-    Returns
-    -------
-    tuple of tuple of float
-        Mean and standard deviation of red, green and blue in [0, 1]; those of ImageNet where timm does not know it.
+    Mean and standard deviation of red, green and blue in [0, 1]; those of ImageNet where timm does not know it.
     """
     import timm
 
@@ -58,21 +42,7 @@ def imagenet_normalisation(name: str) -> tuple[tuple[float, float, float], tuple
 
 
 def load_imagenet(encoder: nn.Module, name: str) -> None:
-    """Put ImageNet weights into an encoder.
-
-    Parameters
-    ----------
-    encoder : torch.nn.Module
-        Of timm as segmentation-models-pytorch wraps it (its ``model`` is timm's), of that package itself, or our own
-        with its tensors in timm's order.
-    name : str
-        What timm or segmentation-models-pytorch calls it.
-
-    Raises
-    ------
-    BundleError
-        Where no weights can be had or they do not fit; says what to install.
-    """
+    """Put ImageNet weights into an encoder."""
     bare, epsilons = name.removeprefix("tu-"), None
     inner = dict(encoder.named_children()).get("model", encoder)
     target = inner.state_dict()

@@ -8,15 +8,7 @@ MEMORY_WORDS = ("out of memory", "can't allocate memory", "CUDNN_STATUS_ALLOC_FA
 def is_out_of_memory(error: BaseException) -> bool:
     """Say whether an error means that memory ran out, on any device.
 
-    Parameters
-    ----------
-    error : BaseException
-        From a pass of a network.
-
-    Returns
-    -------
-    bool
-        True for torch's own error, the allocator's message, and Python's ``MemoryError``.
+    True for torch's own error, the allocator's message, and Python's ``MemoryError``.
     """
     if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
         return True

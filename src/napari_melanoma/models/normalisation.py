@@ -17,15 +17,7 @@ if TYPE_CHECKING:
 def norms_of(network: nn.Module) -> dict[str, nn.BatchNorm2d]:
     """Find every batch normalisation of a network.
 
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Any.
-
-    Returns
-    -------
-    dict of str to torch.nn.BatchNorm2d
-        By name, in the order in which the network has them.
+    By name, in the order in which the network has them.
     """
     from torch import nn
 
@@ -37,19 +29,7 @@ def refitted(
 ) -> dict[str, Tensor]:
     """Change the factors of batch normalisation so that ``gamma / sqrt(variance + epsilon)`` stays what it was.
 
-    Parameters
-    ----------
-    weights : mapping of str to torch.Tensor
-        By the names of the network that they are for.
-    norms : mapping of str to torch.nn.BatchNorm2d
-        Of that network, by name.
-    epsilons : mapping of str to float
-        What each of them adds to the variance in the network that the weights come from.
-
-    Returns
-    -------
-    dict of str to torch.Tensor
-        The same where nothing differs, or where factor and variance are not both there.
+    Returns the same where nothing differs, or where factor and variance are not both there.
     """
     changed = dict(weights)
     for name, norm in norms.items():

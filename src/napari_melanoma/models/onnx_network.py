@@ -14,11 +14,6 @@ class OnnxNetwork(nn.Module):
     """An ONNX file as a network, so that whatever takes one can measure it.
 
     It computes on the CPU, on as many threads as torch may use.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        A file with one output, and an input of images; one of a classifier may have inputs from the table as well.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,14 +29,8 @@ class OnnxNetwork(nn.Module):
     def forward(self, images: Tensor, continuous: Tensor | None = None, categories: Tensor | None = None) -> Tensor:
         """Give the logits of float32 images (batch, 3, row, column) and, where the file asks for it, of a table.
 
-        Parameters
-        ----------
-        images : torch.Tensor
-            Normalised float32 (batch, 3, row, column).
-        continuous : torch.Tensor, optional
-            float32 (batch, input).
-        categories : torch.Tensor, optional
-            int64 (batch, embedding).
+        ``images``: normalised float32 (batch, 3, row, column). ``continuous``: float32 (batch, input). ``categories``:
+        int64 (batch, embedding).
         """
         given = {INPUT: images, CONTINUOUS: continuous, CATEGORIES: categories}
         feed = {

@@ -17,10 +17,7 @@ log = logging.getLogger(__name__)
 def cpu_has_bf16() -> bool:
     """Say whether the processor multiplies bfloat16 itself; emulated, it is slower than float32.
 
-    Returns
-    -------
-    bool
-        False where it cannot be found out.
+    False where it cannot be found out.
     """
     import torch
 
@@ -31,10 +28,7 @@ def cpu_has_bf16() -> bool:
 def best_device() -> str:
     """Name the fastest device that torch finds here.
 
-    Returns
-    -------
-    str
-        ``"cuda"``, ``"mps"`` or ``"cpu"``.
+    Returns ``"cuda"``, ``"mps"`` or ``"cpu"``.
     """
     import torch
 
@@ -46,15 +40,7 @@ def best_device() -> str:
 def best_precision(device: str) -> Precision:
     """Name the fastest precision that a device computes in.
 
-    Parameters
-    ----------
-    device : str
-        ``"cpu"``, ``"cuda"`` or ``"mps"``.
-
-    Returns
-    -------
-    str
-        ``"bf16"`` or ``"fp32"``.
+    Returns ``"bf16"`` or ``"fp32"``.
     """
     import torch
 
@@ -66,16 +52,8 @@ def best_precision(device: str) -> Precision:
 def folded(network: nn.Module) -> nn.Module:
     """Fold each batch normalisation into the convolution before it: the same function with fewer passes over memory.
 
-    Parameters
-    ----------
-    network : torch.nn.Module
-        In evaluation mode and float32; left as it is.
-
-    Returns
-    -------
-    torch.nn.Module
-        A copy with the same parts and methods, equal up to rounding. Parts whose way depends on their input cannot be
-        traced; of these, what their own parts have is folded.
+    ``network``: in evaluation mode and float32; left as it is. A copy with the same parts and methods, equal up to
+    rounding. Parts whose way depends on their input cannot be traced; of these, what their own parts have is folded.
     """
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 

@@ -16,17 +16,8 @@ if TYPE_CHECKING:
 def to_tensor(images: list[NDArray[np.uint8]], config: BundleConfig) -> torch.Tensor:
     """Stack and normalise photographs as a bundle wants them.
 
-    Parameters
-    ----------
-    images : list of numpy.ndarray
-        uint8 (row, column, channel), all of one size.
-    config : BundleConfig
-        Gives mean and standard deviation.
-
-    Returns
-    -------
-    torch.Tensor
-        float32 (batch, channel, row, column) in channels_last memory.
+    ``images``: uint8 (row, column, channel), all of one size. Returns float32 (batch, channel, row, column) in
+    channels_last memory.
     """
     import torch
 
@@ -42,17 +33,7 @@ def restore_size(logits: NDArray[np.float32], shape: tuple[int, int]) -> NDArray
     The logits are interpolated, not the probability: their zero crossing moves smoothly between pixels, so
     a border that the network draws coarsely becomes a smooth curve.
 
-    Parameters
-    ----------
-    logits : numpy.ndarray
-        float32 (row, column).
-    shape : tuple of int
-        Rows and columns of the photograph.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 (row, column) in [0, 1].
+    ``logits``: float32 (row, column). Returns float32 (row, column) in [0, 1].
     """
     from PIL import Image  # the docks import this when they open
 

@@ -28,28 +28,9 @@ def export_int8(
 ) -> None:
     """Write a network in 8-bit integers.
 
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Float (batch, 3, side, side) to logits, in evaluation mode, on the CPU.
-    path : pathlib.Path
-        The file, replaced where it exists; it ends in ``.onnx``.
-    images : iterable of numpy.ndarray
-        Normalised photographs, float32 (batch, 3, side, side), by which the range of each layer is found: about a
-        hundred of the kind that the network will see.
-    side : int
-        Rows and columns of its input.
-    about : str
-        JSON that the file carries.
-
-    Raises
-    ------
-    ConfigError
-        Where there is no photograph, or the suffix is another.
-    BundleError
-        Where a package is missing, or the network cannot be recorded.
-    SaveError
-        Where the file cannot be written; nothing half-written is left.
+    ``network``: float (batch, 3, side, side) to logits, in evaluation mode, on the CPU. ``images``: normalised
+    photographs, float32 (batch, 3, side, side), by which the range of each layer is found: about a hundred of the kind
+    that the network will see.
     """
     check_target(path, "onnx")
     require("onnxruntime")

@@ -68,15 +68,7 @@ class Reference:
 def numbered(names: ArrayLike) -> NDArray[np.int64]:
     """Turn names of patients or lesions into numbers that say nothing but which are the same.
 
-    Parameters
-    ----------
-    names : array_like
-        Text (case,).
-
-    Returns
-    -------
-    numpy.ndarray
-        int64 (case,), from 0 in the order in which names first occur.
+    Returns int64 (case,), from 0 in the order in which names first occur.
     """
     _, first, index = np.unique(np.asarray(names), return_index=True, return_inverse=True)
     place = np.empty(len(first), np.int64)
@@ -87,19 +79,7 @@ def numbered(names: ArrayLike) -> NDArray[np.int64]:
 def remembered(labels: ArrayLike, most: int = MOST, seed: int = 0) -> NDArray[np.int64]:
     """Choose which training cases a bundle remembers: all of them, or so many at random, each class in its share.
 
-    Parameters
-    ----------
-    labels : array_like
-        Int (training case,).
-    most : int
-        Cases at most; every class keeps one at least, which may make it a few more.
-    seed : int
-        Of the choice.
-
-    Returns
-    -------
-    numpy.ndarray
-        int64 (chosen,): places, ascending.
+    Returns int64 (chosen,): places, ascending.
     """
     truth = np.asarray(labels, np.int64)
     if len(truth) <= most:
@@ -116,17 +96,7 @@ def remembered(labels: ArrayLike, most: int = MOST, seed: int = 0) -> NDArray[np
 def textures_alone(textures: NDArray[np.float16], classes: int) -> Reference:
     """Make what a model remembers that has no cases of its own, such as one that draws.
 
-    Parameters
-    ----------
-    textures : numpy.ndarray
-        float16 (training tile, feature).
-    classes : int
-        Of the bundle.
-
-    Returns
-    -------
-    Reference
-        Without cases.
+    ``textures``: float16 (training tile, feature).
     """
     none = np.zeros(0, np.int64)
     empty = np.zeros((0, 0), np.float16)
@@ -136,20 +106,7 @@ def textures_alone(textures: NDArray[np.float16], classes: int) -> Reference:
 def read_reference(info: BundleInfo) -> Reference | None:
     """Read what a bundle remembers of cases.
 
-    Parameters
-    ----------
-    info : BundleInfo
-        The bundle.
-
-    Returns
-    -------
-    Reference or None
-        None where it remembers nothing.
-
-    Raises
-    ------
-    BundleError
-        Where the file is damaged or does not fit the bundle's classes.
+    None where it remembers nothing.
     """
     path = info.path / REFERENCE
     if not path.is_file():
@@ -171,20 +128,7 @@ def read_reference(info: BundleInfo) -> Reference | None:
 
 
 def write_reference(folder: Path, reference: Reference) -> None:
-    """Write what a bundle remembers of cases.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Of the bundle.
-    reference : Reference
-        Its cases.
-
-    Raises
-    ------
-    SaveError
-        Where the file cannot be written.
-    """
+    """Write what a bundle remembers of cases."""
     from safetensors.numpy import save
 
     from napari_melanoma.core.files import atomic_file

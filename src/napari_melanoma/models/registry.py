@@ -29,13 +29,7 @@ SHIPPED = Path(__file__).parent / "weights"
 
 
 def user_folder() -> Path:
-    """Folder in which the user's own bundles lie; it need not exist.
-
-    Returns
-    -------
-    pathlib.Path
-        The platform's folder for application data.
-    """
+    """Folder in which the user's own bundles lie; it need not exist."""
     from platformdirs import user_data_path
 
     return user_data_path("napari-melanoma", appauthor=False) / "models"
@@ -44,10 +38,7 @@ def user_folder() -> Path:
 def list_bundles() -> list[BundleInfo]:
     """List every readable bundle, shipped ones first; of two with one name the user's own wins.
 
-    Returns
-    -------
-    list of BundleInfo
-        Those that can be used; ``unusable_bundles`` says what is wrong with the others.
+    Those that can be used; ``unusable_bundles`` says what is wrong with the others.
     """
     found: dict[str, BundleInfo] = {}
     for folder in (SHIPPED, user_folder()):
@@ -63,10 +54,7 @@ def list_bundles() -> list[BundleInfo]:
 def unusable_bundles() -> dict[Path, str]:
     """List the folders of the user's model folder that hold a bundle which cannot be used.
 
-    Returns
-    -------
-    dict of pathlib.Path to str
-        The folder, and why.
+    Returns the folder, and why.
     """
     found: dict[Path, str] = {}
     for config in sorted(user_folder().glob(f"*/{CONFIG}")):
@@ -81,22 +69,6 @@ def usable(bundle: BundleInfo) -> BundleInfo:
     """Refuse a bundle whose network cannot be built with what is installed, or whose file of weights is damaged.
 
     Imports no torch; of the weights it reads the header alone.
-
-    Parameters
-    ----------
-    bundle : BundleInfo
-        Any bundle.
-
-    Returns
-    -------
-    BundleInfo
-        The same.
-
-    Raises
-    ------
-    BundleError
-        Where its architecture, the options of it or its encoder are not installed; says what to install. Where its
-        weights are cut off or corrupt.
     """
     check_header(bundle.path / WEIGHTS)
     options = json.dumps(bundle.config.options, sort_keys=True)
@@ -121,25 +93,7 @@ def _made_with(provenance: Mapping[str, Any]) -> str:
 
 
 def find_bundle(name_or_path: str, *, of_slides: bool = False) -> BundleInfo:
-    """Find a bundle by its name, or by the path of its folder.
-
-    Parameters
-    ----------
-    name_or_path : str
-        A name of ``list_bundles()``, or a folder.
-    of_slides : bool, optional
-        Whether a model of slides is looked for: where there is none of that name, such alone are named.
-
-    Returns
-    -------
-    BundleInfo
-        The bundle.
-
-    Raises
-    ------
-    BundleError
-        Where there is none of that name, the folder is no bundle, or its weights are cut off or corrupt.
-    """
+    """Find a bundle by its name, or by the path of its folder."""
     known = {bundle.name: bundle for bundle in list_bundles()}
     if name_or_path in known:
         return known[name_or_path]
@@ -156,25 +110,7 @@ def find_bundle(name_or_path: str, *, of_slides: bool = False) -> BundleInfo:
 
 
 def of_task(bundle: BundleInfo, task: Task) -> BundleInfo:
-    """Refuse a bundle that was made for something else.
-
-    Parameters
-    ----------
-    bundle : BundleInfo
-        Any bundle.
-    task : {"segmentation", "classification"}
-        What is to be done with it.
-
-    Returns
-    -------
-    BundleInfo
-        The same.
-
-    Raises
-    ------
-    BundleError
-        Where its task is the other one; names those that could be taken.
-    """
+    """Refuse a bundle that was made for something else."""
     if bundle.config.encoder is not None:
         raise BundleError(
             f"'{bundle.name}' answers whole slides from the embeddings of their tiles: napari-melanoma slide SLIDE "
@@ -190,15 +126,7 @@ def of_task(bundle: BundleInfo, task: Task) -> BundleInfo:
 def why_not_for_photographs(config: BundleConfig) -> str:
     """Say why photographs cannot be analysed with a model, whatever its task.
 
-    Parameters
-    ----------
-    config : BundleConfig
-        Of the model.
-
-    Returns
-    -------
-    str
-        What it is for, in a few words that follow its name; empty where they can be.
+    What it is for, in a few words that follow its name; empty where they can be.
     """
     if config.is_of_slides:
         return "is a model of slides"
@@ -208,25 +136,7 @@ def why_not_for_photographs(config: BundleConfig) -> str:
 
 
 def for_photographs(bundle: BundleInfo, task: Task) -> BundleInfo:
-    """Refuse a bundle that a photograph cannot be analysed with.
-
-    Parameters
-    ----------
-    bundle : BundleInfo
-        Any bundle.
-    task : {"segmentation", "classification"}
-        What is to be done with it: one lesion drawn, or its class told.
-
-    Returns
-    -------
-    BundleInfo
-        The same.
-
-    Raises
-    ------
-    BundleError
-        Where its task is the other one, it is of slides, or draws several classes; names those that could be taken.
-    """
+    """Refuse a bundle that a photograph cannot be analysed with."""
     why = why_not_for_photographs(of_task(bundle, task).config)
     if not why:
         return bundle
@@ -240,15 +150,7 @@ def for_photographs(bundle: BundleInfo, task: Task) -> BundleInfo:
 def fitting_photographs(task: Task) -> list[BundleInfo]:
     """List the bundles that photographs can be analysed with.
 
-    Parameters
-    ----------
-    task : {"segmentation", "classification"}
-        One lesion drawn, or its class told.
-
-    Returns
-    -------
-    list of BundleInfo
-        As ``list_bundles`` gives them, without those of slides or of several classes of tissue.
+    Returns as ``list_bundles`` gives them, without those of slides or of several classes of tissue.
     """
     return [
         known for known in list_bundles() if known.config.task == task and not why_not_for_photographs(known.config)
@@ -258,33 +160,14 @@ def fitting_photographs(task: Task) -> list[BundleInfo]:
 def default_classifier() -> BundleInfo | None:
     """Find the classifier of photographs that is taken where none is named.
 
-    Returns
-    -------
-    BundleInfo or None
-        The shipped one, else the first that is installed; None where there is none.
+    Returns the shipped one, else the first that is installed; None where there is none.
     """
     known = {bundle.name: bundle for bundle in fitting_photographs("classification")}
     return known.get(DEFAULT_CLASSIFIER) or next(iter(known.values()), None)
 
 
 def find_classifier(name_or_path: str) -> BundleInfo:
-    """Find a classifier of photographs by its name, or by the path of its folder.
-
-    Parameters
-    ----------
-    name_or_path : str
-        As ``find_bundle`` takes it; "" for the one that is taken where none is named.
-
-    Returns
-    -------
-    BundleInfo
-        A bundle for classification.
-
-    Raises
-    ------
-    BundleError
-        Where there is none of that name, or it is for something else.
-    """
+    """Find a classifier of photographs by its name, or by the path of its folder."""
     if name_or_path:
         return for_photographs(find_bundle(name_or_path), "classification")
     found = default_classifier()
@@ -297,28 +180,7 @@ def find_classifier(name_or_path: str) -> BundleInfo:
 
 
 def adopt(bundle: BundleInfo, name: str | None = None) -> BundleInfo:
-    """Copy a bundle into the user's model folder, so that it is listed and found by its name.
-
-    Parameters
-    ----------
-    bundle : BundleInfo
-        Any bundle; it stays where it is.
-    name : str, optional
-        What it shall be called; its own name by default. Where another model has that name, a number is added.
-
-    Returns
-    -------
-    BundleInfo
-        The copy. Weights that are there already under that name are not copied again.
-
-    Raises
-    ------
-    BundleError
-        Where it cannot be used with what is installed, its weights are damaged or not finite, or a file of it is a link
-        to somewhere else.
-    SaveError
-        Where the folder cannot be written; nothing half-written is left.
-    """
+    """Copy a bundle into the user's model folder, so that it is listed and found by its name."""
     usable(bundle)
     check_weights(bundle.path / WEIGHTS)
     stem = re.sub(r"[^\w.-]+", "-", name or bundle.name).strip("-.")[:60] or "model"

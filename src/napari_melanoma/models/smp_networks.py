@@ -15,23 +15,7 @@ TIMM = "tu-"  # how segmentation-models-pytorch marks encoders that timm has and
 
 
 def encoder_name(encoder: str) -> str:
-    """Find an encoder by the name that segmentation-models-pytorch or timm has for it.
-
-    Parameters
-    ----------
-    encoder : str
-        Such as ``"resnet34"`` (both have one: the first wins), ``"mit_b0"`` or ``"tf_efficientnet_lite0"``.
-
-    Returns
-    -------
-    str
-        What segmentation-models-pytorch calls it.
-
-    Raises
-    ------
-    ConfigError
-        Where neither has it; names close ones.
-    """
+    """Find an encoder by the name that segmentation-models-pytorch or timm has for it."""
     import timm
     from segmentation_models_pytorch.encoders import get_encoder_names
 
@@ -49,26 +33,7 @@ def encoder_name(encoder: str) -> str:
 def build_smp(network: Callable[..., nn.Module], encoder: str, classes: int, **arguments: Any) -> nn.Module:  # noqa: ANN401 - whatever that network takes
     """Build a network of segmentation-models-pytorch with random weights.
 
-    Parameters
-    ----------
-    network : callable
-        One of its classes.
-    encoder : str
-        As ``encoder_name`` takes it.
-    classes : int
-        Maps that come out.
-    **arguments : object
-        Its further arguments.
-
-    Returns
-    -------
-    torch.nn.Module
-        Float (batch, 3, row, column) to logits (batch, class, row, column).
-
-    Raises
-    ------
-    ConfigError
-        Where there is no such encoder, or it does not go with the network or the arguments.
+    Returns float (batch, 3, row, column) to logits (batch, class, row, column).
     """
     name = encoder_name(encoder)
     try:

@@ -34,16 +34,6 @@ def check_header(path: Path) -> None:
     """Refuse a safetensors file whose header is not valid, or whose size is not the one that its tensors need.
 
     Reads the header alone, so that it takes milliseconds whatever the size of the model.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-
-    Raises
-    ------
-    BundleError
-        Where it is cut off, corrupt or of another format.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -58,18 +48,7 @@ def check_header(path: Path) -> None:
 
 
 def check_weights(path: Path) -> None:
-    """Refuse a safetensors file whose header does not describe its data, or whose weights are NaN or infinite.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-
-    Raises
-    ------
-    BundleError
-        Naming the tensor.
-    """
+    """Refuse a safetensors file whose header does not describe its data, or whose weights are NaN or infinite."""
     check_header(path)
     try:
         content = np.memmap(path, np.uint8, mode="r")

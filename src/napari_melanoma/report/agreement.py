@@ -15,24 +15,7 @@ SHADE = 0.15
 
 
 def draw_bland_altman(found: BlandAltman, readers: tuple[str, str], path: Path, unit: str = "mm") -> None:
-    """Draw differences over means, with bias and limits of agreement and the intervals of all three.
-
-    Parameters
-    ----------
-    found : BlandAltman
-        Of two readers.
-    readers : tuple of str
-        Their names, in the order in which they were compared.
-    path : pathlib.Path
-        The PNG to write.
-    unit : str
-        Of the values.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Draw differences over means, with bias and limits of agreement and the intervals of all three."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.6), layout="constrained")

@@ -40,20 +40,7 @@ class GalleryRow:
 
 
 def draw_gallery(rows: Sequence[GalleryRow], path: Path) -> None:
-    """Draw a line of pictures for each number, each picture twice: as it is, and with the map over it.
-
-    Parameters
-    ----------
-    rows : sequence of GalleryRow
-        The strongest first; one at least.
-    path : pathlib.Path
-        The PNG to write.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Draw a line of pictures for each number, each picture twice: as it is, and with the map over it."""
     from matplotlib.figure import Figure
 
     columns = 2 * max(len(row.shown) for row in rows)
@@ -72,15 +59,7 @@ def draw_gallery(rows: Sequence[GalleryRow], path: Path) -> None:
 def overlaid(shown: Shown) -> NDArray[np.uint8]:
     """Lay a map over its picture.
 
-    Parameters
-    ----------
-    shown : Shown
-        Both.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 (row, column, channel=3): dark where there is nothing of the number, warm where there is most.
+    Returns uint8 (row, column, channel=3): dark where there is nothing of the number, warm where there is most.
     """
     from matplotlib import colormaps
 

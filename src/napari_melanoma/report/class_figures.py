@@ -36,20 +36,7 @@ class Curve:
 
 
 def draw_roc(curves: Sequence[Curve], path: Path) -> None:
-    """Draw ROC curves, each with its operating point.
-
-    Parameters
-    ----------
-    curves : sequence of Curve
-        Of 1 - specificity and sensitivity.
-    path : pathlib.Path
-        The PNG to write.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Draw ROC curves, each with its operating point."""
     figure, axis = _square()
     axis.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
     _draw_curves(axis, curves)
@@ -58,22 +45,7 @@ def draw_roc(curves: Sequence[Curve], path: Path) -> None:
 
 
 def draw_precision_recall(curves: Sequence[Curve], share: float, path: Path) -> None:
-    """Draw the precision over the sensitivity.
-
-    Parameters
-    ----------
-    curves : sequence of Curve
-        Of sensitivity and precision.
-    share : float
-        Of the positives: the precision of who says positive of everything.
-    path : pathlib.Path
-        The PNG to write.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Draw the precision over the sensitivity."""
     figure, axis = _square()
     axis.axhline(share, color=GREY, linewidth=0.8)
     _draw_curves(axis, curves)
@@ -84,19 +56,7 @@ def draw_precision_recall(curves: Sequence[Curve], share: float, path: Path) -> 
 def draw_reliability(bins: Reliability, scores: NDArray[np.float64], path: Path) -> None:
     """Draw what came against what was predicted, and below it how the probabilities are distributed.
 
-    Parameters
-    ----------
-    bins : Reliability
-        As ``draw_bins`` takes them.
-    scores : numpy.ndarray
-        Probability of the positive class of every image, float64 (image,).
-    path : pathlib.Path
-        The PNG to write.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
+    ``scores``: probability of the positive class of every image, float64 (image,).
     """
     from matplotlib.figure import Figure
 
@@ -113,17 +73,7 @@ def draw_reliability(bins: Reliability, scores: NDArray[np.float64], path: Path)
 
 
 def draw_bins(axes: Axes, bins: Reliability, color: str) -> None:
-    """Draw the points of a reliability diagram with their intervals; those of few images are faint and not joined.
-
-    Parameters
-    ----------
-    axes : matplotlib.axes.Axes
-        To draw in.
-    bins : Reliability
-        The points.
-    color : str
-        Of all of them.
-    """
+    """Draw the points of a reliability diagram with their intervals; those of few images are faint and not joined."""
     many = bins.count >= FEW
     for chosen, strength in ((many, 1.0), (~many, 0.35)):
         axes.vlines(bins.predicted[chosen], bins.low[chosen], bins.high[chosen], color=color, alpha=strength)
@@ -135,19 +85,7 @@ def draw_bins(axes: Axes, bins: Reliability, color: str) -> None:
 def draw_confusion(counts: NDArray[np.int64], classes: Sequence[str], path: Path) -> None:
     """Draw which class was said of which, as counts and shares of each true class.
 
-    Parameters
-    ----------
-    counts : numpy.ndarray
-        int64 (true class, said class).
-    classes : sequence of str
-        Their names.
-    path : pathlib.Path
-        The PNG to write.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
+    ``counts``: int64 (true class, said class).
     """
     from matplotlib.figure import Figure
 
@@ -167,24 +105,7 @@ def draw_confusion(counts: NDArray[np.int64], classes: Sequence[str], path: Path
 
 
 def draw_bars(bars: Mapping[str, Interval], label: str, path: Path, *, middle: float = 0.0) -> None:
-    """Draw an estimate with its interval for each of several names.
-
-    Parameters
-    ----------
-    bars : mapping
-        Name to estimate, the first on top.
-    label : str
-        Of the axis.
-    path : pathlib.Path
-        The PNG to write.
-    middle : float
-        Where a line says that nothing is gained.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Draw an estimate with its interval for each of several names."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 1.1 + 0.34 * len(bars)), layout="constrained")

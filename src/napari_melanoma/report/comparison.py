@@ -50,19 +50,8 @@ def draw_contours(
 ) -> NDArray[np.uint8]:
     """Draw the contours of both models and of the reference on a small photograph.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 (row, column, channel=3).
-    old, new, reference : numpy.ndarray
-        bool (row, column): purple, yellow and blue.
-    side_px : int
-        Longer side of the picture; a smaller photograph is enlarged to it.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 (row, column, channel=3).
+    ``rgb``: uint8 (row, column, channel=3). ``old``, ``new``, ``reference``: bool (row, column): purple, yellow and
+    blue. Returns uint8 (row, column, channel=3).
     """
     from PIL import Image, ImageDraw
 
@@ -80,22 +69,7 @@ def draw_contours(
 
 
 def draw_changes(images: Sequence[tuple[str, float, float]], intervals: Mapping[str, Interval], path: Path) -> None:
-    """Draw each image's Jaccard index before and after, and the mean difference of each data set.
-
-    Parameters
-    ----------
-    images : sequence of tuple
-        Data set, old and new Jaccard index of each image.
-    intervals : mapping
-        Data set to the mean difference with its interval.
-    path : pathlib.Path
-        The PNG to write.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Draw each image's Jaccard index before and after, and the mean difference of each data set."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4.2), layout="constrained")

@@ -86,22 +86,7 @@ class ComparisonPage:
 
 
 def write_page(page: ComparisonPage, figure: Path, path: Path) -> None:
-    """Write the page with its pictures inside.
-
-    Parameters
-    ----------
-    page : ComparisonPage
-        Its pictures are written already.
-    figure : pathlib.Path
-        The PNG of how images and data sets changed.
-    path : pathlib.Path
-        The HTML file, replaced where it exists.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Write the page with its pictures inside."""
     sides = [("Better", _pictures(page.better)), ("Worse", _pictures(page.worse))]
     words = {"advice": ADVICE[page.advice], "next": NEXT[page.advice], "columns": COLUMNS}
     write_html(path, PAGE, page=page, sides=sides, figure=png_uri(figure), **words)

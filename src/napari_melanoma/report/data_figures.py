@@ -27,12 +27,7 @@ AGE_BINS = np.arange(0, 101, 10)
 def draw_known(known: Mapping[str, Mapping[str, float]], path: Path) -> None:
     """Draw how much of each column is known, source by source.
 
-    Parameters
-    ----------
-    known : mapping
-        Source to column to the share of its rows that say something, 0 to 1.
-    path : pathlib.Path
-        The PNG to write.
+    ``known``: source to column to the share of its rows that say something, 0 to 1.
     """
     sources = list(known)
     columns = list(known[sources[0]])
@@ -51,15 +46,7 @@ def draw_known(known: Mapping[str, Mapping[str, float]], path: Path) -> None:
 
 
 def draw_shares(counts: Mapping[str, Mapping[str, int]], path: Path) -> None:
-    """Draw how the rows of each source, or of each of its splits, divide among words, as one bar each.
-
-    Parameters
-    ----------
-    counts : mapping
-        Bar to word to count; a word that is empty stands for what is not known.
-    path : pathlib.Path
-        The PNG to write.
-    """
+    """Draw how the rows of each source, or of each of its splits, divide among words, as one bar each."""
     totals: dict[str, int] = {}
     for found in counts.values():
         for word, count in found.items():
@@ -89,15 +76,7 @@ def draw_shares(counts: Mapping[str, Mapping[str, int]], path: Path) -> None:
 
 
 def draw_ages(ages: Mapping[str, Sequence[float]], path: Path) -> None:
-    """Draw the ages of each source, as shares of ten years.
-
-    Parameters
-    ----------
-    ages : mapping
-        Source to the ages that are known; one that has fewer than ten is left out.
-    path : pathlib.Path
-        The PNG to write.
-    """
+    """Draw the ages of each source, as shares of ten years."""
     known = {source: values for source, values in ages.items() if len(values) >= FEWEST_AGES}
     figure = _figure(3.2)
     axes = figure.subplots()
@@ -116,14 +95,7 @@ def draw_ages(ages: Mapping[str, Sequence[float]], path: Path) -> None:
 def draw_features(features: Mapping[str, NDArray[np.float64]], sources: Sequence[str], path: Path) -> None:
     """Draw how each feature is distributed in each source, side by side: median, quartiles, 5th and 95th percentile.
 
-    Parameters
-    ----------
-    features : mapping
-        Name to values, float (image,); NaN where they are not known.
-    sources : sequence of str
-        Of each image.
-    path : pathlib.Path
-        The PNG to write.
+    ``features``: name to values, float (image,); NaN where they are not known.
     """
     names = np.asarray(sources)
     known = np.any([np.isfinite(values) for values in features.values()], axis=0)
@@ -153,17 +125,7 @@ def draw_features(features: Mapping[str, NDArray[np.float64]], sources: Sequence
 
 
 def draw_rests_on(rests_on: Mapping[str, Sequence[tuple[str, float]]], path: Path, most: int = 8) -> None:
-    """Draw on which features it rests that sources are told apart, one panel a pair.
-
-    Parameters
-    ----------
-    rests_on : mapping
-        Pair, in words, to its features and the AUC of each alone; the largest first.
-    path : pathlib.Path
-        The PNG to write.
-    most : int
-        Features that are shown of each.
-    """
+    """Draw on which features it rests that sources are told apart, one panel a pair."""
     columns = min(2, len(rests_on))
     rows = -(-len(rests_on) // columns)
     figure = _figure(rows * (0.8 + 0.22 * most))

@@ -68,19 +68,6 @@ class DataPage:
 
 
 def write_data_page(page: DataPage, path: Path) -> None:
-    """Write the page with its figures inside.
-
-    Parameters
-    ----------
-    page : DataPage
-        Its figures are PNG files that are written already.
-    path : pathlib.Path
-        The HTML file, replaced where it exists.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Write the page with its figures inside."""
     parts = [{**vars(part), "picture": part.figure and png_uri(part.figure)} for part in page.parts]
     write_html(path, PAGE, **{**vars(page), "parts": parts})

@@ -51,21 +51,7 @@ NOTICE = "Research use only; not for diagnosis."
 
 @dataclass(frozen=True)
 class DepthPage:
-    """What the page says, in words.
-
-    Attributes
-    ----------
-    name, facts, made : str
-        The slide, what is known of it, and what wrote the page.
-    fields : mapping of str to str
-        Of the report, in their order.
-    warnings : tuple of str
-        What to know.
-    columns, readers : sequence
-        The table of readers.
-    record : sequence
-        When, who, what, before and after of each change.
-    """
+    """What the page says, in words."""
 
     name: str
     facts: str
@@ -83,21 +69,7 @@ def write_depth_page(
 ) -> None:
     """Write the page.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The HTML file, replaced where it exists.
-    about : DepthPage
-        What it says.
-    picture : numpy.ndarray or None
-        uint8 (row, column, channel=3), the slide around the line.
-    risk : RiskPart, optional
-        What was told of the risk.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
+    ``picture``: uint8 (row, column, channel=3), the slide around the line.
     """
     shown = None if picture is None else _jpeg(picture)
     write_html(path, PAGE, about=about, picture=shown, risk=risk, risk_style=STYLE)

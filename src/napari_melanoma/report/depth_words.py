@@ -25,19 +25,7 @@ COLUMNS = ("reader", "mm", "T", "ulcer", "Clark", "mit.")
 def said_mm(mm: float, interval: Interval | None = None, *, at_least: bool = False) -> str:
     """Say a thickness.
 
-    Parameters
-    ----------
-    mm : float
-        Breslow thickness.
-    interval : tuple of float, optional
-        In which it lies.
-    at_least : bool
-        Whether it may be thicker.
-
-    Returns
-    -------
-    str
-        Such as ``1.34 mm (1.20 to 1.50)``.
+    Such as ``1.34 mm (1.20 to 1.50)``.
     """
     within = f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
     return f"{'at least ' if at_least else ''}{mm:.2f} mm{within}"
@@ -46,17 +34,7 @@ def said_mm(mm: float, interval: Interval | None = None, *, at_least: bool = Fal
 def said_head(reading: Reading, validity: Validity | None = None) -> str:
     """Say thickness and T category in a line.
 
-    Parameters
-    ----------
-    reading : Reading
-        What counts.
-    validity : Validity, optional
-        Of the analysis, which a reading that no reader has made rests on.
-
-    Returns
-    -------
-    str
-        Such as ``1.34 mm (1.20 to 1.50)   T2a``; why it is not valid where it is a model's and not valid.
+    Such as ``1.34 mm (1.20 to 1.50)   T2a``; why it is not valid where it is a model's and not valid.
     """
     if validity is not None and not validity.valid and not reading.when:
         return validity.headline("")
@@ -70,15 +48,7 @@ def said_head(reading: Reading, validity: Validity | None = None) -> str:
 def said_origin(reading: Reading) -> str:
     """Say where a thickness comes from.
 
-    Parameters
-    ----------
-    reading : Reading
-        What counts; of nobody yet where ``when`` is empty.
-
-    Returns
-    -------
-    str
-        Such as ``by hand, Reader A, 2026-01-02 10:00``; empty where there is none.
+    Such as ``by hand, Reader A, 2026-01-02 10:00``; empty where there is none.
     """
     if not reading.mm:
         return ""
@@ -90,15 +60,7 @@ def said_origin(reading: Reading) -> str:
 def said_when(when: str) -> str:
     """Say a time as people of this place read it.
 
-    Parameters
-    ----------
-    when : str
-        UTC, ISO 8601.
-
-    Returns
-    -------
-    str
-        To the minute; empty where it is none.
+    To the minute; empty where it is none.
     """
     try:
         return datetime.fromisoformat(when).astimezone().strftime("%Y-%m-%d %H:%M")
@@ -109,17 +71,7 @@ def said_when(when: str) -> str:
 def warnings(reading: Reading, size: PixelSize | None) -> tuple[str, ...]:
     """Say what to know before relying on a thickness.
 
-    Parameters
-    ----------
-    reading : Reading
-        What counts.
-    size : PixelSize or None
-        Of the slide's pixels, as it is now.
-
-    Returns
-    -------
-    tuple of str
-        Sentences.
+    ``size``: of the slide's pixels, as it is now.
     """
     contradiction = contradicts(reading.mm, reading.clark)
     if not reading.mm:
@@ -145,17 +97,7 @@ def warnings(reading: Reading, size: PixelSize | None) -> tuple[str, ...]:
 def said_proposal(number: int, one: Proposal) -> str:
     """Say one line that the analysis found.
 
-    Parameters
-    ----------
-    number : int
-        From 1.
-    one : Proposal
-        The line.
-
-    Returns
-    -------
-    str
-        Number, thickness, where, and what to know.
+    Number, thickness, where, and what to know.
     """
     section = None if one.section is None else f"section {one.section + 1}"
     lesion = None if one.lesion is None else f"lesion {one.lesion}"
@@ -167,15 +109,7 @@ def said_proposal(number: int, one: Proposal) -> str:
 def said_mitoses(mitoses: Mitoses) -> str:
     """Say how many mitoses there are.
 
-    Parameters
-    ----------
-    mitoses : Mitoses
-        What was counted.
-
-    Returns
-    -------
-    str
-        Per square millimetre where the area is known.
+    Per square millimetre where the area is known.
     """
     beside = len(mitoses.points) - (mitoses.counted or 0)
     more = f"; {beside} beside the area are not counted" if beside else ""
@@ -192,15 +126,7 @@ def said_mitoses(mitoses: Mitoses) -> str:
 def said_clark(level: int | None) -> str:
     """Say a Clark level.
 
-    Parameters
-    ----------
-    level : int or None
-        1 to 5.
-
-    Returns
-    -------
-    str
-        In Roman figures; a dash where it is not known.
+    In Roman figures; a dash where it is not known.
     """
     return "–" if level is None else ROMAN[level - 1]
 
@@ -208,19 +134,7 @@ def said_clark(level: int | None) -> str:
 def reader_rows(depth: SlideDepth, reader: str, found: Reading) -> list[tuple[str, ...]]:
     """Put the readers beside each other; others only once the reader has measured, so that nobody is led.
 
-    Parameters
-    ----------
-    depth : SlideDepth
-        All readings.
-    reader : str
-        Who looks.
-    found : Reading
-        What the analysis says; a row of its own where it measured.
-
-    Returns
-    -------
-    list of tuple of str
-        A row for each, as ``COLUMNS`` names them, the own one first.
+    A row for each, as ``COLUMNS`` names them, the own one first.
     """
     own = depth.of(reader)
     if own is None or not own.when or own.mm is None:
@@ -233,17 +147,7 @@ def reader_rows(depth: SlideDepth, reader: str, found: Reading) -> list[tuple[st
 def said_others(depth: SlideDepth, reader: str) -> str:
     """Say that there are readings of others that are not shown yet, or how far they are apart.
 
-    Parameters
-    ----------
-    depth : SlideDepth
-        All readings.
-    reader : str
-        Who looks.
-
-    Returns
-    -------
-    str
-        Empty where nobody else measured.
+    Empty where nobody else measured.
     """
     others = [one for one in depth.readings if one.reader != reader and one.when and one.mm is not None]
     own = depth.of(reader)
@@ -258,19 +162,7 @@ def said_others(depth: SlideDepth, reader: str) -> str:
 def said_found(found: Proposed, reading: Reading, chosen: int = 0) -> str:
     """Say what an analysis found, or why it found nothing.
 
-    Parameters
-    ----------
-    found : Proposed
-        Of ``result.json``.
-    reading : Reading
-        What counts.
-    chosen : int
-        Which of its lines is looked at.
-
-    Returns
-    -------
-    str
-        Empty where there was no analysis.
+    Empty where there was no analysis.
     """
     said: list[str] = []
     if found.proposals:
@@ -293,20 +185,7 @@ def _row(name: str, one: Reading) -> tuple[str, ...]:
 def read_length(text: str) -> float | None:
     """Read a length in mm that somebody typed.
 
-    Parameters
-    ----------
-    text : str
-        With a point or a comma, with or without ``mm``; empty for what is not known.
-
-    Returns
-    -------
-    float or None
-        None where it is empty.
-
-    Raises
-    ------
-    ValueError
-        Where it is no length.
+    ``text``: with a point or a comma, with or without ``mm``; empty for what is not known. None where it is empty.
     """
     plain = text.strip().lower().removesuffix("mm").strip().replace(",", ".")
     if not plain:
@@ -318,16 +197,5 @@ def read_length(text: str) -> float | None:
 
 
 def numbered(lines: Sequence[Proposal]) -> list[str]:
-    """Say all lines of an analysis.
-
-    Parameters
-    ----------
-    lines : sequence of Proposal
-        The likeliest first.
-
-    Returns
-    -------
-    list of str
-        Numbered from 1.
-    """
+    """Say all lines of an analysis."""
     return [said_proposal(number, one) for number, one in enumerate(lines, start=1)]

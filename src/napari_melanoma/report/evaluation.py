@@ -39,15 +39,8 @@ class Compared:
 def comparison_image(mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Colour a mask against its reference as P4 does.
 
-    Parameters
-    ----------
-    mask, reference : numpy.ndarray
-        bool (row, column).
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 (row, column, channel): found rightly yellow, found wrongly red, missed green, the rest black.
+    ``mask``, ``reference``: bool (row, column). Returns uint8 (row, column, channel): found rightly yellow, found
+    wrongly red, missed green, the rest black.
     """
     picture = np.zeros((*mask.shape, 3), np.uint8)
     picture[mask & reference] = TRUE_POSITIVE
@@ -57,20 +50,7 @@ def comparison_image(mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> N
 
 
 def draw_distribution(dice: Mapping[str, Sequence[float]], path: Path) -> None:
-    """Draw how the Dice index is distributed in each part of the data.
-
-    Parameters
-    ----------
-    dice : mapping
-        Name of the part to the Dice indices of its images.
-    path : pathlib.Path
-        The PNG to write.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Draw how the Dice index is distributed in each part of the data."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 1.2 + 1.1 * len(dice)), layout="constrained")
@@ -89,17 +69,8 @@ def draw_distribution(dice: Mapping[str, Sequence[float]], path: Path) -> None:
 def overlay_image(rgb: NDArray[np.uint8], mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Lay the colours of ``comparison_image`` over the photograph, which stays visible, in grey where there is none.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 (row, column, channel=3).
-    mask, reference : numpy.ndarray
-        bool (row, column).
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 (row, column, channel=3).
+    ``rgb``: uint8 (row, column, channel=3). ``mask``, ``reference``: bool (row, column). Returns uint8 (row, column,
+    channel=3).
     """
     colours = comparison_image(mask, reference)
     grey = np.repeat(rgb.mean(axis=2, keepdims=True), 3, axis=2)
@@ -108,20 +79,7 @@ def overlay_image(rgb: NDArray[np.uint8], mask: NDArray[np.bool_], reference: ND
 
 
 def draw_cases(cases: Mapping[str, Sequence[Compared]], path: Path) -> None:
-    """Draw chosen images, each beside its comparison with the reference, with a legend of the colours.
-
-    Parameters
-    ----------
-    cases : mapping
-        Heading, such as ``best``, to the images below it, in the order in which they are shown.
-    path : pathlib.Path
-        The PNG to write.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Draw chosen images, each beside its comparison with the reference, with a legend of the colours."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
@@ -144,20 +102,7 @@ def draw_cases(cases: Mapping[str, Sequence[Compared]], path: Path) -> None:
 
 
 def draw_subgroups(groups: Sequence[tuple[str, str, str, Interval]], path: Path) -> None:
-    """Draw a metric of each subgroup with its interval, those of one kind together.
-
-    Parameters
-    ----------
-    groups : sequence of tuple
-        Data set, what it is divided by, the value, and the estimate; at most the first 60 are drawn.
-    path : pathlib.Path
-        The PNG to write.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Draw a metric of each subgroup with its interval, those of one kind together."""
     from matplotlib.figure import Figure
 
     shown = groups[:MOST_BARS]

@@ -59,19 +59,6 @@ class Page:
 
 
 def write_page(page: Page, path: Path) -> None:
-    """Write a page with its figures inside.
-
-    Parameters
-    ----------
-    page : Page
-        Its figures are PNG files that are written already.
-    path : pathlib.Path
-        The HTML file, replaced where it exists.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Write a page with its figures inside."""
     pictures = [(title, png_uri(picture)) for title, picture in page.figures.items()]
     write_html(path, PAGE, page=page, pictures=pictures)

@@ -63,28 +63,7 @@ def write_lesion_report(
 ) -> Path:
     """Write the report of one photograph.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The HTML file, replaced where it exists.
-    photograph : Photograph
-        What was analysed.
-    about : dict
-        As ``workflows.lesion.describe`` gives it.
-    overlay : numpy.ndarray
-        uint8 (row, column, channel=3), the photograph with the border.
-    roi : Roi or None
-        The region of interest, where there is a lesion.
-
-    Returns
-    -------
-    pathlib.Path
-        The file.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
+    ``overlay``: uint8 (row, column, channel=3), the photograph with the border.
     """
     pictures = {
         "photograph": _picture(photograph.rgb),

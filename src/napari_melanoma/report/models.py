@@ -17,22 +17,7 @@ COLOURS = ("#3b6fa0", "#d08000", "#3d8f6c", "#a8327c")
 def draw_models(
     models: Sequence[tuple[str, Mapping[str, Interval], Mapping[str, Interval]]], metrics: Sequence[str], path: Path
 ) -> None:
-    """Draw how each model does and by how much it differs from the first.
-
-    Parameters
-    ----------
-    models : sequence of tuple
-        Name, estimates by metric, and differences from the first model by metric (none for the first).
-    metrics : sequence of str
-        Which are drawn, one colour each; more of each is better.
-    path : pathlib.Path
-        The PNG to write.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Draw how each model does and by how much it differs from the first."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.5, 1.4 + 0.5 * len(models)), layout="constrained")

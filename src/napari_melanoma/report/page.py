@@ -45,23 +45,7 @@ td, th { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #e4e4e0; }
 
 
 def write_html(path: Path, template: str, **values: object) -> None:
-    """Fill a template and write it.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The HTML file, replaced where it exists.
-    template : str
-        Jinja; it extends ``page`` and fills its blocks ``title``, ``width``, ``style`` and ``content``. Values are
-        escaped. ``table(columns, rows)`` writes a table as ``report.tables.html_table`` does.
-    **values : object
-        What the template names.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Fill a template and write it."""
     from jinja2 import DictLoader, Environment
 
     pages = Environment(autoescape=True, trim_blocks=True, loader=DictLoader({"page": BASE}))
@@ -77,34 +61,10 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
 
 
 def png_uri(path: Path) -> str:
-    """Encode a PNG as a data URI.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-
-    Returns
-    -------
-    str
-        For the ``src`` of an image.
-    """
+    """Encode a PNG as a data URI."""
     return data_uri(path.read_bytes(), "image/png")
 
 
 def data_uri(content: bytes, media: str) -> str:
-    """Encode a picture as a data URI.
-
-    Parameters
-    ----------
-    content : bytes
-        Of the file.
-    media : str
-        Such as ``"image/jpeg"``.
-
-    Returns
-    -------
-    str
-        For the ``src`` of an image.
-    """
+    """Encode a picture as a data URI."""
     return f"data:{media};base64,{base64.b64encode(content).decode('ascii')}"

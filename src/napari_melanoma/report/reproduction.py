@@ -28,19 +28,7 @@ OURS, PAPERS = "ours, with the 95 % interval", "the paper's"
 
 @dataclass(frozen=True)
 class SizePoint:
-    """A row in the figure of a measure against size.
-
-    Parameters
-    ----------
-    title : str
-        Of the row.
-    parameters : float
-        Of the network that was trained.
-    mean, low, high : float
-        The measure in per cent with its interval.
-    paper_parameters, paper : float or None
-        The paper's, where it says both.
-    """
+    """A row in the figure of a measure against size."""
 
     title: str
     parameters: float
@@ -52,22 +40,7 @@ class SizePoint:
 
 
 def draw_size(points: Sequence[SizePoint], metric: str, path: Path) -> None:
-    """Draw a measure against the number of parameters; the paper's in a panel of its own, on axes of its own.
-
-    Parameters
-    ----------
-    points : sequence of SizePoint
-        One for each row, at least one.
-    metric : str
-        What is drawn, such as ``"TJA"``.
-    path : pathlib.Path
-        The PNG to write.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Draw a measure against the number of parameters; the paper's in a panel of its own, on axes of its own."""
     from matplotlib.figure import Figure
 
     papers = [
@@ -96,15 +69,7 @@ def draw_size(points: Sequence[SizePoint], metric: str, path: Path) -> None:
 def apart(sizes: Sequence[float]) -> list[float]:
     """Move numbers on a logarithmic axis so far to the right that no point lies on its neighbour.
 
-    Parameters
-    ----------
-    sizes : sequence of float
-        Above 0.
-
-    Returns
-    -------
-    list of float
-        In the order of the numbers; those that have room are as they were.
+    In the order of the numbers; those that have room are as they were.
     """
     places = [math.log10(size) for size in sizes]
     order = sorted(range(len(places)), key=places.__getitem__)
@@ -119,22 +84,7 @@ def apart(sizes: Sequence[float]) -> list[float]:
 
 
 def draw_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], watched: tuple[str, str], path: Path) -> None:
-    """Draw how each row learnt: its loss and what is watched on the images that pick the epoch.
-
-    Parameters
-    ----------
-    curves : mapping
-        Title of a row to the rows of its ``metrics.csv``.
-    watched : tuple of str
-        Column of ``metrics.csv``, and its title.
-    path : pathlib.Path
-        The PNG to write.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Draw how each row learnt: its loss and what is watched on the images that pick the epoch."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -160,19 +110,7 @@ def draw_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], watched: tu
 def draw_samples(rows: Mapping[str, Mapping[str, NDArray[np.uint8]]], names: str, path: Path) -> None:
     """Draw the answers of every row on the same few images, in P4's colours.
 
-    Parameters
-    ----------
-    rows : mapping
-        Title of a row to name of an image to uint8 (row, column, channel); the photographs come first.
-    names : str
-        Of the data sets that the images are of.
-    path : pathlib.Path
-        The PNG to write.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
+    ``rows``: title of a row to name of an image to uint8 (row, column, channel); the photographs come first.
     """
     from matplotlib.figure import Figure
 

@@ -27,16 +27,7 @@ WIDE = 4  # panels side by side
 class Answers:
     """Out-of-fold answers of a row to the images of one test set.
 
-    Parameters
-    ----------
-    title : str
-        Of the row.
-    truth : numpy.ndarray
-        bool (image,): whether it is the positive class.
-    probability : numpy.ndarray
-        float64 (image,), calibrated.
-    auc : str
-        The area below the curve, as the table has it; empty where it is not drawn.
+    ``truth``: bool (image,): whether it is the positive class. ``probability``: float64 (image,), calibrated.
     """
 
     title: str
@@ -46,20 +37,7 @@ class Answers:
 
 
 def draw_roc(panels: Mapping[str, Sequence[Answers]], path: Path) -> None:
-    """Draw the ROC curves of rows, a panel for each test set.
-
-    Parameters
-    ----------
-    panels : mapping
-        Name of a test set to the answers of rows.
-    path : pathlib.Path
-        The PNG to write.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Draw the ROC curves of rows, a panel for each test set."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.6 * len(panels), 5.8), layout="constrained")
@@ -84,24 +62,7 @@ def draw_roc(panels: Mapping[str, Sequence[Answers]], path: Path) -> None:
 
 
 def draw_confusion(rows: Sequence[Answers], path: Path, cut: float = 0.5, name: str = "melanoma") -> None:
-    """Draw the confusion matrix of each row.
-
-    Parameters
-    ----------
-    rows : sequence of Answers
-        Titles say whose they are, and of what.
-    path : pathlib.Path
-        The PNG to write.
-    cut : float
-        Probability at or above which the positive class is said.
-    name : str
-        Of that class.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Draw the confusion matrix of each row."""
     figure, panels = _grid(len(rows))
     for axes, row in zip(panels, rows, strict=True):
         counts = confusion(row.truth.astype(np.int64), (row.probability >= cut).astype(np.int64), 2)
@@ -120,22 +81,7 @@ def draw_confusion(rows: Sequence[Answers], path: Path, cut: float = 0.5, name: 
 
 
 def draw_reliability(rows: Sequence[Answers], path: Path, name: str = "melanoma") -> None:
-    """Draw how often it is the positive class where a probability is said, with 95 % intervals.
-
-    Parameters
-    ----------
-    rows : sequence of Answers
-        With more than one probability each.
-    path : pathlib.Path
-        The PNG to write.
-    name : str
-        Of the positive class.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Draw how often it is the positive class where a probability is said, with 95 % intervals."""
     figure, panels = _grid(len(rows))
     for axes, row in zip(panels, rows, strict=True):
         found = reliability(row.probability, row.truth)

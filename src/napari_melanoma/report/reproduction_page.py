@@ -64,21 +64,7 @@ class Step:
 
 @dataclass(frozen=True)
 class ReproductionPage:
-    """What stands on the page, from top to bottom.
-
-    Parameters
-    ----------
-    title : str
-        Of the paper.
-    about : sequence of str
-        What the figures rest on, and what is missing.
-    tables : sequence of Table
-        What was found.
-    pictures : sequence of Picture
-        What was drawn.
-    steps : sequence of Step
-        What one would do next.
-    """
+    """What stands on the page, from top to bottom."""
 
     title: str
     about: Sequence[str]
@@ -88,20 +74,7 @@ class ReproductionPage:
 
 
 def write_page(page: ReproductionPage, path: Path) -> None:
-    """Write one HTML file that needs no other.
-
-    Parameters
-    ----------
-    page : ReproductionPage
-        What stands on it.
-    path : pathlib.Path
-        The file.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Write one HTML file that needs no other."""
     values: dict[str, object] = {"title": page.title, "about": page.about, "steps": page.steps, "seen": SEEN}
     values["tables"] = [table.html() for table in page.tables]
     values["pictures"] = [(picture, png_uri(picture.path)) for picture in page.pictures]

@@ -25,18 +25,8 @@ def draw_depths(panels: Mapping[str, Depths], path: Path) -> None:
     Left what was told over what was measured, in the middle their difference over their mean with its 95 % limits
     (Bland and Altman 1986, doi:10.1016/S0140-6736(86)90837-8), right how the errors are distributed.
 
-    Parameters
-    ----------
-    panels : mapping
-        Name of a set to the depths that were told and those that were measured, mm, float64 (image,) each, of three
-        images or more.
-    path : pathlib.Path
-        The PNG to write.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
+    ``panels``: name of a set to the depths that were told and those that were measured, mm, float64 (image,) each, of
+    three images or more.
     """
     from matplotlib.figure import Figure
 

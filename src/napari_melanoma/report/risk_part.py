@@ -70,25 +70,7 @@ class RiskRow:
 
 @dataclass(frozen=True)
 class RiskPart:
-    """What a page says of a risk.
-
-    Attributes
-    ----------
-    verdict : str
-        The answer in a sentence.
-    methods, shares : sequence of RiskRow
-        The network and the others; what image, depth and patient change.
-    without, note : str
-        From where the shares count; what the pictures are, or why there are none.
-    fields : mapping of str to str
-        What it rests on.
-    warnings : sequence of str
-        What to know, those of the model first.
-    pictures : sequence of tuple
-        Caption, and a picture as a data URI.
-    valid : bool
-        Whether the prediction is valid; all numbers are folded away where it is not.
-    """
+    """What a page says of a risk."""
 
     verdict: str
     methods: Sequence[RiskRow]
@@ -104,24 +86,7 @@ class RiskPart:
 def risk_part(
     answer: Mapping[str, Any], cautions: Sequence[str] = (), pictures: Sequence[tuple[str, str]] = (), note: str = ""
 ) -> RiskPart:
-    """Put an answer into the words of a page.
-
-    Parameters
-    ----------
-    answer : mapping
-        Of ``risk.json``.
-    cautions : sequence of str
-        What else to know, such as what has changed since.
-    pictures : sequence of tuple
-        Caption and data URI.
-    note : str
-        What the pictures are.
-
-    Returns
-    -------
-    RiskPart
-        Of the page.
-    """
+    """Put an answer into the words of a page."""
     network = RiskRow(
         f"Image, depth and patient ({answer['model'].get('name', 'the model')})",
         _said(answer["probability"], answer.get("interval")),
@@ -141,34 +106,12 @@ def risk_part(
 
 
 def sentence(text: str) -> str:
-    """Make a sentence of a note.
-
-    Parameters
-    ----------
-    text : str
-        Without a full stop, or with one.
-
-    Returns
-    -------
-    str
-        With a capital letter and a full stop.
-    """
+    """Make a sentence of a note."""
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
 def number_words(answer: Mapping[str, Any]) -> str:
-    """Give the probability of an answer in words, without any conclusion.
-
-    Parameters
-    ----------
-    answer : mapping
-        Of ``risk.json``.
-
-    Returns
-    -------
-    str
-        Such as ``risk of metastasis 0.31 (0.20 to 0.44)``.
-    """
+    """Give the probability of an answer in words, without any conclusion."""
     said = f"risk of {answer.get('positive', 'metastasis')} {_said(answer['probability'], answer.get('interval'))}"
     return str(answer.get("number") or said)
 
@@ -176,15 +119,7 @@ def number_words(answer: Mapping[str, Any]) -> str:
 def known_words(known: Mapping[str, object]) -> str:
     """Say what was known of a patient and a melanoma.
 
-    Parameters
-    ----------
-    known : mapping
-        Column to cell.
-
-    Returns
-    -------
-    str
-        Such as ``Age 64 years, Sex male``; a dash where nothing was.
+    Such as ``Age 64 years, Sex male``; a dash where nothing was.
     """
     return ", ".join(f"{_title(name)} {cell} {_unit(name)}".rstrip() for name, cell in known.items()) or "–"
 

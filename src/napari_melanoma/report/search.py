@@ -31,24 +31,7 @@ class Drawn:
 def draw_search(
     trials: Sequence[Drawn], path: Path, logarithmic: Collection[str] = (), title: str = "tuning Jaccard"
 ) -> None:
-    """Draw the result over the number of the trial, and over each option.
-
-    Parameters
-    ----------
-    trials : sequence of Drawn
-        At least one, in their order; all with the same options.
-    path : pathlib.Path
-        The PNG to write.
-    logarithmic : collection of str
-        Options whose axis is logarithmic.
-    title : str
-        What the result is.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Draw the result over the number of the trial, and over each option."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 

@@ -17,23 +17,7 @@ LONG = 60  # letters, from which on a text asks for a column wide enough to read
 
 @dataclass(frozen=True)
 class Table:
-    """A table as it is read: a title, columns, rows of text, and sentences above and below it.
-
-    Parameters
-    ----------
-    title : str
-        One line.
-    columns : tuple of str
-        Headings.
-    rows : tuple of tuple of str
-        A text for each column; an empty one is shown as a dash.
-    notes : tuple of str
-        What the figures rest on.
-    groups : tuple of str
-        Heading above each column; neighbours with the same one share it. An empty one: the column stands alone.
-    above : tuple of str
-        What holds for all rows.
-    """
+    """A table as it is read: a title, columns, rows of text, and sentences above and below it."""
 
     title: str
     columns: tuple[str, ...]
@@ -43,25 +27,13 @@ class Table:
     above: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse rows of another width.
-
-        Raises
-        ------
-        ValueError
-            Where a row has more or fewer texts than there are columns.
-        """
+        """Refuse rows of another width."""
         wrong = [row for row in self.rows if len(row) != len(self.columns)]
         if wrong:
             raise ValueError(f"'{self.title}' has {len(self.columns)} columns, a row has {len(wrong[0])}: {wrong[0]}")
 
     def markdown(self) -> str:
-        """Write it as GitHub's Markdown.
-
-        Returns
-        -------
-        str
-            Ends with a line break.
-        """
+        """Write it as GitHub's Markdown."""
         lines = [
             f"### {self.title}",
             "",
@@ -76,10 +48,7 @@ class Table:
     def html(self) -> str:
         """Write it as HTML, its text escaped.
 
-        Returns
-        -------
-        str
-            A heading, a ``table`` and a ``p`` for each sentence above and below it.
+        A heading, a ``table`` and a ``p`` for each sentence above and below it.
         """
         title, table = html.escape(self.title), html_table(self.columns, self.rows, self.groups)
         return f"<h2>{title}</h2>\n{_paragraphs(self.above)}{table}{_paragraphs(self.notes)}"
@@ -96,20 +65,8 @@ def html_table(columns: Sequence[str], rows: Sequence[Sequence[str]], groups: Se
     Columns of numbers stand to the right, so that their digits stand below each other; an interval in brackets stays
     together, and a column of sentences is wide enough to read them.
 
-    Parameters
-    ----------
-    columns : sequence of str
-        Headings.
-    rows : sequence of sequence of str
-        A text for each column; an empty one is shown as a dash.
-    groups : sequence of str, optional
-        Heading above each column, as ``Table`` has them.
-
-    Returns
-    -------
-    str
-        A ``div`` of the class ``wide`` with the table, whose cells have the classes ``number`` and ``long``, and
-        headings of several columns ``group``.
+    A ``div`` of the class ``wide`` with the table, whose cells have the classes ``number`` and ``long``, and headings
+    of several columns ``group``.
     """
     kinds = [_kind([row[place] for row in rows]) for place in range(len(columns))]
     head = "</tr><tr>".join(_html_head(groups or [""] * len(columns), columns, kinds))

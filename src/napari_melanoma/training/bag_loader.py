@@ -34,15 +34,7 @@ class BagBatch(NamedTuple):
 
 
 class LearningBags:
-    """Batches to learn from, indexed by the keys of a batch.
-
-    Parameters
-    ----------
-    prepared : PreparedBags
-        Its slides.
-    recipe : TrainRecipe
-        How many tiles, and the seed.
-    """
+    """Batches to learn from, indexed by the keys of a batch."""
 
     def __init__(self, prepared: PreparedBags, recipe: TrainRecipe) -> None:
         assert prepared.classes is not None
@@ -64,13 +56,7 @@ class LearningBags:
 
 
 class BagsInOrder:
-    """The slides that pick the epoch, whole, indexed by places.
-
-    Parameters
-    ----------
-    prepared : PreparedBags
-        Its tuning slides.
-    """
+    """The slides that pick the epoch, whole, indexed by places."""
 
     def __init__(self, prepared: PreparedBags) -> None:
         assert prepared.classes is not None

@@ -38,30 +38,7 @@ class PreparedBags(Prepared):
 def prepare_bags(recipe: TrainRecipe, folder: RunFolder, *, resume: bool, run: RunContext) -> PreparedBags:
     """Read, split and check the slides of a run.
 
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Names the data sets.
-    folder : RunFolder
-        Gets ``data.csv`` and ``classes.json``, and notices of what a person should know.
-    resume : bool
-        Take the slides that the run began with, with the embeddings that they had.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    PreparedBags
-        Ready for the loaders; embeddings are read when they are asked for.
-
-    Raises
-    ------
-    DataSetError
-        Where a data set is missing, or its results cannot serve.
-    RunError
-        Where there are too few slides, or those of a run to resume have changed.
-    Cancelled
-        Where the user stopped it.
+    Ready for the loaders; embeddings are read when they are asked for.
     """
     if resume and folder.data.exists():
         rows = read_data(folder.data)
@@ -81,29 +58,7 @@ def prepare_bags(recipe: TrainRecipe, folder: RunFolder, *, resume: bool, run: R
 
 
 def check_bags(recipe: TrainRecipe, run: RunContext) -> DataReport:
-    """Check the slides of a recipe as ``prepare_bags`` does, and write nothing.
-
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Names the data sets.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    DataReport
-        What would be learnt from.
-
-    Raises
-    ------
-    DataSetError
-        Where a data set is missing, or its results cannot serve.
-    RunError
-        Where there are too few slides.
-    Cancelled
-        Where the user stopped it.
-    """
+    """Check the slides of a recipe as ``prepare_bags`` does, and write nothing."""
     found = survey_bags(recipe, run)
     parts = found.chosen.parts
     return DataReport(

@@ -59,21 +59,7 @@ class BagSurvey:
 def bag_samples(folder: Path) -> list[Sample]:
     """Read the slides of a data set.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        With ``dataset.csv``: ``image_id``, and where the result folder is not ``<folder>/<image_id>``, ``result``
-        relative to the folder. ``patient_id`` and ``split`` are used where they are there.
-
-    Returns
-    -------
-    list of Sample
-        In the order of the table; ``image`` is the result folder.
-
-    Raises
-    ------
-    DataSetError
-        Where the table is missing or faulty, or a result folder is not there.
+    In the order of the table; ``image`` is the result folder.
     """
     found, lost, paths = [], [], NamedPaths(folder)
     for number, entry in enumerate(each_entry(folder), start=1):
@@ -101,29 +87,7 @@ def bag_samples(folder: Path) -> list[Sample]:
 
 
 def survey_bags(recipe: TrainRecipe, run: RunContext) -> BagSurvey:
-    """Read, split and check the slides of a recipe; no embedding is read.
-
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Names the data sets.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    BagSurvey
-        Of slides that can be learnt from.
-
-    Raises
-    ------
-    DataSetError
-        Where a data set is missing, its results cannot serve, or they are of several encoders or scales.
-    RunError
-        Where there are too few.
-    Cancelled
-        Where the user stopped it.
-    """
+    """Read, split and check the slides of a recipe; no embedding is read."""
     asked, folders = recipe.classification, [Path(name).expanduser() for name in recipe.data.datasets]
     assert asked is not None
     check_names(folders)
@@ -147,27 +111,7 @@ def survey_bags(recipe: TrainRecipe, run: RunContext) -> BagSurvey:
 
 
 def open_bags(samples: Sequence[Sample], run: RunContext) -> dict[Path, Bag]:
-    """Open the results of slides.
-
-    Parameters
-    ----------
-    samples : sequence of Sample
-        As ``bag_samples`` gives them.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    dict
-        Result folder to bag.
-
-    Raises
-    ------
-    DataSetError
-        Naming the first three that cannot serve.
-    Cancelled
-        Where the user stopped it.
-    """
+    """Open the results of slides."""
     found, faults = {}, {}
     for sample in run.track(samples, "Looking at the slides"):
         try:
@@ -181,20 +125,7 @@ def open_bags(samples: Sequence[Sample], run: RunContext) -> dict[Path, Bag]:
 def one_kind(bags: Sequence[Bag]) -> BagKind:
     """Say what kind of embeddings all slides have.
 
-    Parameters
-    ----------
-    bags : sequence of Bag
-        One at least.
-
-    Returns
-    -------
-    BagKind
-        Of the first.
-
-    Raises
-    ------
-    DataSetError
-        Naming one that is of another encoder, other weights, another stain normalisation or another scale.
+    Of the first.
     """
     first = bags[0]
     for bag in bags[1:]:
@@ -209,17 +140,7 @@ def one_kind(bags: Sequence[Bag]) -> BagKind:
 def why_not(bag: Bag, kind: BagKind) -> str:
     """Say why the embeddings of a slide are not of a kind.
 
-    Parameters
-    ----------
-    bag : Bag
-        Of the slide.
-    kind : BagKind
-        What is expected.
-
-    Returns
-    -------
-    str
-        What was expected and what was found; empty where they are of that kind.
+    What was expected and what was found; empty where they are of that kind.
     """
     mine, wanted = bag.kind.encoder, kind.encoder
     found = {

@@ -30,16 +30,7 @@ class BagTask(Task):
     After each epoch ``metrics`` holds ``loss``, ``tuning_loss``, ``tuning_auc`` and ``tuning_accuracy``, the tuning
     slides with all of their tiles.
 
-    Parameters
-    ----------
-    network : BagNetwork
-        A bag to logits (class,).
-    recipe : TrainRecipe
-        Loss, optimiser and seed.
-    bundle : BundleConfig
-        The classes.
-    counts : sequence of int
-        Slides to learn from of each class.
+    ``network``: a bag to logits (class,).
     """
 
     network: BagNetwork
@@ -58,49 +49,19 @@ class BagTask(Task):
     def pool(self, bag: Bag) -> Pooled:
         """Look at all tiles of a slide.
 
-        Parameters
-        ----------
-        bag : Bag
-            Its embeddings.
-
-        Returns
-        -------
-        Pooled
-            Logits, the slide's own embedding, the weights of its tiles.
+        Logits, the slide's own embedding, the weights of its tiles.
         """
         return self.network.over(_tensors(bag))
 
     def loss(self, logits: Tensor, shares: Tensor) -> Tensor:
-        """Apply the loss of the recipe.
-
-        Parameters
-        ----------
-        logits, shares : torch.Tensor
-            Float (slide, class); the shares of the classes sum to one.
-
-        Returns
-        -------
-        torch.Tensor
-            A scalar.
-        """
+        """Apply the loss of the recipe."""
         asked = self._asked
         return make_class_loss(self.recipe.loss, self._weights, asked.focal_gamma, asked.label_smoothing)(
             logits, shares
         )
 
     def batch_loss(self, batch: BagBatch) -> Tensor:
-        """Compare what the network says of some tiles of each slide with the answers.
-
-        Parameters
-        ----------
-        batch : BagBatch
-            Tiles as tensors.
-
-        Returns
-        -------
-        torch.Tensor
-            A scalar.
-        """
+        """Compare what the network says of some tiles of each slide with the answers."""
         return self.loss(torch.stack([self.network(tiles) for tiles in batch.bags]), batch.shares)
 
     def validation_step(self, batch: BagBatch, batch_idx: int) -> None:

@@ -31,18 +31,7 @@ class BagConfig(Config):
 
 
 def out_of_place(asked: ClassificationConfig) -> list[str]:
-    """Name the options of a classification that need pictures or a form, and say nothing of bags.
-
-    Parameters
-    ----------
-    asked : ClassificationConfig
-        Of a recipe for slides.
-
-    Returns
-    -------
-    list of str
-        Names of those that were set.
-    """
+    """Name the options of a classification that need pictures or a form, and say nothing of bags."""
     usual = type(asked)()
     names = (
         *("view", "masks", "tabular", "features", "mixup", "cutmix", "mirrored", "freeze_encoder", "adaptation"),

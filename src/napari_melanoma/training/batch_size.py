@@ -33,18 +33,7 @@ Clock = Callable[[], float]
 
 
 def smallest_batch_size(recipe: TrainRecipe) -> int:
-    """Give the fewest images that a step can be shared out with.
-
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Its devices and pieces.
-
-    Returns
-    -------
-    int
-        Over all devices.
-    """
+    """Give the fewest images that a step can be shared out with."""
     return SMALLEST * process_count(recipe) * recipe.pieces
 
 
@@ -53,25 +42,9 @@ def find_batch_size(
 ) -> int:
     """Try real steps of 2, 4, 8 ... random images for each piece on a copy of the network.
 
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Left as it is.
-    recipe : TrainRecipe
-        Input size, precision, devices, pieces.
-    images : int
-        How many there are to learn from.
-    run : RunContext
-        Asked before each try whether to go on.
-    clock : callable
-        Gives seconds.
-
-    Returns
-    -------
-    int
-        Images of a step over all devices: a power of two for each piece of each device, at most 256 for a device and
-        at most a quarter of the images; the largest that fits and is not slower for an image than the quickest by
-        more than 10 %, but at least 8 where memory and images allow.
+    ``clock``: gives seconds. Returns images of a step over all devices: a power of two for each piece of each device,
+    at most 256 for a device and at most a quarter of the images; the largest that fits and is not slower for an image
+    than the quickest by more than 10 %, but at least 8 where memory and images allow.
     """
     if not any(True for _ in network.parameters()):  # no step to try
         return smallest_batch_size(recipe)
@@ -121,23 +94,7 @@ def _choose(per_image: Mapping[int, float], parts: int) -> int:
 def try_steps(network: nn.Module, recipe: TrainRecipe, size: int, clock: Clock) -> tuple[float, int]:
     """Run a step to warm up and some that count, on a copy of a network.
 
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Left as it is.
-    recipe : TrainRecipe
-        Input size, precision, device.
-    size : int
-        Images, of random pixels.
-    clock : callable
-        Gives seconds.
-
-    Returns
-    -------
-    seconds : float
-        Of the quickest step.
-    taken : int
-        Bytes of main memory.
+    ``size``: images, of random pixels. ``clock``: gives seconds. Bytes of main memory.
     """
     import torch
 

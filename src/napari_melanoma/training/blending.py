@@ -16,20 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def keep_start(network: nn.Module, path: Path) -> None:
-    """Keep the weights that a run starts from.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Before it learns.
-    path : pathlib.Path
-        A safetensors file, written atomically.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Keep the weights that a run starts from."""
     from safetensors.torch import save
 
     with atomic_file(path) as temporary:
@@ -39,15 +26,7 @@ def keep_start(network: nn.Module, path: Path) -> None:
 def read_start(path: Path) -> dict[str, Tensor] | None:
     """Read the weights that a run started from.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        What ``keep_start`` wrote.
-
-    Returns
-    -------
-    dict or None
-        Name to value; None where the file has gone or is damaged.
+    Name to value; None where the file has gone or is damaged.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -62,14 +41,7 @@ def read_start(path: Path) -> dict[str, Tensor] | None:
 def blend_with_start(network: nn.Module, start: Mapping[str, Tensor], share: float) -> None:
     """Move a network towards the weights that it started from (WiSE-FT, Wortsman et al. 2022, arXiv:2109.01903).
 
-    Parameters
-    ----------
-    network : torch.nn.Module
-        As it has learnt; changed in place. Counters stay as they are.
-    start : mapping of str to torch.Tensor
-        The weights, by the names of the network's state.
-    share : float
-        Of what was learnt, 0 to 1.
+    ``share``: of what was learnt, 0 to 1.
     """
     import torch
 

@@ -19,16 +19,8 @@ if TYPE_CHECKING:
 class Cache:
     """Decoded images with their masks, in an order; opened where they are read, so that handing it on copies no pixels.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Of the shards.
-    side : int
-        Of the squares, in pixels.
-    shards : tuple of str
-        Names of the shards that are needed.
-    places : numpy.ndarray
-        int32 (item, 4): shard and place of the image, shard and place of the mask.
+    ``side``: of the squares, in pixels. ``places``: int32 (item, 4): shard and place of the image, shard and place of
+    the mask.
     """
 
     folder: Path
@@ -43,15 +35,7 @@ class Cache:
     def read(self, items: NDArray[np.int64] | Sequence[int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Copy a batch out of the cache.
 
-        Parameters
-        ----------
-        items : numpy.ndarray or sequence of int
-            Which, in any order.
-
-        Returns
-        -------
-        images, masks : numpy.ndarray
-            uint8 (item, 3, row, column), and (item, 1, row, column): 0 or 255, or the classes of label images.
+        Returns uint8 (item, 3, row, column), and (item, 1, row, column): 0 or 255, or the classes of label images.
         """
         places = self.places[np.asarray(items, dtype=np.int64)]
         return (
@@ -62,15 +46,7 @@ class Cache:
     def followed_by(self, other: Cache | None) -> Cache:
         """Join the images of another cache of the same folder and side to these.
 
-        Parameters
-        ----------
-        other : Cache or None
-            What comes after.
-
-        Returns
-        -------
-        Cache
-            Of both; no pixel is copied.
+        Of both; no pixel is copied.
         """
         if other is None:
             return self

@@ -68,36 +68,14 @@ class Slot(NamedTuple):
 
 @dataclass(frozen=True)
 class CacheIndex:
-    """The tables of one cache.
-
-    Parameters
-    ----------
-    connection : sqlite3.Connection
-        To the file, or to a copy in memory.
-    """
+    """The tables of one cache."""
 
     connection: sqlite3.Connection
 
     @classmethod
     @contextmanager
     def opened(cls, path: Path) -> Iterator[Self]:
-        """Open the index of a cache for writing; one that is damaged is begun anew.
-
-        Parameters
-        ----------
-        path : pathlib.Path
-            The file, made where it is missing.
-
-        Yields
-        ------
-        CacheIndex
-            Until the end of the block.
-
-        Raises
-        ------
-        SaveError
-            Where it cannot be read or written.
-        """
+        """Open the index of a cache for writing; one that is damaged is begun anew."""
         try:
             with closing(_open_or_begin(path)) as connection:
                 yield cls(connection)
@@ -110,18 +88,7 @@ class CacheIndex:
     @classmethod
     @contextmanager
     def copied(cls, path: Path) -> Iterator[Self]:
-        """Open a copy in memory, so that what is found out leaves no trace.
-
-        Parameters
-        ----------
-        path : pathlib.Path
-            The file; without it the copy is empty.
-
-        Yields
-        ------
-        CacheIndex
-            Until the end of the block.
-        """
+        """Open a copy in memory, so that what is found out leaves no trace."""
         with closing(sqlite3.connect(":memory:")) as memory:
             if path.exists():
                 with suppress(sqlite3.DatabaseError), closing(_connect_to_read(path)) as stored:
@@ -132,30 +99,14 @@ class CacheIndex:
     def content(self, path: str, size: int, mtime_ns: int) -> Content | None:
         """Look up what was in a file when it had this size and time.
 
-        Parameters
-        ----------
-        path : str
-            Absolute.
-        size, mtime_ns : int
-            As the file system states them now.
-
-        Returns
-        -------
-        Content or None
-            None where the file is new or has changed.
+        None where the file is new or has changed.
         """
         query = "SELECT size, mtime_ns, sha, width, height FROM files WHERE path = ? AND size = ? AND mtime_ns = ?"
         row = self.connection.execute(query, (path, size, mtime_ns)).fetchone()
         return Content(*row) if row else None
 
     def add_contents(self, contents: Iterable[tuple[str, Content]]) -> None:
-        """Remember what is in files.
-
-        Parameters
-        ----------
-        contents : iterable of tuple
-            (absolute path, content).
-        """
+        """Remember what is in files."""
         with self.connection as connection:
             rows = [(path, *content) for path, content in contents]
             connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", rows)
@@ -163,17 +114,7 @@ class CacheIndex:
     def facts(self, kind: Kind, sha: str) -> Facts | None:
         """Look up what was found when a content was decoded.
 
-        Parameters
-        ----------
-        kind : {"image", "mask", "labels"}
-            As what.
-        sha : str
-            Of the file's bytes.
-
-        Returns
-        -------
-        Facts or None
-            None where it never was.
+        ``sha``: of the file's bytes. None where it never was.
         """
         query = "SELECT rows, columns, lesion, pixels FROM facts WHERE kind = ? AND sha = ?"
         row = self.connection.execute(query, (kind, sha)).fetchone()
@@ -182,19 +123,7 @@ class CacheIndex:
     def slot(self, kind: str, side: int, sha: str) -> Slot | None:
         """Look up where the pixels of a content lie.
 
-        Parameters
-        ----------
-        kind : str
-            As what they are kept, ``"image"``, ``"mask"`` or ``"labels"`` where nothing was done to them.
-        side : int
-            Of the square that it was fitted to.
-        sha : str
-            Of the file's bytes.
-
-        Returns
-        -------
-        Slot or None
-            None where they are not in the cache.
+        ``sha``: of the file's bytes. None where they are not in the cache.
         """
         query = "SELECT shard, place FROM slots WHERE kind = ? AND side = ? AND sha = ?"
         row = self.connection.execute(query, (kind, side, sha)).fetchone()
@@ -205,18 +134,7 @@ class CacheIndex:
     ) -> None:
         """Remember decoded contents, whose pixels are on the disk by now.
 
-        Parameters
-        ----------
-        kind : {"image", "mask", "labels"}
-            As what they were decoded.
-        side : int
-            Of the square.
-        shard : str
-            Its name, empty where no pixels were kept.
-        found : dict
-            SHA-256 to (place in the shard, facts).
-        kept_as : str, optional
-            What ``slot`` is to be asked for; by default the kind.
+        ``shard``: its name, empty where no pixels were kept.
         """
         with self.connection as connection:
             facts = [(kind, sha, *each) for sha, (_, each) in found.items()]
@@ -226,52 +144,26 @@ class CacheIndex:
                 connection.executemany("INSERT OR REPLACE INTO slots VALUES (?, ?, ?, ?, ?)", slots)
 
     def use(self, run: str, shards: Iterable[str]) -> None:
-        """Remember which shards a run stands on, so that they are kept for it.
-
-        Parameters
-        ----------
-        run : str
-            Folder of the run, absolute.
-        shards : iterable of str
-            Their names.
-        """
+        """Remember which shards a run stands on, so that they are kept for it."""
         with self.connection as connection:
             connection.execute("DELETE FROM uses WHERE run = ?", (run,))
             connection.executemany("INSERT INTO uses VALUES (?, ?)", [(run, shard) for shard in shards])
 
     def runs(self) -> dict[str, set[str]]:
-        """Tell which shards are in use.
-
-        Returns
-        -------
-        dict
-            Folder of a run to names of shards.
-        """
+        """Tell which shards are in use."""
         found: dict[str, set[str]] = {}
         for run, shard in self.connection.execute("SELECT run, shard FROM uses"):
             found.setdefault(run, set()).add(shard)
         return found
 
     def forget(self, runs: Iterable[str], shards: Iterable[str]) -> None:
-        """Forget runs that are over and shards that were removed, with what only these knew.
-
-        Parameters
-        ----------
-        runs, shards : iterable of str
-            Folders and names.
-        """
+        """Forget runs that are over and shards that were removed, with what only these knew."""
         with self.connection as connection:
             connection.executemany("DELETE FROM uses WHERE run = ?", [(run,) for run in runs])
             connection.executemany("DELETE FROM slots WHERE shard = ?", [(shard,) for shard in shards])
 
     def shards(self) -> set[str]:
-        """Name the shards that hold something.
-
-        Returns
-        -------
-        set of str
-            Names of files.
-        """
+        """Name the shards that hold something."""
         return {shard for (shard,) in self.connection.execute("SELECT DISTINCT shard FROM slots")}
 
 

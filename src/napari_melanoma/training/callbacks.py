@@ -37,20 +37,7 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
 
 def save_state(state: dict[str, Any], path: Path) -> None:
-    """Write tensors and plain values atomically.
-
-    Parameters
-    ----------
-    state : dict
-        What ``torch.load(weights_only=True)`` can read again.
-    path : pathlib.Path
-        The file, replaced where it exists.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Write tensors and plain values atomically."""
     if not path.parent.parent.is_dir():  # writing would make a folder of that name again, with half a run in it
         raise SaveError(f"cannot write {path}: the run folder was removed. Start the run again.")
     # Into an open file: given a path, torch's own writer tells of a full disk as of an internal fault.
@@ -59,20 +46,7 @@ def save_state(state: dict[str, Any], path: Path) -> None:
 
 
 def copy_state(source: Path, path: Path) -> None:
-    """Let a second name stand for the same bytes, atomically; files of states are replaced, never changed.
-
-    Parameters
-    ----------
-    source : pathlib.Path
-        What ``save_state`` wrote.
-    path : pathlib.Path
-        The other name, in the same folder, replaced where it exists.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Let a second name stand for the same bytes, atomically; files of states are replaced, never changed."""
     with atomic_file(path) as temporary:
         try:
             temporary.unlink(missing_ok=True)
@@ -82,19 +56,7 @@ def copy_state(source: Path, path: Path) -> None:
 
 
 class RunWriter(Callback):
-    """Writes step events, at most one a second, and reports progress.
-
-    Parameters
-    ----------
-    folder : RunFolder
-        Where to write.
-    run : RunContext
-        Told of the progress.
-    clock : Clock
-        Says when it is time.
-    pace : Pace
-        Measures.
-    """
+    """Writes step events, at most one a second, and reports progress."""
 
     def __init__(self, folder: RunFolder, run: RunContext, clock: Clock, pace: Pace) -> None:
         self._folder = folder
@@ -156,17 +118,6 @@ class Keeper(Checkpoint):
 
     Lightning's own callbacks forget the best score when a run folder has moved, and one that was stopped early would
     go on for an epoch when resumed.
-
-    Parameters
-    ----------
-    folder : RunFolder
-        Where to write.
-    run : RunContext
-        Told of each epoch.
-    patience : int
-        Epochs without a greater value before it stops.
-    pace : Pace
-        Knows how long the epoch took.
     """
 
     def __init__(self, folder: RunFolder, run: RunContext, patience: int, pace: Pace) -> None:
@@ -247,15 +198,7 @@ class Keeper(Checkpoint):
 def memory_in_use(device: torch.device) -> dict[str, int]:
     """Measure the memory of this process.
 
-    Parameters
-    ----------
-    device : torch.device
-        What it computes on.
-
-    Returns
-    -------
-    dict
-        ``memory_mb``, and on a CUDA device ``gpu_memory_mb``, the most that was reserved so far.
+    Returns ``memory_mb``, and on a CUDA device ``gpu_memory_mb``, the most that was reserved so far.
     """
     found = {"memory_mb": round(psutil.Process().memory_info().rss / 2**20)}
     if device.type == "cuda":

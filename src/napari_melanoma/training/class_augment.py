@@ -25,13 +25,7 @@ OFF = {"elsewhere_probability": 0.0, "mosaic_probability": 0.0, "cutmix_probabil
 
 
 class ClassAugmentation:
-    """Varies batches; what becomes of an image follows from the seed and its key.
-
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Its augmentation, chances of mixing, input size and seed.
-    """
+    """Varies batches; what becomes of an image follows from the seed and its key."""
 
     def __init__(self, recipe: TrainRecipe) -> None:
         assert recipe.classification is not None
@@ -44,15 +38,7 @@ class ClassAugmentation:
     def __call__(self, batch: ClassBatch) -> ClassBatch:
         """Vary a batch.
 
-        Parameters
-        ----------
-        batch : ClassBatch
-            As it was decoded.
-
-        Returns
-        -------
-        ClassBatch
-            Images float32 in [0, 255] of the network's size; shares of what was mixed.
+        Returns images float32 in [0, 255] of the network's size; shares of what was mixed.
         """
         keys, count, seen = batch.keys, len(batch.keys), len(batch.domains)
         chosen = self._mixing.chosen(keys)

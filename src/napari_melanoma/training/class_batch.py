@@ -22,16 +22,9 @@ ANOTHER, PARTNER = 2**40, 2**41  # added to the key of an image for those that s
 class ClassPart:
     """The answers and rows of one part, in the order of its cache.
 
-    Parameters
-    ----------
-    labels : numpy.ndarray
-        int64 (image,), the place of the class among the names; ``UNANSWERED`` where nobody says.
-    values : TableValues or None
-        What the rows say; None where pixels are all there is.
-    domains : numpy.ndarray
-        int64 (image,), the place of the data set among the domains.
-    depth_mm : numpy.ndarray
-        float64 (image,), NaN where it is not known or not learnt.
+    ``labels``: int64 (image,), the place of the class among the names; ``UNANSWERED`` where nobody says. ``values``:
+    what the rows say; None where pixels are all there is. ``domains``: int64 (image,), the place of the data set among
+    the domains. ``depth_mm``: float64 (image,), NaN where it is not known or not learnt.
     """
 
     labels: NDArray[np.int64]
@@ -44,16 +37,8 @@ class ClassPart:
 class ClassData:
     """What the data of a classification decide.
 
-    Parameters
-    ----------
-    names : tuple of str
-        The classes, in the order of the logits.
-    encoding : TabularEncoding or None
-        How rows of the table become inputs, fitted on what is learnt from; None where pixels are all there is.
-    domains : tuple of str
-        Names of the data sets, in the order of their numbers.
-    learn, tuning, unlabelled : ClassPart
-        Answers and rows; rows alone of what is seen without answers.
+    ``names``: the classes, in the order of the logits. ``encoding``: how rows of the table become inputs, fitted on
+    what is learnt from; None where pixels are all there is.
     """
 
     names: tuple[str, ...]

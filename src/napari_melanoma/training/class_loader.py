@@ -27,15 +27,7 @@ MEETING = ("adversarial", "coral", "fourier", "pseudo_labels")  # methods whose 
 
 
 class LearningViews:
-    """Batches to learn from, indexed by the keys of a batch.
-
-    Parameters
-    ----------
-    prepared : Prepared
-        Of a classification.
-    recipe : TrainRecipe
-        How often a field or a form is taken away, and the seed.
-    """
+    """Batches to learn from, indexed by the keys of a batch."""
 
     def __init__(self, prepared: Prepared, recipe: TrainRecipe) -> None:
         assert prepared.classes is not None
@@ -106,16 +98,7 @@ class LearningViews:
 class ViewsInOrder:
     """Batches as they are, resized to the network's input; indexed by places.
 
-    Parameters
-    ----------
-    cache : Cache
-        Decoded views.
-    part : ClassPart
-        Their answers and rows.
-    prepared : Prepared
-        Knows classes and encoding.
-    side : int
-        Of the network's input, in pixels.
+    ``side``: of the network's input, in pixels.
     """
 
     def __init__(self, cache: Cache, part: ClassPart, prepared: Prepared, side: int) -> None:
@@ -147,27 +130,7 @@ def batch_of(
 ) -> ClassBatch:
     """Put a batch together.
 
-    Parameters
-    ----------
-    cache : Cache
-        Decoded views.
-    keys : numpy.ndarray
-        int64 (batch, 2): epoch and key of each image.
-    places : numpy.ndarray
-        int64 (batch,): where each lies in the cache.
-    part : ClassPart
-        Answers and domains, in the order of the cache.
-    values : TableValues or None
-        What the rows of the batch say, in its order; None where the table is not looked at.
-    encoding : TabularEncoding or None
-        How they become inputs.
-    classes : int
-        How many there are.
-
-    Returns
-    -------
-    ClassBatch
-        On the processor.
+    ``keys``: int64 (batch, 2): epoch and key of each image. ``places``: int64 (batch,): where each lies in the cache.
     """
     import torch
 

@@ -22,13 +22,7 @@ DRAWN = 6  # chance of mixup, amount, row, column, chance of cutmix, partner
 
 
 class Mixing:
-    """Says of the images of a batch which are mixed, with which, and where.
-
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Of a classification: its chances of mixing, and its seed.
-    """
+    """Says of the images of a batch which are mixed, with which, and where."""
 
     def __init__(self, recipe: TrainRecipe) -> None:
         assert recipe.classification is not None
@@ -38,15 +32,7 @@ class Mixing:
     def chosen(self, keys: NDArray[np.int64]) -> NDArray[np.intp]:
         """Choose the images that are mixed.
 
-        Parameters
-        ----------
-        keys : numpy.ndarray
-            int64 (image, 2), of a batch.
-
-        Returns
-        -------
-        numpy.ndarray
-            int, places in the batch, ascending.
+        ``keys``: int64 (image, 2), of a batch. Int, places in the batch, ascending.
         """
         if not (self._mixup or self._cutmix):
             return np.zeros(0, np.intp)
@@ -56,17 +42,8 @@ class Mixing:
     def partners(self, keys: NDArray[np.int64], count: int) -> NDArray[np.int64]:
         """Choose with which images those are mixed.
 
-        Parameters
-        ----------
-        keys : numpy.ndarray
-            int64 (image, 2), of a batch.
-        count : int
-            How many are learnt from.
-
-        Returns
-        -------
-        numpy.ndarray
-            int64, one for each of ``chosen``, places among those; never the image itself where there is another.
+        ``keys``: int64 (image, 2), of a batch. Returns int64, one for each of ``chosen``, places among those; never the
+        image itself where there is another.
         """
         chosen = self.chosen(keys)
         if not len(chosen):
@@ -77,17 +54,8 @@ class Mixing:
     def cover(self, keys: NDArray[np.int64], side: int) -> NDArray[np.float32]:
         """Say how much of its partner each mixed image shows where: blended (Zhang 2018), or in a patch (Yun 2019).
 
-        Parameters
-        ----------
-        keys : numpy.ndarray
-            int64 (image, 2), of the images that are mixed.
-        side : int
-            Of the images, in pixels.
-
-        Returns
-        -------
-        numpy.ndarray
-            float32 (image, row, column) in [0, 1], the mean of each one half or less.
+        ``keys``: int64 (image, 2), of the images that are mixed. ``side``: of the images, in pixels. Returns float32
+        (image, row, column) in [0, 1], the mean of each one half or less.
         """
         found = np.zeros((len(keys), side, side), np.float32)
         for place, (chance, amount, row, column, *_) in enumerate(self._draws(keys)):

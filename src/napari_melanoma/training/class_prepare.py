@@ -35,28 +35,7 @@ def write_classes(
     asked: ClassificationConfig,
     fitted: TabularEncoding | None,
 ) -> None:
-    """Keep what the rows of a run say, so that a resumed run learns from the same answers.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Of the run; gets ``classes.json``.
-    table : ClassTable
-        Answers and rows of all data sets.
-    rows : sequence of DataRow
-        Those of the run, in the order of its ``data.csv``.
-    asked : ClassificationConfig
-        Names the columns.
-    fitted : TabularEncoding, optional
-        That of the model which the run starts from; otherwise one is fitted on what is learnt from.
-
-    Raises
-    ------
-    DataSetError
-        Where a column is not there, or gives the answer away.
-    SaveError
-        Where it cannot be written.
-    """
+    """Keep what the rows of a run say, so that a resumed run learns from the same answers."""
     learnt = [table.rows[key_of(row.sample)] for row in rows if row.part == "learn"]
     encoding = fitted or (fit(learnt, asked.tabular, asked.target) if asked.tabular else None)
     depth = asked.depth.column if asked.depth else ""
@@ -83,25 +62,7 @@ def _depth(cell: str, column: str) -> str:
 
 
 def read_run_classes(folder: Path, rows: Sequence[DataRow]) -> ClassData:
-    """Read what the rows of a run say.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Of the run.
-    rows : sequence of DataRow
-        Its ``data.csv``.
-
-    Returns
-    -------
-    ClassData
-        For the loaders.
-
-    Raises
-    ------
-    RunError
-        Where it is missing, or is not that of the rows.
-    """
+    """Read what the rows of a run say."""
     found, said = _read(folder / CLASSES, rows)
     encoding = TabularEncoding.parse(found["encoding"], str(folder / CLASSES)) if found["encoding"] else None
     domains = tuple(sorted({row.sample.domain for row in rows}))
@@ -128,24 +89,7 @@ def read_held_out(
 ) -> tuple[NDArray[np.intp], dict[tuple[str, str], dict[str, str]]]:
     """Read what is known of the images that a run has held out.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Of the run.
-    rows : sequence of DataRow
-        Its ``data.csv``.
-
-    Returns
-    -------
-    labels : numpy.ndarray
-        int (image,), places of their classes, in the order of the rows.
-    said : dict
-        Data set and image id to column and cell.
-
-    Raises
-    ------
-    RunError
-        Where it is missing, or is not that of the rows.
+    Int (image,), places of their classes, in the order of the rows.
     """
     found, said = _read(folder / CLASSES, rows)
     chosen = [row for row in rows if row.part == "held_out"]

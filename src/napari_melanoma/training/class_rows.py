@@ -42,16 +42,7 @@ NEW_HEAD = (
 class ClassTable:
     """What the tables of data sets say.
 
-    Parameters
-    ----------
-    names : tuple of str
-        The classes, in the order of the logits.
-    answers : dict
-        Data set and image id to the class; rows without an answer, or of another class, are not in it.
-    rows : dict
-        Data set and image id to column and cell.
-    others : dict
-        Data set and image id to a class that is not among the names.
+    ``names``: the classes, in the order of the logits.
     """
 
     names: tuple[str, ...]
@@ -60,34 +51,12 @@ class ClassTable:
     others: dict[Key, str] = field(default_factory=dict)
 
     def label(self, sample: Sample) -> int:
-        """Give the place of a sample's class among the names.
-
-        Parameters
-        ----------
-        sample : Sample
-            With an answer.
-
-        Returns
-        -------
-        int
-            From 0.
-        """
+        """Give the place of a sample's class among the names."""
         return self.names.index(self.answers[key_of(sample)])
 
 
 def key_of(sample: Sample) -> Key:
-    """Tell a row from all others.
-
-    Parameters
-    ----------
-    sample : Sample
-        Of a data set.
-
-    Returns
-    -------
-    tuple of str
-        Data set and image id.
-    """
+    """Tell a row from all others."""
     return sample.domain, sample.image_id
 
 
@@ -96,26 +65,7 @@ def read_classes(
 ) -> ClassTable:
     """Read the answers of data sets.
 
-    Parameters
-    ----------
-    folders : iterable of str
-        The data sets.
-    asked : ClassificationConfig
-        The column, and the classes where they are named.
-    learnt : sequence of Sample
-        Of whose classes there are logits, where none are named.
-    unanswered : iterable of str
-        Data sets whose answers, should there be any, are nobody's business.
-
-    Returns
-    -------
-    ClassTable
-        Of all rows.
-
-    Raises
-    ------
-    DataSetError
-        Where no table has the column, or there are fewer than two classes, or none of them is the positive one.
+    ``learnt``: of whose classes there are logits, where none are named.
     """
     rows, there = _read(folders, asked)
     if asked.target not in there:
@@ -137,17 +87,7 @@ def read_classes(
 def strata_of(folders: Iterable[Path], target: str) -> dict[Key, str]:
     """Read what rows answer, whatever classes are asked for: what splits are stratified by.
 
-    Parameters
-    ----------
-    folders : iterable of pathlib.Path
-        The data sets.
-    target : str
-        The column.
-
-    Returns
-    -------
-    dict
-        Data set and image id to the class; rows without an answer are not in it.
+    Data set and image id to the class; rows without an answer are not in it.
     """
     rows = {
         (folder.name, entry.image_id): {target: entry.row.get(target, "")}
@@ -161,18 +101,7 @@ def strata_of(folders: Iterable[Path], target: str) -> dict[Key, str]:
 def looked_at(samples: Iterable[Sample], asked: ClassificationConfig) -> list[Sample]:
     """Keep the images that a classifier can look at, with the masks that it looks at.
 
-    Parameters
-    ----------
-    samples : iterable of Sample
-        What data sets hold.
-    asked : ClassificationConfig
-        Its view. All of a photograph is seen without a mask; a region needs one that nobody has turned down, or that
-        the model of the recipe has drawn.
-
-    Returns
-    -------
-    list of Sample
-        In their order.
+    In their order.
     """
     if asked.view.region == "photograph":
         return [replace(sample, mask=None) for sample in samples]
@@ -185,39 +114,14 @@ def looked_at(samples: Iterable[Sample], asked: ClassificationConfig) -> list[Sa
 def class_counts(samples: Iterable[Sample], table: ClassTable) -> dict[str, int]:
     """Count the images of each class.
 
-    Parameters
-    ----------
-    samples : iterable of Sample
-        All with answers.
-    table : ClassTable
-        Their answers.
-
-    Returns
-    -------
-    dict
-        In the order of the classes.
+    In the order of the classes.
     """
     counts = Counter(table.answers[key_of(sample)] for sample in samples)
     return {name: counts[name] for name in table.names}
 
 
 def with_answers(chosen: Chosen, table: ClassTable) -> tuple[Chosen, list[str]]:
-    """Keep the images whose class is known.
-
-    Parameters
-    ----------
-    chosen : Chosen
-        Images by part.
-    table : ClassTable
-        Their answers.
-
-    Returns
-    -------
-    chosen : Chosen
-        Without the others.
-    notices : list of str
-        How many these are.
-    """
+    """Keep the images whose class is known."""
     strange = {table.others[key_of(one)] for one in (*chosen.read, *chosen.judged) if key_of(one) in table.others}
     why = f"are {', '.join(sorted(strange))}, which is not among the classes that are learnt,"
     chosen, notices = kept(chosen, lambda sample: key_of(sample) not in table.others, why)
@@ -226,22 +130,7 @@ def with_answers(chosen: Chosen, table: ClassTable) -> tuple[Chosen, list[str]]:
 
 
 def unread_notices(chosen: Chosen, table: ClassTable, asked: ClassificationConfig) -> list[str]:
-    """Describe cells of the chosen columns that count as unknown although something stands in them.
-
-    Parameters
-    ----------
-    chosen : Chosen
-        Images by part.
-    table : ClassTable
-        Their rows.
-    asked : ClassificationConfig
-        Names the columns.
-
-    Returns
-    -------
-    list of str
-        Sentences for a user.
-    """
+    """Describe cells of the chosen columns that count as unknown although something stands in them."""
     rows = {sample.image_id: table.rows.get(key_of(sample), {}) for sample in (*chosen.read, *chosen.judged)}
     numbers = [column.name for column in asked.tabular.numbers] if asked.tabular else []
     numbers += [asked.depth.column] if asked.depth and asked.depth.column not in numbers else []
@@ -252,21 +141,7 @@ def unread_notices(chosen: Chosen, table: ClassTable, asked: ClassificationConfi
 def kept(chosen: Chosen, wanted: Callable[[Sample], bool], why: str) -> tuple[Chosen, list[str]]:
     """Leave images out of every part, and say how many.
 
-    Parameters
-    ----------
-    chosen : Chosen
-        Images by part.
-    wanted : callable
-        Says of an image whether it stays.
-    why : str
-        What the others are or have, in the plural.
-
-    Returns
-    -------
-    chosen : Chosen
-        Without the others.
-    notices : list of str
-        A sentence, or none.
+    A sentence, or none.
     """
     samples = [*chosen.read, *chosen.judged]
     gone = [sample for sample in samples if not wanted(sample)]
@@ -285,24 +160,7 @@ def kept(chosen: Chosen, wanted: Callable[[Sample], bool], why: str) -> tuple[Ch
 
 
 def check_classes(chosen: Chosen, table: ClassTable, what: str = "images", advice: str = MORE_IMAGES) -> None:
-    """Refuse data in which a class is missing where it is needed.
-
-    Parameters
-    ----------
-    chosen : Chosen
-        Images by part, all with answers.
-    table : ClassTable
-        Their answers.
-    what : str, optional
-        What is learnt from, in the plural.
-    advice : str, optional
-        What can be done; ``{missing}`` in it stands for the classes.
-
-    Raises
-    ------
-    DataSetError
-        Naming the class and the part.
-    """
+    """Refuse data in which a class is missing where it is needed."""
     parts = {"learn from": chosen.parts.learn, "tune with": chosen.parts.tuning}
     for part, samples in parts.items():
         counts = class_counts(samples, table)
@@ -315,22 +173,7 @@ def check_classes(chosen: Chosen, table: ClassTable, what: str = "images", advic
 
 
 def check_every_answer(chosen: Chosen, recipe: TrainRecipe, table: ClassTable) -> None:
-    """Refuse data in which a class is missing where it is needed, in the words of what they are of.
-
-    Parameters
-    ----------
-    chosen : Chosen
-        Images by part, all with answers.
-    recipe : TrainRecipe
-        Says whether they are tiles of slides.
-    table : ClassTable
-        Their answers.
-
-    Raises
-    ------
-    DataSetError
-        Naming the class, the part and what can be done.
-    """
+    """Refuse data in which a class is missing where it is needed, in the words of what they are of."""
     of_tiles = recipe.tile is not None
     check_classes(chosen, table, *(("tiles", MORE_REGIONS) if of_tiles else ("images", MORE_IMAGES)))
 
@@ -338,17 +181,7 @@ def check_every_answer(chosen: Chosen, recipe: TrainRecipe, table: ClassTable) -
 def answers_of(rows: Mapping[Key, Mapping[str, str]], target: str) -> dict[Key, str]:
     """Read the class of each row that says one.
 
-    Parameters
-    ----------
-    rows : mapping
-        Data set and image id to column and cell.
-    target : str
-        The column.
-
-    Returns
-    -------
-    dict
-        Data set and image id to the word in it; of a column of 1 and 0 to its name and 'other'.
+    Data set and image id to the word in it; of a column of 1 and 0 to its name and 'other'.
     """
     said = {key: (row.get(target) or "").strip() for key, row in rows.items()}
     said = {key: word for key, word in said.items() if word and word.lower() != UNKNOWN}
@@ -360,17 +193,7 @@ def answers_of(rows: Mapping[Key, Mapping[str, str]], target: str) -> dict[Key, 
 def is_of(words: str, name: str) -> bool:
     """Say whether a diagnosis is of a class, as 'melanoma in situ' is of 'melanoma'.
 
-    Parameters
-    ----------
-    words : str
-        A diagnosis, in whatever case.
-    name : str
-        One word, in lower case.
-
-    Returns
-    -------
-    bool
-        True where it is among the words.
+    True where it is among the words.
     """
     return name in words.lower().split()
 

@@ -27,16 +27,7 @@ class ClassSampleWriter(Sampler):
 
     A bar as long as the probability of the true class is blue where that is the most probable one, and orange else.
 
-    Parameters
-    ----------
-    folder : RunFolder
-        As ``Sampler`` takes it.
-    names : sequence of str
-        What the files are called, one an image.
-    batch : ClassBatch
-        The images, at the size of the network's input, with their rows and answers.
-    classes : sequence of str
-        In the order of the logits.
+    ``classes``: in the order of the logits.
     """
 
     def __init__(self, folder: RunFolder, names: Sequence[str], batch: ClassBatch, classes: Sequence[str]) -> None:
@@ -47,15 +38,7 @@ class ClassSampleWriter(Sampler):
     def pictures(self, task: ClassificationTask) -> Iterator[NDArray[np.uint8]]:
         """Draw what is said of each.
 
-        Parameters
-        ----------
-        task : ClassificationTask
-            In evaluation mode.
-
-        Yields
-        ------
-        numpy.ndarray
-            uint8 (row, column, channel), one picture an image.
+        Yields uint8 (row, column, channel), one picture an image.
         """
         parts = (self._batch.images, self._batch.continuous, self._batch.categories)
         probabilities = task(*(part.to(task.device) for part in parts)).softmax(1).cpu().numpy()
@@ -72,21 +55,7 @@ def captioned(
 ) -> NDArray[np.uint8]:
     """Put a bar and lines of text under a picture.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 (row, column, channel).
-    lines : sequence of str
-        What is written.
-    share : float
-        Length of the bar, of the width of the picture.
-    colour : tuple of int
-        Of the bar.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 (row, column, channel), higher than the picture.
+    ``rgb``: uint8 (row, column, channel). Returns uint8 (row, column, channel), higher than the picture.
     """
     from PIL import Image, ImageDraw, ImageFont
 

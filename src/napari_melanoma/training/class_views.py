@@ -33,15 +33,7 @@ class Views(Cache):
     def read(self, items: NDArray[np.int64] | Sequence[int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Copy a batch out of the cache.
 
-        Parameters
-        ----------
-        items : numpy.ndarray or sequence of int
-            Which, in any order.
-
-        Returns
-        -------
-        images, masks : numpy.ndarray
-            uint8 (item, 3, row, column), and 0 (item, 1, row, column).
+        Returns uint8 (item, 3, row, column), and 0 (item, 1, row, column).
         """
         places = self.places[np.asarray(items, dtype=np.int64)]
         images = read_items(self.folder, self.shards, places[:, :2], (3, self.side, self.side))
@@ -57,34 +49,12 @@ class ViewJob(NamedTuple):
 
 
 def view_sha(row: DataRow) -> str:
-    """Name a view by what it is made from.
-
-    Parameters
-    ----------
-    row : DataRow
-        With the content of photograph and mask.
-
-    Returns
-    -------
-    str
-        SHA-256.
-    """
+    """Name a view by what it is made from."""
     return hashlib.sha256(f"{row.image_sha} {row.mask_sha}".encode()).hexdigest()
 
 
 def kept_as(recipe: TrainRecipe) -> Kind:
-    """Name what the store knows views by: those of other settings are others.
-
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Its view and preprocessing.
-
-    Returns
-    -------
-    str
-        For ``PixelStore``.
-    """
+    """Name what the store knows views by: those of other settings are others."""
     assert recipe.classification is not None
     view, preparing = recipe.classification.view, recipe.model.preprocessing
     said = json.dumps([view.model_dump(mode="json"), preparing.model_dump(mode="json")], sort_keys=True)
@@ -94,19 +64,7 @@ def kept_as(recipe: TrainRecipe) -> Kind:
 def lost_views(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe) -> list[DataRow]:
     """Find the rows whose view is not in the store.
 
-    Parameters
-    ----------
-    rows : sequence of DataRow
-        Of a run.
-    store : PixelStore
-        Asked.
-    recipe : TrainRecipe
-        Its view and size.
-
-    Returns
-    -------
-    list of DataRow
-        In their order; what is held out needs none.
+    In their order; what is held out needs none.
     """
     kind, side = kept_as(recipe), recipe.data.cache_size
     return [row for row in rows if row.part != "held_out" and store.slot(kind, side, view_sha(row)) is None]
@@ -115,26 +73,7 @@ def lost_views(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe) 
 def fill_views(store: PixelStore, rows: Sequence[DataRow], recipe: TrainRecipe, run: RunContext) -> dict[Path, str]:
     """Cut out the views that the store lacks.
 
-    Parameters
-    ----------
-    store : PixelStore
-        Gets the pixels.
-    rows : sequence of DataRow
-        Whose views are wanted, with masks that hold a lesion where the view needs one.
-    recipe : TrainRecipe
-        Its view, preprocessing and size.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    dict
-        Path to a sentence, for each photograph that cannot be used.
-
-    Raises
-    ------
-    Cancelled
-        Where the user stopped it; shards that are complete are kept.
+    ``store``: gets the pixels. Path to a sentence, for each photograph that cannot be used.
     """
     kind, side = kept_as(recipe), recipe.data.cache_size
     jobs = list({view_sha(row): _job(row) for row in lost_views(rows, store, recipe)}.values())
@@ -165,19 +104,7 @@ def fill_views(store: PixelStore, rows: Sequence[DataRow], recipe: TrainRecipe, 
 def views(store: PixelStore, rows: Sequence[DataRow], recipe: TrainRecipe) -> Views:
     """Find views that are decoded.
 
-    Parameters
-    ----------
-    store : PixelStore
-        Has all of them.
-    rows : sequence of DataRow
-        Whose.
-    recipe : TrainRecipe
-        Its view and size.
-
-    Returns
-    -------
-    Views
-        In the order of the rows.
+    In the order of the rows.
     """
     kind, side = kept_as(recipe), recipe.data.cache_size
     shards: dict[str, int] = {}

@@ -44,19 +44,8 @@ class ClassificationTask(Task):
     the images of all processes at once, as a ranking has no mean over batches. Of a network that learns a depth also
     ``tuning_depth_mae_mm`` and ``tuning_depth_r``.
 
-    Parameters
-    ----------
-    network : Classifier
-        Images, continuous values and categories to logits (batch, class); ``encode``, ``decide`` and ``embed`` are its
-        parts.
-    recipe : TrainRecipe
-        Loss, optimiser, augmentation, adaptation and seed.
-    bundle : BundleConfig
-        How images are normalised, and the classes; the bundle that comes out says the same.
-    counts : sequence of int
-        Images to learn from of each class.
-    domains : int
-        How many there are among all that the network sees.
+    ``network``: images, continuous values and categories to logits (batch, class); ``encode``, ``decide`` and ``embed``
+    are its parts.
     """
 
     network: Classifier
@@ -90,18 +79,7 @@ class ClassificationTask(Task):
         return self.network(self.normalised(images), continuous, categories).float()
 
     def train(self, mode: bool = True) -> Self:
-        """Switch to learning; a frozen encoder stays in use, its statistics and dropout too.
-
-        Parameters
-        ----------
-        mode : bool
-            False switches to use.
-
-        Returns
-        -------
-        ClassificationTask
-            This one.
-        """
+        """Switch to learning; a frozen encoder stays in use, its statistics and dropout too."""
         super().train(mode)
         encoder = encoder_of(self.network)
         if mode and encoder is not None and self._asked.freeze_encoder:
@@ -111,15 +89,7 @@ class ClassificationTask(Task):
     def loss(self, logits: Tensor, shares: Tensor) -> Tensor:
         """Apply the loss of the recipe.
 
-        Parameters
-        ----------
-        logits, shares : torch.Tensor
-            Float (batch, class); the shares of the classes sum to one.
-
-        Returns
-        -------
-        torch.Tensor
-            A scalar.
+        ``logits``, ``shares``: float (batch, class); the shares of the classes sum to one.
         """
         asked = self._asked
         criterion = make_class_loss(self.recipe.loss, self._weights, asked.focal_gamma, asked.label_smoothing)
@@ -130,18 +100,7 @@ class ClassificationTask(Task):
         return self._augment(batch) if self.trainer.training else batch
 
     def batch_loss(self, batch: ClassBatch) -> Tensor:
-        """Compare what the network says with the answers; images without any have a loss of their own.
-
-        Parameters
-        ----------
-        batch : ClassBatch
-            Images in [0, 255]; those that have answers come first.
-
-        Returns
-        -------
-        torch.Tensor
-            A scalar.
-        """
+        """Compare what the network says with the answers; images without any have a loss of their own."""
         maps = self._seen(batch.images)
         labelled, asked = len(batch.shares), self._asked.adaptation
         answered = len(batch.images) if asked.method == "pseudo_labels" else labelled
@@ -217,15 +176,7 @@ class ClassificationTask(Task):
 def class_weights(counts: Sequence[int]) -> Tensor:
     """Weigh classes so that each counts as much as any other, over all images.
 
-    Parameters
-    ----------
-    counts : sequence of int
-        Images of each class.
-
-    Returns
-    -------
-    torch.Tensor
-        float32 (class,), which sum to the number of images over these: their loss stays of the same size.
+    Returns float32 (class,), which sum to the number of images over these: their loss stays of the same size.
     """
     found = torch.tensor(counts, dtype=torch.float32).clamp(min=1)
     return found.sum() / (len(found) * found)
@@ -234,19 +185,8 @@ def class_weights(counts: Sequence[int]) -> Tensor:
 def macro_auc(probabilities: NDArray[np.float64], labels: NDArray[np.int64], positive: int) -> float:
     """Say how well probabilities rank: the positive class of two, or the mean over classes, each against the rest.
 
-    Parameters
-    ----------
-    probabilities : numpy.ndarray
-        Float (image, class).
-    labels : numpy.ndarray
-        int64 (image,).
-    positive : int
-        Place of the positive class.
-
-    Returns
-    -------
-    float
-        One half where there is nothing to tell apart; classes that no image or every image is of are left out.
+    ``probabilities``: float (image, class). ``labels``: int64 (image,). One half where there is nothing to tell apart;
+    classes that no image or every image is of are left out.
     """
     asked = [positive] if probabilities.shape[1] == 2 else range(probabilities.shape[1])
     told = [each for each in asked if 0 < (labels == each).sum() < len(labels)]
@@ -256,17 +196,7 @@ def macro_auc(probabilities: NDArray[np.float64], labels: NDArray[np.int64], pos
 def balanced_accuracy(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
     """Average over the classes which share of their images is most probably of them.
 
-    Parameters
-    ----------
-    probabilities : numpy.ndarray
-        Float (image, class).
-    labels : numpy.ndarray
-        int64 (image,).
-
-    Returns
-    -------
-    float
-        In [0, 1]; over the classes that there are.
+    ``probabilities``: float (image, class). ``labels``: int64 (image,). In [0, 1]; over the classes that there are.
     """
     said = probabilities.argmax(1)
     return float(np.mean([(said[labels == each] == each).mean() for each in np.unique(labels)]))

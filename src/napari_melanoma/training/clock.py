@@ -17,10 +17,7 @@ class Clock:
     def now(self) -> float:
         """Read the clock.
 
-        Returns
-        -------
-        float
-            Seconds since some moment, without pauses.
+        Seconds since some moment, without pauses.
         """
         return time.monotonic() - self._stood_still
 
@@ -28,10 +25,7 @@ class Clock:
     def stopped(self) -> Iterator[None]:
         """Stand still.
 
-        Yields
-        ------
-        None
-            While nothing is counted.
+        While nothing is counted.
         """
         began = time.monotonic()
         try:
@@ -42,17 +36,8 @@ class Clock:
     def is_due(self, what: str, interval_s: float) -> bool:
         """Say whether something is to be done again, and take it for done.
 
-        Parameters
-        ----------
-        what : str
-            Tells one thing from another.
-        interval_s : float
-            Seconds from one time to the next.
-
-        Returns
-        -------
-        bool
-            False the first time asked, unless the interval is nothing: its seconds begin then.
+        ``interval_s``: seconds from one time to the next. False the first time asked, unless the interval is nothing:
+        its seconds begin then.
         """
         now = self.now()
         if now - self._done.setdefault(what, now) < interval_s:
@@ -62,13 +47,7 @@ class Clock:
 
 
 class Pace:
-    """How fast an epoch goes, and how long the rest of the run will take at that.
-
-    Parameters
-    ----------
-    clock : Clock
-        What is measured with.
-    """
+    """How fast an epoch goes, and how long the rest of the run will take at that."""
 
     TUNING_SHARE = 0.4  # of a batch's time, where none was measured yet: forward without backward
 
@@ -98,39 +77,21 @@ class Pace:
     def epoch_seconds(self) -> float:
         """Say how long the epoch has taken so far.
 
-        Returns
-        -------
-        float
-            Seconds.
+        Seconds.
         """
         return self._clock.now() - self._began
 
     def batch_seconds(self) -> float:
         """Say how long a batch of this epoch took.
 
-        Returns
-        -------
-        float
-            Seconds.
+        Seconds.
         """
         return self.epoch_seconds() / max(1, self._done)
 
     def seconds_left(self, batches: int, tuning_batches: int, passes: int) -> float:
         """Judge how long the run will take yet, if it is not stopped early.
 
-        Parameters
-        ----------
-        batches : int
-            Still to learn from, in all epochs.
-        tuning_batches : int
-            Of one pass over the tuning images.
-        passes : int
-            Over the tuning images still to come.
-
-        Returns
-        -------
-        float
-            Seconds.
+        Seconds.
         """
         one = self.batch_seconds()
         tuning = self._tuning_s if self._tuning_s is not None else self.TUNING_SHARE * one * tuning_batches

@@ -13,13 +13,7 @@ if TYPE_CHECKING:
 
 
 class Confusion:
-    """Counts of pixels; each image counts once, in whichever process it was.
-
-    Parameters
-    ----------
-    classes : int
-        How many there are.
-    """
+    """Counts of pixels; each image counts once, in whichever process it was."""
 
     def __init__(self, classes: int) -> None:
         self._counts = torch.zeros(classes, classes, dtype=torch.int64)
@@ -27,10 +21,7 @@ class Confusion:
     def add(self, found: Tensor, truth: Tensor) -> None:
         """Take a batch.
 
-        Parameters
-        ----------
-        found, truth : torch.Tensor
-            Integers (batch, row, column), numbers of classes, on one device.
+        ``found``, ``truth``: integers (batch, row, column), numbers of classes, on one device.
         """
         classes = len(self._counts)
         pairs = truth.long().flatten() * classes + found.long().flatten()
@@ -39,15 +30,7 @@ class Confusion:
     def take(self, device: torch.device) -> NDArray[np.int64]:
         """Give the counts over all processes, and begin anew; every process must call it.
 
-        Parameters
-        ----------
-        device : torch.device
-            Where the processes can reach each other's tensors.
-
-        Returns
-        -------
-        numpy.ndarray
-            int64 (true class, found class).
+        Returns int64 (true class, found class).
         """
         counts = self._counts.to(device)
         self._counts = torch.zeros_like(self._counts)

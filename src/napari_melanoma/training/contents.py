@@ -21,42 +21,14 @@ SAVED_EVERY = 500  # files, after which an interrupted first reading is not repe
 
 @dataclass
 class Contents:
-    """Contents of files, and the reason for each file that could not be read.
-
-    Parameters
-    ----------
-    known : dict
-        Path to content.
-    faults : dict
-        Path to a sentence.
-    """
+    """Contents of files, and the reason for each file that could not be read."""
 
     known: dict[Path, Content] = field(default_factory=dict)
     faults: dict[Path, str] = field(default_factory=dict)
 
 
 def read_contents(paths: Iterable[Path], index: CacheIndex, run: RunContext) -> Contents:
-    """Find out what is in files.
-
-    Parameters
-    ----------
-    paths : iterable of pathlib.Path
-        The files; one that is named twice is read once.
-    index : CacheIndex
-        Asked first, and told what is new.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    Contents
-        Of all files.
-
-    Raises
-    ------
-    Cancelled
-        Where the user stopped it.
-    """
+    """Find out what is in files."""
     contents, unknown = Contents(), []
     for path in dict.fromkeys(paths):
         known = _look_up(path, index)

@@ -28,17 +28,7 @@ CODES: dict[Wish, int] = {"run": GO, "pause": PAUSE, "cancel": CANCEL}
 
 
 class Control(Callback):
-    """After each batch: go on, hold, cancel, or give up a run whose numbers are none.
-
-    Parameters
-    ----------
-    wish : callable
-        What this process was told; that of the first one also looks into the run folder.
-    folder : RunFolder
-        Told of a pause.
-    clock : Clock
-        Stopped meanwhile.
-    """
+    """After each batch: go on, hold, cancel, or give up a run whose numbers are none."""
 
     def __init__(self, wish: Callable[[], Wish], folder: RunFolder, clock: Clock) -> None:
         self._wish = wish

@@ -21,33 +21,14 @@ FEW_TO_TUNE = 3
 def named(names: Collection[object]) -> str:
     """Name a few of many.
 
-    Parameters
-    ----------
-    names : collection
-        What is meant.
-
-    Returns
-    -------
-    str
-        The first three, and how many more there are.
+    Returns the first three, and how many more there are.
     """
     first = ", ".join(str(name) for name in list(names)[:NAMED])
     return first if len(names) <= NAMED else f"{first} and {len(names) - NAMED} more"
 
 
 def check_readable(faults: Mapping[Path, str]) -> None:
-    """Refuse files that cannot be read.
-
-    Parameters
-    ----------
-    faults : mapping
-        Path to what is wrong with it, as a sentence that follows the path or names it itself.
-
-    Raises
-    ------
-    DataSetError
-        Naming the first three.
-    """
+    """Refuse files that cannot be read."""
     if faults:
         said = [text if str(path) in text else f"{path} {text}" for path, text in faults.items()]
         more = f" {len(said) - NAMED} more files cannot be read either." if len(said) > NAMED else ""
@@ -58,18 +39,7 @@ def check_readable(faults: Mapping[Path, str]) -> None:
 
 
 def sentence(text: str) -> str:
-    """End a text with a full stop.
-
-    Parameters
-    ----------
-    text : str
-        With or without one.
-
-    Returns
-    -------
-    str
-        With one.
-    """
+    """End a text with a full stop."""
     return text if text.endswith(".") else f"{text}."
 
 
@@ -77,18 +47,6 @@ def check_stated_sizes(samples: Iterable[Sample], contents: Mapping[Path, Conten
     """Refuse masks whose file states another size than their image's, before anything is decoded.
 
     An image that lies on its side until its EXIF orientation is followed passes; its mask may have either size.
-
-    Parameters
-    ----------
-    samples : iterable of Sample
-        With masks or without.
-    contents : mapping
-        Path to content; files that state no size pass.
-
-    Raises
-    ------
-    DataSetError
-        Naming the first three.
     """
     wrong = []
     for sample in samples:
@@ -102,20 +60,7 @@ def check_stated_sizes(samples: Iterable[Sample], contents: Mapping[Path, Conten
 
 
 def check_sizes(samples: Iterable[Sample], facts: Mapping[Path, Facts]) -> None:
-    """Refuse masks of another size than their upright image.
-
-    Parameters
-    ----------
-    samples : iterable of Sample
-        With masks or without.
-    facts : mapping
-        Path to what was found when it was decoded.
-
-    Raises
-    ------
-    DataSetError
-        Naming the first three.
-    """
+    """Refuse masks of another size than their upright image."""
     wrong = []
     for sample in samples:
         if sample.mask is None:
@@ -137,18 +82,7 @@ def _refuse_sizes(wrong: Sequence[str]) -> None:
 
 
 def check_counts(parts: Parts) -> None:
-    """Refuse too few images or groups.
-
-    Parameters
-    ----------
-    parts : Parts
-        Of the run.
-
-    Raises
-    ------
-    RunError
-        With what is missing.
-    """
+    """Refuse too few images or groups."""
     learn, tuning = len(parts.learn), len(parts.tuning)
     groups = {sample.group for sample in (*parts.learn, *parts.tuning)}
     if learn + tuning >= 3 and len(groups) < 2:
@@ -165,20 +99,7 @@ def check_counts(parts: Parts) -> None:
 
 
 def check_lesions(samples: Sequence[Sample], facts: Mapping[Path, Facts]) -> None:
-    """Refuse masks from which nothing can be learnt: not a pixel of lesion, or not one of skin, in all of them.
-
-    Parameters
-    ----------
-    samples : sequence of Sample
-        With masks, to learn from.
-    facts : mapping
-        Path of a mask to what was found.
-
-    Raises
-    ------
-    DataSetError
-        Saying which is missing.
-    """
+    """Refuse masks from which nothing can be learnt: not a pixel of lesion, or not one of skin, in all of them."""
     lesions = [facts[sample.mask].lesion for sample in samples if sample.mask]
     for what, missing in (
         ("lesion", all(share == 0 for share in lesions)),
@@ -193,18 +114,7 @@ def check_lesions(samples: Sequence[Sample], facts: Mapping[Path, Facts]) -> Non
 
 
 def warnings(parts: Parts) -> list[str]:
-    """Say what a person may want to know before a run starts, though it can.
-
-    Parameters
-    ----------
-    parts : Parts
-        Of the run.
-
-    Returns
-    -------
-    list of str
-        Sentences.
-    """
+    """Say what a person may want to know before a run starts, though it can."""
     found = []
     judged = len(parts.held_out)
     if not judged:
@@ -219,17 +129,7 @@ def warnings(parts: Parts) -> list[str]:
 def empty_masks(parts: Parts, facts: Mapping[Path, Facts]) -> list[str]:
     """Say which masks of lesions are empty.
 
-    Parameters
-    ----------
-    parts : Parts
-        Of the run.
-    facts : mapping
-        Path of a mask to what was found.
-
-    Returns
-    -------
-    list of str
-        A sentence, or none.
+    A sentence, or none.
     """
     empty = [sample.image_id for sample in parts.learn if sample.mask and facts[sample.mask].lesion == 0]
     return [f"{len(empty)} of the {len(parts.learn)} masks to learn from are empty: {named(empty)}."] if empty else []

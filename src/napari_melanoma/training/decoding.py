@@ -53,28 +53,7 @@ class Decoded(NamedTuple):
 def fill(store: PixelStore, jobs: Sequence[Job], side: int, run: RunContext) -> dict[Path, str]:
     """Decode what the store does not know yet.
 
-    Parameters
-    ----------
-    store : PixelStore
-        Gets the pixels and the facts.
-    jobs : sequence of Job
-        Files, in any order.
-    side : int
-        Images and masks are fitted to this square, antialiased.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    dict
-        Path to a sentence, for each file that cannot be used.
-
-    Raises
-    ------
-    SaveError
-        Where the disk has no room, before anything is decoded.
-    Cancelled
-        Where the user stopped it; shards that are complete are kept.
+    ``store``: gets the pixels and the facts. Path to a sentence, for each file that cannot be used.
     """
     missing = list(
         {(job.kind, job.content.sha, job.keep): job for job in jobs if _is_missing(job, store, side)}.values()
@@ -212,15 +191,7 @@ def _decode_labels(path: Path, side: int) -> Decoded:
 def label_counts(facts: Facts) -> dict[int, int]:
     """Read how many pixels of a label image have which value.
 
-    Parameters
-    ----------
-    facts : Facts
-        Of a label image.
-
-    Returns
-    -------
-    dict
-        Value to pixels, ascending; values that do not occur are left out.
+    Value to pixels, ascending; values that do not occur are left out.
     """
     return {int(value): count for value, count in parse_json(facts.pixels, "the pixel store").items()}
 

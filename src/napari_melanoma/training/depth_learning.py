@@ -40,23 +40,7 @@ def misfit(
 ) -> str:
     """Say what of a recipe does not go with a depth in mm.
 
-    Parameters
-    ----------
-    depth : DepthConfig or None
-        What is to be learnt.
-    options : BiomarkerConfig or None
-        Of the network; None where it is of another architecture.
-    region : str
-        What of a picture is looked at.
-    scale : tuple of float
-        Between which magnifications are drawn while learning.
-    aspect : float
-        By how much one side is stretched.
-
-    Returns
-    -------
-    str
-        A sentence; "" where all is well.
+    A sentence; "" where all is well.
     """
     tells = options is not None and options.tells_depth
     if depth is None:
@@ -90,23 +74,8 @@ def misfit(
 def depth_options(options: BiomarkerConfig, data: ClassData) -> dict[str, Any]:
     """Give what the data decide of a network that tells a depth.
 
-    Parameters
-    ----------
-    options : BiomarkerConfig
-        Those of the recipe.
-    data : ClassData
-        Of the run.
-
-    Returns
-    -------
-    dict
-        ``depth_mean`` and ``depth_std`` on the network's scale and, where the classifier gets measured depths, where
-        they stand among its inputs.
-
-    Raises
-    ------
-    DataSetError
-        Where hardly any image that is learnt from has a depth, or the column is not among the inputs as it must be.
+    Returns ``depth_mean`` and ``depth_std`` on the network's scale and, where the classifier gets measured depths,
+    where they stand among its inputs.
     """
     found: dict[str, Any] = {}
     if options.tells_depth:
@@ -126,16 +95,8 @@ def depth_options(options: BiomarkerConfig, data: ClassData) -> dict[str, Any]:
 def depth_metrics(said_mm: NDArray[np.float64], true_mm: NDArray[np.float64]) -> dict[str, float]:
     """Measure depths that were told.
 
-    Parameters
-    ----------
-    said_mm, true_mm : numpy.ndarray
-        float64 (image,); NaN where it is not known.
-
-    Returns
-    -------
-    dict
-        ``tuning_depth_mae_mm`` and ``tuning_depth_r`` (Pearson; 0 where all that was said is the same); empty where
-        hardly any is known.
+    ``said_mm``, ``true_mm``: float64 (image,); NaN where it is not known. Returns ``tuning_depth_mae_mm`` and
+    ``tuning_depth_r`` (Pearson; 0 where all that was said is the same); empty where hardly any is known.
     """
     known = ~np.isnan(true_mm)
     said, true = said_mm[known], true_mm[known]

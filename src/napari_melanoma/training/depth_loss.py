@@ -17,13 +17,7 @@ SUREST = -6.0  # logarithm of the least variance: a twentieth of the spread of a
 
 
 class DepthLoss(nn.Module):
-    """Compares the depth that a network tells with what was measured, on the network's own scale.
-
-    Parameters
-    ----------
-    config : DepthConfig
-        Which loss, and its weight.
-    """
+    """Compares the depth that a network tells with what was measured, on the network's own scale."""
 
     def __init__(self, config: DepthConfig) -> None:
         super().__init__()
@@ -32,14 +26,8 @@ class DepthLoss(nn.Module):
     def forward(self, network: BiomarkerNetwork, told: Tensor, mm: Tensor) -> Tensor:
         """Give what is added to the loss of the class, a scalar.
 
-        Parameters
-        ----------
-        network : BiomarkerNetwork
-            Knows the scale.
-        told : torch.Tensor
-            Float (batch, 1 or 2), as ``told_depth`` gives it.
-        mm : torch.Tensor
-            Float (batch,), NaN where nobody measured: those count nothing.
+        ``told``: float (batch, 1 or 2), as ``told_depth`` gives it. ``mm``: float (batch,), NaN where nobody measured:
+        those count nothing.
         """
         known = ~mm.isnan()
         true = network.standardised(mm.nan_to_num())

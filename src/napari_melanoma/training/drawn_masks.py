@@ -15,17 +15,7 @@ DRAWN = "drawn"
 def drawn_mask(sample: Sample, segmenter: BundleInfo) -> Path:
     """Name the mask that a model draws of an image.
 
-    Parameters
-    ----------
-    sample : Sample
-        Its image is there.
-    segmenter : BundleInfo
-        The model.
-
-    Returns
-    -------
-    pathlib.Path
-        Another one once the image or the model has changed; it may not have been drawn yet.
+    Returns another one once the image or the model has changed; it may not have been drawn yet.
     """
     status = sample.image.stat()
     said = f"{sample.image.absolute()} {status.st_size} {status.st_mtime_ns}"

@@ -21,15 +21,6 @@ class AveragedWeights(Callback):
 
     Lightning's own ``WeightAveraging`` copies the module before it is on its device and averages counters of batches
     as if they were weights; this one averages what is floating (statistics of normalisation too) and copies the rest.
-
-    Parameters
-    ----------
-    decay : float
-        Share of the average that a step leaves.
-    warm_up : bool
-        The first steps leave less, (1 + n) / (10 + n) after n of them, so that a short run is not held at a start that
-        knows nothing (as in TensorFlow's ``ExponentialMovingAverage``). Without it a start that knows much is left only
-        as far as there are steps to prove better.
     """
 
     def __init__(self, decay: float, *, warm_up: bool = True) -> None:

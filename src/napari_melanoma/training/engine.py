@@ -40,25 +40,7 @@ Loaders = Callable[[Rank], "tuple[DataLoader, DataLoader]"]
 
 @dataclass(frozen=True)
 class Fitting:
-    """One training as the engine sees it.
-
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Epochs, patience, precision, devices, gradient clipping, averaging.
-    folder : RunFolder
-        Where checkpoints, events and metrics go.
-    loaders : callable
-        A share of each step to the loaders of what is learnt from and of what picks the epoch.
-    step : int
-        Images of one step over all devices.
-    pieces : int
-        In which each device computes its share.
-    samples : lightning.pytorch.callbacks.Callback, optional
-        Draws predictions as the run goes.
-    keep_pieces : callable
-        Told of a new number of pieces before it is tried.
-    """
+    """One training as the engine sees it."""
 
     recipe: TrainRecipe
     folder: RunFolder
@@ -73,22 +55,6 @@ def fit(task: Task, fitting: Fitting, run: ListeningContext) -> None:
     """Train a task; where the folder has a checkpoint, go on from its last finished epoch.
 
     Where memory runs out on one device, the pieces of a step become smaller and the epoch begins again.
-
-    Parameters
-    ----------
-    task : Task
-        Left with the weights of the epoch that the recipe keeps.
-    fitting : Fitting
-        What to do.
-    run : ListeningContext
-        Told of the progress, asked after each batch whether to go on.
-
-    Raises
-    ------
-    Cancelled
-        Where the user stopped it; the last finished epoch is kept.
-    TrainingError
-        Where the numbers became none, or not even one image fits into memory.
     """
     while not _fit_or_run_out(task, fitting, run):
         pieces = further_pieces(fitting.step, 1, fitting.pieces)
@@ -106,15 +72,7 @@ def fit(task: Task, fitting: Fitting, run: ListeningContext) -> None:
 def choose_precision(recipe: TrainRecipe) -> str:
     """Turn the recipe's wish into Lightning's word, asking the processor where it says ``auto``.
 
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Precision and device.
-
-    Returns
-    -------
-    str
-        ``"bf16-mixed"`` or ``"32-true"``.
+    Returns ``"bf16-mixed"`` or ``"32-true"``.
     """
     import torch
 
@@ -129,20 +87,7 @@ def choose_precision(recipe: TrainRecipe) -> str:
 def accelerator(recipe: TrainRecipe) -> str:
     """Name the kind of device that a recipe trains on here.
 
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Its ``device``.
-
-    Returns
-    -------
-    str
-        ``"cuda"``, ``"mps"`` or ``"cpu"``.
-
-    Raises
-    ------
-    RunError
-        Where a GPU is asked for and there is none.
+    Returns ``"cuda"``, ``"mps"`` or ``"cpu"``.
     """
     import torch
 
@@ -159,18 +104,7 @@ def accelerator(recipe: TrainRecipe) -> str:
 
 
 def process_count(recipe: TrainRecipe) -> int:
-    """Count the processes that share each step of a run.
-
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Its devices and nodes.
-
-    Returns
-    -------
-    int
-        At least 1.
-    """
+    """Count the processes that share each step of a run."""
     import torch
 
     if recipe.devices != "auto":
@@ -181,15 +115,7 @@ def process_count(recipe: TrainRecipe) -> int:
 def device_name(recipe: TrainRecipe) -> str:
     """Name the device that a recipe trains on here, as a person knows it.
 
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Its ``device``.
-
-    Returns
-    -------
-    str
-        Such as ``"cpu"`` or the product name of a GPU.
+    Such as ``"cpu"`` or the product name of a GPU.
     """
     import torch
 

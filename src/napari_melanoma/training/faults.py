@@ -44,15 +44,7 @@ DIVERGED = (
 def is_peer_lost(error: BaseException) -> bool:
     """Say whether an error only tells that another process of the run went away.
 
-    Parameters
-    ----------
-    error : BaseException
-        From a step of training.
-
-    Returns
-    -------
-    bool
-        True where the cause is in another process.
+    True where the cause is in another process.
     """
     return isinstance(error, RuntimeError) and any(word in str(error) for word in PEER_WORDS)
 
@@ -60,15 +52,7 @@ def is_peer_lost(error: BaseException) -> bool:
 def explain(error: Exception) -> Exception:
     """Turn an error of torch into one with a sentence that a person can act on.
 
-    Parameters
-    ----------
-    error : Exception
-        Whatever ended the run.
-
-    Returns
-    -------
-    Exception
-        A ``TrainingError`` where the cause is known; otherwise the error itself.
+    A ``TrainingError`` where the cause is known; otherwise the error itself.
     """
     if isinstance(error, MelanomaError):
         return error
@@ -84,24 +68,7 @@ def explain(error: Exception) -> Exception:
 
 
 def diverged(recipe: TrainRecipe, what: str, epoch: int, batch: int | None) -> str:
-    """Say that numbers became none, where, and what to change.
-
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Gives the learning rate and precision to change.
-    what : str
-        Such as ``"loss"``.
-    epoch : int
-        Counted from 0.
-    batch : int, optional
-        Of the epoch, counted from 0.
-
-    Returns
-    -------
-    str
-        For the event and the error.
-    """
+    """Say that numbers became none, where, and what to change."""
     place = f"epoch {epoch + 1}" + ("" if batch is None else f", batch {batch + 1}")
     other = "" if recipe.precision == "fp32" else ' or precision = "fp32"'
     return DIVERGED.format(what=what, place=place, rate=recipe.learning_rate, other=other)

@@ -13,13 +13,7 @@ if TYPE_CHECKING:
 
 
 class Gathered:
-    """Rows of numbers, one an image, that stay on their device until all are asked for.
-
-    Parameters
-    ----------
-    columns : int
-        Numbers of a row.
-    """
+    """Rows of numbers, one an image, that stay on their device until all are asked for."""
 
     def __init__(self, columns: int) -> None:
         self._columns = columns
@@ -29,12 +23,7 @@ class Gathered:
     def add(self, places: NDArray[np.int64], rows: Tensor) -> None:
         """Take the rows of a batch.
 
-        Parameters
-        ----------
-        places : numpy.ndarray
-            int64 (batch,), the place of each image among all.
-        rows : torch.Tensor
-            Float (batch, columns).
+        ``places``: int64 (batch,), the place of each image among all. ``rows``: float (batch, columns).
         """
         self._places.append(torch.from_numpy(places))
         self._rows.append(rows.detach().float())
@@ -42,15 +31,7 @@ class Gathered:
     def take(self, device: torch.device) -> Tensor:
         """Give the rows of all processes, and begin anew; every process must call it.
 
-        Parameters
-        ----------
-        device : torch.device
-            Where the processes can reach each other's tensors.
-
-        Returns
-        -------
-        torch.Tensor
-            float32 (image, columns) on the processor, in the order of the places; each image was in one process.
+        Returns float32 (image, columns) on the processor, in the order of the places; each image was in one process.
         """
         places = torch.cat([torch.empty(0, dtype=torch.int64), *self._places]).to(device)
         rows = torch.cat([torch.empty(0, self._columns, device=device), *(row.to(device) for row in self._rows)])

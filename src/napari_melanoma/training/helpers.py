@@ -31,12 +31,7 @@ class Helpers:
 
     Lightning's own observer kills this process without a word, also where a helper left because all agreed to.
 
-    Parameters
-    ----------
-    lost : callable
-        Told how the helper ended, in a thread of its own; the run cannot go on.
-    look_s, grace_s : float
-        Seconds between two looks, and how long the run may take to end by itself.
+    ``look_s``, ``grace_s``: seconds between two looks, and how long the run may take to end by itself.
     """
 
     def __init__(self, lost: Callable[[str], None], look_s: float = LOOK_S, grace_s: float = GRACE_S) -> None:
@@ -48,10 +43,7 @@ class Helpers:
     def watched(self) -> Iterator[None]:
         """Watch the helpers, those that start meanwhile as well.
 
-        Yields
-        ------
-        None
-            While they are needed; how they end afterwards is their own affair.
+        While they are needed; how they end afterwards is their own affair.
         """
         done = threading.Event()
         watcher = threading.Thread(target=self._watch, args=(done,), daemon=True, name="watching helpers")
@@ -63,13 +55,7 @@ class Helpers:
             watcher.join()
 
     def kill(self, number: int) -> None:
-        """Send a signal to those that are there.
-
-        Parameters
-        ----------
-        number : int
-            Of the signal.
-        """
+        """Send a signal to those that are there."""
         for process in self.processes:
             if process.poll() is None:
                 process.send_signal(number)
@@ -86,13 +72,7 @@ class Helpers:
 
 
 class WatchedDDP(DDPStrategy):
-    """Lightning's strategy for several devices, with our watch over the processes that it starts.
-
-    Parameters
-    ----------
-    helpers : Helpers
-        Gets those processes.
-    """
+    """Lightning's strategy for several devices, with our watch over the processes that it starts."""
 
     def __init__(self, helpers: Helpers) -> None:
         super().__init__()
@@ -119,17 +99,7 @@ class _Launcher(_SubprocessScriptLauncher):
 
 
 def give_up(folder: RunFolder, helpers: Helpers, said: str) -> None:
-    """End this process, which waits for another one that has gone, with a last word; there is no waking it.
-
-    Parameters
-    ----------
-    folder : RunFolder
-        Gets the word, unless the other process left one.
-    helpers : Helpers
-        Ended too.
-    said : str
-        How the other one ended.
-    """
+    """End this process, which waits for another one that has gone, with a last word; there is no waking it."""
     last = next(iter(folder.read_events()[-1:]), {})
     message = str(last.get("message")) if last.get("kind") == "failed" else PEER.format(said=said)
     log.error("the run failed: %s", message)

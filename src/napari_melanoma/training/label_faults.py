@@ -18,22 +18,7 @@ TWO_CLASS = 255  # what masks of one lesion have inside
 
 
 def check_labels(samples: Iterable[Sample], facts: Mapping[Path, Facts], classes: Sequence[str]) -> None:
-    """Refuse label images with values that no class has.
-
-    Parameters
-    ----------
-    samples : iterable of Sample
-        With label images.
-    facts : mapping
-        Path of a label image to what was found.
-    classes : sequence of str
-        Names of the values 0, 1, 2 ...
-
-    Raises
-    ------
-    DataSetError
-        Naming the first three files with their values.
-    """
+    """Refuse label images with values that no class has."""
     wrong = []
     for sample in samples:
         if sample.mask is None:
@@ -56,22 +41,7 @@ def check_labels(samples: Iterable[Sample], facts: Mapping[Path, Facts], classes
 
 
 def check_every_class(samples: Sequence[Sample], facts: Mapping[Path, Facts], classes: Sequence[str]) -> None:
-    """Refuse data from which a class cannot be learnt, as no pixel is of it.
-
-    Parameters
-    ----------
-    samples : sequence of Sample
-        To learn from.
-    facts : mapping
-        Path of a label image to what was found.
-    classes : sequence of str
-        Names of the values 0, 1, 2 ...
-
-    Raises
-    ------
-    DataSetError
-        Naming the classes that are missing.
-    """
+    """Refuse data from which a class cannot be learnt, as no pixel is of it."""
     there = {value for sample in samples if sample.mask for value in label_counts(facts[sample.mask])}
     missing = [f"{value} ({name})" for value, name in enumerate(classes) if value not in there]
     if missing:
@@ -85,14 +55,6 @@ def check_every_class(samples: Sequence[Sample], facts: Mapping[Path, Facts], cl
 def numbered(classes: Sequence[str]) -> str:
     """Say which value means which class.
 
-    Parameters
-    ----------
-    classes : sequence of str
-        Names of the values 0, 1, 2 ...
-
-    Returns
-    -------
-    str
-        Such as ``0 background, 1 dermis``.
+    Such as ``0 background, 1 dermis``.
     """
     return ", ".join(f"{value} {name}" for value, name in enumerate(classes))

@@ -52,32 +52,8 @@ def write_listed(
 ) -> list[str]:
     """Write the list of a run: its images but those held out, and those of the models that it starts from.
 
-    Parameters
-    ----------
-    folder : RunFolder
-        Gets ``training_images.safetensors``.
-    recipe : TrainRecipe
-        Names the start.
-    rows : sequence of DataRow
-        The images with their parts.
-    pixels : mapping
-        Path of an image to the digest of its pixels; of a slide to that of its embeddings.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-    encoder : str
-        Model that made the embeddings of slides.
-
-    Returns
-    -------
-    list of str
-        A sentence where the start was trained on images that choose the epoch and the threshold.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    Cancelled
-        Where the user stopped it.
+    ``pixels``: path of an image to the digest of its pixels; of a slide to that of its embeddings. A sentence where the
+    start was trained on images that choose the epoch and the threshold.
     """
     samples = [row.sample for row in rows if row.part != "held_out"]
     known = {sample.image: shortened(pixels[sample.image]) for sample in samples if pixels.get(sample.image)}
@@ -106,15 +82,7 @@ def _known_tuning(recipe: TrainRecipe, rows: Sequence[DataRow], hashed: Hashed) 
 def inherited(name: str) -> TrainingImages:
     """Give the images of a model that another one is trained from.
 
-    Parameters
-    ----------
-    name : str
-        Name or folder of a bundle, or a file of weights.
-
-    Returns
-    -------
-    TrainingImages
-        Without any, and with the name of the model as not listed, where it does not state them.
+    Without any, and with the name of the model as not listed, where it does not state them.
     """
     file = weights_file(name)
     if file is not None:
@@ -130,20 +98,7 @@ def inherited(name: str) -> TrainingImages:
 def images_of(info: BundleInfo) -> TrainingImages | None:
     """Read which images a model was trained and tuned on.
 
-    Parameters
-    ----------
-    info : BundleInfo
-        The model.
-
-    Returns
-    -------
-    TrainingImages or None
-        None where the bundle does not state them, as older ones.
-
-    Raises
-    ------
-    BundleError
-        Where the list is damaged, missing, or not the one that the bundle was written with.
+    None where the bundle does not state them, as older ones.
     """
     path, stated = info.path / FILE, info.config.provenance.get(STATED)
     if not isinstance(stated, dict):
@@ -159,17 +114,7 @@ def images_of(info: BundleInfo) -> TrainingImages | None:
 def was_trained_on(info: BundleInfo, rgb: NDArray[np.uint8]) -> bool:
     """Check whether a model was trained or tuned on a photograph, or on a copy of it of another size or compression.
 
-    Parameters
-    ----------
-    info : BundleInfo
-        The model.
-    rgb : numpy.ndarray
-        uint8 (row, column, channel=3), upright.
-
-    Returns
-    -------
-    bool
-        False too where the model does not state its images.
+    ``rgb``: uint8 (row, column, channel=3), upright. False too where the model does not state its images.
     """
     stated = info.config.provenance.get(STATED)
     listed = _remembered(info.path, str(stated.get("sha256"))) if isinstance(stated, dict) else None
@@ -188,15 +133,7 @@ def _remembered(path: Path, sha256: str) -> TrainingImages | None:
 def statement(path: Path) -> dict[str, Any]:
     """Give what a bundle's provenance states of its list.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-
-    Returns
-    -------
-    dict
-        Counts, what is not listed, and SHA-256 of the file; empty where there is no file.
+    Counts, what is not listed, and SHA-256 of the file; empty where there is no file.
     """
     if not path.is_file():
         return {}

@@ -30,15 +30,7 @@ Batch = tuple["Tensor", "Tensor", "NDArray[np.int64]"]
 
 
 class LearningBatches:
-    """Batches of a cache as they are, indexed by the keys of a batch.
-
-    Parameters
-    ----------
-    cache : Cache
-        What is learnt from, then the base data.
-    partners : Partners, optional
-        Chooses the images that are mixed into those of a batch; by default none are.
-    """
+    """Batches of a cache as they are, indexed by the keys of a batch."""
 
     def __init__(self, cache: Cache, partners: Partners | None = None) -> None:
         self._cache = cache
@@ -58,12 +50,7 @@ class LearningBatches:
 class TuningBatches:
     """Images of a cache as they are, resized to the network's input; indexed by places.
 
-    Parameters
-    ----------
-    cache : Cache
-        Decoded images.
-    side : int
-        Of the network's input, in pixels.
+    ``side``: of the network's input, in pixels.
     """
 
     def __init__(self, cache: Cache, side: int) -> None:
@@ -85,17 +72,7 @@ class TuningBatches:
 
 
 class InOrder:
-    """Places 0, 1, 2 ... in batches, those of one rank; each rank has as many batches, if need be empty ones.
-
-    Parameters
-    ----------
-    count : int
-        Of the images.
-    batch_size : int
-        Images of a batch; the last one may hold fewer.
-    rank : Rank
-        Every how many-th image is given.
-    """
+    """Places 0, 1, 2 ... in batches, those of one rank; each rank has as many batches, if need be empty ones."""
 
     def __init__(self, count: int, batch_size: int, rank: Rank) -> None:
         places = np.arange(rank.rank, count, rank.world_size)
@@ -180,19 +157,7 @@ def tuning_loader(prepared: Prepared, recipe: TrainRecipe, batch_size: int, rank
 def images_in_order(cache: Cache, recipe: TrainRecipe, batch_size: int) -> DataLoader:
     """Make a loader of images as they are, with their masks.
 
-    Parameters
-    ----------
-    cache : Cache
-        Of a segmentation.
-    recipe : TrainRecipe
-        Gives the input size.
-    batch_size : int
-        Images of a batch.
-
-    Returns
-    -------
-    torch.utils.data.DataLoader
-        Batches as ``training_loader`` gives them, resized to the input, in the order of the cache.
+    Batches as ``training_loader`` gives them, resized to the input, in the order of the cache.
     """
     return _loader(TuningBatches(cache, recipe.model.input_size), InOrder(len(cache), batch_size, ALONE), workers=0)
 
@@ -200,19 +165,7 @@ def images_in_order(cache: Cache, recipe: TrainRecipe, batch_size: int) -> DataL
 def learnt_loader(prepared: Prepared, recipe: TrainRecipe, batch_size: int) -> DataLoader:
     """Make the loader of the views that were learnt from, as they are.
 
-    Parameters
-    ----------
-    prepared : Prepared
-        Of a classification.
-    recipe : TrainRecipe
-        Gives the input size.
-    batch_size : int
-        Images of a batch.
-
-    Returns
-    -------
-    torch.utils.data.DataLoader
-        Batches in the order of ``prepared.samples.learn``.
+    Batches in the order of ``prepared.samples.learn``.
     """
     assert prepared.classes is not None
     batches = ViewsInOrder(prepared.learn, prepared.classes.learn, prepared, recipe.model.input_size)
@@ -222,19 +175,7 @@ def learnt_loader(prepared: Prepared, recipe: TrainRecipe, batch_size: int) -> D
 def unlabelled_batches(prepared: Prepared, recipe: TrainRecipe, batch_size: int) -> Iterator[Tensor]:
     """Go through the images of the domain that a classifier is adapted to.
 
-    Parameters
-    ----------
-    prepared : Prepared
-        Of a classification.
-    recipe : TrainRecipe
-        Gives the input size.
-    batch_size : int
-        Images of a batch.
-
-    Yields
-    ------
-    torch.Tensor
-        uint8 (batch, 3, row, column), resized to the input.
+    Yields uint8 (batch, 3, row, column), resized to the input.
     """
     if prepared.unlabelled is not None:
         batches = TuningBatches(prepared.unlabelled, recipe.model.input_size)
@@ -243,20 +184,7 @@ def unlabelled_batches(prepared: Prepared, recipe: TrainRecipe, batch_size: int)
 
 
 def sampled_classes(prepared: Prepared, by: str) -> list[str]:
-    """Say what class each image to learn from is of when sampling is balanced.
-
-    Parameters
-    ----------
-    prepared : Prepared
-        Of whatever task.
-    by : str
-        ``"diagnosis"``, which for a classifier is its own class, or ``"domain"``.
-
-    Returns
-    -------
-    list of str
-        As ``class_names`` gives them.
-    """
+    """Say what class each image to learn from is of when sampling is balanced."""
     if prepared.classes is None or by == "domain":
         return class_names(prepared.samples.learn, by)
     return [prepared.classes.names[label] for label in prepared.classes.learn.labels]
@@ -265,17 +193,7 @@ def sampled_classes(prepared: Prepared, by: str) -> list[str]:
 def class_names(samples: Sequence[Sample], by: str) -> list[str]:
     """Say what class each image is of when sampling is balanced.
 
-    Parameters
-    ----------
-    samples : sequence of Sample
-        The images.
-    by : str
-        ``"diagnosis"`` or ``"domain"``.
-
-    Returns
-    -------
-    list of str
-        Empty where it is not known: these make a class of their own.
+    Empty where it is not known: these make a class of their own.
     """
     return [getattr(sample, by) or "" for sample in samples]
 

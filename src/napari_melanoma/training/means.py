@@ -11,28 +11,14 @@ if TYPE_CHECKING:
 
 
 class Means:
-    """Means of several quantities over the same images; an image counts once, in whichever process it was.
-
-    Parameters
-    ----------
-    *names : str
-        Of the quantities.
-    """
+    """Means of several quantities over the same images; an image counts once, in whichever process it was."""
 
     def __init__(self, *names: str) -> None:
         self._names = names
         self._sums: Tensor | None = None
 
     def add(self, count: int, *values: Tensor) -> None:
-        """Take the means of a batch.
-
-        Parameters
-        ----------
-        count : int
-            Images of the batch.
-        *values : torch.Tensor
-            Scalars in the order of the names, each a mean over the batch.
-        """
+        """Take the means of a batch."""
         kind = torch.float32 if values[0].device.type == "mps" else torch.float64  # Apple's GPUs have no float64
         new = torch.stack([torch.ones_like(values[0]), *values]).detach().to(kind) * count
         self._sums = new if self._sums is None else self._sums + new
@@ -40,15 +26,7 @@ class Means:
     def take(self, device: torch.device) -> dict[str, float]:
         """Give the means over all processes, and begin anew; every process must call it.
 
-        Parameters
-        ----------
-        device : torch.device
-            Where the processes can reach each other's tensors.
-
-        Returns
-        -------
-        dict
-            Name to mean; not a number where there was no image.
+        Name to mean; not a number where there was no image.
         """
         sums = self._sums
         if sums is None:

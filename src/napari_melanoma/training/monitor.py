@@ -35,15 +35,7 @@ MONITORS = {
 def monitor_of(recipe: TrainRecipe) -> Monitor:
     """Say what picks the epoch of a recipe.
 
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Its task.
-
-    Returns
-    -------
-    Monitor
-        Name, title and companions.
+    Name, title and companions.
     """
     return MONITORS[recipe.task]
 
@@ -51,14 +43,6 @@ def monitor_of(recipe: TrainRecipe) -> Monitor:
 def monitor_in(values: Mapping[str, Any]) -> Monitor:
     """Find which measure a row, an event or a provenance speaks of.
 
-    Parameters
-    ----------
-    values : mapping
-        Keys are those of ``metrics.csv``, of an event or of a bundle's provenance.
-
-    Returns
-    -------
-    Monitor
-        That of segmentation where it speaks of none.
+    That of segmentation where it speaks of none.
     """
     return next((found for found in MONITORS.values() if found.name in values), MONITORS["segmentation"])

@@ -22,56 +22,17 @@ Groups = list[dict[str, Any]]
 
 
 def adamw(groups: Groups, weight_decay: float) -> Optimizer:
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101).
-
-    Parameters
-    ----------
-    groups : list of dict
-        Each ``params`` and ``lr``.
-    weight_decay : float
-        Per unit of learning rate.
-
-    Returns
-    -------
-    torch.optim.Optimizer
-        Without a step taken.
-    """
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101)."""
     return torch.optim.AdamW(groups, weight_decay=weight_decay)
 
 
 def adam(groups: Groups, weight_decay: float) -> Optimizer:
-    """Adam (Kingma and Ba 2015, arXiv:1412.6980), weight decay as a penalty in the loss.
-
-    Parameters
-    ----------
-    groups : list of dict
-        Each ``params`` and ``lr``.
-    weight_decay : float
-        Factor of the penalty.
-
-    Returns
-    -------
-    torch.optim.Optimizer
-        Without a step taken.
-    """
+    """Adam (Kingma and Ba 2015, arXiv:1412.6980), weight decay as a penalty in the loss."""
     return torch.optim.Adam(groups, weight_decay=weight_decay)
 
 
 def sgd(groups: Groups, weight_decay: float) -> Optimizer:
-    """Gradient descent with Nesterov's momentum of 0.9.
-
-    Parameters
-    ----------
-    groups : list of dict
-        Each ``params`` and ``lr``.
-    weight_decay : float
-        Factor of the penalty.
-
-    Returns
-    -------
-    torch.optim.Optimizer
-        Without a step taken.
-    """
+    """Gradient descent with Nesterov's momentum of 0.9."""
     return torch.optim.SGD(groups, momentum=MOMENTUM, nesterov=True, weight_decay=weight_decay)
 
 
@@ -81,35 +42,12 @@ OPTIMISERS: dict[str, Callable[[Groups, float], Optimizer]] = {make.__name__: ma
 def idle_weight(network: nn.Module) -> nn.Parameter | None:
     """Give a network that has no weights one that changes nothing: a baseline goes through a run like the others.
 
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Such as one that always answers the same.
-
-    Returns
-    -------
-    torch.nn.Parameter or None
-        To be added, times zero, to the loss; None where the network has weights.
+    To be added, times zero, to the loss; None where the network has weights.
     """
     return None if any(True for _ in network.parameters()) else torch.nn.Parameter(torch.zeros(()))
 
 
 def schedule_of(recipe: TrainRecipe, optimiser: Optimizer, steps: int) -> LRScheduler:
-    """Build the schedule of a recipe.
-
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Its schedule, epochs and cycles.
-    optimiser : torch.optim.Optimizer
-        Whose groups hold the highest rates.
-    steps : int
-        Of the whole run, as if it were not stopped early.
-
-    Returns
-    -------
-    torch.optim.lr_scheduler.LRScheduler
-        To be advanced after each step.
-    """
+    """Build the schedule of a recipe."""
     cycle = max(1, round(recipe.cycle_epochs * steps / recipe.epochs))
     return schedules()[recipe.schedule].build(optimiser, Course(steps, cycle, recipe.cycle_growth))

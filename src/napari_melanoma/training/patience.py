@@ -14,15 +14,7 @@ ROUNDING = 1e-9
 def impatience(recipe: TrainRecipe) -> tuple[str, ...]:
     """Warn of a patience that does not last from the end of one cycle of ``cosine_restarts`` to that of the next.
 
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Its schedule, cycles, epochs and patience.
-
-    Returns
-    -------
-    tuple of str
-        A sentence that says what to change; empty where all is well.
+    A sentence that says what to change; empty where all is well.
     """
     longest = longest_return(recipe.epochs, recipe.cycle_epochs, recipe.cycle_growth)
     if recipe.schedule != "cosine_restarts" or recipe.patience >= longest:
@@ -36,19 +28,7 @@ def impatience(recipe: TrainRecipe) -> tuple[str, ...]:
 def longest_return(epochs: int, first: float, growth: float) -> float:
     """Give the longest cycle that a run gets through after the rate has sprung back.
 
-    Parameters
-    ----------
-    epochs : int
-        Of the run.
-    first : float
-        Epochs of the first cycle.
-    growth : float
-        How many times as long each further one is, at least 1.
-
-    Returns
-    -------
-    float
-        In epochs; 0 where there is but one cycle.
+    In epochs; 0 where there is but one cycle.
     """
     share = epochs / first * (1 + ROUNDING)
     cycles = math.floor(math.log1p(share * (growth - 1)) / math.log(growth) if growth > 1 else share)

@@ -15,15 +15,7 @@ RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
 def is_first_process(recipe: TrainRecipe) -> bool:
     """Say whether this process owns the run folder; a run on one device has no other.
 
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        How many devices and machines.
-
-    Returns
-    -------
-    bool
-        False for the helpers that a launcher started beside it.
+    False for the helpers that a launcher started beside it.
     """
     if recipe.devices == 1 and recipe.nodes == 1:
         return True
@@ -33,19 +25,7 @@ def is_first_process(recipe: TrainRecipe) -> bool:
 def further_pieces(step: int, processes: int, pieces: int) -> int | None:
     """Give the next number of pieces that needs less memory: at least twice as many, all of one size.
 
-    Parameters
-    ----------
-    step : int
-        Images of a step over all processes.
-    processes : int
-        How many share it.
-    pieces : int
-        In which each computed its share, and did not fit.
-
-    Returns
-    -------
-    int or None
-        None where a piece is a single image already.
+    None where a piece is a single image already.
     """
     images = step // processes
     return next((more for more in range(2 * pieces, images + 1) if images % more == 0), None)

@@ -31,26 +31,8 @@ def find_precision(
 ) -> Precision:
     """Decide between float32 and bfloat16.
 
-    Parameters
-    ----------
-    network : torch.nn.Module
-        As it starts; left as it is.
-    recipe : TrainRecipe
-        What it says counts; on a GPU ``auto`` is what the GPU has.
-    run : RunContext, optional
-        Asked before each trial whether to go on.
-    clock : callable
-        Gives seconds.
-
-    Returns
-    -------
-    str
-        On a processor with bfloat16, this where steps of a few images take a tenth less time in it than in float32.
-
-    Raises
-    ------
-    Cancelled
-        Where the user stopped it.
+    ``clock``: gives seconds. On a processor with bfloat16, this where steps of a few images take a tenth less time in
+    it than in float32.
     """
     chosen: Precision = "bf16" if choose_precision(recipe) == "bf16-mixed" else "fp32"
     learns = any(True for _ in network.parameters())

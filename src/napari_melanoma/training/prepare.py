@@ -38,26 +38,8 @@ if TYPE_CHECKING:
 class Prepared:
     """What a run learns from, decoded; ``samples`` and ``base_samples`` are in the order of the caches.
 
-    Parameters
-    ----------
-    learn, tuning : Cache
-        Decoded images and masks.
-    base : Cache or None
-        Those that keep a model from forgetting.
-    samples : Parts
-        The rows of the data sets; ``held_out`` is not decoded.
-    base_samples : tuple of Sample
-        The rows of the base data that are learnt from.
-    fingerprint : str
-        SHA-256; changes with the content of any image or mask, and with the part that it plays.
-    lesion_share : float
-        Share of lesion in the masks to learn from, averaged over images, 0 to 1.
-    label_shares : tuple of float
-        Of a segmentation of several classes: share of each in all pixels of the masks to learn from.
-    classes : ClassData, optional
-        Of a classification: what its data decide.
-    unlabelled : Cache or None
-        Of the domain that a classifier is adapted to.
+    ``lesion_share``: share of lesion in the masks to learn from, averaged over images, 0 to 1. ``label_shares``: of a
+    segmentation of several classes: share of each in all pixels of the masks to learn from.
     """
 
     learn: Cache
@@ -76,20 +58,7 @@ class Prepared:
 class DataReport:
     """What a recipe would learn from.
 
-    Parameters
-    ----------
-    counts : dict
-        Images of each part: learn, tuning, held_out, base.
-    groups : int
-        Patients, lesions or single images among those to learn from and to tune with.
-    domains : dict
-        Images to learn from, of each data set.
-    lesion_share : float
-        Share of lesion in the masks to learn from, averaged over images, 0 to 1.
-    warnings : tuple of str
-        Sentences.
-    classes : dict
-        Of a classification: images to learn from, of each class in the order of the model's.
+    ``lesion_share``: share of lesion in the masks to learn from, averaged over images, 0 to 1.
     """
 
     counts: dict[str, int]
@@ -112,37 +81,6 @@ def prepare_data(
 
     Several processes of one run, or several runs, may do this at once: one fills the store while the others wait, and
     then find all there.
-
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Names the data sets.
-    folder : RunFolder
-        Gets ``data.csv``, and notices of what a person should know.
-    resume : bool
-        Take the images that the run began with, as its own ``data.csv`` says, with the content that they had: rows
-        added since are left out, and files that were changed or removed are taken from the store. Where the run ended
-        before there was such a table, it is prepared anew.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-    encoding : TabularEncoding, optional
-        Of the table, where the model that the run starts from has one; otherwise it is fitted on what is learnt from.
-
-    Returns
-    -------
-    Prepared
-        Ready for the loaders.
-
-    Raises
-    ------
-    DataSetError
-        Where a data set is missing, or its files cannot serve.
-    RunError
-        Where there are too few images, or those of a run to resume are lost.
-    SaveError
-        Where the disk has no room.
-    Cancelled
-        Where the user stopped it; what was decoded is kept.
     """
     with PixelStore.locked(user_store(), run, recipe.model.preprocessing) as store:
         if resume and folder.data.exists():
@@ -178,31 +116,7 @@ def _begun(
 
 
 def check_data(recipe: TrainRecipe, run: RunContext, *, keep: bool = False) -> DataReport:
-    """Check the images of a recipe as ``prepare_data`` does.
-
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Names the data sets.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-    keep : bool
-        Keep what was decoded, for ``prepare_data`` to find; by default nothing is written.
-
-    Returns
-    -------
-    DataReport
-        What would be learnt from.
-
-    Raises
-    ------
-    DataSetError
-        Where a data set is missing, or its files cannot serve.
-    RunError
-        Where there are too few images.
-    Cancelled
-        Where the user stopped it.
-    """
+    """Check the images of a recipe as ``prepare_data`` does."""
     folder, preprocessing = user_store(), recipe.model.preprocessing
     opened = PixelStore.locked(folder, run, preprocessing) if keep else PixelStore.copied(folder, preprocessing)
     with opened as store:

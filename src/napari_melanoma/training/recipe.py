@@ -209,16 +209,8 @@ class TrainRecipe(Config):
     def goes_on_from(self, config: BundleConfig) -> bool:
         """Say whether it can go on from the whole of a model; of another it takes the encoder alone.
 
-        Parameters
-        ----------
-        config : BundleConfig
-            Of the model.
-
-        Returns
-        -------
-        bool
-            True where both are of one task, and of a segmentation draw one lesion or the same classes in one order;
-            never where ``model.take`` asks for the encoder.
+        True where both are of one task, and of a segmentation draw one lesion or the same classes in one order; never
+        where ``model.take`` asks for the encoder.
         """
         if self.model.take == "encoder":
             return False

@@ -21,15 +21,7 @@ MOST_MEMORIES = 2  # kinds of encoders
 def sees_the_same(recipe: TrainRecipe) -> bool:
     """Say whether a frozen encoder sees the same of an image in every epoch.
 
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Of a run.
-
-    Returns
-    -------
-    bool
-        False where it learns, or images are varied or mixed.
+    False where it learns, or images are varied or mixed.
     """
     asked = recipe.classification
     if asked is None or not asked.freeze_encoder or asked.mixup or asked.cutmix or asked.adaptation.method != "none":
@@ -44,13 +36,8 @@ def remember(encoder: nn.Module, most_bytes: int = MOST_BYTES) -> None:
     those of the folds of a cross-validation, share what they saw, as long as no third kind comes. On a graphics card
     nothing is remembered, as looking is quicker there than remembering.
 
-    Parameters
-    ----------
-    encoder : torch.nn.Module
-        Float (batch, 3, row, column) to a list of maps, the deepest last; in evaluation mode, without gradients. Its
-        weights must not change once it has looked.
-    most_bytes : int, optional
-        Of the maps that are kept.
+    ``encoder``: float (batch, 3, row, column) to a list of maps, the deepest last; in evaluation mode, without
+    gradients. Its weights must not change once it has looked.
     """
     look, found_once = encoder.forward, list[_Memory]()
 
@@ -75,13 +62,7 @@ def remember(encoder: nn.Module, most_bytes: int = MOST_BYTES) -> None:
 
 
 def recall(encoder: nn.Module) -> None:
-    """Let an encoder use what others of the same weights remember, where there are such; else it looks as before.
-
-    Parameters
-    ----------
-    encoder : torch.nn.Module
-        As ``remember`` takes it.
-    """
+    """Let an encoder use what others of the same weights remember, where there are such; else it looks as before."""
     if _digest(encoder) in _MEMORIES:
         remember(encoder)
 

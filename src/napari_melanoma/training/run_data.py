@@ -36,20 +36,7 @@ class DataRow:
 
 
 def write_data(path: Path, rows: Iterable[DataRow]) -> None:
-    """Write the table, atomically.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file, replaced where it exists.
-    rows : iterable of DataRow
-        In the order in which they are numbered within their part.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Write the table, atomically."""
     text = io.StringIO(newline="")
     writer = CsvWriter(text)
     writer.row(COLUMNS)
@@ -73,20 +60,7 @@ def write_data(path: Path, rows: Iterable[DataRow]) -> None:
 def read_data(path: Path) -> list[DataRow]:
     """Read the table of a run.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        ``data.csv`` of a run folder.
-
-    Returns
-    -------
-    list of DataRow
-        In its order.
-
-    Raises
-    ------
-    RunError
-        Where it is missing or is not such a table.
+    In its order.
     """
     try:
         with path.open(newline="", encoding="utf-8") as table:
@@ -100,15 +74,7 @@ def read_data(path: Path) -> list[DataRow]:
 def fingerprint(rows: Iterable[DataRow]) -> str:
     """Give a value that changes with the content of any image or mask, its name, and the part that it plays.
 
-    Parameters
-    ----------
-    rows : iterable of DataRow
-        In any order.
-
-    Returns
-    -------
-    str
-        SHA-256 in hexadecimal digits; no path goes into it.
+    SHA-256 in hexadecimal digits; no path goes into it.
     """
     lines = sorted(f"{row.part} {row.sample.image_id} {row.image_sha} {row.mask_sha}\n" for row in rows)
     return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -35,26 +35,7 @@ def find_same(chosen: Chosen, facts: Mapping[Path, Facts], run: RunContext, *, k
     with what is left, again until nothing new is found: a lesion that is judged in one data set may be learnt in a
     second under a name that only a third image of it reveals.
 
-    Parameters
-    ----------
-    chosen : Chosen
-        Images by part.
-    facts : mapping
-        Path of an image to what was found; of those that were decoded.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-    keep : bool
-        Keep the thumbnails that they are compared by.
-
-    Returns
-    -------
-    list of Duplicate
-        The likeness is 1 where the pixels are the same.
-
-    Raises
-    ------
-    Cancelled
-        Where the user stopped it.
+    Returns the likeness is 1 where the pixels are the same.
     """
     samples, parts = _with_parts(chosen)
     found = _same_pixels(samples, facts)
@@ -79,17 +60,7 @@ def find_copies(chosen: Chosen, facts: Mapping[Path, Facts]) -> list[Duplicate]:
     Tiles of glass, fat or dermis look alike without being the same place: by their looks whole patients would be left
     out. Slides of which half of the tiles have the same pixels are one slide.
 
-    Parameters
-    ----------
-    chosen : Chosen
-        Tiles by part.
-    facts : mapping
-        Path of a tile to what was found; of those that were decoded.
-
-    Returns
-    -------
-    list of Duplicate
-        Tiles with the same pixels, of groups that share so many.
+    Tiles with the same pixels, of groups that share so many.
     """
     samples, _ = _with_parts(chosen)
     sizes = Counter(sample.group for sample in samples)
@@ -109,19 +80,8 @@ def find_copies(chosen: Chosen, facts: Mapping[Path, Facts]) -> list[Duplicate]:
 def without_leaks(chosen: Chosen, same: Sequence[Duplicate]) -> tuple[Chosen, list[str]]:
     """Keep a group in one part, and with it all that show one of its pictures: the judged first, then the tuned on.
 
-    Parameters
-    ----------
-    chosen : Chosen
-        Images by part.
-    same : sequence of Duplicate
-        Images of the run that show the same picture.
-
-    Returns
-    -------
-    chosen : Chosen
-        Nobody is learnt from who is tuned on or judged, under whatever name.
-    notices : list of str
-        A sentence for each kind of removal, with the pictures and how alike they are.
+    Nobody is learnt from who is tuned on or judged, under whatever name. A sentence for each kind of removal, with the
+    pictures and how alike they are.
     """
     samples, parts = _with_parts(chosen)
     raised = _raised(samples, parts, same)

@@ -32,15 +32,7 @@ CYAN = (0, 220, 255)
 
 
 class Sampler(Callback):
-    """Draws what a task says of a few images; the tasks say how.
-
-    Parameters
-    ----------
-    folder : RunFolder
-        Gets ``samples/start`` and ``samples/epoch-0001`` and so on.
-    names : sequence of str
-        What the files are called, one an image.
-    """
+    """Draws what a task says of a few images; the tasks say how."""
 
     def __init__(self, folder: RunFolder, names: Sequence[str]) -> None:
         self._folder = folder
@@ -51,15 +43,7 @@ class Sampler(Callback):
     def pictures(self, task: Any) -> Iterable[NDArray[np.uint8]]:  # noqa: ANN401 - each task has its own
         """Draw what is said of each image, uint8 (row, column, channel).
 
-        Parameters
-        ----------
-        task : Task
-            In use, on its device.
-
-        Returns
-        -------
-        iterable of numpy.ndarray
-            One an image, in the order of the names.
+        One an image, in the order of the names.
         """
 
     def on_train_start(self, trainer: Trainer, pl_module: Task) -> None:  # type: ignore[override]
@@ -91,14 +75,7 @@ class Sampler(Callback):
 class SampleWriter(Sampler):
     """Draws the predicted contour in yellow over the reference in cyan, on the photograph at the network's size.
 
-    Parameters
-    ----------
-    folder : RunFolder
-        As ``Sampler`` takes it.
-    names : sequence of str
-        What the files are called, one an image.
-    images, masks : torch.Tensor
-        uint8 (image, 3, row, column) and (image, 1, row, column).
+    ``images``, ``masks``: uint8 (image, 3, row, column) and (image, 1, row, column).
     """
 
     def __init__(self, folder: RunFolder, names: Sequence[str], images: Tensor, masks: Tensor) -> None:
@@ -117,16 +94,7 @@ class SampleWriter(Sampler):
 class LabelSampleWriter(Sampler):
     """Draws what is found beside the reference, the classes in colours over the image at the network's size.
 
-    Parameters
-    ----------
-    folder : RunFolder
-        As ``Sampler`` takes it.
-    names : sequence of str
-        What the files are called, one an image.
-    images, labels : torch.Tensor
-        uint8 (image, 3, row, column) and numbers of classes (image, 1, row, column).
-    classes : int
-        How many there are.
+    ``images``, ``labels``: uint8 (image, 3, row, column) and numbers of classes (image, 1, row, column).
     """
 
     def __init__(self, folder: RunFolder, names: Sequence[str], images: Tensor, labels: Tensor, classes: int) -> None:

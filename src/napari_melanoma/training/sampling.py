@@ -23,13 +23,7 @@ SHUFFLED, BALANCED, BASE, MIXED = range(4)  # what a seed is for
 
 @dataclass(frozen=True)
 class Shares:
-    """How many images of a step come from where.
-
-    Parameters
-    ----------
-    shuffled, balanced, base : int
-        Each image once an epoch, drawn by class, and from the base data.
-    """
+    """How many images of a step come from where."""
 
     shuffled: int
     balanced: int = 0
@@ -49,19 +43,7 @@ class Shares:
 def shares(data: DataConfig, batch_size: int, learn: int, base: int) -> Shares:
     """Share a step out.
 
-    Parameters
-    ----------
-    data : DataConfig
-        Its sampling and base share.
-    batch_size : int
-        Images of a step.
-    learn, base : int
-        How many images there are to learn from, and in the base data.
-
-    Returns
-    -------
-    Shares
-        Of ``batch_size`` images, or of all there are to learn from where these are fewer and stand alone.
+    Of ``batch_size`` images, or of all there are to learn from where these are fewer and stand alone.
     """
     from_base = min(max(1, round(batch_size * data.base_share)), batch_size - 1) if base else 0
     rest = batch_size - from_base if base else min(batch_size, learn)
@@ -86,24 +68,6 @@ class EpochSampler:
 
     An image that is drawn again in an epoch gets another key, ``image + total``, ``image + 2 * total`` and so on, so
     that it is varied anew; ``key % total`` is the image.
-
-    Parameters
-    ----------
-    classes : sequence of str
-        What class each image to learn from is of; only asked where sampling is balanced.
-    base : int
-        How many images the base data has.
-    step : Shares
-        How many images of a step come from where.
-    seed : int
-        Of the order.
-    rank : Rank, optional
-        Which share of each step is given; all by default.
-
-    Raises
-    ------
-    RunError
-        Where a step cannot be shared out evenly.
     """
 
     def __init__(self, classes: Sequence[str], base: int, step: Shares, seed: int, rank: Rank = ALONE) -> None:
@@ -131,13 +95,7 @@ class EpochSampler:
         return max(1, len(self._classes) // self._step.learn)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order comes next; Lightning calls it.
-
-        Parameters
-        ----------
-        epoch : int
-            Counted from 0.
-        """
+        """Choose the epoch whose order comes next; Lightning calls it."""
         self._epoch = epoch
 
     def __len__(self) -> int:
@@ -153,15 +111,7 @@ class EpochSampler:
     def keys(self, epoch: int) -> NDArray[np.int64]:
         """Give the keys of a whole epoch, over all ranks.
 
-        Parameters
-        ----------
-        epoch : int
-            Counted from 0.
-
-        Returns
-        -------
-        numpy.ndarray
-            int64 (step, image of the step, 2), each (epoch, key).
+        Returns int64 (step, image of the step, 2), each (epoch, key).
         """
         parts = [self._shuffled(epoch), self._balanced(epoch), self._from_base(epoch)]
         images = np.concatenate(parts, axis=1)

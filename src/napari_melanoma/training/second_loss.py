@@ -20,17 +20,7 @@ LOOK_PX = 64  # of a blank image that shows how wide features are
 
 
 class SecondLoss(nn.Module):
-    """Adds to the loss of a batch what its features say of the domains; learns, where an adversary has to.
-
-    Parameters
-    ----------
-    config : AdaptationConfig
-        The method, ``adversarial`` or ``coral``, and its strength.
-    features : int
-        Width of the features.
-    domains : int
-        How many there are.
-    """
+    """Adds to the loss of a batch what its features say of the domains; learns, where an adversary has to."""
 
     def __init__(self, config: AdaptationConfig, features: int, domains: int) -> None:
         super().__init__()
@@ -40,14 +30,7 @@ class SecondLoss(nn.Module):
     def forward(self, features: Tensor, domains: Tensor, progress: float) -> Tensor:
         """Give what is added to the loss, a scalar.
 
-        Parameters
-        ----------
-        features : torch.Tensor
-            Float (batch, feature).
-        domains : torch.Tensor
-            int64 (batch,), counted from 0.
-        progress : float
-            Share of the training that is done.
+        ``features``: float (batch, feature). ``domains``: int64 (batch,), counted from 0.
         """
         if self.adversary is None:
             return self._strength * coral_loss(features, domains)
@@ -60,19 +43,7 @@ class SecondLoss(nn.Module):
 def second_loss(config: AdaptationConfig, network: Classifier, domains: int) -> SecondLoss | None:
     """Make the second loss of a recipe.
 
-    Parameters
-    ----------
-    config : AdaptationConfig
-        Of the recipe.
-    network : Classifier
-        Whose features are looked at.
-    domains : int
-        How many there are.
-
-    Returns
-    -------
-    SecondLoss or None
-        None where the method has none.
+    None where the method has none.
     """
     if config.method not in ("adversarial", "coral"):
         return None
@@ -80,18 +51,7 @@ def second_loss(config: AdaptationConfig, network: Classifier, domains: int) -> 
 
 
 def embedding_width(network: Classifier) -> int:
-    """Say how many features a network compares pictures by, which a blank one shows.
-
-    Parameters
-    ----------
-    network : Classifier
-        Of the zoo; left in the mode that it is in.
-
-    Returns
-    -------
-    int
-        The length of ``embed``'s vectors.
-    """
+    """Say how many features a network compares pictures by, which a blank one shows."""
     training = network.training
     with torch.no_grad():
         features = network.eval().embed(network.encode(torch.zeros(1, 3, LOOK_PX, LOOK_PX)))

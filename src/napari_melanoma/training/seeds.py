@@ -6,16 +6,5 @@ import numpy as np
 
 
 def seed_of(*numbers: int) -> int:
-    """Mix numbers into one seed.
-
-    Parameters
-    ----------
-    *numbers : int
-        Such as seed, epoch and image; none below zero.
-
-    Returns
-    -------
-    int
-        Of 63 bits.
-    """
+    """Mix numbers into one seed."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

@@ -27,16 +27,8 @@ class SegmentationTask(Task):
     After each epoch ``metrics`` holds ``loss``, ``tuning_loss``, ``tuning_jaccard`` and ``tuning_dice``: means over the
     images of all processes.
 
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Normalised float (batch, 3, row, column) to logits (batch, 1, row, column).
-    recipe : TrainRecipe
-        Loss, optimiser, augmentation and seed.
-    bundle : BundleConfig
-        How images are normalised; the bundle that comes out says the same.
-    lesion_weight : float, optional
-        Of lesion pixels against skin in cross-entropy.
+    ``network``: normalised float (batch, 3, row, column) to logits (batch, 1, row, column). ``lesion_weight``: of
+    lesion pixels against skin in cross-entropy.
     """
 
     def __init__(
@@ -54,15 +46,7 @@ class SegmentationTask(Task):
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """Apply the loss of the recipe.
 
-        Parameters
-        ----------
-        logits, target : torch.Tensor
-            Float (batch, 1, row, column); the target in [0, 1].
-
-        Returns
-        -------
-        torch.Tensor
-            A scalar.
+        ``logits``, ``target``: float (batch, 1, row, column); the target in [0, 1].
         """
         return self._criterion(logits, target)
 
@@ -76,15 +60,7 @@ class SegmentationTask(Task):
     def batch_loss(self, batch: Batch) -> Tensor:
         """Compare what the network finds with the masks.
 
-        Parameters
-        ----------
-        batch : tuple
-            Images in [0, 255], masks 0 to 255, and keys.
-
-        Returns
-        -------
-        torch.Tensor
-            A scalar.
+        ``batch``: images in [0, 255], masks 0 to 255, and keys.
         """
         images, masks, _ = batch
         return self.loss(self(images), masks.float() / 255)

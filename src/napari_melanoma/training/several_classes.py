@@ -31,16 +31,8 @@ class SeveralClassesTask(Task):
     After each epoch ``metrics`` holds ``loss``, ``tuning_loss``, ``tuning_jaccard`` and ``tuning_dice``: the last two
     are means over the classes, of the pixels of all images of all processes together.
 
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Normalised float (batch, 3, row, column) to logits (batch, class, row, column).
-    recipe : TrainRecipe
-        Classes, loss, optimiser, augmentation and seed.
-    bundle : BundleConfig
-        How images are normalised; the bundle that comes out says the same.
-    shares : sequence of float
-        Of each class in the pixels to learn from.
+    ``network``: normalised float (batch, 3, row, column) to logits (batch, class, row, column). ``shares``: of each
+    class in the pixels to learn from.
     """
 
     _weights: Tensor | None
@@ -64,15 +56,8 @@ class SeveralClassesTask(Task):
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """Apply the loss of the recipe.
 
-        Parameters
-        ----------
-        logits, target : torch.Tensor
-            Float (batch, class, row, column); the target is 1 in the map of the right class and 0 elsewhere.
-
-        Returns
-        -------
-        torch.Tensor
-            A scalar.
+        ``logits``, ``target``: float (batch, class, row, column); the target is 1 in the map of the right class and 0
+        elsewhere.
         """
         return make_loss(self.recipe.loss, 1.0 if self._weights is None else self._weights)(logits, target)
 
@@ -86,15 +71,7 @@ class SeveralClassesTask(Task):
     def batch_loss(self, batch: Batch) -> Tensor:
         """Compare what the network finds with the label images.
 
-        Parameters
-        ----------
-        batch : tuple
-            Images in [0, 255], numbers of classes (batch, 1, row, column), and keys.
-
-        Returns
-        -------
-        torch.Tensor
-            A scalar.
+        ``batch``: images in [0, 255], numbers of classes (batch, 1, row, column), and keys.
         """
         images, labels, _ = batch
         return self.loss(self(images), one_hot(labels, self._classes).float())
@@ -122,16 +99,8 @@ class SeveralClassesTask(Task):
 def label_weights(shares: Sequence[float]) -> Tensor:
     """Weigh classes so that each counts as much as any other, over all pixels to learn from.
 
-    Parameters
-    ----------
-    shares : sequence of float
-        Of each class in these pixels.
-
-    Returns
-    -------
-    torch.Tensor
-        float32 (class,); none is more than 20 times the least, and their mean over the pixels is 1, so that the loss
-        stays of the size that learning rates are meant for.
+    ``shares``: of each class in these pixels. Returns float32 (class,); none is more than 20 times the least, and their
+    mean over the pixels is 1, so that the loss stays of the size that learning rates are meant for.
     """
     share = torch.tensor(shares, dtype=torch.float32)
     weights = 1 / share.clamp(min=float(share.max()) / MOST_WEIGHT)

@@ -28,15 +28,7 @@ MOST_OPEN = 64  # maps in a process; macOS allows 256 open files
 def per_shard(shape: Sequence[int]) -> int:
     """Count how many items a shard holds at most.
 
-    Parameters
-    ----------
-    shape : sequence of int
-        Of one item, uint8.
-
-    Returns
-    -------
-    int
-        At least one.
+    ``shape``: of one item, uint8.
     """
     return max(1, SHARD_BYTES // int(np.prod(shape)))
 
@@ -44,24 +36,7 @@ def per_shard(shape: Sequence[int]) -> int:
 def write_shard(folder: Path, shape: tuple[int, ...], items: Iterable[NDArray[np.uint8]]) -> str:
     """Write a shard, item by item as they come.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Where to; the shard appears when all of it is on the disk.
-    shape : tuple of int
-        Of the whole: (item, ...).
-    items : iterable of numpy.ndarray
-        uint8, as many as the shape says.
-
-    Returns
-    -------
-    str
-        Its name, which no other has.
-
-    Raises
-    ------
-    SaveError
-        Where the file system refuses, such as on a full disk; nothing is left.
+    ``items``: uint8, as many as the shape says. Its name, which no other has.
     """
     name = f"{uuid.uuid4().hex[:16]}.npy"
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
@@ -75,15 +50,7 @@ def write_shard(folder: Path, shape: tuple[int, ...], items: Iterable[NDArray[np
 def whole_shards(folder: Path) -> set[str]:
     """List the shards that have the size that their head states; a disk or a backup may have cut others off.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Of the shards.
-
-    Returns
-    -------
-    set of str
-        Names; only the head of each file is read.
+    Names; only the head of each file is read.
     """
     return {path.name for path in folder.glob("*.npy") if _is_whole(path)}
 
@@ -103,15 +70,7 @@ def _is_whole(path: Path) -> bool:
 def open_shard(path: Path) -> NDArray[np.uint8]:
     """Map a shard into memory, and keep the map for the next time.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 (item, ...), read-only.
+    Returns uint8 (item, ...), read-only.
     """
     return np.load(path, mmap_mode="r")
 
@@ -121,21 +80,8 @@ def read_items(
 ) -> NDArray[np.uint8]:
     """Copy items out of shards, in the order in which they lie on the disk.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Of the shards.
-    names : sequence of str
-        Their names.
-    places : numpy.ndarray
-        int32 (item, 2): place of the shard among the names, and of the item in it.
-    shape : tuple of int
-        Of one item.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 (item, ...), in the order of the places.
+    ``places``: int32 (item, 2): place of the shard among the names, and of the item in it. Returns uint8 (item, ...),
+    in the order of the places.
     """
     items = np.empty((len(places), *shape), np.uint8)
     for item in np.lexsort(places.T[::-1]):

@@ -30,20 +30,8 @@ Clock = Callable[[], float]
 class StepCost:
     """What learning costs on this machine.
 
-    Parameters
-    ----------
-    image_s : float
-        Seconds for an image of a step: variation, forward and backward pass.
-    update_s : float
-        Seconds for the optimiser, once a step.
-    forward_s : float
-        Seconds for an image that is only answered.
-    image_bytes : int
-        Memory for an image of a step: what is kept for the backward pass.
-    fixed_bytes : int
-        Memory whatever the step: weights, gradients, the optimiser's state, their average.
-    device, precision : str
-        Where and how.
+    ``image_s``: seconds for an image of a step: variation, forward and backward pass. ``update_s``: seconds for the
+    optimiser, once a step. ``forward_s``: seconds for an image that is only answered.
     """
 
     image_s: float
@@ -58,24 +46,7 @@ class StepCost:
 def measure_step(recipe: TrainRecipe, clock: Clock = time.perf_counter) -> StepCost:
     """Run a few small steps of a recipe's network, with random weights on random images; gradients pile up unused.
 
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Network, input size, augmentation, loss, optimiser, precision, device.
-    clock : callable
-        Gives seconds.
-
-    Returns
-    -------
-    StepCost
-        Of this machine as busy as it is now.
-
-    Raises
-    ------
-    ConfigError
-        Where the network has no such options.
-    RunError
-        Where a GPU is asked for and there is none.
+    ``clock``: gives seconds.
     """
     device = accelerator(recipe)
     try:
@@ -85,13 +56,7 @@ def measure_step(recipe: TrainRecipe, clock: Clock = time.perf_counter) -> StepC
 
 
 def let_go(device: str) -> None:
-    """Give memory that nothing uses any more back to a device.
-
-    Parameters
-    ----------
-    device : str
-        ``"cuda"``, ``"mps"`` or ``"cpu"``.
-    """
+    """Give memory that nothing uses any more back to a device."""
     import torch
 
     gc.collect()

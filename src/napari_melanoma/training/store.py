@@ -44,10 +44,7 @@ class Pair(NamedTuple):
 def user_store() -> Path:
     """Say where decoded images are kept, for all runs of this user.
 
-    Returns
-    -------
-    pathlib.Path
-        A folder below the user's caches; it may not exist yet.
+    A folder below the user's caches; it may not exist yet.
     """
     from platformdirs import user_cache_path
 
@@ -55,17 +52,7 @@ def user_store() -> Path:
 
 
 class PixelStore:
-    """The decoded images of one user, open in this process.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Of the index and the shards.
-    index : CacheIndex
-        What it knows.
-    preprocessing : PreprocessingConfig, optional
-        What is done to the images that are asked for and added; they lie beside those of other settings.
-    """
+    """The decoded images of one user, open in this process."""
 
     def __init__(self, folder: Path, index: CacheIndex, preprocessing: PreprocessingConfig = UNTOUCHED) -> None:
         self.folder = folder
@@ -76,68 +63,21 @@ class PixelStore:
     @classmethod
     @contextmanager
     def locked(cls, folder: Path, run: RunContext, preprocessing: PreprocessingConfig = UNTOUCHED) -> Iterator[Self]:
-        """Open the store for writing, once no other process does.
-
-        Parameters
-        ----------
-        folder : pathlib.Path
-            Made where it is missing.
-        run : RunContext
-            Told of the waiting, asked whether to go on.
-        preprocessing : PreprocessingConfig, optional
-            Of the images.
-
-        Yields
-        ------
-        PixelStore
-            Until the end of the block.
-
-        Raises
-        ------
-        SaveError
-            Where the folder or its index cannot be written.
-        Cancelled
-            Where the user stopped it.
-        """
+        """Open the store for writing, once no other process does."""
         with _lock(folder, run), CacheIndex.opened(folder / INDEX) as index:
             yield cls(folder, index, preprocessing)
 
     @classmethod
     @contextmanager
     def copied(cls, folder: Path, preprocessing: PreprocessingConfig = UNTOUCHED) -> Iterator[Self]:
-        """Open the store so that what is found out leaves no trace.
-
-        Parameters
-        ----------
-        folder : pathlib.Path
-            It may be missing.
-        preprocessing : PreprocessingConfig, optional
-            Of the images.
-
-        Yields
-        ------
-        PixelStore
-            Until the end of the block.
-        """
+        """Open the store so that what is found out leaves no trace."""
         with CacheIndex.copied(folder / INDEX) as index:
             yield cls(folder, index, preprocessing)
 
     def slot(self, kind: Kind, side: int, sha: str) -> Slot | None:
         """Look up where the pixels of a content lie.
 
-        Parameters
-        ----------
-        kind : {"image", "mask", "labels"}
-            As what it was decoded.
-        side : int
-            Of the square that it was fitted to.
-        sha : str
-            Of the file's bytes.
-
-        Returns
-        -------
-        Slot or None
-            None where they are not here, or not any more.
+        ``sha``: of the file's bytes. None where they are not here, or not any more.
         """
         slot = self.index.slot(self._kept_as(kind), side, sha)
         return slot if slot and slot.shard in self._present else None
@@ -145,38 +85,14 @@ class PixelStore:
     def add_decoded(self, kind: Kind, side: int, shard: str, found: dict[str, tuple[int, Facts]]) -> None:
         """Remember what was decoded, whose pixels are in a shard by now.
 
-        Parameters
-        ----------
-        kind : {"image", "mask", "labels"}
-            As what.
-        side : int
-            Of the square.
-        shard : str
-            Its name, empty where no pixels were kept.
-        found : dict
-            SHA-256 to (place in the shard, facts).
+        ``shard``: its name, empty where no pixels were kept.
         """
         self.index.add_decoded(kind, side, shard, found, self._kept_as(kind))
 
     def add(self, shape: tuple[int, ...], pixels: Iterable[NDArray[np.uint8]]) -> str:
         """Write a shard; the index is told of its content afterwards.
 
-        Parameters
-        ----------
-        shape : tuple of int
-            (item, channel, row, column).
-        pixels : iterable of numpy.ndarray
-            uint8, one item after the other.
-
-        Returns
-        -------
-        str
-            Its name.
-
-        Raises
-        ------
-        SaveError
-            Where it cannot be written.
+        ``pixels``: uint8, one item after the other.
         """
         name = write_shard(self.folder, shape, pixels)
         self._present.add(name)
@@ -185,19 +101,7 @@ class PixelStore:
     def cache(self, pairs: Sequence[Pair], side: int, masks: Kind = "mask") -> Cache:
         """Find images and masks that are decoded.
 
-        Parameters
-        ----------
-        pairs : sequence of Pair
-            All of them here.
-        side : int
-            Of the squares, in pixels.
-        masks : {"mask", "labels"}
-            As what the masks were decoded.
-
-        Returns
-        -------
-        Cache
-            In the order of the pairs.
+        ``side``: of the squares, in pixels. In the order of the pairs.
         """
         shards: dict[str, int] = {}
         places = np.empty((len(pairs), 4), np.int32)
@@ -215,15 +119,7 @@ class PixelStore:
         return f"{kind} {mark}" if mark else kind
 
     def use(self, run: Path, caches: Iterable[Cache]) -> None:
-        """Keep what a run stands on, for as long as the run can go on.
-
-        Parameters
-        ----------
-        run : pathlib.Path
-            Folder of the run.
-        caches : iterable of Cache
-            What it reads.
-        """
+        """Keep what a run stands on, for as long as the run can go on."""
         shards = {name for cache in caches for name in cache.shards}
         self.index.use(str(run.absolute()), shards)
         for name in shards:
@@ -250,15 +146,7 @@ class PixelStore:
 def can_go_on(run: Path) -> bool:
     """Say whether a run may still need its images: it is there, and has left no model yet.
 
-    Parameters
-    ----------
-    run : pathlib.Path
-        Its folder.
-
-    Returns
-    -------
-    bool
-        False too where the folder has gone.
+    False too where the folder has gone.
     """
     return run.is_dir() and not RunFolder(run).bundle.is_dir()
 

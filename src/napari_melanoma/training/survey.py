@@ -37,21 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The images of a run by the part that each plays.
-
-    Parameters
-    ----------
-    parts : Parts
-        Of the data that is learnt from.
-    base : tuple of Sample
-        Learnt from so that the model does not forget.
-    base_held_out : tuple of Sample
-        On which it is judged whether it has forgotten; the run must not learn from them.
-    left_out : tuple of Sample
-        Not learnt from, although the recipe asks for it, as others of their patient are held out.
-    unlabelled : tuple of Sample
-        Of the domain that a classifier is adapted to: seen without their answers.
-    """
+    """The images of a run by the part that each plays."""
 
     parts: Parts
     base: tuple[Sample, ...] = ()
@@ -72,21 +58,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Survey:
-    """What is known of the images of a run once all are checked.
-
-    Parameters
-    ----------
-    chosen : Chosen
-        Images by part, none of them in two.
-    contents : mapping
-        Path of an image or mask to the content of the file.
-    facts : mapping
-        Path of an image or mask to what was found when it was decoded.
-    notices : tuple of str
-        Sentences for a person.
-    table : ClassTable, optional
-        Of a classification: the answers.
-    """
+    """What is known of the images of a run once all are checked."""
 
     chosen: Chosen
     contents: Mapping[Path, Content]
@@ -104,32 +76,7 @@ class Survey:
 def survey(recipe: TrainRecipe, store: PixelStore, run: RunContext, *, keep: bool) -> Survey:
     """Read, split and check the images of a recipe.
 
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Names the data sets.
-    store : PixelStore
-        Asked what is known of the files already, told what is new.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-    keep : bool
-        Put decoded pixels into the store; without it, files that nothing is known of are only looked at.
-
-    Returns
-    -------
-    Survey
-        Of images that can be learnt from.
-
-    Raises
-    ------
-    DataSetError
-        Where a data set is missing, or its files cannot serve.
-    RunError
-        Where there are too few.
-    SaveError
-        Where the disk has no room.
-    Cancelled
-        Where the user stopped it.
+    ``keep``: put decoded pixels into the store; without it, files that nothing is known of are only looked at.
     """
     chosen = choose(recipe)
     chosen, table, unanswered = answered(chosen, recipe)
@@ -174,26 +121,7 @@ def _checked_masks(
 def answered(chosen: Chosen, recipe: TrainRecipe) -> tuple[Chosen, ClassTable | None, list[str]]:
     """Of a classification, keep the images whose class is known.
 
-    Parameters
-    ----------
-    chosen : Chosen
-        As ``choose`` gives it.
-    recipe : TrainRecipe
-        Names the answer's column and the data sets.
-
-    Returns
-    -------
-    chosen : Chosen
-        Those with an answer.
-    table : ClassTable or None
-        The answers; None where it is no classification.
-    notices : list of str
-        Sentences for a person.
-
-    Raises
-    ------
-    DataSetError
-        Where there is no such column, or it holds no two classes.
+    Returns the answers; None where it is no classification.
     """
     if recipe.classification is None:
         return chosen, None, []
@@ -217,23 +145,7 @@ def _with_lesions(chosen: Chosen, recipe: TrainRecipe, facts: Mapping[Path, Fact
 
 
 def choose(recipe: TrainRecipe) -> Chosen:
-    """Read the tables of the data sets and split their rows.
-
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Names the data sets, and says what is held out.
-
-    Returns
-    -------
-    Chosen
-        Only rows with masks that a person has not turned down.
-
-    Raises
-    ------
-    DataSetError
-        Where a data set is missing or faulty, or two have one name.
-    """
+    """Read the tables of the data sets and split their rows."""
     to = recipe.classification.adaptation.to if recipe.classification else ()
     check_names([Path(folder).expanduser() for folder in (*recipe.data.datasets, *recipe.data.base, *to)])
     parts = _split(recipe, recipe.data.datasets)
@@ -281,15 +193,7 @@ def _unlabelled(recipe: TrainRecipe, parts: Parts) -> tuple[Sample, ...]:
 def files_of(sample: Sample) -> list[Path]:
     """Name the files that are read of a sample.
 
-    Parameters
-    ----------
-    sample : Sample
-        Chosen for a run.
-
-    Returns
-    -------
-    list of pathlib.Path
-        The image, and the mask where one is looked at.
+    Returns the image, and the mask where one is looked at.
     """
     return [sample.image, *([sample.mask] if sample.mask else [])]
 
@@ -297,21 +201,7 @@ def files_of(sample: Sample) -> list[Path]:
 def jobs_of(sample: Sample, contents: Mapping[Path, Content], masks: Kind = "mask", *, keep: bool) -> list[Job]:
     """Say what there is to decode of a sample.
 
-    Parameters
-    ----------
-    sample : Sample
-        Chosen for a run.
-    contents : mapping
-        Path to content, of its files.
-    masks : {"mask", "labels"}
-        As what its mask is read.
-    keep : bool
-        Whether their pixels go into the store.
-
-    Returns
-    -------
-    list of Job
-        The image, then the mask where there is one.
+    ``keep``: whether their pixels go into the store. Returns the image, then the mask where there is one.
     """
     kinds: tuple[Kind, ...] = ("image", masks)
     return [Job(kind, path, contents[path], keep) for kind, path in zip(kinds, files_of(sample), strict=False)]

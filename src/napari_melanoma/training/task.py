@@ -35,15 +35,6 @@ class Task(LightningModule):
 
     After each epoch ``metrics`` holds ``loss``, ``tuning_loss`` and what the task measures, the value of its monitor
     among them: all over the images of all processes.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Of the task's kind.
-    recipe : TrainRecipe
-        Optimiser, schedule and seed.
-    bundle : BundleConfig
-        How images are normalised; the bundle that comes out says the same.
     """
 
     _mean: Tensor
@@ -67,15 +58,7 @@ class Task(LightningModule):
     def batch_loss(self, batch: Any) -> Tensor:  # noqa: ANN401 - each task has batches of its own
         """Give the loss of a batch that was varied.
 
-        Parameters
-        ----------
-        batch : tuple
-            As ``on_after_batch_transfer`` left it; the images come first.
-
-        Returns
-        -------
-        torch.Tensor
-            A scalar, the mean over the images.
+        A scalar, the mean over the images.
         """
 
     @property
@@ -86,31 +69,12 @@ class Task(LightningModule):
     def normalised(self, images: Tensor) -> Tensor:
         """Bring images to what the network was made for.
 
-        Parameters
-        ----------
-        images : torch.Tensor
-            In [0, 255], (batch, 3, row, column).
-
-        Returns
-        -------
-        torch.Tensor
-            float32 of the same shape, channels last in memory.
+        ``images``: in [0, 255], (batch, 3, row, column). Returns float32 of the same shape, channels last in memory.
         """
         return ((images.float() - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
 
     def train(self, mode: bool = True) -> Self:
-        """Switch to learning; statistics of normalisation stay as they are where the recipe says so.
-
-        Parameters
-        ----------
-        mode : bool
-            False switches to use.
-
-        Returns
-        -------
-        Task
-            This one.
-        """
+        """Switch to learning; statistics of normalisation stay as they are where the recipe says so."""
         super().train(mode)
         if mode and self.recipe.model.freeze_normalisation:
             for module in self.modules():
@@ -119,15 +83,7 @@ class Task(LightningModule):
         return self
 
     def learn_from(self, loaders: Loaders, pieces: int) -> None:
-        """Say where batches come from; which share this process gets is known when its trainer runs.
-
-        Parameters
-        ----------
-        loaders : callable
-            A share of each step to the loaders of what is learnt from and of what picks the epoch.
-        pieces : int
-            In which each process computes its share.
-        """
+        """Say where batches come from; which share this process gets is known when its trainer runs."""
         self._loaders, self._pieces = loaders, pieces
 
     def train_dataloader(self) -> DataLoader:
@@ -161,20 +117,14 @@ class Task(LightningModule):
     def last_loss(self) -> float:
         """Read the loss of the last batch; waits for the device.
 
-        Returns
-        -------
-        float
-            Not a number before the first batch.
+        Not a number before the first batch.
         """
         return float(self._loss)
 
     def first_bad_batch(self) -> int | None:
         """Say in which batch of this epoch the loss became no number; waits for the device.
 
-        Returns
-        -------
-        int or None
-            Counted from 0; None where it is a number still.
+        Counted from 0; None where it is a number still.
         """
         batch = -1 if self._bad is None else int(self._bad)
         return batch if batch >= 0 else None

@@ -15,19 +15,7 @@ if TYPE_CHECKING:
 def beside_images(network: nn.Module, count: int, device: str) -> tuple[Tensor, ...]:
     """Give what a network takes beside images.
 
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Of the zoo.
-    count : int
-        How many rows.
-    device : str
-        Where to.
-
-    Returns
-    -------
-    tuple of torch.Tensor
-        Of a classifier zeros (row, input) and, int64, (row, embedding); of any other network nothing.
+    Of a classifier zeros (row, input) and, int64, (row, embedding); of any other network nothing.
     """
     if not isinstance(network, Classifier):
         return ()

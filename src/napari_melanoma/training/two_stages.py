@@ -22,17 +22,6 @@ class FirstStage(nn.Module):
     The network's head learns beside it from the start, without a say in what the image learns, so that each epoch has
     answers that can be measured. In the second stage it learns alone. Of a network that tells a depth, this head gets
     the features of the image and not the depth: what that explains of the class, the image would not learn to see.
-
-    Parameters
-    ----------
-    network : Classifier
-        Whose image is to learn.
-    classes : int
-        That are told apart.
-    epochs : int
-        Of the first stage.
-    dropout : float, optional
-        Share of the features dropped before it.
     """
 
     def __init__(self, network: Classifier, classes: int, epochs: int, dropout: float = 0.0) -> None:
@@ -42,18 +31,7 @@ class FirstStage(nn.Module):
         self._epochs = epochs
 
     def is_over(self, epoch: int) -> bool:
-        """Say whether an epoch is of the second stage.
-
-        Parameters
-        ----------
-        epoch : int
-            Counted from 0.
-
-        Returns
-        -------
-        bool
-            Whether the head learns alone.
-        """
+        """Say whether an epoch is of the second stage."""
         return epoch >= self._epochs
 
     def forward(self, features: Tensor) -> Tensor:
@@ -63,13 +41,7 @@ class FirstStage(nn.Module):
 
 
 def hold(network: Classifier) -> None:
-    """Put all but the head out of learning's mode: statistics and dropout stay as in use.
-
-    Parameters
-    ----------
-    network : Classifier
-        Changed.
-    """
+    """Put all but the head out of learning's mode: statistics and dropout stay as in use."""
     for name, part in network.named_children():
         if name not in LATER:
             part.eval()

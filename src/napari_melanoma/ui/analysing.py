@@ -24,24 +24,7 @@ TASK: Task = "analysing"
 
 
 class Analysing(QObject):
-    """Starts analyses, and keeps masks that were corrected unless the user says otherwise.
-
-    Parameters
-    ----------
-    controls : LesionControls
-        The dock.
-    work : LesionWork
-        Takes what is found.
-    client : WorkerClient
-        Answers.
-
-    Attributes
-    ----------
-    changed : Signal()
-        Something was started or has ended.
-    failed : Signal(object)
-        An exception; nothing was changed.
-    """
+    """Starts analyses, and keeps masks that were corrected unless the user says otherwise."""
 
     changed = Signal()
     failed = Signal(object)
@@ -133,19 +116,7 @@ class Analysing(QObject):
 def summary(last: Analysed, done: int, seconds: float) -> str:
     """Say in one sentence what was done.
 
-    Parameters
-    ----------
-    last : Analysed
-        The last result.
-    done : int
-        How many there were.
-    seconds : float
-        How long it took.
-
-    Returns
-    -------
-    str
-        Names the photograph where there was one.
+    Names the photograph where there was one.
     """
     model = f"by {last.result.model.name} on {last.result.model.device}"
     if done > 1:

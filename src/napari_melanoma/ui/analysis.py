@@ -24,22 +24,8 @@ if TYPE_CHECKING:
 class Analysis(QObject):
     """Reads the pixels in a thread, asks the worker, and derives the result in a thread.
 
-    Parameters
-    ----------
-    client : WorkerClient
-        The worker.
-    source : Source
-        The photograph, as taken from its layer.
-    options : LesionOptions
-        How to analyse it.
-
-    Attributes
-    ----------
-    progressed, succeeded, failed : Signal(object)
-        A ``Progress``; a tuple of ``LesionResult``, fingerprint of the mask and fingerprint of the pixels; an
-        exception. None comes after ``cancel``.
-    finished : Signal()
-        Last of all, in every case.
+    ``progressed``, ``succeeded``, ``failed``: a ``Progress``; a tuple of ``LesionResult``, fingerprint of the mask and
+    fingerprint of the pixels; an exception. None comes after ``cancel``.
     """
 
     progressed = Signal(object)

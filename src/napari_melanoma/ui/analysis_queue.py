@@ -32,23 +32,7 @@ class Analysed:
 class AnalysisQueue(QObject):
     """Analyses photographs one after the other.
 
-    Parameters
-    ----------
-    client : WorkerClient
-        Answers what needs the model.
-    source : callable
-        Gives the ``Source`` of an identity, or None where the layer is gone.
-    parent : QObject
-        Who goes with it.
-
-    Attributes
-    ----------
-    progressed : Signal(object)
-        A ``Progress`` whose message names the photograph where there are several.
-    analysed, failed : Signal(object)
-        An ``Analysed``; an exception, after which the next photograph is taken.
-    finished : Signal(int, float)
-        How many were analysed, and in how many seconds; also after ``cancel``.
+    ``finished``: how many were analysed, and in how many seconds; also after ``cancel``.
     """
 
     progressed = Signal(object)
@@ -74,13 +58,7 @@ class AnalysisQueue(QObject):
         return self._analysis is not None
 
     def start(self, wanted: Mapping[str, LesionOptions]) -> None:
-        """Begin with photographs; what was on its way is dropped.
-
-        Parameters
-        ----------
-        wanted : mapping of str to LesionOptions
-            How to analyze the photograph of each identity, in order.
-        """
+        """Begin with photographs; what was on its way is dropped."""
         self._drop()
         self._waiting = deque(wanted)
         self._options = wanted

@@ -19,22 +19,7 @@ if TYPE_CHECKING:
 def read(source: Source, array: Path) -> tuple[Photograph, str]:
     """Read a photograph and put its pixels where the worker finds them.
 
-    Parameters
-    ----------
-    source : Source
-        Taken from a layer.
-    array : pathlib.Path
-        The ``.npy`` to write.
-
-    Returns
-    -------
-    tuple
-        The photograph and the fingerprint of its pixels.
-
-    Raises
-    ------
-    InputError
-        Where the layer holds no photograph.
+    Returns the photograph and the fingerprint of its pixels.
     """
     import numpy as np
 
@@ -48,22 +33,7 @@ def conclude(
 ) -> tuple[LesionResult, str]:
     """Do what follows from the worker's answer.
 
-    Parameters
-    ----------
-    photograph : Photograph
-        What was asked about.
-    array : pathlib.Path
-        The probability, a ``.npy`` of float32 (row, column).
-    answer : dict
-        ``model``: the fields of a ``ModelStamp``; ``spread``: a ``.npy`` of the extremes over mirror images, where
-        these were asked about.
-    options : LesionOptions
-        How to threshold, refine and crop.
-
-    Returns
-    -------
-    tuple
-        The whole analysis and the fingerprint of its mask.
+    ``array``: the probability, a ``.npy`` of float32 (row, column).
     """
     import numpy as np
 
@@ -74,13 +44,7 @@ def conclude(
 
 
 def preload(run: RunContext) -> None:
-    """Import, by using it once on a few pixels, what the first analysis would otherwise wait for.
-
-    Parameters
-    ----------
-    run : RunContext
-        Asked once whether to go on.
-    """
+    """Import, by using it once on a few pixels, what the first analysis would otherwise wait for."""
     import numpy as np
 
     from napari_melanoma.analysis.scribbles import redraw

@@ -31,20 +31,7 @@ class Drawn:
 
 
 class AskingAhead(QObject):
-    """Knows masks that were drawn on before contour, region and measurements have followed.
-
-    Parameters
-    ----------
-    work : LesionWork
-        Lets everything follow.
-    parent : QObject
-        Who goes with it.
-
-    Attributes
-    ----------
-    drawn : Signal(str)
-        The mask of the photograph of this identity is another one.
-    """
+    """Knows masks that were drawn on before contour, region and measurements have followed."""
 
     drawn = Signal(str)
 
@@ -65,15 +52,7 @@ class AskingAhead(QObject):
     def digest(self, identity: str) -> str | None:
         """Give the fingerprint of a mask as it is drawn now.
 
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-
-        Returns
-        -------
-        str or None
-            None where the photograph was not analysed.
+        None where the photograph was not analysed.
         """
         lesion, drawn = self._book.lesions.get(identity), self._drawn.get(identity)
         return None if lesion is None else lesion.digest if drawn is None else drawn.digest
@@ -81,17 +60,7 @@ class AskingAhead(QObject):
     def find(self, identity: str, digest: str) -> LesionResult | None:
         """Give a photograph with a mask; what is derived from the mask may be of the one before.
 
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-        digest : str
-            Fingerprint of the mask that is meant.
-
-        Returns
-        -------
-        LesionResult or None
-            None where the mask is another one by now.
+        None where the mask is another one by now.
         """
         lesion, drawn = self._book.lesions.get(identity), self._drawn.get(identity)
         if lesion is None or self.digest(identity) != digest:
@@ -99,13 +68,7 @@ class AskingAhead(QObject):
         return lesion.result if drawn is None else replace(lesion.result, mask=drawn.mask)
 
     def forget(self, identity: str) -> None:
-        """Forget a photograph that was removed.
-
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-        """
+        """Forget a photograph that was removed."""
         self._latest.drop(identity)
         self._drawn.pop(identity, None)
 

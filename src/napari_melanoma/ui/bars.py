@@ -46,15 +46,7 @@ class Bar:
 
 
 class Bars(QWidget):
-    """Paints rows on one scale.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Knows the colours.
-    name, spoken : str
-        Object name and accessible name.
-    """
+    """Paints rows on one scale."""
 
     def __init__(self, icons: ThemedIcons, name: str, spoken: str) -> None:
         super().__init__()
@@ -66,15 +58,7 @@ class Bars(QWidget):
         icons.changed.connect(self.update)
 
     def show_rows(self, rows: Sequence[Bar], low: float = 0.0, high: float = 1.0) -> None:
-        """Show other rows.
-
-        Parameters
-        ----------
-        rows : sequence of Bar
-            From top to bottom.
-        low, high : float, optional
-            The ends of the scale; zero lies between them, or at one of them.
-        """
+        """Show other rows."""
         self.rows, self._low, self._high = tuple(rows), low, high
         self.setAccessibleDescription("; ".join(row.spoken for row in rows))
         self.setVisible(bool(rows))
@@ -90,18 +74,7 @@ class Bars(QWidget):
         return QSize(120, ROW_PX * len(self.rows))
 
     def event(self, event: QEvent) -> bool:
-        """Explain the row under the mouse.
-
-        Parameters
-        ----------
-        event : QEvent
-            Any that Qt has for a widget.
-
-        Returns
-        -------
-        bool
-            Whether it was dealt with.
-        """
+        """Explain the row under the mouse."""
         if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
             row = event.pos().y() // ROW_PX
             QToolTip.showText(event.globalPos(), self.rows[row].tip if 0 <= row < len(self.rows) else "", self)

@@ -22,22 +22,7 @@ if TYPE_CHECKING:
 
 
 class BesideLesion(QObject):
-    """What a dock does to photographs through the Lesion dock of its window.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where photographs are opened.
-    dock : QWidget
-        The dock that goes through photographs.
-
-    Attributes
-    ----------
-    changed : Signal()
-        What can be done with the photograph in view is something else.
-    lesion : LesionDock or None
-        None until a photograph was opened, and where it was closed.
-    """
+    """What a dock does to photographs through the Lesion dock of its window."""
 
     changed = Signal()
 
@@ -50,10 +35,7 @@ class BesideLesion(QObject):
     def lesion_dock(self) -> LesionDock:
         """Find the Lesion dock of this window, or open one.
 
-        Returns
-        -------
-        LesionDock
-            The same as long as it lives; ``join`` was called with it.
+        Returns the same as long as it lives; ``join`` was called with it.
         """
         window = self._dock
         while (parent := window.parentWidget()) is not None:
@@ -72,27 +54,13 @@ class BesideLesion(QObject):
         return found
 
     def join(self, lesion: LesionDock) -> None:
-        """Listen to a Lesion dock; called once for each.
-
-        Parameters
-        ----------
-        lesion : LesionDock
-            The dock.
-        """
+        """Listen to a Lesion dock; called once for each."""
         raise NotImplementedError
 
     def image(self, path: Path) -> Image | None:
         """Find the layer of a photograph.
 
-        Parameters
-        ----------
-        path : pathlib.Path
-            Its file.
-
-        Returns
-        -------
-        napari.layers.Image or None
-            None where it is not open.
+        None where it is not open.
         """
         about = str(path.absolute())
         images = linked.identify(self.viewer)
@@ -101,15 +69,7 @@ class BesideLesion(QObject):
     def path(self, identity: str) -> Path | None:
         """Find the file of a photograph that is open.
 
-        Parameters
-        ----------
-        identity : str
-            Of its layer.
-
-        Returns
-        -------
-        pathlib.Path or None
-            None where it was removed, or came from no file.
+        None where it was removed, or came from no file.
         """
         for image in linked.identify(self.viewer):
             if linked.identity(image) == identity:
@@ -124,24 +84,7 @@ class BesideLesion(QObject):
 def read(path: Path, run: RunContext, *, accept_damaged: bool | None = None) -> tuple[Path, list[LayerData]]:
     """Read a photograph as layers; meant for a thread.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-    run : RunContext
-        Asked whether it is still wanted.
-    accept_damaged : bool, optional
-        Whether a part of it may be missing; by default as the user has set it.
-
-    Returns
-    -------
-    tuple
-        The path, and the layers.
-
-    Raises
-    ------
-    UnreadableImage
-        Where it is no photograph, or one of which a part is missing.
+    Returns the path, and the layers.
     """
     from napari_melanoma.io.napari_functions import read_layers
 

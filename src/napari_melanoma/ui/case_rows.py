@@ -12,13 +12,7 @@ Row = dict[str, str]
 
 
 class CaseRows(QObject):
-    """Rows of the harmonised table by the file of an image.
-
-    Attributes
-    ----------
-    changed : Signal()
-        Something else is known of some image.
-    """
+    """Rows of the harmonised table by the file of an image."""
 
     changed = Signal()
 
@@ -27,17 +21,7 @@ class CaseRows(QObject):
         self._told: dict[int, tuple[str, dict[Path, Row]]] = {}
 
     def tell(self, teller: int, case: str, rows: Mapping[Path, Row]) -> None:
-        """Take what a Case dock says; it takes the place of what the same one said before.
-
-        Parameters
-        ----------
-        teller : int
-            Tells one dock from another.
-        case : str
-            What its case is called.
-        rows : mapping
-            File of each image to columns and text; empty where no case is open.
-        """
+        """Take what a Case dock says; it takes the place of what the same one said before."""
         told = (case, {path.absolute(): dict(row) for path, row in rows.items()})
         if rows and self._told.get(teller) != told:
             self._told[teller] = told
@@ -48,15 +32,7 @@ class CaseRows(QObject):
     def of(self, path: Path) -> tuple[str, Row]:
         """Give what is known of an image.
 
-        Parameters
-        ----------
-        path : pathlib.Path
-            Its file.
-
-        Returns
-        -------
-        tuple
-            What the case is called, empty where none has the image; and columns to text.
+        What the case is called, empty where none has the image; and columns to text.
         """
         for case, rows in self._told.values():
             if path.absolute() in rows:
@@ -66,11 +42,5 @@ class CaseRows(QObject):
 
 @cache
 def case_rows() -> CaseRows:
-    """Give the object that tells.
-
-    Returns
-    -------
-    CaseRows
-        The same one to all docks of this program.
-    """
+    """Give the object that tells."""
     return CaseRows()

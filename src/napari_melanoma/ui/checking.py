@@ -53,31 +53,7 @@ class Parts:
 
 
 def check(recipe: TrainRecipe, run: RunContext) -> Parts:
-    """Check a recipe; of its images only thumbnails of those held out are read.
-
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Complete, with data and a start.
-    run : RunContext
-        Asked whether to go on.
-
-    Returns
-    -------
-    Parts
-        What the images of its data sets would be used for.
-
-    Raises
-    ------
-    ConfigError
-        Where the architecture or its options differ from those of the start.
-    BundleError
-        Where the model to start from is gone.
-    DataSetError
-        Where a data set is missing or faulty, or a class is missing in a part of it.
-    RunError
-        Where there are too few images with masks.
-    """
+    """Check a recipe; of its images only thumbnails of those held out are read."""
     from napari_melanoma.training.class_rows import check_every_answer
     from napari_melanoma.training.data_faults import check_counts
     from napari_melanoma.training.survey import answered, choose
@@ -122,22 +98,7 @@ def _known_to_start(recipe: TrainRecipe, chosen: Chosen, run: RunContext) -> str
 
 
 def check_network(recipe: TrainRecipe) -> None:
-    """Check that the network is the one of the model that it starts from.
-
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Its ``model`` part.
-
-    Raises
-    ------
-    ConfigError
-        Where the architecture or its options differ from those of the start.
-    BundleError
-        Where the start is not there.
-    RunError
-        Where there are no ImageNet weights for the network.
-    """
+    """Check that the network is the one of the model that it starts from."""
     from napari_melanoma.models.registry import find_bundle
     from napari_melanoma.models.zoo import architectures
     from napari_melanoma.workflows.training_start import check_start

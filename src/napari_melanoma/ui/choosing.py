@@ -13,12 +13,7 @@ if TYPE_CHECKING:
 class Choosing:
     """Waits for a click on a photograph.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where the user clicks.
-    chosen : callable
-        Takes row and column of the pixel.
+    ``chosen``: takes row and column of the pixel.
     """
 
     def __init__(self, viewer: Viewer, chosen: Callable[[tuple[int, int]], None]) -> None:
@@ -27,13 +22,7 @@ class Choosing:
         self._image: Image | None = None
 
     def start(self, image: Image) -> None:
-        """Wait for a click.
-
-        Parameters
-        ----------
-        image : napari.layers.Image
-            The photograph.
-        """
+        """Wait for a click."""
         self.stop()
         self._image = image
         active = self._viewer.layers.selection.active

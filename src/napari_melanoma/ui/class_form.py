@@ -28,22 +28,7 @@ NAME = Qt.ItemDataRole.UserRole  # of a column, where its row says more
 
 
 class ClassForm(QWidget):
-    """Shown for recipes of classification.
-
-    Parameters
-    ----------
-    settings : Settings
-        Remembers which sections are open.
-    icons : ThemedIcons
-        Gives icons.
-
-    Attributes
-    ----------
-    changed : Signal()
-        The user changed a value, or the data sets were read.
-    failed : Signal(object)
-        An exception: a table cannot be read.
-    """
+    """Shown for recipes of classification."""
 
     changed = Signal()
     failed = Signal(object)
@@ -97,10 +82,7 @@ class ClassForm(QWidget):
     def values(self) -> dict[str, Any]:
         """Give the values as they are shown.
 
-        Returns
-        -------
-        dict
-            Those of ``classification``; empty for a recipe that is none.
+        Those of ``classification``; empty for a recipe that is none.
         """
         given = self._given
         if given is None:
@@ -116,13 +98,7 @@ class ClassForm(QWidget):
         return shown
 
     def give(self, config: ClassificationConfig | None) -> None:
-        """Show what a recipe says in place of what is shown; nobody is told.
-
-        Parameters
-        ----------
-        config : ClassificationConfig or None
-            None hides all of it.
-        """
+        """Show what a recipe says in place of what is shown; nobody is told."""
         self._given = config
         self.setVisible(config is not None)
         if config is None:
@@ -133,26 +109,14 @@ class ClassForm(QWidget):
         self._read()
 
     def renew(self, config: ClassificationConfig | None) -> None:
-        """Take another variant of a recipe for the one to come back to; columns that were ticked stay so.
-
-        Parameters
-        ----------
-        config : ClassificationConfig or None
-            Such as the same with another start.
-        """
+        """Take another variant of a recipe for the one to come back to; columns that were ticked stay so."""
         if config is None or self._given is None or config != self._given:
             self.give(config)
             return
         self._rest.renew(config)
 
     def look_at(self, folders: Sequence[str]) -> None:
-        """Read the tables of data sets, unless they are those that were read.
-
-        Parameters
-        ----------
-        folders : sequence of str
-            The data sets to learn from.
-        """
+        """Read the tables of data sets, unless they are those that were read."""
         if tuple(folders) != self._folders:
             self._folders = tuple(folders)
             self._read()

@@ -33,15 +33,7 @@ class Offer:
     def chosen(self, names: Sequence[str]) -> TabularChoices | None:
         """Give the encoding of some columns.
 
-        Parameters
-        ----------
-        names : sequence of str
-            Of ``inputs``.
-
-        Returns
-        -------
-        TabularChoices or None
-            None where no column is named.
+        None where no column is named.
         """
         if self.choices is None or not names:
             return None
@@ -50,27 +42,7 @@ class Offer:
 
 
 def read_offer(folders: Sequence[str], target: str, run: RunContext) -> Offer:
-    """Read the tables of data sets.
-
-    Parameters
-    ----------
-    folders : sequence of str
-        The data sets.
-    target : str
-        The column that is to be told: it decides which others give the answer away.
-    run : RunContext
-        Asked whether to go on.
-
-    Returns
-    -------
-    Offer
-        Of all rows that have an image.
-
-    Raises
-    ------
-    DataSetError
-        Where a data set is gone or is none.
-    """
+    """Read the tables of data sets."""
     from napari_melanoma.data.dataset import Entry, each_entry
     from napari_melanoma.data.features.choices import choices_for, eligible
     from napari_melanoma.data.features.leaks import why_not
@@ -90,18 +62,8 @@ def read_offer(folders: Sequence[str], target: str, run: RunContext) -> Offer:
 def classes_in(rows: Sequence[Mapping[str, str]], column: str) -> dict[str, int]:
     """Count the classes of a column.
 
-    Parameters
-    ----------
-    rows : sequence of mapping
-        Column to cell.
-    column : str
-        Its name.
-
-    Returns
-    -------
-    dict
-        Class to rows, the most frequent first; empty where it is no column of classes. Of 1 and 0 the classes are
-        ``other`` and the column's name.
+    Class to rows, the most frequent first; empty where it is no column of classes. Of 1 and 0 the classes are ``other``
+    and the column's name.
     """
     found = Counter(word for row in rows if (word := (row.get(column) or "").strip()) and word.lower() != "unknown")
     if not 2 <= len(found) <= MOST_CLASSES or sum(found.values()) < 2 * len(found):
@@ -117,19 +79,7 @@ def classes_in(rows: Sequence[Mapping[str, str]], column: str) -> dict[str, int]
 def positive_of(classes: Mapping[str, int], target: str, before: str) -> str:
     """Choose the class that sensitivity is about.
 
-    Parameters
-    ----------
-    classes : mapping
-        Class to rows.
-    target : str
-        The column.
-    before : str
-        The one that was chosen, kept where it is a class.
-
-    Returns
-    -------
-    str
-        Otherwise the column's own name, melanoma, or the rarest class.
+    Otherwise the column's own name, melanoma, or the rarest class.
     """
     wanted = (before, target, "melanoma")
     return next((name for name in wanted if name in classes), min(classes, key=lambda name: classes[name], default=""))

@@ -14,20 +14,7 @@ if TYPE_CHECKING:
 
 
 class CloseGuard(WindowGuard):
-    """Watches the main window of a dock.
-
-    Parameters
-    ----------
-    dock : QWidget
-        Whose window is watched, once the dock is in one.
-    book : LesionBook
-        Knows what is not saved.
-
-    Attributes
-    ----------
-    failed : Signal(object)
-        An exception: the corrections could not be kept, so the window stays.
-    """
+    """Watches the main window of a dock."""
 
     def __init__(self, dock: QWidget, book: LesionBook) -> None:
         super().__init__(dock)
@@ -36,10 +23,7 @@ class CloseGuard(WindowGuard):
     def may_close(self) -> bool:
         """Ask where corrections are not saved.
 
-        Returns
-        -------
-        bool
-            False where the window shall stay.
+        False where the window shall stay.
         """
         names = self._book.unsaved_names()
         return not names or self._ask(names)
@@ -71,26 +55,7 @@ class CloseGuard(WindowGuard):
 
 
 def ask(parent: QWidget, name: str, question: str, details: str, title: str = "Lesion") -> QMessageBox:
-    """Make a question box.
-
-    Parameters
-    ----------
-    parent : QWidget
-        The widget that asks.
-    name : str
-        Object name.
-    question : str
-        In one sentence.
-    details : str
-        What the answers mean.
-    title : str, optional
-        Of the box: which dock asks.
-
-    Returns
-    -------
-    QMessageBox
-        Without buttons yet.
-    """
+    """Make a question box."""
     box = QMessageBox(parent.window())
     box.setObjectName(name)
     box.setIcon(QMessageBox.Icon.Question)
@@ -103,15 +68,7 @@ def ask(parent: QWidget, name: str, question: str, details: str, title: str = "L
 def answer(box: QMessageBox) -> QAbstractButton | None:
     """Ask a question, and let go of its box.
 
-    Parameters
-    ----------
-    box : QMessageBox
-        With its buttons; not to be used any more.
-
-    Returns
-    -------
-    QAbstractButton or None
-        What was pressed; None where the box was closed, or taken away with its window, unanswered.
+    What was pressed; None where the box was closed, or taken away with its window, unanswered.
     """
     pressed: list[QAbstractButton] = []  # not asked of the box, which may be gone by then
     box.buttonClicked.connect(pressed.append)

@@ -26,22 +26,7 @@ Key = tuple[str, str, str, str, Path]
 
 
 class Collecting(QObject):
-    """Stores photographs with their masks in the corrections, each wish once.
-
-    Parameters
-    ----------
-    controls : LesionControls
-        The dock.
-    work : LesionWork
-        Knows the masks, also the stroke that was just drawn.
-
-    Attributes
-    ----------
-    stored : Signal(str, object)
-        The photograph of this identity stands in the corrections now, as the ``Stored`` says.
-    failed : Signal(object)
-        An exception; the corrections are as they were.
-    """
+    """Stores photographs with their masks in the corrections, each wish once."""
 
     stored = Signal(str, object)
     failed = Signal(object)

@@ -34,26 +34,7 @@ if TYPE_CHECKING:
 
 
 class ConfigForm(QWidget):
-    """The fields of a configuration; those that are configurations themselves are sections that fold.
-
-    Parameters
-    ----------
-    model : type
-        The configuration.
-    settings : Settings
-        Remembers which sections are open.
-    icons : ThemedIcons
-        Gives icons.
-    wanted : callable
-        Takes a key such as ``data.base_share``; says whether the field is shown.
-    prefix : str, optional
-        In front of each key, for a part of a configuration.
-
-    Attributes
-    ----------
-    changed : Signal()
-        The user changed a value.
-    """
+    """The fields of a configuration; those that are configurations themselves are sections that fold."""
 
     changed = Signal()
 
@@ -122,42 +103,21 @@ class ConfigForm(QWidget):
     def values(self) -> dict[str, Any]:
         """Give the values as the controls show them.
 
-        Returns
-        -------
-        dict
-            By name, nested as the configuration is; fields that are not shown are left out.
+        By name, nested as the configuration is; fields that are not shown are left out.
         """
         found: dict[str, Any] = {name: field.value for name, field in self._fields.items()}
         return found | {name: part.values() for name, part in self._parts.items()}
 
     def set_values(self, config: BaseModel) -> None:
-        """Show the values of a configuration; nobody is told.
-
-        Parameters
-        ----------
-        config : pydantic.BaseModel
-            ``values()`` gives the same back.
-        """
+        """Show the values of a configuration; nobody is told."""
         self._each(config, FormField.set_value)
 
     def give(self, config: BaseModel) -> None:
-        """Show the values of a configuration, and take them for the ones to come back to; nobody is told.
-
-        Parameters
-        ----------
-        config : pydantic.BaseModel
-            Such as a recipe that was chosen.
-        """
+        """Show the values of a configuration, and take them for the ones to come back to; nobody is told."""
         self._each(config, FormField.give)
 
     def renew(self, config: BaseModel) -> None:
-        """Take a configuration for the one to come back to, and show it where the user has changed nothing.
-
-        Parameters
-        ----------
-        config : pydantic.BaseModel
-            Such as the same recipe with another start.
-        """
+        """Take a configuration for the one to come back to, and show it where the user has changed nothing."""
         self._each(config, FormField.renew)
 
     def _options_editor(self, key: str, options: OptionsOf, settings: Settings, icons: ThemedIcons) -> OptionsEditor:
@@ -208,25 +168,7 @@ def _part_that_may_be_absent(annotation: object) -> bool:
 
 
 def editor_for(annotation: Any, metadata: Sequence[object] = ()) -> Editor:  # noqa: ANN401 - a type's description
-    """Make the control for a kind of value: the one mapping of fields to controls.
-
-    Parameters
-    ----------
-    annotation : object
-        A type as a field of a configuration is annotated with.
-    metadata : sequence of object, optional
-        The field's limits, as pydantic keeps them.
-
-    Returns
-    -------
-    Editor
-        Without a value yet.
-
-    Raises
-    ------
-    TypeError
-        Where there is no control for it.
-    """
+    """Make the control for a kind of value: the one mapping of fields to controls."""
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         inner = [item for part in parts[1:] for item in getattr(part, "metadata", [part])]

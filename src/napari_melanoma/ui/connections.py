@@ -14,29 +14,13 @@ class Connections:
         self._made: list[tuple[weakref.ref[Any], Callable[..., None]]] = []
 
     def connect(self, emitter: Any, callback: Callable[..., None]) -> None:  # noqa: ANN401 - napari's, often proxied
-        """Connect a callback to one of napari's events.
-
-        Parameters
-        ----------
-        emitter : napari.utils.events.EventEmitter
-            Such as ``viewer.layers.events.inserted``.
-        callback : callable
-            Takes the event.
-        """
+        """Connect a callback to one of napari's events."""
         emitter = getattr(emitter, "__wrapped__", emitter)  # docks are given proxies, which nobody else holds
         emitter.connect(callback)
         self._made.append((weakref.ref(emitter), callback))
 
     def connect_first(self, emitter: Any, callback: Callable[..., None]) -> None:  # noqa: ANN401 - napari's
-        """Connect a callback that is called before napari's own, which draw; all others are called after them.
-
-        Parameters
-        ----------
-        emitter : napari.utils.events.EventEmitter
-            Such as ``viewer.layers.events.inserted``.
-        callback : callable
-            Takes the event.
-        """
+        """Connect a callback that is called before napari's own, which draw; all others are called after them."""
         from napari.utils.events import EventEmitter
 
         emitter = getattr(emitter, "__wrapped__", emitter)

@@ -16,17 +16,7 @@ if TYPE_CHECKING:
 
 
 class Correcting(QObject):
-    """Takes what the user does with threshold, refinement, strokes and region to the photograph in view.
-
-    Parameters
-    ----------
-    controls : LesionControls
-        The dock.
-    work : LesionWork
-        Does it.
-    viewer : napari.viewer.Viewer
-        Where a lesion is clicked.
-    """
+    """Takes what the user does with threshold, refinement, strokes and region to the photograph in view."""
 
     def __init__(self, controls: LesionControls, work: LesionWork, viewer: Viewer) -> None:
         super().__init__(controls)
@@ -48,13 +38,7 @@ class Correcting(QObject):
         return self._subject
 
     def turn_to(self, identity: str | None) -> None:
-        """Be about another photograph; what was set for the one before is done to that one.
-
-        Parameters
-        ----------
-        identity : str or None
-            Of the photograph in view.
-        """
+        """Be about another photograph; what was set for the one before is done to that one."""
         self.stop()
         self.settle()
         self._subject = identity

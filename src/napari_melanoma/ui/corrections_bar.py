@@ -42,24 +42,7 @@ STAGES: dict[Stage, dict[str, str]] = {
 
 
 class CorrectionsBar(QWidget):
-    """Diagnosis, the review state, and the buttons that store, reject and take back.
-
-    Parameters
-    ----------
-    settings : ReviewSettings
-        Remembers who reviews, the folder and the diagnoses.
-    icons : ThemedIcons
-        Gives the icon of the menu.
-
-    Attributes
-    ----------
-    added, rejected, taken_back : Signal()
-        The user wants the photograph stored, stored as of no use, or the last addition undone.
-    folder_chosen : Signal(object)
-        The folder of the corrections shall be this ``pathlib.Path``.
-    diagnosed : Signal(str)
-        The user gave this diagnosis.
-    """
+    """Diagnosis, the review state, and the buttons that store, reject and take back."""
 
     added = Signal()
     rejected = Signal()
@@ -102,24 +85,12 @@ class CorrectionsBar(QWidget):
         return str(self._diagnosis.currentText()).strip()
 
     def set_diagnosis(self, diagnosis: str) -> None:
-        """Show a diagnosis without telling anybody.
-
-        Parameters
-        ----------
-        diagnosis : str
-            Empty for none.
-        """
+        """Show a diagnosis without telling anybody."""
         if diagnosis != self.diagnosis:
             self._diagnosis.setEditText(diagnosis)
 
     def offer(self, diagnoses: Sequence[str]) -> None:
-        """List diagnoses to choose from: those that were given before, of the data, and the usual ones.
-
-        Parameters
-        ----------
-        diagnoses : sequence of str
-            Of the data.
-        """
+        """List diagnoses to choose from: those that were given before, of the data, and the usual ones."""
         words = list(dict.fromkeys(["", *self._settings.diagnoses, *diagnoses]))
         if words != [self._diagnosis.itemText(index) for index in range(self._diagnosis.count())]:
             said = self.diagnosis
@@ -130,17 +101,7 @@ class CorrectionsBar(QWidget):
             self._diagnosis.blockSignals(False)
 
     def set_photograph(self, state: str | None, there: bool, stage: Stage = "open") -> None:
-        """Show what can be stored, and whether it is.
-
-        Parameters
-        ----------
-        state : str or None
-            ``accepted`` or ``corrected``; None where there is no mask.
-        there : bool
-            Whether there is a photograph at all.
-        stage : str
-            Whether the mask as it is now is in the corrections: ``open``, ``storing`` or ``stored``.
-        """
+        """Show what can be stored, and whether it is."""
         self._state.setText(STAGES[stage].get(state or "", ""))
         self._state.setVisible(state is not None)
         self._state.setToolTip(STATES.get(state or "", ""))
@@ -152,26 +113,12 @@ class CorrectionsBar(QWidget):
         self._diagnosis.setEnabled(there)
 
     def set_row(self, standing: Mapping[str, str] | None) -> None:
-        """Say what the corrections have of the photograph already.
-
-        Parameters
-        ----------
-        standing : mapping or None
-            Its row; None where there is none.
-        """
+        """Say what the corrections have of the photograph already."""
         self._row = standing
         self._tell()
 
     def set_folder(self, folder: Path, total: int) -> None:
-        """Say where corrections go.
-
-        Parameters
-        ----------
-        folder : pathlib.Path
-            The data set.
-        total : int
-            How many rows can be learnt from.
-        """
+        """Say where corrections go."""
         self._folder.setText(f"Folder of the corrections ({total}) ...")
         self._folder.setToolTip(str(folder))
         self.undo.setEnabled(folder.is_dir())
@@ -243,17 +190,7 @@ class CorrectionsBar(QWidget):
 def in_words(standing: Mapping[str, str], now: float) -> str:
     """Say what the corrections have of a photograph.
 
-    Parameters
-    ----------
-    standing : mapping
-        Its row.
-    now : float
-        Unix seconds.
-
-    Returns
-    -------
-    str
-        Such as ``in corrections: corrected by Ana, 2 minutes ago``.
+    ``now``: unix seconds. Such as ``in corrections: corrected by Ana, 2 minutes ago``.
     """
     who = f" by {standing['reviewer']}" if standing.get("reviewer") else ""
     try:

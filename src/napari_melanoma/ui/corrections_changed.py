@@ -8,24 +8,12 @@ from qtpy.QtCore import QObject, Signal
 
 
 class CorrectionsChanged(QObject):
-    """Tells every dock of a correction that was added, updated or taken back.
-
-    Attributes
-    ----------
-    changed : Signal(object)
-        The folder, a ``pathlib.Path``, whose table should be read again.
-    """
+    """Tells every dock of a correction that was added, updated or taken back."""
 
     changed = Signal(object)
 
 
 @cache
 def corrections_changed() -> CorrectionsChanged:
-    """Give the object that tells.
-
-    Returns
-    -------
-    CorrectionsChanged
-        The same one to all docks of this program.
-    """
+    """Give the object that tells."""
     return CorrectionsChanged()

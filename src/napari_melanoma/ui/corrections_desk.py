@@ -71,24 +71,7 @@ class Stored:
 
 
 class CorrectionsDesk(QObject):
-    """What a dock knows of the corrections, and does to them.
-
-    Parameters
-    ----------
-    settings : ReviewSettings
-        Says which folder.
-    parent : QObject
-        Who goes with it.
-
-    Attributes
-    ----------
-    changed : Signal()
-        ``standing`` is another one.
-    taken_back : Signal(object)
-        The ``image_id`` whose last change was undone, or None where there was nothing to undo.
-    failed : Signal(object)
-        An exception; what stands in the folder is as it was.
-    """
+    """What a dock knows of the corrections, and does to them."""
 
     changed = Signal()
     taken_back = Signal(object)
@@ -126,17 +109,7 @@ class CorrectionsDesk(QObject):
         self._latest.submit("read", lambda: partial(_as_standing, folder))
 
     def reject(self, source: Source, verdict: Verdict, then: Callable[[Stored], None]) -> None:
-        """Say of a photograph that was not analysed that it is of no use.
-
-        Parameters
-        ----------
-        source : Source
-            The photograph.
-        verdict : Verdict
-            With the review state ``rejected``.
-        then : callable
-            Takes the ``Stored``.
-        """
+        """Say of a photograph that was not analysed that it is of no use."""
         folder = self.folder
         self._latest.submit(f"reject {source.name}", lambda: partial(_reject, folder, source, verdict, then))
 
@@ -146,13 +119,7 @@ class CorrectionsDesk(QObject):
         self._latest.submit("undo", lambda: partial(_undo, folder))
 
     def take(self, stored: Stored) -> None:
-        """Know of what was stored, and tell all docks.
-
-        Parameters
-        ----------
-        stored : Stored
-            What the thread gave back.
-        """
+        """Know of what was stored, and tell all docks."""
         self.standing = stored.standing
         corrections_changed().changed.emit(stored.standing.folder)
         self.changed.emit()
@@ -165,24 +132,7 @@ class CorrectionsDesk(QObject):
 
 
 def store_result(folder: Path, result: LesionResult, name: str, verdict: Verdict) -> Stored:
-    """Add an analysed photograph to the corrections; meant for a thread.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The corrections.
-    result : LesionResult
-        With the mask as a person leaves it.
-    name : str
-        Of the photograph's layer.
-    verdict : Verdict
-        What is said of it.
-
-    Returns
-    -------
-    Stored
-        With all that stands in the folder now.
-    """
+    """Add an analysed photograph to the corrections; meant for a thread."""
     from napari_melanoma.data.corrections import Correction
     from napari_melanoma.ui.lesion.steps import prediction
 
@@ -241,18 +191,7 @@ def _as_it_stands(folder: Path, correction: Correction) -> Correction:
 
 
 def read_standing(folder: Path) -> Standing:
-    """Read the table of a corrections folder; meant for a thread.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The corrections; it need not exist.
-
-    Returns
-    -------
-    Standing
-        Its rows.
-    """
+    """Read the table of a corrections folder; meant for a thread."""
     from napari_melanoma.data.corrections import Corrections
 
     rows = Corrections(folder).rows()

@@ -41,18 +41,7 @@ class Curve:
     width: float = 1.5
 
     def colour(self, palette: Palette) -> str:
-        """Give the colour for a theme.
-
-        Parameters
-        ----------
-        palette : Palette
-            Of the theme.
-
-        Returns
-        -------
-        str
-            As ``#rrggbb``.
-        """
+        """Give the colour for a theme."""
         return self.dark if palette.dark else self.light
 
 
@@ -79,20 +68,7 @@ SYMBOLS = {"o": "●", "s": "■", None: "━"}
 
 
 class Curves(QWidget):
-    """Two plots that share the axis of epochs; their legends give the values under the mouse, else the last ones.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Knows the colours of the theme.
-
-    Attributes
-    ----------
-    ready : Signal()
-        The plots are there; they come a moment after the widget is first shown.
-    plots : dict
-        Title to plot; empty before that.
-    """
+    """Two plots that share the axis of epochs; their legends give the values under the mouse, else the last ones."""
 
     ready = Signal()
 
@@ -129,17 +105,7 @@ class Curves(QWidget):
             self._job.start()
 
     def show_run(self, losses: Losses, metrics: list[dict[str, float]], epochs: int | None) -> None:
-        """Show a run as it is now.
-
-        Parameters
-        ----------
-        losses : Losses
-            The training loss step by step.
-        metrics : list of dict
-            A row an epoch, as in ``metrics.csv``.
-        epochs : int or None
-            How many the run has.
-        """
+        """Show a run as it is now."""
         new = (losses, metrics, epochs or 0)
         if new != (self._losses, self._rows, self._epochs):
             self._losses, self._rows, self._epochs = losses, list(metrics), epochs or 0
@@ -148,15 +114,7 @@ class Curves(QWidget):
     def values_at(self, epoch: float | None = None) -> dict[str, float | None]:
         """Give the value of each curve at a place.
 
-        Parameters
-        ----------
-        epoch : float, optional
-            Counted from 1 at the end of the first epoch; the last value of each by default.
-
-        Returns
-        -------
-        dict
-            Title of the curve to value; None where there is none.
+        Title of the curve to value; None where there is none.
         """
         found = {"training": _nearest(*self._training(), epoch)}
         for key, name in (("tuning_loss", "validation"), *self._measures):

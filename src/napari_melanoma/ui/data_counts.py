@@ -45,22 +45,7 @@ class Counts:
 def count(folder: Path, *, may_be_empty: bool = False) -> Counts:
     """Read a data set and count.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        With ``dataset.csv``.
-    may_be_empty : bool, optional
-        Whether a table without rows, or none yet, is no fault: so the corrections are before the first one.
-
-    Returns
-    -------
-    Counts
-        All zero for an empty one.
-
-    Raises
-    ------
-    DataSetError
-        Where the folder is gone or is no data set, saying what was expected.
+    Returns all zero for an empty one.
     """
     from napari_melanoma.data.corrections import Corrections
     from napari_melanoma.data.dataset import LEARNT_FROM, read_dataset
@@ -91,18 +76,7 @@ def _said_tiles(folder: Path) -> str:
 
 
 def check_is_folder(folder: Path) -> None:
-    """Refuse what cannot be a data set, before anything of it is read.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Of a data set.
-
-    Raises
-    ------
-    DataSetError
-        Where it is a file, or is not there.
-    """
+    """Refuse what cannot be a data set, before anything of it is read."""
     if folder.is_dir():
         return
     if folder.exists():
@@ -113,15 +87,7 @@ def check_is_folder(folder: Path) -> None:
 def folder_of(path: Path) -> Path:
     """Take what a person chose or dropped for a data set.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        A folder, or the table in it.
-
-    Returns
-    -------
-    pathlib.Path
-        The folder, absolute.
+    Returns the folder, absolute.
     """
     folder = path.parent if path.suffix.lower() == ".csv" else path
     return folder.expanduser().absolute()

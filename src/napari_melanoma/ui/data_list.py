@@ -32,24 +32,7 @@ class Outside:
 
 
 class DataSetRow(QWidget):
-    """One data set: a box to tick, what it has to offer, and a way to take it off the list.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The data set.
-    icons : ThemedIcons
-        Gives the icon of the way off.
-    is_corrections : bool
-        Whether it is the one that corrections are added to, which stays on the list.
-
-    Attributes
-    ----------
-    toggled : Signal(bool)
-        The user ticked it, or no longer.
-    removed : Signal()
-        The user takes it off the list.
-    """
+    """One data set: a box to tick, what it has to offer, and a way to take it off the list."""
 
     toggled = Signal(bool)
     removed = Signal()
@@ -95,26 +78,14 @@ class DataSetRow(QWidget):
         self._show_tick()
 
     def show_counts(self, counts: Counts) -> None:
-        """Show what was counted.
-
-        Parameters
-        ----------
-        counts : Counts
-            Of this folder.
-        """
+        """Show what was counted."""
         self.counts = counts
         self._show_tick()
         empty = self.fixed and not counts.images
         self._say(NO_CORRECTIONS if empty else counts.words, fault=False)
 
     def show_fault(self, sentence: str) -> None:
-        """Show why it cannot be used.
-
-        Parameters
-        ----------
-        sentence : str
-            What was expected and found.
-        """
+        """Show why it cannot be used."""
         self.counts = Counts(self.folder)
         self._show_tick()
         self._say(sentence, fault=True)
@@ -139,30 +110,7 @@ class DataSetRow(QWidget):
 
 
 class DataSetList(QWidget):
-    """Data sets of one purpose.
-
-    Parameters
-    ----------
-    name : str
-        Object name, and the name under which the list is kept.
-    spoken : str
-        What the data sets are for, for whoever hears the dock instead of seeing it.
-    settings : Settings
-        Remembers the folders.
-    icons : ThemedIcons
-        Gives icons.
-    corrections : pathlib.Path, optional
-        Where corrections are added to: always the first of the list.
-
-    Attributes
-    ----------
-    changed : Signal()
-        Other data sets are used than before, or they have other counts.
-    added : Signal(str)
-        What a folder that came on the list has to offer, in a sentence.
-    failed : Signal(object)
-        An exception: a folder that was to be added is no data set.
-    """
+    """Data sets of one purpose."""
 
     changed = Signal()
     added = Signal(str)
@@ -221,15 +169,7 @@ class DataSetList(QWidget):
         dialog.open()
 
     def add(self, paths: Sequence[Path], *, used: bool = True) -> None:
-        """Put folders on the list once they are known to be data sets; one that is there already is ticked.
-
-        Parameters
-        ----------
-        paths : sequence of pathlib.Path
-            Folders, or tables in them.
-        used : bool, optional
-            Whether a new one is ticked.
-        """
+        """Put folders on the list once they are known to be data sets; one that is there already is ticked."""
         for path in paths:
             folder = folder_of(path)
             if folder not in self._rows:
@@ -241,13 +181,7 @@ class DataSetList(QWidget):
                 self._on_toggled()
 
     def use_only(self, folders: Sequence[Path]) -> None:
-        """Tick these data sets and no others; those that are not on the list come on it.
-
-        Parameters
-        ----------
-        folders : sequence of pathlib.Path
-            Such as a recipe names.
-        """
+        """Tick these data sets and no others; those that are not on the list come on it."""
         wanted = [folder_of(folder) for folder in folders]
         for folder, row in self._rows.items():
             row.wanted = folder in wanted
@@ -255,13 +189,7 @@ class DataSetList(QWidget):
         self._on_toggled()
 
     def follow_corrections(self, folder: Path) -> None:
-        """Count the corrections again, wherever they are now.
-
-        Parameters
-        ----------
-        folder : pathlib.Path
-            Where corrections are added to.
-        """
+        """Count the corrections again, wherever they are now."""
         before, self._corrections = self._corrections, folder
         if before != folder and before is not None:
             self._remove(before)
@@ -271,13 +199,7 @@ class DataSetList(QWidget):
             self.recount(folder)
 
     def recount(self, folder: Path | None = None) -> None:
-        """Count again, for the files may be other ones.
-
-        Parameters
-        ----------
-        folder : pathlib.Path, optional
-            Every data set by default.
-        """
+        """Count again, for the files may be other ones."""
         for each in [folder] if folder else list(self._rows):
             self._latest.submit(str(each), partial(_counting, each, each == self._corrections))
 

@@ -18,24 +18,7 @@ NO_BASE = "Optional: data that the model was trained on."
 
 
 class DataPicker(QWidget):
-    """Two lists of data sets: to learn from, and to keep what was learnt before.
-
-    Parameters
-    ----------
-    settings : ReviewSettings
-        Remembers the folders, and knows the one of the corrections.
-    icons : ThemedIcons
-        Gives icons.
-
-    Attributes
-    ----------
-    changed : Signal()
-        Other data sets are used than before, or they have other counts.
-    added : Signal(str)
-        What a folder that came on the list has to offer, in a sentence.
-    failed : Signal(object)
-        An exception: a folder is no data set.
-    """
+    """Two lists of data sets: to learn from, and to keep what was learnt before."""
 
     changed = Signal()
     added = Signal(str)
@@ -98,13 +81,7 @@ class DataPicker(QWidget):
         return self.learn.busy or self.base.busy
 
     def use(self, datasets: Sequence[str], base: Sequence[str]) -> None:
-        """Tick the data sets of a recipe and no others.
-
-        Parameters
-        ----------
-        datasets, base : sequence of str
-            Folders to learn from, and those that keep it from forgetting.
-        """
+        """Tick the data sets of a recipe and no others."""
         self.learn.use_only([Path(name) for name in datasets])
         self.base.use_only([Path(name) for name in base])
 

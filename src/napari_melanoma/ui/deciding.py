@@ -17,22 +17,7 @@ if TYPE_CHECKING:
 
 
 class Decider(QObject):
-    """Does what the user decided about the model of a run.
-
-    Parameters
-    ----------
-    parent : QObject
-        The dock.
-
-    Attributes
-    ----------
-    taken_over : Signal(object, object)
-        The run's folder and the ``BundleInfo`` of the model where it is now.
-    discarded : Signal(object)
-        The run's folder.
-    failed : Signal(object)
-        An exception; nothing was changed.
-    """
+    """Does what the user decided about the model of a run."""
 
     taken_over = Signal(object, object)
     discarded = Signal(object)
@@ -50,23 +35,11 @@ class Decider(QObject):
         return self._latest.busy
 
     def take_over(self, run: Path) -> None:
-        """Put the model of a run among the user's own; it is there once, however often this is asked for.
-
-        Parameters
-        ----------
-        run : pathlib.Path
-            The run's folder.
-        """
+        """Put the model of a run among the user's own; it is there once, however often this is asked for."""
         self._latest.submit(str(run), lambda: partial(_take_over, run))
 
     def discard(self, run: Path) -> None:
-        """Note that the model of a run is not wanted; its files stay.
-
-        Parameters
-        ----------
-        run : pathlib.Path
-            The run's folder.
-        """
+        """Note that the model of a run is not wanted; its files stay."""
         self._latest.submit(str(run), lambda: partial(_discard, run))
 
     def _on_done(self, done: tuple[Path, BundleInfo | None]) -> None:

@@ -20,27 +20,7 @@ PATIENCE_S = 300.0
 
 
 def run_demo(image: Path | None, out: Path, headless: bool) -> int:
-    """Show an analysed lesion in napari, and write a screenshot, the results and a report.
-
-    Parameters
-    ----------
-    image : pathlib.Path or None
-        A photograph; a synthetic one by default.
-    out : pathlib.Path
-        Receives ``screenshot.png``, ``report.html``, ``results.csv`` and the result folder.
-    headless : bool
-        Whether to close the window when that is done.
-
-    Returns
-    -------
-    int
-        Exit code 0.
-
-    Raises
-    ------
-    MelanomaError
-        Where the photograph cannot be read, the model cannot be used, or the results cannot be written.
-    """
+    """Show an analysed lesion in napari, and write a screenshot, the results and a report."""
     import napari
 
     viewer, dock = viewer_with_dock()
@@ -59,20 +39,7 @@ def run_demo(image: Path | None, out: Path, headless: bool) -> int:
 
 
 def open_and_analyse(dock: LesionDock, image: Path | None) -> None:
-    """Open a photograph, beside those that are open, press Analyse, and wait until everything is shown.
-
-    Parameters
-    ----------
-    dock : LesionDock
-        In a viewer.
-    image : pathlib.Path or None
-        A photograph; a synthetic one by default.
-
-    Raises
-    ------
-    MelanomaError
-        Where the photograph cannot be read or the model cannot be used.
-    """
+    """Open a photograph, beside those that are open, press Analyse, and wait until everything is shown."""
     errors: list[Exception] = []
     sources = (dock.opener, dock.analysing, dock.work)
     for source in sources:
@@ -121,13 +88,7 @@ def _wait(condition: Callable[[], bool], errors: list[Exception], what: str) -> 
 
 
 def let_qt_work(seconds: float) -> None:
-    """Handle events for a while.
-
-    Parameters
-    ----------
-    seconds : float
-        How long.
-    """
+    """Handle events for a while."""
     from qtpy.QtCore import QEventLoop, QTimer
 
     loop = QEventLoop()

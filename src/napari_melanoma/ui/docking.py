@@ -35,20 +35,6 @@ class Docking(QObject):
 
     In the area of the window where it opens, it becomes a tab of another dock of this package, and is the one in front.
     The Lesion dock gets a column of its own beside the Review or the Case dock where the window is wide enough.
-
-    Parameters
-    ----------
-    dock : QWidget
-        The content of the dock, not yet in a window.
-    viewer : napari.viewer.Viewer, optional
-        The viewer that it is docked in, whose view follows the picture that is shown.
-    connections : Connections, optional
-        Ends with the dock.
-
-    Attributes
-    ----------
-    is_placed : bool
-        Whether it has taken its place in the window.
     """
 
     def __init__(self, dock: QWidget, viewer: Viewer | None = None, connections: Connections | None = None) -> None:
@@ -153,15 +139,7 @@ class Docking(QObject):
 
 
 def place_beside_canvas(window: QMainWindow, frame: QDockWidget) -> None:
-    """Put a dock between the canvas and the docks of this package, which keep their columns, tabs and those in front.
-
-    Parameters
-    ----------
-    window : QMainWindow
-        The window.
-    frame : QDockWidget
-        Any dock of it, in the area of those of this package.
-    """
+    """Put a dock between the canvas and the docks of this package, which keep columns, tabs and the front ones."""
     columns = _columns(window, frame)
     front = [one for column in columns for one in column if not one.visibleRegion().isEmpty()]
     _add_column(window, [frame])

@@ -10,20 +10,7 @@ from qtpy.QtWidgets import QLineEdit, QWidget
 
 
 class FileDrops(QObject):
-    """Takes files that are dropped on a dock or on a part of it that does not take them itself.
-
-    Parameters
-    ----------
-    dock : QWidget
-        With all its parts: their text fields take no files any more, which would write a path into them.
-    *later : QWidget
-        Parts that it takes in later.
-
-    Attributes
-    ----------
-    dropped : Signal(object)
-        A list of ``pathlib.Path``, not empty.
-    """
+    """Takes files that are dropped on a dock or on a part of it that does not take them itself."""
 
     dropped = Signal(object)
 

@@ -32,19 +32,7 @@ class Earlier:
     def note(self, model: str, mask_digest: str | None, row: Mapping[str, str]) -> str:
         """Say when it was saved, and what is another by now.
 
-        Parameters
-        ----------
-        model : str
-            Name of the classifier that would be asked now; empty for none.
-        mask_digest : str or None
-            Fingerprint of the mask as it is now; None where the photograph was not analysed yet.
-        row : mapping
-            What is known of the patient now.
-
-        Returns
-        -------
-        str
-            Such as "Saved on 2026-11-20 14:05 UTC. An answer of before: the mask changed since."
+        Such as "Saved on 2026-11-20 14:05 UTC. An answer of before: the mask changed since.".
         """
         other = [
             name
@@ -61,18 +49,7 @@ class Earlier:
 
 
 class EarlierAnswers(QObject):
-    """Looks in a thread whether a result of a photograph was saved, and keeps what it says.
-
-    Parameters
-    ----------
-    parent : QObject
-        Who goes with it.
-
-    Attributes
-    ----------
-    found : Signal(object)
-        An ``Earlier``.
-    """
+    """Looks in a thread whether a result of a photograph was saved, and keeps what it says."""
 
     found = Signal(object)
 
@@ -90,40 +67,19 @@ class EarlierAnswers(QObject):
     def look_for(self, identity: str, source: Source, folder: Path) -> None:
         """Look for the result of a photograph.
 
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-        source : Source
-            Its pixels: a result of another picture is none of it.
-        folder : pathlib.Path
-            Where its result would have been saved.
+        ``source``: its pixels: a result of another picture is none of it.
         """
         self._latest.submit(identity, lambda: partial(read, identity, source, folder))
 
     def of(self, identity: str) -> Earlier | None:
         """Give what was found of a photograph.
 
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-
-        Returns
-        -------
-        Earlier or None
-            None where nothing was saved.
+        None where nothing was saved.
         """
         return self._known.get(identity)
 
     def forget(self, identity: str) -> None:
-        """Forget a photograph that was removed.
-
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-        """
+        """Forget a photograph that was removed."""
         self._latest.drop(identity)
         self._known.pop(identity, None)
 
@@ -136,21 +92,7 @@ class EarlierAnswers(QObject):
 def read(identity: str, source: Source, folder: Path, run: RunContext) -> Earlier | None:
     """Read the answer of a saved result; meant for a thread.
 
-    Parameters
-    ----------
-    identity : str
-        Of the photograph.
-    source : Source
-        The photograph, as taken from its layer.
-    folder : pathlib.Path
-        The result's own folder.
-    run : RunContext
-        Asked whether it is still wanted.
-
-    Returns
-    -------
-    Earlier or None
-        None where there is no result, it has no answer, or it is damaged or of another picture.
+    None where there is no result, it has no answer, or it is damaged or of another picture.
     """
     from napari_melanoma.core.provenance import fingerprint
     from napari_melanoma.io.results import read_mask

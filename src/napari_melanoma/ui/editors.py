@@ -16,13 +16,7 @@ LEAST_LETTERS, MOST_LETTERS = 6, 20  # that a list of words keeps room for; wide
 
 
 class Editor(QWidget):
-    """A control for one value.
-
-    Attributes
-    ----------
-    changed : Signal()
-        The user changed the value.
-    """
+    """A control for one value."""
 
     changed = Signal()
 
@@ -42,18 +36,7 @@ class Editor(QWidget):
         raise NotImplementedError
 
     def normal(self, value: Any) -> Any:  # noqa: ANN401 - whatever the field holds
-        """Write a value as ``value`` gives it back.
-
-        Parameters
-        ----------
-        value : object
-            One that the field allows.
-
-        Returns
-        -------
-        object
-            Compares equal to ``value`` once it is shown.
-        """
+        """Write a value as ``value`` gives it back."""
         return value
 
     @property
@@ -75,15 +58,7 @@ class Editor(QWidget):
 
 
 class NumberEditor(Editor):
-    """A number.
-
-    Parameters
-    ----------
-    whole : bool
-        Whether it takes whole numbers only.
-    bounds : Bounds
-        Which numbers are allowed.
-    """
+    """A number."""
 
     def __init__(self, whole: bool, bounds: Bounds) -> None:
         super().__init__()
@@ -107,15 +82,7 @@ class NumberEditor(Editor):
 
 
 class WordOr(Editor):
-    """A value, or a word in its place, such as ``auto``: a button that stays pressed for the word.
-
-    Parameters
-    ----------
-    editor : Editor
-        Of the value; keeps what it shows while the word is chosen.
-    word : str or None
-        None is shown as ``none``.
-    """
+    """A value, or a word in its place, such as ``auto``: a button that stays pressed for the word."""
 
     def __init__(self, editor: Editor, word: str | None) -> None:
         super().__init__()
@@ -176,15 +143,7 @@ class StillCombo(QComboBox):
 
 
 class ChoiceEditor(Editor):
-    """One of a few words.
-
-    Parameters
-    ----------
-    choices : sequence
-        The values.
-    title : callable, optional
-        Gives what is shown for a value; the value with spaces for underscores by default.
-    """
+    """One of a few words."""
 
     def __init__(self, choices: Sequence[Any], title: Callable[[Any], str] = str) -> None:
         super().__init__()
@@ -238,13 +197,7 @@ class CheckEditor(Editor):
 
 
 class SeveralEditor(Editor):
-    """A fixed number of values side by side.
-
-    Parameters
-    ----------
-    editors : sequence of Editor
-        One for each.
-    """
+    """A fixed number of values side by side."""
 
     def __init__(self, editors: Sequence[Editor]) -> None:
         super().__init__()

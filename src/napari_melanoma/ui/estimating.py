@@ -21,20 +21,6 @@ class Estimator(QObject):
     """Measures one step of a recipe, later than the last change and never twice at once.
 
     Not the worker of the other docks: that one answers a question at a time, and an analysis must not wait for this.
-
-    Parameters
-    ----------
-    client : WorkerClient
-        Of its own.
-    parent : QObject
-        The dock.
-
-    Attributes
-    ----------
-    estimated : Signal(object)
-        What the worker found, a dict.
-    failed : Signal(object)
-        An exception.
     """
 
     estimated = Signal(object)
@@ -57,13 +43,7 @@ class Estimator(QObject):
         return self._request is not None or self._timer.isActive()
 
     def want(self, recipe: TrainRecipe) -> None:
-        """Estimate a recipe when nothing newer comes.
-
-        Parameters
-        ----------
-        recipe : TrainRecipe
-            One that was checked.
-        """
+        """Estimate a recipe when nothing newer comes."""
         self._recipe = recipe
         self._timer.start()
 
@@ -106,15 +86,8 @@ class Estimator(QObject):
 def said(answer: dict[str, Any]) -> str:
     """Say an estimate in a sentence.
 
-    Parameters
-    ----------
-    answer : dict
-        ``seconds``, ``memory_mb`` and ``device``.
-
-    Returns
-    -------
-    str
-        Such as ``about 6 min on this machine (cpu), 1.1 GB; measured with one step``.
+    ``answer``: ``seconds``, ``memory_mb`` and ``device``. Such as ``about 6 min on this machine (cpu), 1.1 GB; measured
+    with one step``.
     """
     memory = f"{answer['memory_mb'] / 1024:.1f} GB" if answer["memory_mb"] >= 100 else f"{answer['memory_mb']:.0f} MB"
     return f"about {span(answer['seconds'])} on this machine ({answer['device']}), {memory}; measured with one step"
@@ -123,15 +96,7 @@ def said(answer: dict[str, Any]) -> str:
 def warning(answer: dict[str, Any]) -> str:
     """Say that the memory may not do.
 
-    Parameters
-    ----------
-    answer : dict
-        ``memory_mb``, and ``free_mb`` where the device has memory of its own.
-
-    Returns
-    -------
-    str
-        Empty where it does.
+    Empty where it does.
     """
     free = answer.get("free_mb") or psutil.virtual_memory().available / MB
     if answer["memory_mb"] <= free:
@@ -145,15 +110,7 @@ def warning(answer: dict[str, Any]) -> str:
 def span(seconds: float) -> str:
     """Say how long something takes, as roughly as it is known.
 
-    Parameters
-    ----------
-    seconds : float
-        How long.
-
-    Returns
-    -------
-    str
-        Such as ``40 s``, ``6 min``, ``2 h 10 min``, ``3 days``.
+    Such as ``40 s``, ``6 min``, ``2 h 10 min``, ``3 days``.
     """
     if seconds < 1.5 * MINUTE:
         return f"{max(5, 5 * round(seconds / 5))} s"

@@ -15,31 +15,12 @@ OPTION = re.compile(r" \(command line: [^()]*\)")
 
 
 def without_options(text: str) -> str:
-    """Leave out what a text says of the command line.
-
-    Parameters
-    ----------
-    text : str
-        An error or warning that is also shown in a terminal.
-
-    Returns
-    -------
-    str
-        What a dock shows.
-    """
+    """Leave out what a text says of the command line."""
     return OPTION.sub("", text)
 
 
 def show_failure(status: StatusLine, error: Exception) -> None:
-    """Show an error of a dock.
-
-    Parameters
-    ----------
-    status : StatusLine
-        The status line of the dock.
-    error : Exception
-        Ours is shown as it is; another with its type, and with its traceback behind a button.
-    """
+    """Show an error of a dock."""
     from napari.utils import notifications
 
     status.say(without_options(in_words(error)))

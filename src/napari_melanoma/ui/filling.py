@@ -20,22 +20,7 @@ TYPED_MS = 120  # a hand that types rests for so long
 
 
 class Filling(QObject):
-    """Brings what is known of patients into the form, and what is typed out of it.
-
-    Parameters
-    ----------
-    controls : LesionControls
-        The dock, with the form.
-    book : LesionBook
-        Finds photographs.
-    parent : QObject
-        Who goes with it.
-
-    Attributes
-    ----------
-    changed : Signal(str)
-        Something else is known of the patient of the photograph of this identity.
-    """
+    """Brings what is known of patients into the form, and what is typed out of it."""
 
     changed = Signal(str)
 
@@ -59,44 +44,18 @@ class Filling(QObject):
     def row(self, identity: str) -> Row:
         """Give what is known of a photograph's patient.
 
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-
-        Returns
-        -------
-        dict
-            Column to text; what is not known is left out.
+        Column to text; what is not known is left out.
         """
         return self._rows.row(identity, self._book.image(identity))
 
     def set_case(self, identity: str, case: str, row: Mapping[str, str]) -> None:
-        """Take what a case says of a photograph's patient and lesion.
-
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-        case : str
-            What the case is called; empty where the photograph belongs to none any more.
-        row : mapping
-            Column to text.
-        """
+        """Take what a case says of a photograph's patient and lesion."""
         if self._rows.set_case(identity, case, row):
             self.show()
             self.changed.emit(identity)
 
     def fill(self, identity: str, row: Mapping[str, str]) -> None:
-        """Take what was known when a result was saved, unless more is known by now.
-
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-        row : mapping
-            Column to text.
-        """
+        """Take what was known when a result was saved, unless more is known by now."""
         image = self._book.image(identity)
         if image is not None and not self._rows.case(identity) and not self._rows.is_tried(image):
             self._rows.fill_in(identity, image, dict(row))
@@ -108,13 +67,7 @@ class Filling(QObject):
         self._typing.now()
 
     def ask_for(self, model: str) -> None:
-        """Show the fields that a model asks for.
-
-        Parameters
-        ----------
-        model : str
-            Name or path of a bundle; empty for none.
-        """
+        """Show the fields that a model asks for."""
         self._controls.patient.ask_for(_columns(model))
         self.show()
 
@@ -127,13 +80,7 @@ class Filling(QObject):
             controls.patient.show_origin(self._rows.case(identity), changed=self._rows.is_tried(image))
 
     def forget(self, identity: str) -> None:
-        """Forget a photograph that was removed.
-
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-        """
+        """Forget a photograph that was removed."""
         self._rows.forget(identity)
 
     def _on_edited(self) -> None:

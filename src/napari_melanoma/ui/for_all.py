@@ -9,22 +9,7 @@ from napari_melanoma.ui.look import named, quiet, row
 
 
 class ForAll(QWidget):
-    """One line on how far values reach, with *Use for all* and the way back; hidden while everything is as usual.
-
-    Parameters
-    ----------
-    name : str
-        Object name; the buttons are ``<name>_use`` and ``<name>_reset``.
-    what : str
-        What the values are, for the accessible names, such as ``"threshold and refinement"``.
-
-    Attributes
-    ----------
-    used : Signal()
-        The user wants the values shown for all photographs.
-    reset : Signal()
-        The user wants no common values any more.
-    """
+    """One line on how far values reach, with *Use for all* and the way back; hidden while everything is as usual."""
 
     used = Signal()
     reset = Signal()
@@ -57,17 +42,7 @@ class ForAll(QWidget):
         self.show_state("", is_own=False, is_shared=False)
 
     def show_state(self, text: str, *, is_own: bool, is_shared: bool) -> None:
-        """Show how far the values reach.
-
-        Parameters
-        ----------
-        text : str
-            One sentence.
-        is_own : bool
-            Whether the photograph in view has values of its own.
-        is_shared : bool
-            Whether values were set for all photographs.
-        """
+        """Show how far the values reach."""
         self._text.setText(text)
         self._use.setVisible(is_own)
         self._back.setVisible(is_shared)

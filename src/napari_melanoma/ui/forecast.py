@@ -43,28 +43,7 @@ Found: TypeAlias = "tuple[About, dict[str, Any]]"
 
 
 class Forecast(QObject):
-    """Follows the recipe as it is shown.
-
-    Parameters
-    ----------
-    client : WorkerClient
-        Of its own, for the estimate.
-    parent : QObject
-        The dock.
-
-    Attributes
-    ----------
-    changed : Signal()
-        Something else is known.
-    recipe : TrainRecipe or None
-        The one that is shown; None while it is none.
-    fault : str
-        Why it cannot be started; empty where it can, as far as is known.
-    data_fault : str
-        The same, where a data set is missing or faulty; stays while the data sets are read again.
-    warning, basis : str
-        What may go wrong; what the estimate rests on.
-    """
+    """Follows the recipe as it is shown."""
 
     changed = Signal()
 
@@ -104,13 +83,7 @@ class Forecast(QObject):
         return "\n".join(_sentence(line) for line in lines if line)
 
     def want(self, recipe: TrainRecipe) -> None:
-        """Check a recipe, and estimate it.
-
-        Parameters
-        ----------
-        recipe : TrainRecipe
-            Complete.
-        """
+        """Check a recipe, and estimate it."""
         before, self.recipe = self.recipe, recipe
         if before and (before.data, before.seed) != (recipe.data, recipe.seed):
             self._parts = None
@@ -122,13 +95,7 @@ class Forecast(QObject):
         self.changed.emit()
 
     def cannot(self, fault: str) -> None:
-        """Say why there is no recipe.
-
-        Parameters
-        ----------
-        fault : str
-            A sentence.
-        """
+        """Say why there is no recipe."""
         self.recipe, self._parts = None, None
         self._checks.drop("check")
         self._forget_estimate()
@@ -136,13 +103,7 @@ class Forecast(QObject):
         self.changed.emit()
 
     def hold(self, why: str) -> None:
-        """Measure nothing for a while: a run needs the machine.
-
-        Parameters
-        ----------
-        why : str
-            Shown in place of an estimate; empty to go on.
-        """
+        """Measure nothing for a while: a run needs the machine."""
         if why == self._held:
             return
         self._held = why

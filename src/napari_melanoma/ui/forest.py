@@ -44,15 +44,7 @@ class Change:
 def said_interval(difference: Estimate) -> str:
     """Say a difference with its interval.
 
-    Parameters
-    ----------
-    difference : Estimate
-        New less old.
-
-    Returns
-    -------
-    str
-        Such as ``+0.021 (+0.008 to +0.034)``; without the interval where there is none, as of one image.
+    Such as ``+0.021 (+0.008 to +0.034)``; without the interval where there is none, as of one image.
     """
     if not math.isfinite(difference.mean):
         return "–"
@@ -62,13 +54,7 @@ def said_interval(difference: Estimate) -> str:
 
 
 class Forest(QWidget):
-    """A row a data set: its name and means above, its interval and the difference in words below.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Knows the colours.
-    """
+    """A row a data set: its name and means above, its interval and the difference in words below."""
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
@@ -78,13 +64,7 @@ class Forest(QWidget):
         icons.changed.connect(self.update)
 
     def show_changes(self, changes: Sequence[Change]) -> None:
-        """Show differences.
-
-        Parameters
-        ----------
-        changes : sequence of Change
-            From top to bottom; the first is drawn bold.
-        """
+        """Show differences."""
         self.changes = tuple(changes)
         self.setFixedHeight(ROW_PX * len(self.changes))
         self.setAccessibleDescription("; ".join(f"{c.name}: {c.said}, {c.said_difference}" for c in self.changes))
@@ -150,17 +130,7 @@ class Forest(QWidget):
 def interval_colour(change: Estimate, dark: bool) -> str:
     """Give the colour of a difference that is not nothing.
 
-    Parameters
-    ----------
-    change : Estimate
-        New less old.
-    dark : bool
-        Whether the ground is dark.
-
-    Returns
-    -------
-    str
-        As ``#rrggbb``; empty where the interval holds zero, or there is none because it is of one image.
+    Returns as ``#rrggbb``; empty where the interval holds zero, or there is none because it is of one image.
     """
     if change.count == 1:
         return ""

@@ -19,24 +19,7 @@ SPELLED = {"ema": "EMA", "jpeg": "JPEG"}
 
 
 class FormField(QWidget):
-    """A field's control, with a button that brings back the value that was given.
-
-    Parameters
-    ----------
-    key : str
-        Where it stands in the configuration, such as ``data.base_share``; its object name.
-    info : pydantic.fields.FieldInfo
-        Its limits and description.
-    editor : Editor
-        Made for its type.
-    icons : ThemedIcons
-        Gives the icon of the way back.
-
-    Attributes
-    ----------
-    changed : Signal()
-        The value is another one.
-    """
+    """A field's control, with a button that brings back the value that was given."""
 
     changed = Signal()
 
@@ -90,35 +73,17 @@ class FormField(QWidget):
         return bool(self.fault) or self.value != self._given
 
     def set_value(self, value: Any) -> None:  # noqa: ANN401 - whatever the field holds
-        """Show a value; nobody is told.
-
-        Parameters
-        ----------
-        value : object
-            One that the field allows.
-        """
+        """Show a value; nobody is told."""
         self._editor.value = value
         self._show_state()
 
     def give(self, value: Any) -> None:  # noqa: ANN401 - whatever the field holds
-        """Show a value, and take it for the one to come back to; nobody is told.
-
-        Parameters
-        ----------
-        value : object
-            One that the field allows.
-        """
+        """Show a value, and take it for the one to come back to; nobody is told."""
         self._given = self._editor.normal(value)
         self.set_value(value)
 
     def renew(self, value: Any) -> None:  # noqa: ANN401 - whatever the field holds
-        """Take another value for the one to come back to, and show it unless the user has chosen one.
-
-        Parameters
-        ----------
-        value : object
-            One that the field allows.
-        """
+        """Take another value for the one to come back to, and show it unless the user has chosen one."""
         chosen = self.is_changed
         self._given = self._editor.normal(value)
         if chosen:
@@ -147,54 +112,19 @@ class FormField(QWidget):
 
 
 def spelled(name: str) -> str:
-    """Write a name of the configuration as words.
-
-    Parameters
-    ----------
-    name : str
-        Such as ``ema_decay``.
-
-    Returns
-    -------
-    str
-        Such as ``EMA decay``.
-    """
+    """Write a name of the configuration as words."""
     return " ".join(SPELLED.get(word, word) for word in name.split("_"))
 
 
 def tooltip(words: str, info: FieldInfo) -> str:
-    """Say what a field is for and which values it takes.
-
-    Parameters
-    ----------
-    words : str
-        Its name.
-    info : pydantic.fields.FieldInfo
-        Its description and limits.
-
-    Returns
-    -------
-    str
-        At least the name.
-    """
+    """Say what a field is for and which values it takes."""
     limits = Bounds.of(info.metadata).words
     parts = [part for part in (info.description, limits and f"Allowed: {limits}.") if part]
     return "\n".join(parts) or words.capitalize()
 
 
 def said(value: Any) -> str:  # noqa: ANN401 - whatever a field holds
-    """Write a value for a sentence.
-
-    Parameters
-    ----------
-    value : object
-        Of a field.
-
-    Returns
-    -------
-    str
-        Short.
-    """
+    """Write a value for a sentence."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):

@@ -33,20 +33,7 @@ ASKING = {"take over": "Taking over ...", "discard": "Discarding ..."}
 
 
 class GateView(QWidget):
-    """Shows what the comparison after a run found, and takes the user's choice.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Knows the colours.
-
-    Attributes
-    ----------
-    take_over, discard : Signal(object)
-        The user wants the model of this run, a ``pathlib.Path``, among the models; or does not want it.
-    open_image : Signal(str)
-        The user wants this photograph, a path, in the viewer.
-    """
+    """Shows what the comparison after a run found, and takes the user's choice."""
 
     take_over = Signal(object)
     discard = Signal(object)
@@ -97,13 +84,7 @@ class GateView(QWidget):
         return any(images.busy for images in self.images.values())
 
     def show_comparison(self, report: RunReport | None) -> None:
-        """Show what was found after a run; hidden where there is no new model.
-
-        Parameters
-        ----------
-        report : RunReport or None
-            Of the run.
-        """
+        """Show what was found after a run; hidden where there is no new model."""
         before, self._report = self._report, report
         self.setVisible(report is not None and report.bundle is not None)
         if report is None or report.bundle is None:

@@ -43,16 +43,8 @@ ALONE = (
 def said_counts(found: Comparison) -> str:
     """Say what two models were compared on.
 
-    Parameters
-    ----------
-    found : Comparison
-        What was found.
-
-    Returns
-    -------
-    str
-        Such as ``On 37 images of 22 patients or lesions; 95 % intervals.``, and which images were left out because a
-        model was trained on them, or that none was.
+    Such as ``On 37 images of 22 patients or lesions; 95 % intervals.``, and which images were left out because a model
+    was trained on them, or that none was.
     """
     images = _images(found.images)
     patients = (
@@ -67,15 +59,7 @@ def said_counts(found: Comparison) -> str:
 def said_missing(report: RunReport) -> str:
     """Say why there is nothing to compare.
 
-    Parameters
-    ----------
-    report : RunReport
-        Of a run with a model, and no comparison.
-
-    Returns
-    -------
-    str
-        Of a classifier that started from none, where it was judged by itself.
+    Of a classifier that started from none, where it was judged by itself.
     """
     page = report.path / "evaluation" / "summary.html"
     return ALONE.format(page=page) if page.is_file() else NOT_COMPARED.format(run=report.path)
@@ -84,17 +68,7 @@ def said_missing(report: RunReport) -> str:
 def said_heading(name: str, count: int) -> str:
     """Head a list of images that got better or worse.
 
-    Parameters
-    ----------
-    name : str
-        ``better`` or ``worse``.
-    count : int
-        How many are shown.
-
-    Returns
-    -------
-    str
-        Such as ``Better: 5 images``.
+    Such as ``Better: 5 images``.
     """
     return (
         f"No image got {name}"
@@ -106,15 +80,7 @@ def said_heading(name: str, count: int) -> str:
 def said_choice(report: RunReport) -> str:
     """Say what was chosen, where the model is, and how to go back.
 
-    Parameters
-    ----------
-    report : RunReport
-        Of the run.
-
-    Returns
-    -------
-    str
-        Empty where nothing was chosen.
+    Empty where nothing was chosen.
     """
     old = "The old model" if report.comparison is None else report.comparison.old.name
     if report.adopted is not None:
@@ -128,15 +94,7 @@ def said_choice(report: RunReport) -> str:
 def changes_of(found: Comparison) -> list[Change]:
     """Give the differences in what decides: all images first, then each data set where there are several.
 
-    Parameters
-    ----------
-    found : Comparison
-        What was found.
-
-    Returns
-    -------
-    list of Change
-        In the order of the comparison.
+    In the order of the comparison.
     """
     if found.decisive is None:
         return []
@@ -159,17 +117,7 @@ def changes_of(found: Comparison) -> list[Change]:
 def said_mean(estimate: Estimate | None, *, signed: bool) -> str:
     """Say a mean.
 
-    Parameters
-    ----------
-    estimate : Estimate or None
-        None where it was not measured.
-    signed : bool
-        Whether to write a plus, as of a difference.
-
-    Returns
-    -------
-    str
-        Such as ``0.863``; a dash where it is not known.
+    Such as ``0.863``; a dash where it is not known.
     """
     if estimate is None or not math.isfinite(estimate.mean):
         return "–"
@@ -179,15 +127,7 @@ def said_mean(estimate: Estimate | None, *, signed: bool) -> str:
 def said_ends(estimate: Estimate | None) -> str:
     """Say an interval.
 
-    Parameters
-    ----------
-    estimate : Estimate or None
-        A mean with its interval.
-
-    Returns
-    -------
-    str
-        Such as ``0.821 to 0.886``; empty where there is none. One image says nothing of how others differ.
+    Such as ``0.821 to 0.886``; empty where there is none. One image says nothing of how others differ.
     """
     if estimate is not None and estimate.count == 1:
         return ONE_IMAGE

@@ -9,10 +9,7 @@ import sys
 def describe_graphics() -> dict[str, str]:
     """Make an OpenGL context as a viewer does, and ask it what it is.
 
-    Returns
-    -------
-    dict
-        ``binding`` and ``qt`` (versions), ``platform`` (Qt's name), ``renderer`` (empty where there is no OpenGL).
+    Returns ``binding`` and ``qt`` (versions), ``platform`` (Qt's name), ``renderer`` (empty where there is no OpenGL).
     """
     import qtpy
     from qtpy.QtGui import QGuiApplication, QOffscreenSurface, QOpenGLContext

@@ -22,26 +22,7 @@ QUICK = ("grad_cam", "cam")
 
 
 class Heatmap(QObject):
-    """Keeps one layer a photograph in step with the answer about it.
-
-    Parameters
-    ----------
-    controls : LesionControls
-        The dock, with the controls of the heatmap.
-    ahead : AskingAhead
-        Knows masks as they are drawn.
-    queue : AnswerQueue
-        Asks the worker.
-    book : LesionBook
-        Photographs and the viewer.
-    parent : QObject
-        Who goes with it.
-
-    Attributes
-    ----------
-    failed : Signal(object)
-        An exception: there is no heatmap.
-    """
+    """Keeps one layer a photograph in step with the answer about it."""
 
     failed = Signal(object)
 
@@ -61,15 +42,7 @@ class Heatmap(QObject):
         self._controls.faded.connect(self._on_faded)
 
     def follow(self, identity: str | None, asked: Question | None) -> None:
-        """Show the heatmap of an answer, if one is wanted; one of another answer goes out of sight.
-
-        Parameters
-        ----------
-        identity : str or None
-            Of the photograph in view.
-        asked : Question or None
-            What its answer is to; None where there is no answer.
-        """
+        """Show the heatmap of an answer, if one is wanted; one of another answer goes out of sight."""
         self._at = None
         if identity is None:
             return
@@ -86,12 +59,7 @@ class Heatmap(QObject):
     def take(self, question: Question, heat: object) -> None:
         """Show what the worker found, unless something else is wanted by now.
 
-        Parameters
-        ----------
-        question : Question
-            With a method.
-        heat : numpy.ndarray
-            float32 (row, column) in [0, 1].
+        ``heat``: float32 (row, column) in [0, 1].
         """
         import numpy as np
 
@@ -105,17 +73,7 @@ class Heatmap(QObject):
     def shown(self, identity: str, asked: Question | None) -> NDArray[np.float32] | None:
         """Give the heatmap of an answer that is in sight.
 
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-        asked : Question or None
-            What its answer is to.
-
-        Returns
-        -------
-        numpy.ndarray or None
-            float32 (row, column) in [0, 1]; None where none is wanted, or another one is shown.
+        Returns float32 (row, column) in [0, 1]; None where none is wanted, or another one is shown.
         """
         method, image = self._controls.method, self._book.image(identity)
         if asked is None or not method or image is None or self._shown.get(identity) != self._wanted(asked):
@@ -124,15 +82,7 @@ class Heatmap(QObject):
         return None if layer is None else layer.data
 
     def fail(self, question: Question, error: Exception) -> None:
-        """Say that there is no heatmap.
-
-        Parameters
-        ----------
-        question : Question
-            With a method.
-        error : Exception
-            Why.
-        """
+        """Say that there is no heatmap."""
         self._refused.add((question.picture.model, question.method))
         self.failed.emit(error)
 
@@ -145,13 +95,7 @@ class Heatmap(QObject):
         self._shown.clear()
 
     def forget(self, identity: str) -> None:
-        """Forget a photograph that was removed.
-
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-        """
+        """Forget a photograph that was removed."""
         self._shown.pop(identity, None)
 
     def _hide(self, identity: str, *, gone: bool) -> None:

@@ -20,20 +20,7 @@ STEPS, USUAL = 100, 60
 
 
 class HeatmapControls(QWidget):
-    """A tick, a list of methods and a slider, remembered for the next day.
-
-    Parameters
-    ----------
-    settings : Settings
-        Where they are kept.
-
-    Attributes
-    ----------
-    wanted : Signal()
-        Another heatmap is wanted, or none.
-    faded : Signal(float)
-        It shall be so opaque, in [0, 1].
-    """
+    """A tick, a list of methods and a slider, remembered for the next day."""
 
     wanted = Signal()
     faded = Signal(float)
@@ -84,15 +71,7 @@ class HeatmapControls(QWidget):
         return str(self.classes.currentData() or "")
 
     def show_classes(self, classes: tuple[str, ...], positive: str) -> None:
-        """Let one of more than two classes be chosen; where they are two, what speaks for one speaks against the other.
-
-        Parameters
-        ----------
-        classes : tuple of str
-            Of the model that answered.
-        positive : str
-            The one that is explained until another one is chosen.
-        """
+        """Offer a choice of more than two classes; of two, what speaks for one speaks against the other."""
         several = classes if len(classes) > 2 else ()
         if several != self._known:
             self._known = several

@@ -22,18 +22,6 @@ class Job(QObject):
     """One function running off the GUI thread; its signals arrive on the GUI thread.
 
     A job has no parent, so a dock that closes does not take it along, and it is kept alive until it has finished.
-
-    Parameters
-    ----------
-    work : callable
-        Takes a ``RunContext`` and returns the result.
-
-    Attributes
-    ----------
-    progressed, succeeded, failed : Signal(object)
-        A ``Progress``; what the function returned; the exception it raised. None comes after ``cancel``.
-    finished : Signal()
-        Last of all, in every case.
     """
 
     progressed = Signal(object)
@@ -50,13 +38,7 @@ class Job(QObject):
         self._told.connect(self._on_told, Qt.ConnectionType.QueuedConnection)
 
     def start(self) -> Job:
-        """Start the thread; call once.
-
-        Returns
-        -------
-        Job
-            Itself.
-        """
+        """Start the thread; call once."""
         _running.add(self)
         threading.Thread(target=self._work, name=f"melanoma-{id(self):x}", daemon=True).start()
         return self
@@ -89,29 +71,13 @@ class Job(QObject):
 def jobs_running() -> int:
     """Count the jobs that have not finished.
 
-    Returns
-    -------
-    int
-        Zero where nothing runs in a thread.
+    Zero where nothing runs in a thread.
     """
     return len(_running)
 
 
 class Latest(QObject):
-    """Runs one function at a time; of several waiting under one key only the latest is run.
-
-    Parameters
-    ----------
-    parent : QObject
-        Who goes with it; what still runs then ends unheard.
-    delay_ms : int, optional
-        How long a wish waits for a newer one before it is run.
-
-    Attributes
-    ----------
-    succeeded, failed : Signal(object)
-        What a function returned; the exception it raised.
-    """
+    """Runs one function at a time; of several waiting under one key only the latest is run."""
 
     succeeded = Signal(object)
     failed = Signal(object)
@@ -131,27 +97,13 @@ class Latest(QObject):
         return self._job is not None or bool(self._waiting)
 
     def submit(self, key: str, prepare: Callable[[], Work | None]) -> None:
-        """Wish for a function; it replaces one of the same key that has not started.
-
-        Parameters
-        ----------
-        key : str
-            What the wish is about.
-        prepare : callable
-            Called on the GUI thread when the turn has come; returns the function to run, or None for nothing.
-        """
+        """Wish for a function; it replaces one of the same key that has not started."""
         self._waiting.pop(key, None)
         self._waiting[key] = prepare
         self._timer.start()
 
     def drop(self, key: str) -> None:
-        """Forget a wish that has not started.
-
-        Parameters
-        ----------
-        key : str
-            What the wish was about.
-        """
+        """Forget a wish that has not started."""
         self._waiting.pop(key, None)
 
     def _next(self) -> None:
@@ -170,13 +122,7 @@ class Latest(QObject):
 
 
 class Turns(QObject):
-    """Does work that must be done on the GUI thread in small pieces, and lets Qt live between two of them.
-
-    Parameters
-    ----------
-    parent : QObject
-        Who goes with it; pieces that wait then are forgotten.
-    """
+    """Does work that must be done on the GUI thread in small pieces, and lets Qt live between two of them."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
@@ -191,13 +137,7 @@ class Turns(QObject):
         return bool(self._pieces)
 
     def add(self, *pieces: Callable[[], None]) -> None:
-        """Append pieces; each is run in a turn of its own, in order.
-
-        Parameters
-        ----------
-        *pieces : callable
-            Without arguments.
-        """
+        """Append pieces; each is run in a turn of its own, in order."""
         self._pieces.extend(pieces)
         self._timer.start()
 

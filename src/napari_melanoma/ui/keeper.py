@@ -26,20 +26,7 @@ KEEP_MS = 600
 
 
 class Keeper(QObject):
-    """Writes, finds and removes recovery folders in a thread, one thing at a time.
-
-    Parameters
-    ----------
-    parent : QObject
-        Who goes with it.
-
-    Attributes
-    ----------
-    found : Signal(str, object)
-        Identity of a photograph and the ``recovery.Recovered`` that belongs to it.
-    failed : Signal(object)
-        An exception: the corrections could not be kept.
-    """
+    """Writes, finds and removes recovery folders in a thread, one thing at a time."""
 
     found = Signal(str, object)
     failed = Signal(object)
@@ -56,15 +43,7 @@ class Keeper(QObject):
         return self._latest.busy
 
     def keep(self, identity: str, book: LesionBook) -> None:
-        """Write corrections soon; of several wishes in a row the last is written.
-
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-        book : LesionBook
-            Gives its mask and strokes when the time has come.
-        """
+        """Write corrections soon; of several wishes in a row the last is written."""
 
         def prepare() -> Work | None:
             lesion, labels = book.lesions.get(identity), book.mask(identity)
@@ -80,68 +59,27 @@ class Keeper(QObject):
     ) -> None:
         """Write what is not saved of a photograph that was removed.
 
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-        lesion : Lesion
-            What was known.
-        mask : numpy.ndarray
-            bool (row, column), the mask as it was.
-        strokes : numpy.ndarray or None
-            uint8 (row, column); None where there were none.
+        ``mask``: bool (row, column), the mask as it was. ``strokes``: uint8 (row, column); None where there were none.
         """
         place = recovery.place(lesion.image_digest, identity)
         self._latest.submit(f"keep {identity}", lambda: partial(_save_last, lesion, place, mask, strokes))
 
     def forget(self, identity: str, book: LesionBook) -> None:
-        """Remove what was kept of a photograph, because it is saved or undone.
-
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-        book : LesionBook
-            Knows its fingerprint.
-        """
+        """Remove what was kept of a photograph, because it is saved or undone."""
         place = recovery.place(book.lesions[identity].image_digest, identity)
         self._latest.submit(f"keep {identity}", lambda: partial(_remove, place))
 
     def discard(self, found: recovery.Recovered) -> None:
-        """Remove what a crash left, because nobody wants it.
-
-        Parameters
-        ----------
-        found : recovery.Recovered
-            What was offered.
-        """
+        """Remove what a crash left, because nobody wants it."""
         self._latest.submit(f"discard {found.place}", lambda: partial(_remove, found.place))
 
     def adopt(self, identity: str, found: recovery.Recovered) -> None:
-        """Let what a crash left become what is kept of a photograph.
-
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-        found : recovery.Recovered
-            What was brought back.
-        """
+        """Let what a crash left become what is kept of a photograph."""
         place = recovery.place(found.image_digest, identity)
         self._latest.submit(f"adopt {identity}", lambda: partial(_adopt, found, place))
 
     def look_for(self, identity: str, source: Source, others: Collection[str]) -> None:
-        """Look whether a crash left corrections of a photograph; costs nothing where nothing was ever left.
-
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-        source : Source
-            The photograph, as taken from its layer.
-        others : collection of str
-            Identities of the other photographs that are open, whose corrections are their own.
-        """
+        """Look whether a crash left corrections of a photograph; costs nothing where nothing was ever left."""
         self._latest.submit(f"look {identity}", lambda: partial(_look, identity, source, others))
 
     def _on_done(self, found: tuple[str, recovery.Recovered] | None) -> None:

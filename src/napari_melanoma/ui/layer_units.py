@@ -31,15 +31,6 @@ class LayerUnits(QObject):
     """Keeps the units of layers consistent, and hides the scale bar where it would say something false.
 
     Layers of the user and of other plugins are not touched. Each dock has one; the second finds nothing left to do.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
-    connections : Connections
-        Ends with the dock.
-    parent : QObject
-        The dock.
     """
 
     def __init__(self, viewer: Viewer, connections: Connections, parent: QObject) -> None:
@@ -85,13 +76,7 @@ class LayerUnits(QObject):
 
 
 def make_consistent(viewer: Viewer) -> None:
-    """Give the layers of this package units of one kind: that of others, else lengths where there are any.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
-    """
+    """Give the layers of this package units of one kind: that of others, else lengths where there are any."""
     ours = [layer for layer in viewer.layers if _is_ours(layer)]
     others = [layer for layer in viewer.layers if not _is_ours(layer)]
     decisive = others or [layer for layer in ours if not _is_made(layer)]
@@ -106,28 +91,14 @@ def make_consistent(viewer: Viewer) -> None:
 def is_bar_true(viewer: Viewer) -> bool:
     """Say whether the scale bar is true for what is in view.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
-
-    Returns
-    -------
-    bool
-        False where a picture is visible that is measured by another unit than the bar.
+    False where a picture is visible that is measured by another unit than the bar.
     """
     shown = [layer for picture in pictures(viewer) for layer in picture if layer.visible]
     return all(_is_length(own_units(layer)[-1]) == _is_length(layer.units[-1]) for layer in shown)
 
 
 def forget_stand_in(layer: Layer) -> None:
-    """Let the unit that a layer has be its own again, before it is set.
-
-    Parameters
-    ----------
-    layer : napari.layers.Layer
-        The layer.
-    """
+    """Let the unit that a layer has be its own again, before it is set."""
     if STAND_IN in layer.metadata:
         layer.metadata = {key: value for key, value in layer.metadata.items() if key != STAND_IN}
 

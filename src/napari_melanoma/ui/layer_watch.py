@@ -20,26 +20,7 @@ HIDDEN_MS = 1000
 
 
 class LayerWatch(QObject):
-    """Tells when a hand rests after drawing, and what went along when a photograph was removed.
-
-    Parameters
-    ----------
-    book : LesionBook
-        Lesions and the viewer.
-    parent : QObject
-        Who goes with it.
-
-    Attributes
-    ----------
-    touched : Signal(str)
-        The mask of the photograph of this identity was drawn on just now; told again for each stroke.
-    rested : Signal(str)
-        It was drawn on, and the hand rests.
-    stroked : Signal(str)
-        The scribbles of the photograph of this identity were drawn on.
-    removed : Signal(str, object)
-        A photograph is gone; the layers that went along with it, by role.
-    """
+    """Tells when a hand rests after drawing, and what went along when a photograph was removed."""
 
     touched = Signal(str)
     rested = Signal(str)
@@ -74,24 +55,12 @@ class LayerWatch(QObject):
         return bool(self._drawn or self._gone)
 
     def watch(self, labels: Labels) -> None:
-        """Hear what is drawn on a layer, and undone.
-
-        Parameters
-        ----------
-        labels : napari.layers.Labels
-            A mask or scribbles.
-        """
+        """Hear what is drawn on a layer, and undone."""
         self.connections.connect(labels.events.paint, self._on_drawn)
         self.connections.connect(labels.events.set_data, self._on_drawn)  # undo and redo emit only this
 
     def mark(self, identity: str) -> None:
-        """Take a mask for one that was drawn on.
-
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-        """
+        """Take a mask for one that was drawn on."""
         self._drawn.add(identity)
         self._rest.start()
         self.touched.emit(identity)

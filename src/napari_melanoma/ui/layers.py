@@ -23,19 +23,8 @@ YELLOW, WHITE, BLUE, ORANGE, SKY, PURPLE = "#ffe100", "#ffffff", "#0072b2", "#e6
 def show_mask(viewer: Viewer, image: Image, mask: NDArray[np.uint8]) -> Labels:
     """Show a mask for the first time; a mask that is shown already is changed with ``write_mask``.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where to.
-    image : napari.layers.Image
-        The photograph.
-    mask : numpy.ndarray
-        uint8 (row, column), 0 or 1; from now on the layer's own.
-
-    Returns
-    -------
-    napari.layers.Labels
-        Editable, in one colour, the brush set to lesion.
+    ``mask``: uint8 (row, column), 0 or 1; from now on the layer's own. Editable, in one colour, the brush set to
+    lesion.
     """
     from napari.layers import Labels
     from napari.utils.colormaps import DirectLabelColormap
@@ -51,14 +40,8 @@ def show_mask(viewer: Viewer, image: Image, mask: NDArray[np.uint8]) -> Labels:
 def write_mask(labels: Labels, where: tuple[NDArray[np.intp], ...], mask: NDArray[np.bool_]) -> None:
     """Change a mask as one step that Ctrl+Z takes back.
 
-    Parameters
-    ----------
-    labels : napari.layers.Labels
-        A mask layer.
-    where : tuple of numpy.ndarray
-        Rows and columns of the pixels that differ, as ``numpy.nonzero`` gives them.
-    mask : numpy.ndarray
-        bool (row, column), the new mask.
+    ``where``: rows and columns of the pixels that differ, as ``numpy.nonzero`` gives them. ``mask``: bool (row,
+    column), the new mask.
     """
     if not labels.visible:
         labels.set_view_slice()  # napari slices no layer that was never in sight, and cannot write into no slice
@@ -68,14 +51,7 @@ def write_mask(labels: Labels, where: tuple[NDArray[np.intp], ...], mask: NDArra
 def show_probability(viewer: Viewer, image: Image, probability: NDArray[np.float32]) -> None:
     """Show the smoothed probability; hidden until the user wants to see it.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where to.
-    image : napari.layers.Image
-        The photograph.
-    probability : numpy.ndarray
-        float32 (row, column) in [0, 1].
+    ``probability``: float32 (row, column) in [0, 1].
     """
     from napari.layers import Image as ImageLayer
 
@@ -91,21 +67,8 @@ def show_probability(viewer: Viewer, image: Image, probability: NDArray[np.float
 def show_heatmap(viewer: Viewer, image: Image, heat: NDArray[np.float32], opacity: float) -> Image:
     """Show where an answer comes from: magma, the hotter the less is seen through it, nothing where it is cold.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where to.
-    image : napari.layers.Image
-        The photograph.
-    heat : numpy.ndarray
-        float32 (row, column) in [0, 1], of the photograph's size.
-    opacity : float
-        Of the hottest place, for a layer that is new.
-
-    Returns
-    -------
-    napari.layers.Image
-        The layer, in sight where the photograph is.
+    ``heat``: float32 (row, column) in [0, 1], of the photograph's size. Returns the layer, in sight where the
+    photograph is.
     """
     import numpy as np
     from napari.layers import Image as ImageLayer
@@ -129,14 +92,7 @@ def show_heatmap(viewer: Viewer, image: Image, heat: NDArray[np.float32], opacit
 def show_band(viewer: Viewer, image: Image, band: NDArray[np.bool_] | None) -> None:
     """Show in blue where the answers about the mirror images disagree; the layer's eye switches it off.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where to.
-    image : napari.layers.Image
-        The photograph.
-    band : numpy.ndarray or None
-        bool (row, column); None where the model was asked once, which takes away what an earlier analysis showed.
+    ``band``: bool (row, column); None where the model was asked once, which takes away what an earlier analysis showed.
     """
     from napari.layers import Image as ImageLayer
     from napari.utils import Colormap
@@ -159,30 +115,13 @@ def show_band(viewer: Viewer, image: Image, band: NDArray[np.bool_] | None) -> N
 def show_contours(viewer: Viewer, image: Image, outlines: Sequence[NDArray[np.float32]]) -> None:
     """Draw the border of the lesion in yellow.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where to.
-    image : napari.layers.Image
-        The photograph.
-    outlines : sequence of numpy.ndarray
-        Each float32 (point, 2), (row, column), closed.
+    ``outlines``: each float32 (point, 2), (row, column), closed.
     """
     _show_shapes(viewer, image, "contour", "path", outlines)
 
 
 def show_others(viewer: Viewer, image: Image, result: LesionResult) -> None:
-    """Outline the lesions that were found and are not in the mask.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where to.
-    image : napari.layers.Image
-        The photograph.
-    result : LesionResult
-        An analysis of it.
-    """
+    """Outline the lesions that were found and are not in the mask."""
     from napari_melanoma.analysis.contours import contours
 
     show_other_contours(viewer, image, [] if result.others is None else contours(result.others))
@@ -191,31 +130,14 @@ def show_others(viewer: Viewer, image: Image, result: LesionResult) -> None:
 def show_other_contours(viewer: Viewer, image: Image, outlines: Sequence[NDArray[np.float32]]) -> None:
     """Draw thin outlines of other lesions, in a layer that is made with the first of them.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where to.
-    image : napari.layers.Image
-        The photograph.
-    outlines : sequence of numpy.ndarray
-        Each float32 (point, 2), (row, column), closed.
+    ``outlines``: each float32 (point, 2), (row, column), closed.
     """
     if outlines or part(viewer, image, "other lesions") is not None:
         _show_shapes(viewer, image, "other lesions", "path", outlines)
 
 
 def show_roi(viewer: Viewer, image: Image, roi: Roi | None) -> None:
-    """Draw the square region of interest in white, or nothing where there is no lesion.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where to.
-    image : napari.layers.Image
-        The photograph.
-    roi : Roi or None
-        The region.
-    """
+    """Draw the square region of interest in white, or nothing where there is no lesion."""
     import numpy as np
 
     corners = []
@@ -251,32 +173,14 @@ def _layer(viewer: Viewer, image: Image, role: Role, make: Callable[[], Layer]) 
 def line_width(image: Image) -> float:
     """Width of a line that is seen on the whole photograph and does not cover its detail.
 
-    Parameters
-    ----------
-    image : napari.layers.Image
-        The photograph.
-
-    Returns
-    -------
-    float
-        In pixels of the photograph.
+    In pixels of the photograph.
     """
     rows, columns = (image.data[0] if image.multiscale else image.data).shape[:2]
     return max(1.0, min(rows, columns) / 250)
 
 
 def show_result(viewer: Viewer, image: Image, result: LesionResult) -> None:
-    """Show what follows from a mask: contour, ROI, uncertain band and the measurements as features of the mask.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where to.
-    image : napari.layers.Image
-        The photograph.
-    result : LesionResult
-        An analysis of it.
-    """
+    """Show what follows from a mask: contour, ROI, uncertain band and the measurements as features of the mask."""
     show_band(viewer, image, result.band)
     show_contours(viewer, image, result.contours)
     show_others(viewer, image, result)
@@ -285,17 +189,7 @@ def show_result(viewer: Viewer, image: Image, result: LesionResult) -> None:
 
 
 def show_measurements(viewer: Viewer, image: Image, result: LesionResult) -> None:
-    """Give the mask its measurements as features.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where to.
-    image : napari.layers.Image
-        The photograph.
-    result : LesionResult
-        An analysis of it.
-    """
+    """Give the mask its measurements as features."""
     labels = part(viewer, image, "mask")
     if labels is not None:
         rows = {name: [value] for name, value in result.measurements.items()}
@@ -305,17 +199,7 @@ def show_measurements(viewer: Viewer, image: Image, result: LesionResult) -> Non
 def scribbles(viewer: Viewer, image: Image) -> Labels:
     """Give the layer that takes the strokes inside (1) and outside (2) of the lesion, made where it is missing.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where to.
-    image : napari.layers.Image
-        The photograph.
-
-    Returns
-    -------
-    napari.layers.Labels
-        uint8 (row, column).
+    Returns uint8 (row, column).
     """
     import numpy as np
     from napari.layers import Labels
@@ -334,17 +218,7 @@ def scribbles(viewer: Viewer, image: Image) -> Labels:
 def ruler(viewer: Viewer, image: Image) -> Shapes:
     """Give the layer in which the user draws a line over a known length, made where it is missing.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where to.
-    image : napari.layers.Image
-        The photograph.
-
-    Returns
-    -------
-    napari.layers.Shapes
-        In the photograph's pixels.
+    In the photograph's pixels.
     """
     from napari.layers import Shapes
 
@@ -359,12 +233,7 @@ def ruler(viewer: Viewer, image: Image) -> Shapes:
 def add_strokes(strokes: Labels, more: NDArray[np.uint8]) -> None:
     """Add strokes where there are none yet, as one step that Ctrl+Z takes back.
 
-    Parameters
-    ----------
-    strokes : napari.layers.Labels
-        A layer of scribbles.
-    more : numpy.ndarray
-        uint8 (row, column).
+    ``more``: uint8 (row, column).
     """
     where = ((more != 0) & (strokes.data == 0)).nonzero()
     if where[0].size:
@@ -372,13 +241,7 @@ def add_strokes(strokes: Labels, more: NDArray[np.uint8]) -> None:
 
 
 def clear(strokes: Labels) -> None:
-    """Remove all strokes as one step that Ctrl+Z takes back.
-
-    Parameters
-    ----------
-    strokes : napari.layers.Labels
-        A layer of scribbles.
-    """
+    """Remove all strokes as one step that Ctrl+Z takes back."""
     where = strokes.data.nonzero()
     if where[0].size:
         strokes.data_setitem(where, 0)

@@ -31,15 +31,7 @@ ORDER: tuple[Role, ...] = (
 def identify(viewer: Viewer) -> list[Image]:
     """List the photographs of a viewer, each with an identity of its own in its metadata.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
-
-    Returns
-    -------
-    list of napari.layers.Image
-        In the order of the layer list; a duplicated layer gets a new identity.
+    In the order of the layer list; a duplicated layer gets a new identity.
     """
     seen: set[str] = set()
     found = photographs(viewer.layers)
@@ -53,15 +45,7 @@ def identify(viewer: Viewer) -> list[Image]:
 def identity(layer: Layer) -> str | None:
     """Give the identity of the photograph that a layer is or was made from.
 
-    Parameters
-    ----------
-    layer : napari.layers.Layer
-        Any layer.
-
-    Returns
-    -------
-    str or None
-        None where the layer has nothing to do with a photograph.
+    None where the layer has nothing to do with a photograph.
     """
     return layer.metadata.get(KEY, {}).get("photograph")
 
@@ -69,15 +53,7 @@ def identity(layer: Layer) -> str | None:
 def role(layer: Layer) -> str | None:
     """Say what a layer is to its photograph.
 
-    Parameters
-    ----------
-    layer : napari.layers.Layer
-        Any layer.
-
-    Returns
-    -------
-    str or None
-        None for the photograph itself, and for layers that have nothing to do with one.
+    None for the photograph itself, and for layers that have nothing to do with one.
     """
     return layer.metadata.get(KEY, {}).get("role")
 
@@ -85,19 +61,7 @@ def role(layer: Layer) -> str | None:
 def part(viewer: Viewer, image: Image, role: Role) -> Any:  # noqa: ANN401 - the kind of layer goes with the role
     """Find the layer of one role that was made from a photograph.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where to look.
-    image : napari.layers.Image
-        The photograph.
-    role : str
-        Which of its layers.
-
-    Returns
-    -------
-    napari.layers.Layer or None
-        None where it was not made yet, or was removed.
+    None where it was not made yet, or was removed.
     """
     return next((layer for layer in parts(viewer, image) if layer.metadata[KEY].get("role") == role), None)
 
@@ -105,17 +69,7 @@ def part(viewer: Viewer, image: Image, role: Role) -> Any:  # noqa: ANN401 - the
 def parts(viewer: Viewer, image: Image) -> list[Layer]:
     """List a photograph and the layers made from it.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where to look.
-    image : napari.layers.Image
-        The photograph.
-
-    Returns
-    -------
-    list of napari.layers.Layer
-        In the order of the layer list.
+    In the order of the layer list.
     """
     return [layer for layer in viewer.layers if identity(layer) is not None and identity(layer) == identity(image)]
 
@@ -123,46 +77,18 @@ def parts(viewer: Viewer, image: Image) -> list[Layer]:
 def made(layer: Layer) -> str | None:
     """Say which mask the model gave, so that one that was drawn is known as such by a later dock.
 
-    Parameters
-    ----------
-    layer : napari.layers.Layer
-        A mask.
-
-    Returns
-    -------
-    str or None
-        Its fingerprint, as ``set_made`` left it.
+    Its fingerprint, as ``set_made`` left it.
     """
     return layer.metadata.get(KEY, {}).get("made")
 
 
 def set_made(layer: Layer, digest: str) -> None:
-    """Remember with a mask layer which mask the model gave.
-
-    Parameters
-    ----------
-    layer : napari.layers.Layer
-        A mask.
-    digest : str
-        Its fingerprint.
-    """
+    """Remember with a mask layer which mask the model gave."""
     layer.metadata = {**layer.metadata, KEY: {**layer.metadata.get(KEY, {}), "made": digest}}
 
 
 def add_part(viewer: Viewer, image: Image, role: Role, layer: Layer) -> None:
-    """Put a layer above its photograph, with its name, place and scale; what is selected stays selected.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where to.
-    image : napari.layers.Image
-        The photograph.
-    role : str
-        What the layer is to it.
-    layer : napari.layers.Layer
-        The new layer.
-    """
+    """Put a layer above its photograph, with its name, place and scale; what is selected stays selected."""
     layer.name = f"{image.name} {role}"
     layer.metadata = {KEY: {"photograph": identity(image), "role": role}}
     layer.scale, layer.translate, layer.units = image.scale, image.translate, image.units
@@ -183,15 +109,7 @@ def add_part(viewer: Viewer, image: Image, role: Role, layer: Layer) -> None:
 
 
 def rename_parts(viewer: Viewer, image: Image) -> None:
-    """Let the layers of a photograph follow its name.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where they are.
-    image : napari.layers.Image
-        The photograph, under its new name.
-    """
+    """Let the layers of a photograph follow its name."""
     for layer in parts(viewer, image):
         role = layer.metadata[KEY].get("role")
         if role is not None:
@@ -199,15 +117,7 @@ def rename_parts(viewer: Viewer, image: Image) -> None:
 
 
 def follow_scale(viewer: Viewer, image: Image) -> None:
-    """Let the layers of a photograph follow its scale, however that was changed.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where they are.
-    image : napari.layers.Image
-        The photograph.
-    """
+    """Let the layers of a photograph follow its scale, however that was changed."""
     for layer in parts(viewer, image):
         if layer != image and (tuple(layer.scale) != tuple(image.scale) or layer.units != image.units):
             layer.translate, layer.scale, layer.units = image.translate, image.scale, image.units
@@ -216,14 +126,7 @@ def follow_scale(viewer: Viewer, image: Image) -> None:
 def set_pixel_size(viewer: Viewer, image: Image, size: PixelSize | None) -> None:
     """Give a photograph and all layers made from it a scale, and keep what is in view in view.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where they are.
-    image : napari.layers.Image
-        The photograph.
-    size : PixelSize or None
-        None goes back to what its file said, or to pixels.
+    ``size``: none goes back to what its file said, or to pixels.
     """
     about = {key: value for key, value in image.metadata.get(KEY, {}).items() if key != "ruler"}
     image.metadata = {**image.metadata, KEY: about if size is None else {**about, "ruler": size}}
@@ -242,15 +145,7 @@ def set_pixel_size(viewer: Viewer, image: Image, size: PixelSize | None) -> None
 
 
 def show_only(viewer: Viewer, image: Image) -> None:
-    """Show one photograph with its layers and hide the others, which lie in the same place.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
-    image : napari.layers.Image
-        The photograph to see.
-    """
+    """Show one photograph with its layers and hide the others, which lie in the same place."""
     image.visible = True
     for other in identify(viewer):
         if other != image:
@@ -264,15 +159,7 @@ def show_only(viewer: Viewer, image: Image) -> None:
 def why_none(viewer: Viewer) -> str:
     """Say why the images that are open are no photographs.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
-
-    Returns
-    -------
-    str
-        Empty where there is nothing to explain.
+    Empty where there is nothing to explain.
     """
     others = [layer for layer in viewer.layers if hasattr(layer, "rgb") and identity(layer) is None]
     if photographs(viewer.layers) or not others:

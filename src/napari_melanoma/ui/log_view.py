@@ -11,13 +11,7 @@ MOST_LINES = 1000
 
 
 class LogView(QWidget):
-    """Follows its end, unless the reader has scrolled up.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Gives the icon of the button.
-    """
+    """Follows its end, unless the reader has scrolled up."""
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
@@ -52,13 +46,7 @@ class LogView(QWidget):
         self._copy.setEnabled(False)
 
     def add(self, text: str) -> None:
-        """Append lines.
-
-        Parameters
-        ----------
-        text : str
-            Whole lines; empty for none.
-        """
+        """Append lines."""
         lines = text.rstrip("\n")
         if not lines:
             return

@@ -60,24 +60,7 @@ ICON_PX = 72  # shown at a quarter of it, so that it is sharp on every screen
 
 
 def named(widget: AnyWidget, name: str, spoken: str, tip: str = "") -> AnyWidget:
-    """Give a control the names by which tests, scripts and screen readers find it.
-
-    Parameters
-    ----------
-    widget : QWidget
-        The control.
-    name : str
-        Object name.
-    spoken : str
-        Accessible name.
-    tip : str, optional
-        Tooltip; says the key as well where there is one.
-
-    Returns
-    -------
-    QWidget
-        The same control.
-    """
+    """Give a control the names by which tests, scripts and screen readers find it."""
     widget.setObjectName(name)
     widget.setAccessibleName(spoken)
     widget.setToolTip(tip or spoken)
@@ -85,20 +68,7 @@ def named(widget: AnyWidget, name: str, spoken: str, tip: str = "") -> AnyWidget
 
 
 def row(*widgets: QWidget, stretch: int = -1) -> QWidget:
-    """Put widgets side by side.
-
-    Parameters
-    ----------
-    *widgets : QWidget
-        From left to right.
-    stretch : int, optional
-        Index of the one that takes the room that is left; none by default.
-
-    Returns
-    -------
-    QWidget
-        A widget that holds them.
-    """
+    """Put widgets side by side."""
     holder = QWidget()
     layout = QHBoxLayout(holder)
     layout.setContentsMargins(0, 0, 0, 0)
@@ -113,18 +83,7 @@ def row(*widgets: QWidget, stretch: int = -1) -> QWidget:
 
 
 def quiet(text: str = "") -> QLabel:
-    """Make a label for what is good to know and not to be stared at.
-
-    Parameters
-    ----------
-    text : str, optional
-        What it says.
-
-    Returns
-    -------
-    QLabel
-        Wraps its lines.
-    """
+    """Make a label for what is good to know and not to be stared at."""
     label = QLabel(text)
     label.setProperty("quiet", True)
     label.setWordWrap(True)
@@ -134,15 +93,7 @@ def quiet(text: str = "") -> QLabel:
 def form(parent: QWidget) -> QFormLayout:
     """Make a layout of labelled rows that needs little width.
 
-    Parameters
-    ----------
-    parent : QWidget
-        Whose layout it becomes.
-
-    Returns
-    -------
-    QFormLayout
-        Empty.
+    Empty.
     """
     layout = QFormLayout(parent)
     layout.setContentsMargins(0, 0, 0, 0)
@@ -155,17 +106,7 @@ def form(parent: QWidget) -> QFormLayout:
 def scrolling(page: QWidget, name: str) -> QScrollArea:
     """Let a page of a dock scroll where it is longer than the dock.
 
-    Parameters
-    ----------
-    page : QWidget
-        What is long; as wide as the dock.
-    name : str
-        Object name of the area; the page is named after it.
-
-    Returns
-    -------
-    QScrollArea
-        Without a frame, never scrolling sidewards.
+    Without a frame, never scrolling sidewards.
     """
     page.setObjectName(f"{name}_page")
     scroll = QScrollArea()
@@ -178,26 +119,7 @@ def scrolling(page: QWidget, name: str) -> QScrollArea:
 
 
 def section(title: str, name: str, content: QWidget, settings: Settings, is_open: bool) -> QCollapsible:
-    """Make a section that folds and remembers it.
-
-    Parameters
-    ----------
-    title : str
-        Shown at the top.
-    name : str
-        Object name, and the name under which its state is kept.
-    content : QWidget
-        What folds away.
-    settings : Settings
-        Where the state is kept.
-    is_open : bool
-        Whether it is open at first.
-
-    Returns
-    -------
-    QCollapsible
-        The section.
-    """
+    """Make a section that folds and remembers it."""
     fold = named(QCollapsible(title), name, f"{title} section", f"Show or hide: {title}")
     fold.setDuration(120)
     fold.layout().setContentsMargins(0, 0, 0, 0)
@@ -226,24 +148,7 @@ class Palette:
 
 
 class ThemedIcons(QObject):
-    """Gives buttons napari's icons and a dock its colours, and changes both with the theme.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Whose theme.
-    dock : QWidget
-        Gets the style sheet.
-    connections : Connections
-        Ends with the dock.
-
-    Attributes
-    ----------
-    changed : Signal()
-        The colours are other ones.
-    palette : Palette
-        The colours as they are now.
-    """
+    """Gives buttons napari's icons and a dock its colours, and changes both with the theme."""
 
     changed = Signal()
 
@@ -259,28 +164,14 @@ class ThemedIcons(QObject):
         connections.connect(viewer.events.theme, self._on_theme)
 
     def add(self, button: QAbstractButton, icon: str) -> None:
-        """Give a button an icon.
-
-        Parameters
-        ----------
-        button : QAbstractButton
-            The button.
-        icon : str
-            Name of one of napari's icons, such as ``paint``.
-        """
+        """Give a button an icon."""
         button.setIconSize(QSize(18, 18))
         self._buttons.append((button, icon))
         if self._colour:
             button.setIcon(theme_icon(icon, self._colour))
 
     def fold(self, *sections: QCollapsible) -> None:
-        """Give sections the theme's arrows.
-
-        Parameters
-        ----------
-        *sections : QCollapsible
-            The sections.
-        """
+        """Give sections the theme's arrows."""
         self._folds.extend(sections)
         for fold in sections if self._colour else ():
             _set_arrows(fold, self._colour)
@@ -311,20 +202,7 @@ class ThemedIcons(QObject):
         self.changed.emit()
 
     def link(self, target: str, words: str) -> str:
-        """Make a link for a rich text; Qt's own colour of links is not readable on a dark theme.
-
-        Parameters
-        ----------
-        target : str
-            What is handed over when the link is followed.
-        words : str
-            What it says.
-
-        Returns
-        -------
-        str
-            In the colour of the theme.
-        """
+        """Make a link for a rich text; Qt's own colour of links is not readable on a dark theme."""
         return f"<a href='{html.escape(target)}' style='color: {self._link}'>{html.escape(words)}</a>"
 
     def _on_theme(self, event: object = None) -> None:
@@ -337,20 +215,7 @@ def _set_arrows(fold: QCollapsible, colour: str) -> None:
 
 
 def theme_icon(name: str, colour: str) -> QIcon:
-    """Draw one of napari's icons in a colour.
-
-    Parameters
-    ----------
-    name : str
-        Of the icon, such as ``warning``.
-    colour : str
-        As CSS names it.
-
-    Returns
-    -------
-    QIcon
-        Sharp at every size that docks use.
-    """
+    """Draw one of napari's icons in a colour."""
     from napari.resources import get_colorized_svg, get_icon_path
 
     picture = QPixmap(ICON_PX, ICON_PX)
@@ -362,26 +227,7 @@ def theme_icon(name: str, colour: str) -> QIcon:
 
 
 def tool(name: str, spoken: str, tip: str = "", text: str = "", *, checkable: bool = False) -> QToolButton:
-    """Make a small button.
-
-    Parameters
-    ----------
-    name : str
-        Object name.
-    spoken : str
-        Accessible name.
-    tip : str, optional
-        Tooltip.
-    text : str, optional
-        Shown beside or instead of an icon.
-    checkable : bool, optional
-        Whether it stays pressed.
-
-    Returns
-    -------
-    QToolButton
-        Reached with Tab as well.
-    """
+    """Make a small button."""
     button = named(QToolButton(), name, spoken, tip)
     button.setText(text)
     button.setCheckable(checkable)

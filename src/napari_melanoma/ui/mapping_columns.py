@@ -20,20 +20,7 @@ GUESSED = "guess"
 
 
 class ColumnsTable(QWidget):
-    """A row a column.
-
-    Parameters
-    ----------
-    samples : mapping
-        Each column to some of its values.
-    guess : Mapping
-        What they probably mean.
-
-    Attributes
-    ----------
-    changed : Signal()
-        A person chose something else.
-    """
+    """A row a column."""
 
     changed = Signal()
 
@@ -61,13 +48,7 @@ class ColumnsTable(QWidget):
         return {name: ours for name, ours in found.items() if ours != OWN} | own
 
     def set_columns(self, columns: Mapped[str, str]) -> None:
-        """Show what a mapping says; ``changed`` is not emitted.
-
-        Parameters
-        ----------
-        columns : mapping
-            Their column to ours.
-        """
+        """Show what a mapping says; ``changed`` is not emitted."""
         for name, box in self._choices.items():
             ours = columns.get(name, OWN)
             box.setCurrentIndex(max(0, box.findData(OWN if ours == OWN_PREFIX + name else ours)))

@@ -38,24 +38,7 @@ MOST_VALUES = 3
 
 
 class MappingDialog(QDialog):
-    """Asks what a table means.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        CSV however it is written.
-    parent : QWidget
-        Whose window it belongs to.
-    mapping : Mapping, optional
-        What is known of it already; guessed by default.
-
-    Attributes
-    ----------
-    mapping_chosen : Signal(object)
-        A person has said what it means: a ``Mapping``.
-    read : Signal()
-        The table was read with the columns as they are chosen, and words that nobody knows are shown.
-    """
+    """Asks what a table means."""
 
     mapping_chosen = Signal(object)
     read = Signal()
@@ -93,13 +76,7 @@ class MappingDialog(QDialog):
         return Mapping(columns=self.columns.columns if self.columns else {}, words=self.words.words)
 
     def save(self, path: Path) -> None:
-        """Keep the mapping in a file, which ``data harmonise --map`` and ``data import --map`` read.
-
-        Parameters
-        ----------
-        path : pathlib.Path
-            TOML, replaced where it exists.
-        """
+        """Keep the mapping in a file, which ``data harmonise --map`` and ``data import --map`` read."""
         try:
             write_mapping(path, self.mapping)
         except MelanomaError as error:

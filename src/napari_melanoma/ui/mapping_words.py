@@ -21,13 +21,7 @@ Words = dict[str, dict[str, str]]
 
 
 class WordsTable(QWidget):
-    """A row a word that was not understood; what was chosen stays when other words come.
-
-    Attributes
-    ----------
-    changed : Signal()
-        A person chose a word.
-    """
+    """A row a word that was not understood; what was chosen stays when other words come."""
 
     changed = Signal()
 
@@ -62,23 +56,11 @@ class WordsTable(QWidget):
         return sum(count for key, count in self._counts.items() if not self._chosen.get(key))
 
     def set_words(self, words: Mapped[str, Mapped[str, str]]) -> None:
-        """Take over what a mapping says.
-
-        Parameters
-        ----------
-        words : mapping
-            For each of our columns their word to ours.
-        """
+        """Take over what a mapping says."""
         self._chosen = {(column, word): ours for column, found in words.items() for word, ours in found.items()}
 
     def show_unmapped(self, unmapped: Mapped[str, Mapped[str, int]]) -> None:
-        """Show other words.
-
-        Parameters
-        ----------
-        unmapped : mapping
-            For each of our columns their words with counts.
-        """
+        """Show other words."""
         found = {
             (column, word): count
             for column, words in unmapped.items()

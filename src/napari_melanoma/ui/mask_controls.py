@@ -15,24 +15,7 @@ STEPS = 100
 
 
 class MaskControls(QWidget):
-    """Threshold and refinement.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Gives the icons.
-
-    Attributes
-    ----------
-    settling : Settling
-        Waits until the threshold rests.
-    moved : Signal()
-        The threshold moves: time for a preview.
-    settled : Signal()
-        The threshold rests, or the refinement changed: time for the mask.
-    reverted : Signal()
-        The user wants the model's mask back in place of a corrected one.
-    """
+    """Threshold and refinement."""
 
     moved = Signal()
     settled = Signal()
@@ -95,15 +78,7 @@ class MaskControls(QWidget):
         )
 
     def set_values(self, threshold: float | None, refinement: RefinementConfig) -> None:
-        """Show options without telling anybody; what was to be told of others is forgotten.
-
-        Parameters
-        ----------
-        threshold : float or None
-            None for the model's own.
-        refinement : RefinementConfig
-            The refinement.
-        """
+        """Show options without telling anybody; what was to be told of others is forgotten."""
         self.settling.stop()
         self._threshold = threshold
         self._refinement = refinement
@@ -119,35 +94,17 @@ class MaskControls(QWidget):
         self._show_threshold()
 
     def set_own(self, threshold: float) -> None:
-        """Say what the model's own threshold is.
-
-        Parameters
-        ----------
-        threshold : float
-            Shown while the user has not moved it.
-        """
+        """Say what the model's own threshold is."""
         self._own = threshold
         self._show_threshold()
 
     def set_several(self, text: str) -> None:
-        """Say how many lesions were found, where there are several.
-
-        Parameters
-        ----------
-        text : str
-            Empty for one or none.
-        """
+        """Say how many lesions were found, where there are several."""
         self._several.setText(text)
         self._several.setVisible(bool(text))
 
     def set_corrected(self, corrected: bool) -> None:
-        """Switch the controls off while the mask is one that was drawn by hand: they would replace it.
-
-        Parameters
-        ----------
-        corrected : bool
-            Whether it is.
-        """
+        """Switch the controls off while the mask is one that was drawn by hand: they would replace it."""
         if corrected:
             self.settling.stop()
         self._notice.setVisible(corrected)

@@ -21,15 +21,7 @@ Row = tuple[Measurement, str, str]
 def table_rows(values: Mapping[str, float]) -> list[Row]:
     """Arrange measurements: one row a quantity, its value in mm beside that in pixels.
 
-    Parameters
-    ----------
-    values : mapping
-        Column to value, as ``analysis.measurements.measure`` gives them.
-
-    Returns
-    -------
-    list of tuple
-        What is measured, the text in pixels (or without unit), the text in mm (empty where the scale is unknown).
+    What is measured, the text in pixels (or without unit), the text in mm (empty where the scale is unknown).
     """
     physical = {item.label: item for item in MEASUREMENTS if item.unit.startswith("mm")}
     rows = []
@@ -57,13 +49,7 @@ class MeasurementModel(QAbstractTableModel):
         self._rows: list[Row] = []
 
     def show(self, values: Mapping[str, float]) -> None:
-        """Show other measurements.
-
-        Parameters
-        ----------
-        values : mapping
-            Column to value.
-        """
+        """Show other measurements."""
         self.beginResetModel()
         self._rows = table_rows(values)
         self.endResetModel()
@@ -98,10 +84,7 @@ class MeasurementModel(QAbstractTableModel):
     def text(self) -> str:
         """Give everything as tab-separated text.
 
-        Returns
-        -------
-        str
-            A line a row, the header first.
+        A line a row, the header first.
         """
         text = io.StringIO(newline="")
         CsvWriter(text, "\t").rows([HEADERS, *((item.label, *texts) for item, *texts in self._rows)])
@@ -129,13 +112,7 @@ class MeasurementTable(QTableView):
         self.setMinimumHeight(190)
 
     def show_values(self, values: Mapping[str, float]) -> None:
-        """Show measurements; the column of mm is hidden where the scale is unknown.
-
-        Parameters
-        ----------
-        values : mapping
-            Column to value.
-        """
+        """Show measurements; the column of mm is hidden where the scale is unknown."""
         self._model.show(values)
         self.setColumnHidden(2, not any(item.unit.startswith("mm") and item.name in values for item in MEASUREMENTS))
 

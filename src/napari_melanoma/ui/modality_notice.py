@@ -26,13 +26,7 @@ class ModalityNotice(QFrame):
         self.hide()
 
     def show_result(self, result: LesionResult | None) -> None:
-        """Show the warning of a result, if it has one.
-
-        Parameters
-        ----------
-        result : LesionResult or None
-            None where the photograph was not analysed.
-        """
+        """Show the warning of a result, if it has one."""
         warning = "" if result is None else result.warning
         self._words.setText(warning)
         self.setVisible(bool(warning))

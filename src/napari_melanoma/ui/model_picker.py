@@ -17,20 +17,7 @@ if TYPE_CHECKING:
 
 
 class ModelPicker(QWidget):
-    """A combo box of models that find lesions, and a button that shows the card.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Gives the icon of the card.
-
-    Attributes
-    ----------
-    changed : Signal()
-        Another model was picked.
-    failed : Signal(object)
-        An exception: the card cannot be shown.
-    """
+    """A combo box of models that find lesions, and a button that shows the card."""
 
     changed = Signal()
     failed = Signal(object)
@@ -127,13 +114,7 @@ class ClassifierPicker(ModelPicker):
 
 
 def show_unusable(combo: QComboBox) -> None:
-    """Add the models of the user's folder that cannot be used, with the reason; they cannot be picked.
-
-    Parameters
-    ----------
-    combo : QComboBox
-        A list of models with a standard item model.
-    """
+    """Add the models of the user's folder that cannot be used, with the reason; they cannot be picked."""
     from napari_melanoma.models.registry import unusable_bundles
 
     items = combo.model()
@@ -156,22 +137,7 @@ def _trouble(name: str, task: Task) -> str:
 
 
 def show_card(parent: QWidget, title: str, card: str) -> QDialog:
-    """Show a model card beside the work, which goes on.
-
-    Parameters
-    ----------
-    parent : QWidget
-        The window that it belongs to.
-    title : str
-        Of the window.
-    card : str
-        Markdown; a header of metadata between ``---`` lines is left out.
-
-    Returns
-    -------
-    QDialog
-        Deletes itself when it is closed.
-    """
+    """Show a model card beside the work, which goes on."""
     dialog = named(QDialog(parent), "card_dialog", f"Card of {title}")
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
     dialog.setWindowTitle(title)

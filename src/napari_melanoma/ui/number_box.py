@@ -29,18 +29,7 @@ class Bounds:
 
     @classmethod
     def of(cls, metadata: Iterable[object]) -> Bounds:
-        """Read the limits of a field of a configuration.
-
-        Parameters
-        ----------
-        metadata : iterable of object
-            As pydantic keeps them, such as ``annotated_types.Ge(0)``.
-
-        Returns
-        -------
-        Bounds
-            What is not understood is left to the configuration's own check.
-        """
+        """Read the limits of a field of a configuration."""
         kinds = {Ge: ("ge", "low"), Le: ("le", "high"), Gt: ("gt", "above"), Lt: ("lt", "below")}
         kinds[MultipleOf] = ("multiple_of", "multiple")
         found = {}
@@ -53,15 +42,7 @@ class Bounds:
     def allow(self, value: Number) -> bool:
         """Say whether a number is within the limits.
 
-        Parameters
-        ----------
-        value : int or float
-            Any number.
-
-        Returns
-        -------
-        bool
-            False for not-a-number as well.
+        False for not-a-number as well.
         """
         return (
             (self.low is None or value >= self.low)
@@ -94,13 +75,6 @@ def show_value(box: QDoubleSpinBox | QSpinBox, value: Number) -> None:
     """Show a number in a spin box of Qt, and leave its text alone while the user is typing that number.
 
     Qt writes the text anew even where the number is the same: "0.7" becomes "0.70", and the next digit is lost.
-
-    Parameters
-    ----------
-    box : QDoubleSpinBox or QSpinBox
-        Brings its text into form by itself when it loses the focus.
-    value : int or float
-        The number.
     """
     is_known = box.value() == (round(value, box.decimals()) if isinstance(box, QDoubleSpinBox) else value)
     if is_known and box.hasFocus():
@@ -114,15 +88,7 @@ def show_value(box: QDoubleSpinBox | QSpinBox, value: Number) -> None:
 def show(value: Number) -> str:
     """Write a number so that reading it gives the same number again.
 
-    Parameters
-    ----------
-    value : int or float
-        Any number.
-
-    Returns
-    -------
-    str
-        Such as ``0.002`` or ``1e-5``.
+    Such as ``0.002`` or ``1e-5``.
     """
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return str(int(value))
@@ -134,20 +100,6 @@ def stepped(value: Number, steps: int, bounds: Bounds) -> Number:
 
     A whole number steps by one (or its multiple). Any other goes by one of its leading digit: 0.002 to 0.003, and 0.01
     down to 0.009. Close below a limit that is never reached it goes by one of what is missing: 0.99 to 0.991.
-
-    Parameters
-    ----------
-    value : int or float
-        Where to start.
-    steps : int
-        How often; negative for down.
-    bounds : Bounds
-        Steps that would leave them are not taken.
-
-    Returns
-    -------
-    int or float
-        Of the same kind.
     """
     one = _next_whole if isinstance(value, int) else _next
     for _ in range(abs(steps)):
@@ -188,20 +140,7 @@ def _by_digit(value: float, way: int) -> float:
 
 
 class NumberBox(QAbstractSpinBox):
-    """A spin box over Python's own numbers: no rounding to decimals, no limit of 32 bits.
-
-    Parameters
-    ----------
-    whole : bool
-        Whether it takes whole numbers only.
-    bounds : Bounds, optional
-        Which numbers are allowed.
-
-    Attributes
-    ----------
-    changed : Signal()
-        The user typed or stepped to another text.
-    """
+    """A spin box over Python's own numbers: no rounding to decimals, no limit of 32 bits."""
 
     changed = Signal()
 
@@ -262,17 +201,7 @@ class NumberBox(QAbstractSpinBox):
     def validate(self, text: str, position: int) -> tuple[QValidator.State, str, int]:
         """Let anything be typed; ``fault`` says what is wrong with it.
 
-        Parameters
-        ----------
-        text : str
-            What stands in the box.
-        position : int
-            Of the cursor.
-
-        Returns
-        -------
-        tuple
-            Acceptable, with both.
+        Returns acceptable, with both.
         """
         return QValidator.State.Acceptable, text, position
 

@@ -20,19 +20,7 @@ PLUGIN, DOCK, SLIDE_DOCK = "napari-melanoma", "Lesion", "Slide"
 def open_viewer(paths: Sequence[Path], slides: Sequence[Path] = (), pixel_size: PixelSize | None = None) -> int:
     """Open napari with the Lesion dock, or the Slide dock for slides, and stay until its window is closed.
 
-    Parameters
-    ----------
-    paths : sequence of pathlib.Path
-        Photographs to open; read while the window is already there.
-    slides : sequence of pathlib.Path
-        Slides to open.
-    pixel_size : PixelSize, optional
-        The user's own pixel size of the slides.
-
-    Returns
-    -------
-    int
-        Exit code 0.
+    ``pixel_size``: the user's own pixel size of the slides.
     """
     import napari
 
@@ -52,19 +40,7 @@ def open_viewer(paths: Sequence[Path], slides: Sequence[Path] = (), pixel_size: 
 def show_slide(viewer: Viewer, path: Path, pixel_size: PixelSize | None = None) -> list[Layer]:
     """Add the layers of a slide to a viewer; what is doubtful of it, or why it cannot be opened, is a notification.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where to.
-    path : pathlib.Path
-        The slide.
-    pixel_size : PixelSize, optional
-        The user's own, which wins over that of the file.
-
-    Returns
-    -------
-    list of napari.layers.Layer
-        One, or one for each channel of fluorescence; none where the slide cannot be opened.
+    One, or one for each channel of fluorescence; none where the slide cannot be opened.
     """
     from napari.layers import Layer
     from napari.utils.notifications import show_error, show_warning
@@ -89,13 +65,7 @@ def show_slide(viewer: Viewer, path: Path, pixel_size: PixelSize | None = None) 
 
 
 def viewer_with_dock() -> tuple[Viewer, LesionDock]:
-    """Open napari with the Lesion dock, as its menu would.
-
-    Returns
-    -------
-    tuple
-        The viewer and the dock.
-    """
+    """Open napari with the Lesion dock, as its menu would."""
     import napari
 
     viewer = napari.Viewer()
@@ -105,17 +75,7 @@ def viewer_with_dock() -> tuple[Viewer, LesionDock]:
 def show_dock(viewer: Viewer, name: str) -> QWidget | None:
     """Open one of our docks in a viewer, or bring the one that is there to the front.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where to.
-    name : str
-        As in the menu, such as ``Train``.
-
-    Returns
-    -------
-    QWidget or None
-        The dock's widget; None where this installation has no such dock.
+    Returns the dock's widget; None where this installation has no such dock.
     """
     import npe2
 

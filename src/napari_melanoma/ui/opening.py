@@ -24,24 +24,7 @@ LayerData = tuple[Any, dict[str, Any], str]
 
 
 class Opener(QObject):
-    """Opens files and the sample, one wish after the other.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where they are shown.
-    parent : QWidget
-        The dock.
-
-    Attributes
-    ----------
-    started : Signal()
-        Something is being opened now.
-    progressed, failed : Signal(object)
-        A ``Progress``; an exception.
-    finished : Signal(int)
-        All that was wished for is open, or cancelled; how many photographs were opened.
-    """
+    """Opens files and the sample, one wish after the other."""
 
     started = Signal()
     progressed = Signal(object)
@@ -61,23 +44,11 @@ class Opener(QObject):
         return self._job is not None
 
     def open(self, paths: Sequence[Path]) -> None:
-        """Open photographs.
-
-        Parameters
-        ----------
-        paths : sequence of pathlib.Path
-            Files and folders.
-        """
+        """Open photographs."""
         self._start(partial(_read, list(paths)))
 
     def accept(self, path: Path) -> None:
-        """Open a photograph although it is damaged.
-
-        Parameters
-        ----------
-        path : pathlib.Path
-            The file.
-        """
+        """Open a photograph although it is damaged."""
         self._start(partial(_read, [path], accept_damaged=True))
 
     def sample(self) -> None:
@@ -150,19 +121,7 @@ class Opener(QObject):
 def offer_damaged(
     dock: QWidget, path: Path, damage: str, accept: Callable[[], None], decline: Callable[[], None] = lambda: None
 ) -> None:
-    """Ask whether a damaged photograph is to be opened; the window lives meanwhile.
-
-    Parameters
-    ----------
-    dock : QWidget
-        The dock that asks.
-    path : pathlib.Path
-        The photograph.
-    damage : str
-        What is wrong with it.
-    accept, decline : callable
-        Called when the user has answered.
-    """
+    """Ask whether a damaged photograph is to be opened; the window lives meanwhile."""
     box = ask(
         dock,
         "damaged_photograph",

@@ -18,15 +18,7 @@ if TYPE_CHECKING:
 
 
 class OptionsEditor(Editor):
-    """The fields of the configuration that belongs to a name.
-
-    Parameters
-    ----------
-    config_now : callable
-        Gives the configuration that belongs to the name as it is now.
-    make_form : callable
-        Makes the form of a configuration.
-    """
+    """The fields of the configuration that belongs to a name."""
 
     def __init__(
         self, config_now: Callable[[], type[Config]], make_form: Callable[[type[BaseModel]], ConfigForm]
@@ -53,15 +45,7 @@ class OptionsEditor(Editor):
     def normal(self, value: Any) -> Any:  # noqa: ANN401
         """Name every option of the configuration as it is now; options of another name's give way to its defaults.
 
-        Parameters
-        ----------
-        value : dict
-            Options by name, those with their defaults left out or not.
-
-        Returns
-        -------
-        dict
-            Every option by name, but for those that the program fills in itself.
+        Every option by name, but for those that the program fills in itself.
         """
         config = self._config_now()
         try:

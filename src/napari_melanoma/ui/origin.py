@@ -21,17 +21,7 @@ Point = tuple[int, int]
 def threshold_of(model: ModelStamp, options: LesionOptions) -> float:
     """Say at which probability the lesion begins.
 
-    Parameters
-    ----------
-    model : ModelStamp
-        Knows its own threshold.
-    options : LesionOptions
-        May have another one.
-
-    Returns
-    -------
-    float
-        In [0, 1].
+    In [0, 1].
     """
     return model.threshold if options.threshold is None else options.threshold
 
@@ -50,39 +40,15 @@ class Origin:
 
     @classmethod
     def of(cls, result: LesionResult, chosen: Point | None) -> Origin:
-        """Keep of a result what is needed to have it again.
-
-        Parameters
-        ----------
-        result : LesionResult
-            Of the mask.
-        chosen : tuple of int or None
-            The point that chose the lesion.
-
-        Returns
-        -------
-        Origin
-            Shares the probability with the result.
-        """
+        """Keep of a result what is needed to have it again."""
         known = (result.probability, result.model, result.options, chosen, result.corrected, result.provenance)
         return cls(*known, result.spread)
 
     def restore(self, result: LesionResult, mask: NDArray[np.bool_], roi: RoiConfig) -> LesionResult:
         """Make the result of the mask again.
 
-        Parameters
-        ----------
-        result : LesionResult
-            Any result of the photograph.
-        mask : numpy.ndarray
-            bool (row, column), the mask that came about so.
-        roi : RoiConfig
-            The region, as it is wanted now.
-
-        Returns
-        -------
-        LesionResult
-            With the model, options and provenance that belong to the mask.
+        ``mask``: bool (row, column), the mask that came about so. With the model, options and provenance that belong to
+        the mask.
         """
         smoothing, smoothed = self.options.refinement.smoothing, result.smoothed
         if self.probability is not result.probability or smoothing != result.options.refinement.smoothing:

@@ -24,13 +24,7 @@ WHAT_IF = "Tried out here; the case stays as it is."
 
 
 class PatientField(CaseField):
-    """One column as a control, with the words that the bundle knows where the table has none for it.
-
-    Parameters
-    ----------
-    column : FittedNumbers or FittedWords
-        Of the bundle.
-    """
+    """One column as a control, with the words that the bundle knows where the table has none for it."""
 
     def __init__(self, column: FittedNumbers | FittedWords) -> None:
         self._words = column.words if isinstance(column, FittedWords) else ()
@@ -53,15 +47,7 @@ class PatientField(CaseField):
 
 
 class PatientForm(QWidget):
-    """Fields of the patient; each may be unknown, and each can be changed to see what the answer makes of it.
-
-    Attributes
-    ----------
-    edited : Signal()
-        What ``row`` gives is something else.
-    restored : Signal()
-        The user wants what the case says.
-    """
+    """Fields of the patient; each may be unknown, and each can be changed to see what the answer makes of it."""
 
     edited = Signal()
     restored = Signal()
@@ -100,13 +86,7 @@ class PatientForm(QWidget):
         return {name: text for name, text in {**self._row, **said}.items() if text}
 
     def ask_for(self, encoding: TabularEncoding | None) -> None:
-        """Show the fields of another bundle; what was filled in stays.
-
-        Parameters
-        ----------
-        encoding : TabularEncoding or None
-            What the bundle takes; None where it looks at the picture alone.
-        """
+        """Show the fields of another bundle; what was filled in stays."""
         if encoding == self._encoding and (self.fields or encoding is None):
             return
         row = self.row
@@ -129,28 +109,14 @@ class PatientForm(QWidget):
         self.show_row(row)
 
     def show_row(self, row: Mapping[str, str]) -> None:
-        """Show what is known; nobody is told.
-
-        Parameters
-        ----------
-        row : mapping
-            Column to text; columns that no field shows are kept.
-        """
+        """Show what is known; nobody is told."""
         self._row = dict(row)
         for name, field in self.fields.items():
             field.forget()
             field.show_value(self._row.get(name, ""), None, True)
 
     def show_origin(self, case: str, *, changed: bool) -> None:
-        """Say whether this is what a case says.
-
-        Parameters
-        ----------
-        case : str
-            What the case is called; empty where the photograph belongs to none.
-        changed : bool
-            Whether something else was filled in here.
-        """
+        """Say whether this is what a case says."""
         self._origin.setText(f"From the case {case}. {WHAT_IF if changed else ''}".strip() if case else "")
         self._origin.setVisible(bool(case))
         self._back.setVisible(bool(case) and changed)

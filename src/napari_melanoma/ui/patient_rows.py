@@ -26,19 +26,7 @@ class PatientRows:
     def set_case(self, identity: str, case: str, row: Mapping[str, str]) -> bool:
         """Take what a case says of a photograph.
 
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-        case : str
-            What the case is called; empty where the photograph belongs to none any more.
-        row : mapping
-            Column to text, columns that are not known left out.
-
-        Returns
-        -------
-        bool
-            False where it is known already.
+        False where it is known already.
         """
         before = self._cases.get(identity)
         if case:
@@ -50,77 +38,33 @@ class PatientRows:
     def case(self, identity: str) -> str:
         """Give the name of a photograph's case.
 
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-
-        Returns
-        -------
-        str
-            Empty where it belongs to none.
+        Empty where it belongs to none.
         """
         return self._cases.get(identity, ("", {}))[0]
 
     def row(self, identity: str, image: Image | None) -> Row:
         """Give what is known of a photograph's patient.
 
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-        image : napari.layers.Image or None
-            Its layer.
-
-        Returns
-        -------
-        dict
-            Column to text; what is not known is left out.
+        Column to text; what is not known is left out.
         """
         return _filled({**self._known(identity), **_tried(image)})
 
     def is_tried(self, image: Image | None) -> bool:
         """Say whether something was filled in that the case does not say.
 
-        Parameters
-        ----------
-        image : napari.layers.Image or None
-            The photograph's layer.
-
-        Returns
-        -------
-        bool
-            False where nothing was, or the layer is gone.
+        False where nothing was, or the layer is gone.
         """
         return bool(_tried(image))
 
     def fill_in(self, identity: str, image: Image, row: Mapping[str, str]) -> None:
-        """Take what stands in the form.
-
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-        image : napari.layers.Image
-            Its layer, which keeps it.
-        row : mapping
-            Column to text.
-        """
+        """Take what stands in the form."""
         known = self._known(identity)
         names = {*known, *row, *_tried(image)}
         tried = {name: row.get(name, "") for name in names if row.get(name, "") != known.get(name, "")}
         image.metadata = {**image.metadata, KEY: {**image.metadata.get(KEY, {}), "patient": tried}}
 
     def forget(self, identity: str, image: Image | None = None) -> None:
-        """Forget what was filled in, or with no layer all that is known of a photograph.
-
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-        image : napari.layers.Image, optional
-            Its layer; none where it was removed.
-        """
+        """Forget what was filled in, or with no layer all that is known of a photograph."""
         if image is None:
             self._cases.pop(identity, None)
         else:

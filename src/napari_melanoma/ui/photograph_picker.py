@@ -22,28 +22,7 @@ if TYPE_CHECKING:
 
 
 class PhotographPicker(QWidget):
-    """A combo box of the viewer's photographs, with the ruler beside it.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Whose layers are followed.
-    icons : ThemedIcons
-        Gives the icon of the ruler.
-    connections : Connections
-        Ends with the dock.
-
-    Attributes
-    ----------
-    changed : Signal()
-        The dock is about another photograph, or about none.
-    listed : Signal()
-        There are other photographs than before, or images that are none.
-    scaled : Signal(str)
-        The photograph of this identity got another scale.
-    ruler : Signal(bool)
-        The user takes the ruler, or puts it away.
-    """
+    """A combo box of the viewer's photographs, with the ruler beside it."""
 
     changed = Signal()
     listed = Signal()
@@ -89,13 +68,7 @@ class PhotographPicker(QWidget):
         return next((image for image in linked.identify(self._viewer) if linked.identity(image) == self.identity), None)
 
     def step(self, by: int) -> None:
-        """Go to the next or previous photograph.
-
-        Parameters
-        ----------
-        by : int
-            How many further; after the last comes the first.
-        """
+        """Go to the next or previous photograph."""
         if self.combo.count():
             self.combo.setCurrentIndex((self.combo.currentIndex() + by) % self.combo.count())
             self._on_picked()

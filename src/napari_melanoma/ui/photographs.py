@@ -22,15 +22,7 @@ STAND_IN = "napari_melanoma_units"  # in the metadata of a layer whose unit is n
 def is_photograph(layer: Layer) -> bool:
     """Say whether a layer is a photograph: an RGB image of two dimensions.
 
-    Parameters
-    ----------
-    layer : napari.layers.Layer
-        Any layer.
-
-    Returns
-    -------
-    bool
-        True for RGB images that this plugin did not make itself.
+    True for RGB images that this plugin did not make itself.
     """
     return bool(getattr(layer, "rgb", False)) and layer.ndim == 2 and "role" not in _about(layer)
 
@@ -38,15 +30,7 @@ def is_photograph(layer: Layer) -> bool:
 def photographs(layers: Iterable[Layer]) -> list[Image]:
     """List the photographs among layers.
 
-    Parameters
-    ----------
-    layers : iterable of napari.layers.Layer
-        All layers of a viewer.
-
-    Returns
-    -------
-    list of napari.layers.Image
-        In the order of the layers.
+    In the order of the layers.
     """
     return [layer for layer in layers if is_photograph(layer)]
 
@@ -65,15 +49,7 @@ class Source:
     def of(cls, image: Image) -> Source:
         """Take what is needed from a layer; copies nothing.
 
-        Parameters
-        ----------
-        image : napari.layers.Image
-            A photograph.
-
-        Returns
-        -------
-        Source
-            With the largest level where the layer has several.
+        With the largest level where the layer has several.
         """
         data = image.data[0] if image.multiscale else image.data
         about = _about(image)
@@ -82,15 +58,7 @@ class Source:
     def read(self) -> Photograph:
         """Read the pixels; meant for a thread.
 
-        Returns
-        -------
-        Photograph
-            8-bit RGB.
-
-        Raises
-        ------
-        InputError
-            Where the layer holds no pixels, or numbers that are no colours.
+        8-bit RGB.
         """
         from napari_melanoma.io.photographs import Photograph
 
@@ -120,15 +88,7 @@ def _colours(data: Any, name: str) -> NDArray[np.uint8]:  # noqa: ANN401 - numpy
 def pixel_size(layer: Layer) -> PixelSize | None:
     """Read the pixel size from a layer's scale and units.
 
-    Parameters
-    ----------
-    layer : napari.layers.Layer
-        Of two dimensions.
-
-    Returns
-    -------
-    PixelSize or None
-        None where the units are pixels, which is how napari says that nobody knows.
+    None where the units are pixels, which is how napari says that nobody knows.
     """
     y, x = (_micrometres(unit) for unit in own_units(layer))
     if y is None or x is None:
@@ -139,18 +99,7 @@ def pixel_size(layer: Layer) -> PixelSize | None:
 
 
 def own_units(layer: Layer) -> tuple[Any, Any]:
-    """Give the units by which a layer is measured, which need not be those that napari shows.
-
-    Parameters
-    ----------
-    layer : napari.layers.Layer
-        Of two dimensions or more.
-
-    Returns
-    -------
-    tuple of pint.Unit
-        Of rows and columns.
-    """
+    """Give the units by which a layer is measured, which need not be those that napari shows."""
     y, x = layer.metadata[STAND_IN]["own"] if STAND_IN in layer.metadata else layer.units[-2:]
     return y, x
 
@@ -158,15 +107,7 @@ def own_units(layer: Layer) -> tuple[Any, Any]:
 def aspect(layer: Layer) -> float:
     """Give the height of a layer's pixels over their width.
 
-    Parameters
-    ----------
-    layer : napari.layers.Layer
-        Of two dimensions.
-
-    Returns
-    -------
-    float
-        1 for square pixels; also where only the ratio is known, not the size.
+    1 for square pixels; also where only the ratio is known, not the size.
     """
     size = pixel_size(layer)
     return float(layer.scale[-2] / layer.scale[-1]) if size is None else size.y_um / size.x_um
@@ -187,15 +128,7 @@ def _micrometres(unit: Any) -> float | None:  # noqa: ANN401 - a unit of pint, w
 def in_words(size: PixelSize) -> str:
     """Say how large a pixel is.
 
-    Parameters
-    ----------
-    size : PixelSize
-        The size.
-
-    Returns
-    -------
-    str
-        Such as ``12.4 µm``, or ``100 x 50 µm``, height first, where pixels are not square.
+    Such as ``12.4 µm``, or ``100 x 50 µm``, height first, where pixels are not square.
     """
     y, x = f"{size.y_um:.3g}", f"{size.x_um:.3g}"
     return f"{x} µm" if x == y else f"{y} x {x} µm"
@@ -204,15 +137,7 @@ def in_words(size: PixelSize) -> str:
 def describe(image: Image) -> str:
     """Say in one line what a photograph is: its size, scale and kind.
 
-    Parameters
-    ----------
-    image : napari.layers.Image
-        A photograph.
-
-    Returns
-    -------
-    str
-        Such as ``3000 x 2000 px, 12.4 um/px, dermoscopic``.
+    Such as ``3000 x 2000 px, 12.4 um/px, dermoscopic``.
     """
     rows, columns = (image.data[0] if image.multiscale else image.data).shape[:2]
     size = pixel_size(image)

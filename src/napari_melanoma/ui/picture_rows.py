@@ -25,19 +25,7 @@ class RowLook(NamedTuple):
 
 
 class PictureRows(QStyledItemDelegate):
-    """Paints rows in the colours of the theme; a list says in ``paint_row`` what is in them.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Knows the colours.
-    picture_px : int
-        Side of a picture.
-    width_px : int
-        That a row would like to have.
-    parent : QWidget
-        The view.
-    """
+    """Paints rows in the colours of the theme; a list says in ``paint_row`` what is in them."""
 
     def __init__(self, icons: ThemedIcons, picture_px: int, width_px: int, parent: QWidget) -> None:
         super().__init__(parent)
@@ -47,32 +35,12 @@ class PictureRows(QStyledItemDelegate):
     def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex) -> QSize:  # noqa: N802 - Qt's name
         """Give every row the same height.
 
-        Parameters
-        ----------
-        option : QStyleOptionViewItem
-            Where, and whether it is selected.
-        index : QModelIndex
-            The row.
-
-        Returns
-        -------
-        QSize
-            In pixels.
+        In pixels.
         """
         return self._size
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex) -> None:
-        """Paint a row.
-
-        Parameters
-        ----------
-        painter : QPainter
-            Of the view.
-        option : QStyleOptionViewItem
-            Where, and whether it is selected.
-        index : QModelIndex
-            The row.
-        """
+        """Paint a row."""
         painter.save()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         colours = self._icons.palette
@@ -88,36 +56,12 @@ class PictureRows(QStyledItemDelegate):
         painter.restore()
 
     def paint_row(self, painter: QPainter, place: QRect, index: QModelIndex, look: RowLook) -> None:
-        """Paint what is in a row.
-
-        Parameters
-        ----------
-        painter : QPainter
-            Of the view.
-        place : QRect
-            The row.
-        index : QModelIndex
-            Which one.
-        look : RowLook
-            Its colours.
-        """
+        """Paint what is in a row."""
         raise NotImplementedError
 
 
 def paint_picture(painter: QPainter, square: QRect, picture: QPixmap | None, frame: QColor) -> None:
-    """Paint the middle of a picture, or a frame in its place.
-
-    Parameters
-    ----------
-    painter : QPainter
-        Of the view.
-    square : QRect
-        Where.
-    picture : QPixmap or None
-        None where there is none (yet).
-    frame : QColor
-        Of the frame.
-    """
+    """Paint the middle of a picture, or a frame in its place."""
     if picture is None:
         painter.setPen(frame)
         painter.drawRoundedRect(square.adjusted(0, 0, -1, -1), 3, 3)

@@ -21,20 +21,7 @@ BATCH = 6
 
 
 class Pictures(QObject):
-    """Gives pictures at once where they are known, and else reads them, what was asked for last first.
-
-    Parameters
-    ----------
-    side_px : int
-        Side of the square that they fit into.
-    parent : QObject
-        Who goes with it; what is being read then ends unheard.
-
-    Attributes
-    ----------
-    read : Signal(object)
-        The picture of this ``pathlib.Path`` is there now.
-    """
+    """Gives pictures at once where they are known, and else reads them, what was asked for last first."""
 
     read = Signal(object)
 
@@ -53,15 +40,7 @@ class Pictures(QObject):
     def find(self, path: Path) -> QPixmap | None:
         """Give a picture, or let it be read.
 
-        Parameters
-        ----------
-        path : pathlib.Path
-            The photograph.
-
-        Returns
-        -------
-        QPixmap or None
-            None where it is not there yet, or cannot be read.
+        None where it is not there yet, or cannot be read.
         """
         if path in self._known:
             self._known.move_to_end(path)

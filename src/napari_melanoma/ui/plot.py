@@ -27,18 +27,6 @@ class CurvePlot(pg.PlotWidget):
     """Curves over the epochs of a run, a mark at the best one, and a line that follows the mouse.
 
     Nothing in it can be dragged or zoomed, and the wheel scrolls the dock that it stands in.
-
-    Parameters
-    ----------
-    label : str
-        What the upright axis measures.
-    curves : sequence of Curve
-        What it shows.
-
-    Attributes
-    ----------
-    pointed : Signal(float)
-        The mouse is at this place of the epoch axis; not-a-number where it has left.
     """
 
     pointed = Signal(float)
@@ -68,15 +56,7 @@ class CurvePlot(pg.PlotWidget):
         self.scene().sigMouseMoved.connect(self._on_moved)
 
     def set_values(self, name: str, epochs: Sequence[float], values: Sequence[float]) -> None:
-        """Show other values of a curve.
-
-        Parameters
-        ----------
-        name : str
-            Of the curve.
-        epochs, values : sequence of float
-            Of each point.
-        """
+        """Show other values of a curve."""
         self._items[name].setData(_floats(epochs), _floats(values))
         if self._curves[name].symbol is None:
             self._items[name].setSymbol("o" if len(values) <= FEW else None)
@@ -88,39 +68,19 @@ class CurvePlot(pg.PlotWidget):
     def points(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Give what a curve shows.
 
-        Parameters
-        ----------
-        name : str
-            Of the curve.
-
-        Returns
-        -------
-        epochs, values : numpy.ndarray
-            Of each point, float64 (point,).
+        Of each point, float64 (point,).
         """
         epochs, values = self._items[name].getData()
         return _floats(() if epochs is None else epochs), _floats(() if values is None else values)
 
     def set_epochs(self, epochs: float) -> None:
-        """Set the range of the axis of epochs.
-
-        Parameters
-        ----------
-        epochs : float
-            How many the run has.
-        """
+        """Set the range of the axis of epochs."""
         self.getPlotItem().setXRange(0, max(1.0, epochs), padding=0.02)
         major = next(step for step in WHOLE if step * MOST_TICKS >= epochs or step == WHOLE[-1])
         self.getPlotItem().getAxis("bottom").setTickSpacing(levels=[(major, 0)])
 
     def set_best(self, epoch: float | None) -> None:
-        """Mark the best epoch.
-
-        Parameters
-        ----------
-        epoch : float or None
-            Counted from 1; None for no mark.
-        """
+        """Mark the best epoch."""
         self._best.setVisible(epoch is not None)
         self._best.setValue(epoch or 0.0)
 
@@ -130,24 +90,12 @@ class CurvePlot(pg.PlotWidget):
         return float(self._best.value()) if self._best.isVisible() else None
 
     def point_at(self, epoch: float | None) -> None:
-        """Draw a line at a place of the axis of epochs.
-
-        Parameters
-        ----------
-        epoch : float or None
-            None for no line.
-        """
+        """Draw a line at a place of the axis of epochs."""
         self._at.setVisible(epoch is not None)
         self._at.setValue(epoch or 0.0)
 
     def set_palette(self, palette: Palette) -> None:
-        """Take the colours of a theme.
-
-        Parameters
-        ----------
-        palette : Palette
-            Of the theme.
-        """
+        """Take the colours of a theme."""
         self.setBackground(palette.background)
         small = QFont(self.font())
         small.setPointSizeF(8.0)

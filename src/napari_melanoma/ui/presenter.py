@@ -17,22 +17,7 @@ if TYPE_CHECKING:
 
 
 class Presenter(QObject):
-    """Shows what the book says.
-
-    Parameters
-    ----------
-    book : LesionBook
-        Lesions and the viewer.
-    parent : QObject
-        Who goes with it.
-
-    Attributes
-    ----------
-    drawable : Signal(object)
-        A mask or scribbles are there, on which the user may draw.
-    shown : Signal(str)
-        All layers of the photograph of this identity are there.
-    """
+    """Shows what the book says."""
 
     drawable = Signal(object)
     shown = Signal(str)
@@ -48,15 +33,7 @@ class Presenter(QObject):
         return self._turns.busy
 
     def show_new(self, identity: str, then: Callable[[], None] | None = None) -> None:
-        """Add the layers of a result, one a turn, so that the viewer lives in between.
-
-        Parameters
-        ----------
-        identity : str
-            Of an analysed photograph.
-        then : callable, optional
-            Called when all are there.
-        """
+        """Add the layers of a result, one a turn, so that the viewer lives in between."""
         pieces = (self._show_mask, self._show_probability, self._show_contours, self._show_roi, self._show_rest)
         self._turns.add(*(partial(piece, identity) for piece in pieces))
         if then is not None:
@@ -105,15 +82,7 @@ class Presenter(QObject):
     def show_change(self, change: Change) -> bool:
         """Show what a computation found out about a photograph whose layers are there.
 
-        Parameters
-        ----------
-        change : Change
-            Not taken into the book yet.
-
-        Returns
-        -------
-        bool
-            False where the user drew in the meantime, so that nothing was done.
+        False where the user drew in the meantime, so that nothing was done.
         """
         viewer, lesion = self._book.viewer, self._book.lesions[change.identity]
         image, labels = self._book.image(change.identity), self._book.mask(change.identity)

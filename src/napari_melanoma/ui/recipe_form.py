@@ -20,20 +20,7 @@ ELSEWHERE = ("task", "data.datasets", "data.base", "model.start", "model.take", 
 
 
 class RecipeForm(QWidget):
-    """All values of a recipe but for its data and its start.
-
-    Parameters
-    ----------
-    settings : Settings
-        Remembers which sections are open.
-    icons : ThemedIcons
-        Gives icons.
-
-    Attributes
-    ----------
-    changed : Signal()
-        The user changed a value.
-    """
+    """All values of a recipe but for its data and its start."""
 
     changed = Signal()
 
@@ -74,10 +61,7 @@ class RecipeForm(QWidget):
     def values(self) -> dict[str, Any]:
         """Give the values as they are shown, those that are not shown as they were given.
 
-        Returns
-        -------
-        dict
-            Nested as the recipe is; empty while no recipe was given.
+        Nested as the recipe is; empty while no recipe was given.
         """
         values = {} if self._given is None else self._given.model_dump()
         for part in self._parts:
@@ -86,13 +70,7 @@ class RecipeForm(QWidget):
         return merged(values, {"classification": chosen}) if chosen else values
 
     def give(self, recipe: TrainRecipe) -> None:
-        """Show a recipe in place of what is shown.
-
-        Parameters
-        ----------
-        recipe : TrainRecipe
-            What the ways back lead to.
-        """
+        """Show a recipe in place of what is shown."""
         self._given = recipe
         for part in self._parts:
             part.give(recipe)
@@ -100,13 +78,7 @@ class RecipeForm(QWidget):
         self._count()
 
     def renew(self, recipe: TrainRecipe) -> None:
-        """Show another variant of the recipe, but for what the user changed.
-
-        Parameters
-        ----------
-        recipe : TrainRecipe
-            Such as the same with another start.
-        """
+        """Show another variant of the recipe, but for what the user changed."""
         self._given = recipe
         for part in self._parts:
             part.renew(recipe)
@@ -114,13 +86,7 @@ class RecipeForm(QWidget):
         self._count()
 
     def set_values(self, recipe: TrainRecipe) -> None:
-        """Show values as if the user had typed them.
-
-        Parameters
-        ----------
-        recipe : TrainRecipe
-            ``values()`` gives the same back.
-        """
+        """Show values as if the user had typed them."""
         self._build()
         for part in self._parts:
             part.set_values(recipe)
@@ -155,18 +121,7 @@ class RecipeForm(QWidget):
 
 
 def merged(values: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Put values over others, part by part; a network's own options are replaced as a whole.
-
-    Parameters
-    ----------
-    values, more : mapping
-        Nested as a recipe is; ``more`` wins.
-
-    Returns
-    -------
-    dict
-        A new one.
-    """
+    """Put values over others, part by part; a network's own options are replaced as a whole."""
     both = dict(values)
     for key, value in more.items():
         inside = isinstance(value, Mapping) and isinstance(both.get(key), Mapping) and key != "options"

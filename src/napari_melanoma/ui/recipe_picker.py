@@ -20,24 +20,7 @@ PATTERN = "Recipes (*.toml)"
 
 
 class RecipePicker(QWidget):
-    """A combo box of recipes, with buttons that load one and save one.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Gives icons.
-
-    Attributes
-    ----------
-    changed : Signal()
-        Another recipe was picked or loaded.
-    saving : Signal(object)
-        The recipe as it is shown shall be saved as this ``pathlib.Path``.
-    failed : Signal(object)
-        An exception: a file is no recipe.
-    summary : QLabel
-        What the recipe is for; placed by whoever has the room.
-    """
+    """A combo box of recipes, with buttons that load one and save one."""
 
     changed = Signal()
     saving = Signal(object)
@@ -76,26 +59,14 @@ class RecipePicker(QWidget):
         return self._loaded.get(str(self.combo.currentData()))
 
     def pick(self, name: str) -> None:
-        """Pick a shipped recipe; nobody is told.
-
-        Parameters
-        ----------
-        name : str
-            Of ``shipped_recipes()``; nothing happens for any other.
-        """
+        """Pick a shipped recipe; nobody is told."""
         index = self.combo.findData(name)
         if index >= 0:
             self.combo.setCurrentIndex(index)
             self._show()
 
     def load(self, path: Path) -> None:
-        """Load a recipe from a file and pick it.
-
-        Parameters
-        ----------
-        path : pathlib.Path
-            A TOML file; ``failed`` says what is wrong with it.
-        """
+        """Load a recipe from a file and pick it."""
         from napari_melanoma.core.config import read_toml
         from napari_melanoma.training.recipe import TrainRecipe
 

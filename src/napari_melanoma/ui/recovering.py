@@ -25,19 +25,7 @@ Put = Callable[[str, "Make", "Point | None"], None]
 
 
 class Recovering(QObject):
-    """Puts what was found where it belongs, beside or over what is there by now.
-
-    Parameters
-    ----------
-    book : LesionBook
-        Lesions and the viewer.
-    presenter : Presenter
-        Shows a photograph's layers where there are none.
-    put : callable
-        Puts a result in the place of a mask: takes identity, a function that makes the result, and the chosen point.
-    parent : QObject
-        Who goes with it.
-    """
+    """Puts what was found where it belongs, beside or over what is there by now."""
 
     def __init__(self, book: LesionBook, presenter: Presenter, put: Put, parent: QObject) -> None:
         super().__init__(parent)
@@ -46,15 +34,7 @@ class Recovering(QObject):
         self._put = put
 
     def bring_back(self, identity: str, found: Recovered) -> None:
-        """Show corrections that a crash left; Ctrl+Z takes them back to the mask that is there, or the model's.
-
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-        found : Recovered
-            What was left.
-        """
+        """Show corrections that a crash left; Ctrl+Z takes them back to the mask that is there, or the model's."""
         if self._book.mask(identity) is not None:
             self._draw(identity, found)
         elif self._book.image(identity) is not None:

@@ -52,13 +52,7 @@ class Recovered:
 
 
 def folder() -> Path:
-    """Folder of all recovery folders.
-
-    Returns
-    -------
-    pathlib.Path
-        Below the platform's folder for state that a user does not look at.
-    """
+    """Folder of all recovery folders."""
     from platformdirs import user_state_path
 
     return user_state_path("napari-melanoma", appauthor=False) / "recovery"
@@ -67,17 +61,7 @@ def folder() -> Path:
 def place(digest: str, identity: str) -> Path:
     """Say where the corrections of an open photograph are kept.
 
-    Parameters
-    ----------
-    digest : str
-        Fingerprint of the photograph's pixels.
-    identity : str
-        Of its layer.
-
-    Returns
-    -------
-    pathlib.Path
-        A folder of its own.
+    ``digest``: fingerprint of the photograph's pixels.
     """
     return folder() / f"{digest[:32]}-{identity[:16]}"
 
@@ -91,23 +75,8 @@ def save(
 ) -> None:
     """Write what is needed to go on after a crash; meant for a thread.
 
-    Parameters
-    ----------
-    place : pathlib.Path
-        The folder, as ``place`` gives it.
-    result : LesionResult
-        The analysis that is corrected.
-    mask : numpy.ndarray
-        bool (row, column), the mask as it is now.
-    chosen : tuple of int or None
-        The point that chose the lesion.
-    scribbles : numpy.ndarray or None
-        uint8 (row, column), strokes that are not applied yet.
-
-    Raises
-    ------
-    SaveError
-        Where the file system refuses.
+    ``mask``: bool (row, column), the mask as it is now. ``scribbles``: uint8 (row, column), strokes that are not
+    applied yet.
     """
     import numpy as np
 
@@ -134,19 +103,8 @@ def save(
 def find(digest: str, photograph: Photograph, others: Collection[str] = ()) -> Recovered | None:
     """Look for corrections of a photograph that were never saved; meant for a thread.
 
-    Parameters
-    ----------
-    digest : str
-        Fingerprint of the photograph's pixels.
-    photograph : Photograph
-        The photograph.
-    others : collection of str, optional
-        Identities of the other photographs that are open, whose corrections are their own.
-
-    Returns
-    -------
-    Recovered or None
-        The newest; None where there is nothing, or it belongs to a napari that still runs, or it cannot be read.
+    ``digest``: fingerprint of the photograph's pixels. Returns the newest; None where there is nothing, or it belongs
+    to a napari that still runs, or it cannot be read.
     """
     taken = {place(digest, other) for other in others}
     found = (_find(digest, path, photograph) for path in folder().glob(f"{digest[:32]}-*") if path not in taken)
@@ -185,15 +143,7 @@ def _read(digest: str, place: Path, about: dict[str, Any], photograph: Photograp
 
 
 def adopt(found: Recovered, place: Path) -> None:
-    """Make what was found the corrections of a photograph that is open now; where that fails, it is offered again.
-
-    Parameters
-    ----------
-    found : Recovered
-        What was brought back.
-    place : pathlib.Path
-        The photograph's own folder; what is in it is replaced.
-    """
+    """Make what was found the corrections of a photograph that is open now; where that fails, it is offered again."""
     if found.place != place and found.place.is_dir():
         remove(place)
         with suppress(OSError):
@@ -201,24 +151,12 @@ def adopt(found: Recovered, place: Path) -> None:
 
 
 def remove(place: Path) -> None:
-    """Remove what was kept of a photograph.
-
-    Parameters
-    ----------
-    place : pathlib.Path
-        The folder.
-    """
+    """Remove what was kept of a photograph."""
     shutil.rmtree(place, ignore_errors=True)
 
 
 def prune(days: float = KEPT_DAYS) -> None:
-    """Remove what nobody asked for in a long time; meant for a thread.
-
-    Parameters
-    ----------
-    days : float, optional
-        How long is long.
-    """
+    """Remove what nobody asked for in a long time; meant for a thread."""
     for about in folder().glob("*/recovery.json"):
         if time.time() - about.stat().st_mtime > 86400 * days:
             shutil.rmtree(about.parent, ignore_errors=True)

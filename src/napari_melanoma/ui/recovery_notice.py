@@ -15,13 +15,7 @@ if TYPE_CHECKING:
 
 
 class RecoveryNotice(QFrame):
-    """One sentence and two buttons, shown where there is something to bring back.
-
-    Attributes
-    ----------
-    accepted, discarded : Signal(str, object)
-        Identity of the photograph and the ``Recovered``.
-    """
+    """One sentence and two buttons, shown where there is something to bring back."""
 
     accepted = Signal(str, object)
     discarded = Signal(str, object)
@@ -43,37 +37,17 @@ class RecoveryNotice(QFrame):
         self.hide()
 
     def offer(self, identity: str, found: Recovered) -> None:
-        """Keep an offer until the dock is about its photograph.
-
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-        found : Recovered
-            What was left.
-        """
+        """Keep an offer until the dock is about its photograph."""
         self._offers[identity] = found
         self.set_photograph(self._identity)
 
     def withdraw(self, identity: str) -> None:
-        """Let go of an offer without an answer; it is made again when the photograph is opened again.
-
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-        """
+        """Let go of an offer without an answer; it is made again when the photograph is opened again."""
         self._offers.pop(identity, None)
         self.set_photograph(self._identity)
 
     def set_photograph(self, identity: str | None) -> None:
-        """Show the offer of a photograph, if there is one.
-
-        Parameters
-        ----------
-        identity : str or None
-            Which photograph the dock is about.
-        """
+        """Show the offer of a photograph, if there is one."""
         self._identity = identity
         found = None if identity is None else self._offers.get(identity)
         if found is not None:
@@ -96,18 +70,7 @@ class RecoveryNotice(QFrame):
 
 
 def ago(seconds: float) -> str:
-    """Say a time span as people do.
-
-    Parameters
-    ----------
-    seconds : float
-        How long since.
-
-    Returns
-    -------
-    str
-        Such as ``2 hours ago``.
-    """
+    """Say a time span as people do."""
     for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
         count = int(seconds // length)
         if count:

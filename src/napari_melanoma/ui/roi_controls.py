@@ -22,15 +22,7 @@ FIELD_PX = 76  # Qt claims more, and would push what lies beside out of sight
 
 
 class RoiControls(QWidget):
-    """Margin, background and side, with the region beside them.
-
-    Attributes
-    ----------
-    settling : Settling
-        Waits until the values rest.
-    settled : Signal()
-        A value changed and rests.
-    """
+    """Margin, background and side, with the region beside them."""
 
     settled = Signal()
 
@@ -92,13 +84,7 @@ class RoiControls(QWidget):
         self._config = config
 
     def show_roi(self, roi: Roi | None) -> None:
-        """Show the region's image.
-
-        Parameters
-        ----------
-        roi : Roi or None
-            None where there is no lesion.
-        """
+        """Show the region's image."""
         if roi is None:
             self._picture.clear()
             return

@@ -21,22 +21,7 @@ if TYPE_CHECKING:
 
 
 class RulerPanel(QFrame):
-    """Asks for a line and its length, and sets or clears the scale.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where the line is drawn.
-    settings : Settings
-        Remembers the length.
-
-    Attributes
-    ----------
-    said : Signal(str)
-        What was done.
-    failed : Signal(object)
-        An exception: nothing was changed.
-    """
+    """Asks for a line and its length, and sets or clears the scale."""
 
     said = Signal(str)
     failed = Signal(object)
@@ -63,13 +48,7 @@ class RulerPanel(QFrame):
         self.hide()
 
     def start(self, image: Image) -> None:
-        """Put the line tool into the user's hand.
-
-        Parameters
-        ----------
-        image : napari.layers.Image
-            The photograph.
-        """
+        """Put the line tool into the user's hand."""
         self._image = image
         line = layers.ruler(self._viewer, image)
         line.visible = True

@@ -13,15 +13,7 @@ from napari_melanoma.ui.look import named
 
 
 class Picture(QWidget):
-    """An image that fills its width and keeps a shape; an enlarged one is its tooltip.
-
-    Parameters
-    ----------
-    name : str
-        Object name.
-    spoken : str
-        Accessible name.
-    """
+    """An image that fills its width and keeps a shape; an enlarged one is its tooltip."""
 
     def __init__(self, name: str, spoken: str) -> None:
         super().__init__()
@@ -40,17 +32,7 @@ class Picture(QWidget):
         return self._image
 
     def show_image(self, image: QImage | None, shape: float, path: Path | None = None) -> None:
-        """Show an image.
-
-        Parameters
-        ----------
-        image : QImage or None
-            None for an empty place.
-        shape : float
-            Height over width at which it is drawn.
-        path : pathlib.Path, optional
-            File of the image, for the tooltip.
-        """
+        """Show an image."""
         self._image = image
         enlarged = f"<br><img src='{html.escape(path.as_posix())}' width='420'>" if path is not None else ""
         self.setToolTip(self._spoken + (enlarged if image is not None else ""))

@@ -37,19 +37,7 @@ class Shown:
 def read_sample(run: Path, epoch: str, index: int) -> Shown:
     """Read what is shown of a sample.
 
-    Parameters
-    ----------
-    run : pathlib.Path
-        The run folder.
-    epoch : str
-        Folder of the predictions, such as ``epoch-0003``.
-    index : int
-        Which image; counted around where it is out of range.
-
-    Returns
-    -------
-    Shown
-        Empty where there are no samples.
+    Empty where there are no samples.
     """
     names = sample_names(run, epoch) or sample_names(run, BEFORE)
     if not names:
@@ -71,17 +59,7 @@ def read_sample(run: Path, epoch: str, index: int) -> Shown:
 def sample_names(run: Path, epoch: str) -> tuple[str, ...]:
     """Name the images with a prediction of an epoch.
 
-    Parameters
-    ----------
-    run : pathlib.Path
-        The run folder.
-    epoch : str
-        Folder of the predictions.
-
-    Returns
-    -------
-    tuple of str
-        In order.
+    In order.
     """
     return tuple(sorted(path.stem for path in (run / "samples" / epoch).glob("*.png") if not path.stem.startswith(".")))
 
@@ -89,17 +67,7 @@ def sample_names(run: Path, epoch: str) -> tuple[str, ...]:
 def photograph_of(run: Path, image_id: str) -> Path | None:
     """Find the photograph of a sample by the run's own list of its data.
 
-    Parameters
-    ----------
-    run : pathlib.Path
-        The run folder.
-    image_id : str
-        Of the sample.
-
-    Returns
-    -------
-    pathlib.Path or None
-        None where the list does not name it.
+    None where the list does not name it.
     """
     table = run / "data.csv"
     return _photographs(table, _stamp(table)).get(image_id)
@@ -108,15 +76,7 @@ def photograph_of(run: Path, image_id: str) -> Path | None:
 def read_picture(path: Path) -> QImage | None:
     """Read a small picture that this program wrote.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        A PNG.
-
-    Returns
-    -------
-    QImage or None
-        None where there is none.
+    None where there is none.
     """
     return _picture(path, _stamp(path))
 
@@ -166,15 +126,7 @@ def _thumbnail(path: Path, stamp: float) -> QImage | None:
 def as_image(rgb: NDArray[np.uint8]) -> QImage:
     """Make a Qt image of an array.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 (row, column, channel).
-
-    Returns
-    -------
-    QImage
-        With pixels of its own.
+    ``rgb``: uint8 (row, column, channel). With pixels of its own.
     """
     rows, columns = rgb.shape[:2]
     kept = np.ascontiguousarray(rgb[..., :3])

@@ -22,13 +22,7 @@ LEGEND = "yellow: predicted border, cyan: the mask it should find"
 
 
 class SamplesView(QWidget):
-    """Image, before and now side by side; the epoch by a slider, the image by two buttons.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Gives the icons of the buttons.
-    """
+    """Image, before and now side by side; the epoch by a slider, the image by two buttons."""
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
@@ -62,15 +56,7 @@ class SamplesView(QWidget):
         return self._latest.busy
 
     def show_samples(self, run: Path | None, epochs: tuple[str, ...]) -> None:
-        """Show a run's samples; the newest epoch, unless the user has moved the slider away from it.
-
-        Parameters
-        ----------
-        run : pathlib.Path or None
-            The run folder.
-        epochs : tuple of str
-            Folders of the predictions, ``start`` first where there is one.
-        """
+        """Show a run's samples; the newest epoch, unless the user has moved the slider away from it."""
         if (run, epochs) == (self._run, self._epochs) and run is not None:
             return
         at_newest = run != self._run or self._slider.value() == self._slider.maximum()
@@ -94,15 +80,7 @@ class SamplesView(QWidget):
         self._ask()
 
     def step(self, by: int, checked: bool = False) -> None:
-        """Show another image.
-
-        Parameters
-        ----------
-        by : int
-            1 for the next one, -1 for the one before; around at the ends.
-        checked : bool, optional
-            Qt's, of the button.
-        """
+        """Show another image."""
         self._index += by
         self._ask()
 
@@ -164,18 +142,7 @@ class SamplesView(QWidget):
 
 
 def said_epoch(folder: str) -> str:
-    """Say which epoch a folder of samples is of.
-
-    Parameters
-    ----------
-    folder : str
-        Such as ``epoch-0003``.
-
-    Returns
-    -------
-    str
-        Such as ``epoch 3``.
-    """
+    """Say which epoch a folder of samples is of."""
     number = folder.rpartition("-")[2]
     return f"epoch {int(number)}" if number.isdigit() else "now"
 

@@ -22,20 +22,7 @@ SAVE_KEY = shown_key("lesion.save")
 
 
 class SaveBar(QWidget):
-    """The button and the choice of the folder.
-
-    Parameters
-    ----------
-    settings : Settings
-        Remembers the folder.
-    icons : ThemedIcons
-        Gives the icon.
-
-    Attributes
-    ----------
-    wanted : Signal(object, object)
-        Save the result of this ``saving.Target`` as this folder, a ``pathlib.Path``.
-    """
+    """The button and the choice of the folder."""
 
     wanted = Signal(object, object)
 
@@ -55,13 +42,7 @@ class SaveBar(QWidget):
         self.set_target(None)
 
     def set_target(self, target: Target | None) -> None:
-        """Say whose result would be saved.
-
-        Parameters
-        ----------
-        target : saving.Target or None
-            None where the photograph was not analysed.
-        """
+        """Say whose result would be saved."""
         self._target = target
         self.button.setEnabled(target is not None)
         folder = self._settings.folder
@@ -72,15 +53,7 @@ class SaveBar(QWidget):
         self.button.setToolTip(f"Save mask, region, overlay and measurements into {where} ({SAVE_KEY})")
 
     def remember(self, target: Target, saved: Path) -> None:
-        """Remember whose result a folder of today holds: saving the same one again replaces it unasked.
-
-        Parameters
-        ----------
-        target : saving.Target
-            Whose.
-        saved : pathlib.Path
-            A result folder.
-        """
+        """Remember whose result a folder of today holds: saving the same one again replaces it unasked."""
         self._mine[_key(saved)] = (target.identity, target.image_digest)
 
     def save(self) -> None:

@@ -28,17 +28,7 @@ class Target:
 def place(folder: Path, name: str) -> Path:
     """Say where the result of a photograph goes.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The folder that the user chose.
-    name : str
-        Of the photograph's layer.
-
-    Returns
-    -------
-    pathlib.Path
-        A folder in it; characters that no file name can have become ``_``.
+    A folder in it; characters that no file name can have become ``_``.
     """
     return folder / (re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", name).strip(" .")[:120] or "photograph")
 
@@ -46,50 +36,14 @@ def place(folder: Path, name: str) -> Path:
 def to_save(target: Target, saved: Path, told: Callable[[str], LesionResult], lesion: Lesion) -> Work:
     """Prepare to save a lesion as it is now.
 
-    Parameters
-    ----------
-    target : Target
-        Whose result it is.
-    saved : pathlib.Path
-        The result's own folder, replaced where it exists.
-    told : callable
-        Takes the identity of the layer; gives the result with the answer about it, where there is one.
-    lesion : Lesion
-        What is known of it.
-
-    Returns
-    -------
-    callable
-        For a thread; does what ``save`` does.
+    For a thread; does what ``save`` does.
     """
     result = told(target.identity)
     return lambda run: save(result, target.name, saved)
 
 
 def save(result: LesionResult, name: str, saved: Path) -> Path:
-    """Save a result, and put its measurements and its answer into the table beside it; meant for a thread.
-
-    Parameters
-    ----------
-    result : LesionResult
-        What to save.
-    name : str
-        Of the photograph's layer, as it is now.
-    saved : pathlib.Path
-        The result's own folder, as ``place`` gives it.
-
-    Returns
-    -------
-    pathlib.Path
-        The result's own folder.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written; nothing half-written is left.
-    InputError
-        Where the folder has a ``results.csv`` that is something else.
-    """
+    """Save a result, and put its measurements and its answer into the table beside it; meant for a thread."""
     from napari_melanoma.analysis.measurements import MEASUREMENT_COLUMNS
     from napari_melanoma.workflows.answer_columns import renamed
     from napari_melanoma.workflows.batch import COLUMNS, row_of

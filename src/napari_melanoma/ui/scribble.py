@@ -20,24 +20,7 @@ KEYS = {name: shown_key(f"lesion.{name}") for name in ("inside", "outside", "app
 
 
 class CorrectionTools(QWidget):
-    """Buttons that put the right brush into the user's hand.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Whose layers are drawn on.
-    icons : ThemedIcons
-        Gives the icons.
-
-    Attributes
-    ----------
-    strokes_layer : Signal(object)
-        A layer for strokes was made or taken in use.
-    applied : Signal()
-        The border shall follow the strokes.
-    chosen : Signal(bool)
-        The user wants to click on the lesion that is meant, or no longer.
-    """
+    """Buttons that put the right brush into the user's hand."""
 
     strokes_layer = Signal(object)
     applied = Signal()
@@ -80,13 +63,7 @@ class CorrectionTools(QWidget):
         self.buttons["clear"].clicked.connect(self._on_clear)
 
     def set_image(self, image: Image | None) -> None:
-        """Say which photograph is corrected.
-
-        Parameters
-        ----------
-        image : napari.layers.Image or None
-            One that was analysed; None switches the tools off.
-        """
+        """Say which photograph is corrected."""
         self._image = image
         self.setEnabled(image is not None)
 

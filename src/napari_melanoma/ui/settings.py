@@ -83,20 +83,7 @@ class Settings:
         self._store.setValue("lesion/ruler_mm", length)
 
     def kept(self, key: str, default: Kept) -> Kept:
-        """Read a value of a dock.
-
-        Parameters
-        ----------
-        key : str
-            Such as ``train/data``.
-        default : object
-            For a value that was never kept, or that another version kept as another kind.
-
-        Returns
-        -------
-        object
-            Of the kind of the default.
-        """
+        """Read a value of a dock."""
         try:
             value = parse_json(str(self._store.value(key, "null")), "settings")
         except ValueError:
@@ -104,42 +91,16 @@ class Settings:
         return value if isinstance(value, type(default)) else default
 
     def keep(self, key: str, value: object) -> None:
-        """Keep a value of a dock.
-
-        Parameters
-        ----------
-        key : str
-            ``kept`` gives the value back.
-        value : object
-            Whatever JSON can hold.
-        """
+        """Keep a value of a dock."""
         self._store.setValue(key, json.dumps(value))
 
     def is_open(self, section: str, default: bool) -> bool:
         """Say whether a section was left open.
 
-        Parameters
-        ----------
-        section : str
-            Its name.
-        default : bool
-            For a section that was never touched.
-
-        Returns
-        -------
-        bool
-            True where it shall be open.
+        True where it shall be open.
         """
         return str(self._store.value(f"sections/{section}", default)).lower() == "true"
 
     def set_open(self, section: str, is_open: bool) -> None:
-        """Remember whether a section is open.
-
-        Parameters
-        ----------
-        section : str
-            Its name.
-        is_open : bool
-            Whether it is.
-        """
+        """Remember whether a section is open."""
         self._store.setValue(f"sections/{section}", "true" if is_open else "false")

@@ -8,13 +8,7 @@ SETTLED_MS = 250
 
 
 class Settling(QTimer):
-    """Fires once, when nothing has started it again for a while.
-
-    Parameters
-    ----------
-    parent : QObject
-        Who goes with it.
-    """
+    """Fires once, when nothing has started it again for a while."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)

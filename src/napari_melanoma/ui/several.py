@@ -18,17 +18,7 @@ INCLUDE, NO_LESIONS = "include_others", "no_lesions"
 def several_in_words(result: LesionResult, *, with_advice: bool = False) -> str:
     """Say how many lesions were found, where some of them are not in the mask.
 
-    Parameters
-    ----------
-    result : LesionResult
-        An analysis.
-    with_advice : bool
-        Whether to say how another one is taken.
-
-    Returns
-    -------
-    str
-        Such as ``2 lesions found; showing the largest.``; empty where all are in the mask.
+    Such as ``2 lesions found; showing the largest.``; empty where all are in the mask.
     """
     others = len(result.other_masks)
     if not others:
@@ -46,17 +36,7 @@ def several_in_words(result: LesionResult, *, with_advice: bool = False) -> str:
 
 
 def ask_about_others(parent: QWidget, result: LesionResult, answered: Callable[[bool], None]) -> None:
-    """Ask what other lesions are before the photograph is stored: as skin, a model would learn to overlook them.
-
-    Parameters
-    ----------
-    parent : QWidget
-        The dock.
-    result : LesionResult
-        With lesions that are not in the mask.
-    answered : callable
-        Takes whether the other lesions are to be stored too; not called where the photograph is left out.
-    """
+    """Ask what other lesions are before the photograph is stored: as skin, a model would learn to overlook them."""
     others = len(result.other_masks)
     them, lesions = ("it", "lesion") if others == 1 else ("them", "lesions")
     details = (

@@ -29,13 +29,7 @@ WIDTH_PX, HEIGHT_PX = 560, 600
 
 
 class ShortcutHelp(QDialog):
-    """Lists the shortcuts; what is typed in the field leaves those that contain it.
-
-    Parameters
-    ----------
-    parent : QWidget
-        The window of napari, whose theme it takes.
-    """
+    """Lists the shortcuts; what is typed in the field leaves those that contain it."""
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -101,15 +95,7 @@ class ShortcutHelp(QDialog):
 def show_help(window: QWidget) -> ShortcutHelp:
     """Show the list over a window, or bring the one that is there to the front.
 
-    Parameters
-    ----------
-    window : QWidget
-        The window of napari.
-
-    Returns
-    -------
-    ShortcutHelp
-        Not modal: it can stay open while one works.
+    Not modal: it can stay open while one works.
     """
     dialog = window.findChild(ShortcutHelp, NAME) or ShortcutHelp(window)
     dialog.show()
@@ -120,13 +106,7 @@ def show_help(window: QWidget) -> ShortcutHelp:
 
 
 def show_shortcuts(napari_viewer: Viewer | None = None) -> None:
-    """Show the list, as napari's menu asks for it.
-
-    Parameters
-    ----------
-    napari_viewer : napari.viewer.Viewer, optional
-        Given by napari; the window that is active is taken.
-    """
+    """Show the list, as napari's menu asks for it."""
     windows = [window for window in QApplication.topLevelWidgets() if isinstance(window, QMainWindow)]
     active = [window for window in windows if window.isActiveWindow()] or [one for one in windows if one.isVisible()]
     if active:
@@ -134,12 +114,6 @@ def show_shortcuts(napari_viewer: Viewer | None = None) -> None:
 
 
 def add_help(dock: QWidget) -> None:
-    """Let F1 and ``?`` show the list in a dock.
-
-    Parameters
-    ----------
-    dock : QWidget
-        The dock.
-    """
+    """Let F1 and ``?`` show the list in a dock."""
     for name in ("help", "help.dock"):
         add_shortcut(dock, name, lambda: show_help(dock.window()))

@@ -90,15 +90,7 @@ SHORTCUTS = {
 def key(name: str) -> str:
     """Give the key of a shortcut on this platform.
 
-    Parameters
-    ----------
-    name : str
-        In ``SHORTCUTS``.
-
-    Returns
-    -------
-    str
-        As Qt reads it. On macOS, where Option types characters and moves by words, Control goes with it.
+    Returns as Qt reads it. On macOS, where Option types characters and moves by words, Control goes with it.
     """
     declared = SHORTCUTS[name].key
     return f"Meta+{declared}" if sys.platform == "darwin" and declared.startswith("Alt+") else declared
@@ -107,15 +99,7 @@ def key(name: str) -> str:
 def shown_key(name: str) -> str:
     """Give the key of a shortcut as this platform writes it, for tooltips and the help window.
 
-    Parameters
-    ----------
-    name : str
-        In ``SHORTCUTS``.
-
-    Returns
-    -------
-    str
-        Such as ``Alt+Q``, or with the symbols of macOS.
+    Such as ``Alt+Q``, or with the symbols of macOS.
     """
     if SHORTCUTS[name].scope == "widget":  # "1 to 9" is no key sequence
         return key(name)
@@ -123,22 +107,7 @@ def shown_key(name: str) -> str:
 
 
 def add_shortcut(dock: QWidget, name: str, act: Callable[[], object]) -> QShortcut:
-    """Let a key act in a dock.
-
-    Parameters
-    ----------
-    dock : QWidget
-        The dock.
-    name : str
-        In ``SHORTCUTS``.
-    act : callable
-        Called without arguments.
-
-    Returns
-    -------
-    QShortcut
-        Ends with the dock.
-    """
+    """Let a key act in a dock."""
     shortcut = QShortcut(QKeySequence(key(name)), dock)
     shortcut.setObjectName(name)
     if SHORTCUTS[name].scope == "dock":

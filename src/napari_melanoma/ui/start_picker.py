@@ -27,20 +27,7 @@ INSTALL = "ImageNet weights come with a package that is not installed: pip insta
 
 
 class StartPicker(QWidget):
-    """A combo box of starts, and a button that shows the card of a model.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Gives the icon of the card.
-
-    Attributes
-    ----------
-    changed : Signal()
-        Another start was picked.
-    failed : Signal(object)
-        An exception: the card cannot be shown.
-    """
+    """A combo box of starts, and a button that shows the card of a model."""
 
     changed = Signal()
     failed = Signal(object)
@@ -198,13 +185,7 @@ class StartPicker(QWidget):
 
 
 def imagenet_is_here() -> bool:
-    """Say whether ImageNet weights can be had without a network.
-
-    Returns
-    -------
-    bool
-        Whether a package with weights of an encoder is installed.
-    """
+    """Say whether ImageNet weights can be had without a network."""
     return any(find_spec(module) is not None for module, _ in PACKAGED.values())
 
 

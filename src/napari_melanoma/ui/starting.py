@@ -16,24 +16,7 @@ if TYPE_CHECKING:
 
 
 class Starter(QObject):
-    """Launches one run at a time.
-
-    Parameters
-    ----------
-    parent : QObject
-        The dock.
-
-    Attributes
-    ----------
-    changed : Signal()
-        It begins or has ended to start something.
-    started : Signal(object)
-        The folder of a run that was launched, a ``pathlib.Path``.
-    failed : Signal(object)
-        An exception; no run was launched.
-    progressed : Signal(object)
-        A ``Progress``: what it waits for.
-    """
+    """Launches one run at a time."""
 
     changed = Signal()
     started = Signal(object)
@@ -50,23 +33,11 @@ class Starter(QObject):
         return self._job is not None
 
     def start(self, recipe: TrainRecipe) -> None:
-        """Launch a new run; nothing happens while one is being launched.
-
-        Parameters
-        ----------
-        recipe : TrainRecipe
-            What to do.
-        """
+        """Launch a new run; nothing happens while one is being launched."""
         self._begin(partial(_start, recipe))
 
     def resume(self, run: Path) -> None:
-        """Let a run that was stopped go on; nothing happens while one is being launched.
-
-        Parameters
-        ----------
-        run : pathlib.Path
-            Its folder.
-        """
+        """Let a run that was stopped go on; nothing happens while one is being launched."""
         self._begin(partial(_resume, run))
 
     def _begin(self, work: partial[Path]) -> None:

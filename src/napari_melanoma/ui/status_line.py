@@ -18,20 +18,7 @@ Task = Literal["analysing", "answering", "opening", "saving", "storing", "rating
 
 
 class StatusLine(QWidget):
-    """Says what is done and what was done, also where several things are; keeps its height, so that nothing jumps.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Gives the icon of Cancel.
-
-    Attributes
-    ----------
-    cancelled : Signal(str)
-        The user pressed Cancel while this task was shown.
-    followed : Signal(str)
-        The user clicked a link in the sentence.
-    """
+    """Says what is done and what was done, also where several things are; keeps its height, so that nothing jumps."""
 
     cancelled = Signal(str)
     followed = Signal(str)
@@ -71,54 +58,24 @@ class StatusLine(QWidget):
         return str(self._sentence.text())
 
     def say(self, sentence: str) -> None:
-        """Show a sentence.
-
-        Parameters
-        ----------
-        sentence : str
-            Plain text, or rich text with links.
-        """
+        """Show a sentence."""
         self._told = None
         self._sentence.setText(sentence)
 
     def begin(self, task: Task, sentence: str) -> None:
-        """Show that something runs; the bar comes if it takes a moment.
-
-        Parameters
-        ----------
-        task : Task
-            What runs; of several the one that began last is shown.
-        sentence : str
-            What is being done.
-        """
+        """Show that something runs; the bar comes if it takes a moment."""
         self._tasks.pop(task, None)
         self._tasks[task] = Progress(0, None, sentence.removesuffix(" ..."))
         self._show()
 
     def progress(self, task: Task, progress: Progress) -> None:
-        """Show how far it is.
-
-        Parameters
-        ----------
-        task : Task
-            One that began.
-        progress : Progress
-            As a job reports it.
-        """
+        """Show how far it is."""
         if task in self._tasks:
             self._tasks[task] = progress
             self._show()
 
     def end(self, task: Task, sentence: str | None = None) -> None:
-        """End a task; the bar goes on with another one that runs, or is hidden.
-
-        Parameters
-        ----------
-        task : Task
-            One that began; nothing happens to the bar where it did not.
-        sentence : str, optional
-            What was done; what was said since it began stays by default.
-        """
+        """End a task; the bar goes on with another one that runs, or is hidden."""
         self._tasks.pop(task, None)
         told = self._told
         self._show()

@@ -17,13 +17,7 @@ TABLE_PX = 220
 
 
 class TextEditor(Editor):
-    """A line of text.
-
-    Parameters
-    ----------
-    shortest : int, optional
-        How many characters it needs.
-    """
+    """A line of text."""
 
     def __init__(self, shortest: int = 0) -> None:
         super().__init__()
@@ -71,15 +65,7 @@ class WordsEditor(TextEditor):
 
 
 class NumbersEditor(TextEditor):
-    """Any count of numbers in one line, with commas between them.
-
-    Parameters
-    ----------
-    whole : bool
-        Whether they are whole.
-    shortest : int, optional
-        How many there must be.
-    """
+    """Any count of numbers in one line, with commas between them."""
 
     def __init__(self, whole: bool, shortest: int = 0) -> None:
         super().__init__(shortest)

@@ -35,15 +35,7 @@ class Thumbnail:
 
 
 class ThumbnailButton(QAbstractButton):
-    """A picture with a caption that can be clicked.
-
-    Parameters
-    ----------
-    item : Thumbnail
-        What it shows.
-    icons : ThemedIcons
-        Knows the colours.
-    """
+    """A picture with a caption that can be clicked."""
 
     def __init__(self, item: Thumbnail, icons: ThemedIcons) -> None:
         super().__init__()
@@ -92,20 +84,7 @@ class ThumbnailButton(QAbstractButton):
 
 
 class Thumbnails(QWidget):
-    """Rows of four; the pictures are read in a thread.
-
-    Parameters
-    ----------
-    name, spoken : str
-        Object name and accessible name.
-    icons : ThemedIcons
-        Knows the colours.
-
-    Attributes
-    ----------
-    opened : Signal(str)
-        Path of the photograph whose button was clicked.
-    """
+    """Rows of four; the pictures are read in a thread."""
 
     opened = Signal(str)
 
@@ -128,13 +107,7 @@ class Thumbnails(QWidget):
         return self._latest.busy
 
     def show_items(self, items: Sequence[Thumbnail]) -> None:
-        """Show other pictures.
-
-        Parameters
-        ----------
-        items : sequence of Thumbnail
-            In order.
-        """
+        """Show other pictures."""
         for button in self.buttons:
             self._grid.removeWidget(button)
             button.deleteLater()

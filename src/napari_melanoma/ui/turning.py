@@ -17,13 +17,6 @@ def turn_to(viewer: Viewer, image: Image) -> None:
 
     A layer that is selected already and is of this photograph, or of none, stays selected. Where it is of this
     photograph, the view stays as well, for the user may have zoomed in.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
-    image : napari.layers.Image
-        The photograph to see.
     """
     show_only(viewer, image)
     active = viewer.layers.selection.active

@@ -14,22 +14,7 @@ ICON_PX = 18
 
 
 class ValidityNotice(QWidget):
-    """Shows whether a prediction is valid, and hides what it says where it is not.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Knows the colors of the theme.
-    name : str
-        Begins the object names.
-    *numbers : QWidget
-        All that the prediction says; shown on request only where it is not valid.
-
-    Attributes
-    ----------
-    shown : Signal(bool)
-        The numbers are shown from now on, or hidden.
-    """
+    """Shows whether a prediction is valid, and hides what it says where it is not."""
 
     shown = Signal(bool)
 
@@ -59,15 +44,7 @@ class ValidityNotice(QWidget):
         self.show_validity(None, None)
 
     def show_validity(self, validity: Validity | None, key: object) -> None:
-        """Show whether a prediction is valid.
-
-        Parameters
-        ----------
-        validity : Validity or None
-            None where there is no prediction.
-        key : object
-            Identifies the prediction: numbers that were unfolded stay so for the same one only.
-        """
+        """Show whether a prediction is valid."""
         if (validity, key) != self._shown:
             self._shown = validity, key
             self.anyway.setChecked(False)

@@ -45,15 +45,7 @@ class SavedView:
 def pictures(viewer: Viewer) -> list[Picture]:
     """List the photographs and slides of a viewer.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
-
-    Returns
-    -------
-    list of tuple
-        The layers of each: one, or one for each channel of a slide; in the order of the layer list.
+    Returns the layers of each: one, or one for each channel of a slide; in the order of the layer list.
     """
     slides: list[Picture] = [tuple(slide.layers) for slide in open_slides(viewer)]
     found = [*slides, *((layer,) for layer in viewer.layers if is_photograph(layer))]
@@ -63,15 +55,7 @@ def pictures(viewer: Viewer) -> list[Picture]:
 def picture_in_view(viewer: Viewer) -> Picture | None:
     """Find the picture that the view belongs to.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
-
-    Returns
-    -------
-    tuple of napari.layers.Layer or None
-        The one that was turned to last, as long as it is visible; else the topmost that is visible.
+    Returns the one that was turned to last, as long as it is visible; else the topmost that is visible.
     """
     shown = [picture for picture in pictures(viewer) if any(layer.visible for layer in picture)]
     current = next((picture for picture in shown if _state(picture).get("current")), None)
@@ -79,15 +63,7 @@ def picture_in_view(viewer: Viewer) -> Picture | None:
 
 
 def change_view(viewer: Viewer, picture: Picture) -> None:
-    """Move the camera to a picture: to its view of before, or to all of it; not where the view is its already.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
-    picture : tuple of napari.layers.Layer
-        The picture that is shown.
-    """
+    """Move the camera to a picture: to its view of before, or to all of it; not where the view is its already."""
     if _state(picture).get("current"):
         return
     now = camera(viewer)
@@ -107,15 +83,7 @@ def change_view(viewer: Viewer, picture: Picture) -> None:
 
 
 def fit(viewer: Viewer, picture: Picture | None = None) -> None:
-    """Bring all of a picture into view, whatever else is open.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
-    picture : tuple of napari.layers.Layer, optional
-        The picture in view by default.
-    """
+    """Bring all of a picture into view, whatever else is open."""
     picture = picture or picture_in_view(viewer)
     if picture is None:
         return
@@ -133,29 +101,13 @@ def fit(viewer: Viewer, picture: Picture | None = None) -> None:
 
 
 def show_only(viewer: Viewer, image: Image) -> None:
-    """Show one photograph, and hide the others and the slides, which lie in the same place.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
-    image : napari.layers.Image
-        The photograph to see.
-    """
+    """Show one photograph, and hide the others and the slides, which lie in the same place."""
     linked.show_only(viewer, image)
     hide_other_kind(viewer, (image,))
 
 
 def hide_other_kind(viewer: Viewer, picture: Picture) -> None:
-    """Hide the photographs that lie in the place of a slide, or the slides in that of a photograph.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
-    picture : tuple of napari.layers.Layer
-        The picture to see; others of its kind stay as they are.
-    """
+    """Hide the photographs that lie in the place of a slide, or the slides in that of a photograph."""
     if is_photograph(picture[0]):
         for slide in open_slides(viewer):
             for layer in (*slide.layers, *slide_parts(viewer, slide.identity)):
@@ -170,20 +122,6 @@ class ViewMemory(QObject):
     """Changes the view when another picture is shown, by whatever means: a dock, the layer list, a file that is opened.
 
     Each dock has one; the second finds nothing left to do.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
-    connections : Connections
-        Ends with the dock.
-    parent : QObject
-        The dock.
-
-    Attributes
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
     """
 
     def __init__(self, viewer: Viewer, connections: Connections, parent: QObject) -> None:

@@ -14,24 +14,7 @@ DRAWN_MS = 60  # when a dock that was opened is drawn
 
 
 class Waiting(QObject):
-    """Keeps parts of a dock aside, and puts them in bit by bit once it is drawn, or at once where they are needed.
-
-    Parameters
-    ----------
-    dock : QWidget
-        Who takes them in.
-
-    Attributes
-    ----------
-    aside : QWidget
-        Where the parts are until then.
-    is_opening : bool
-        Whether the dock is not in a window yet, so that nothing shall be put in.
-    opened : Signal()
-        The dock is in its window.
-    drawn : Signal()
-        It is drawn as well.
-    """
+    """Keeps parts of a dock aside, and puts them in bit by bit once it is drawn, or at once where they are needed."""
 
     opened = Signal()
     drawn = Signal()
@@ -54,26 +37,12 @@ class Waiting(QObject):
         return bool(self._parts) or self._turns.busy
 
     def hold(self, part: QWidget, put: Callable[[QWidget], None]) -> None:
-        """Take a part aside.
-
-        Parameters
-        ----------
-        part : QWidget
-            Of the dock.
-        put : callable
-            Puts it into its place.
-        """
+        """Take a part aside."""
         part.setParent(self.aside)
         self._parts.append(lambda: put(part))
 
     def later(self, work: Callable[[], object]) -> None:
-        """Let something be done after the parts are in that nobody needs before.
-
-        Parameters
-        ----------
-        work : callable
-            Without arguments.
-        """
+        """Let something be done after the parts are in that nobody needs before."""
         self._parts.append(work)
 
     def begin(self) -> None:
@@ -82,13 +51,7 @@ class Waiting(QObject):
         self._drawn.start(DRAWN_MS)
 
     def then(self, *pieces: Callable[[], None]) -> None:
-        """Do pieces of work as soon as all that waits is in its place, each in a turn of its own.
-
-        Parameters
-        ----------
-        *pieces : callable
-            Without arguments.
-        """
+        """Do pieces of work as soon as all that waits is in its place, each in a turn of its own."""
         self._turns.add(*[self._next] * len(self._parts), *pieces)
 
     def place_all(self) -> None:

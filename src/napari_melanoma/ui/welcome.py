@@ -12,20 +12,7 @@ from napari_melanoma.ui.look import ThemedIcons, named
 
 
 class Welcome(QFrame):
-    """An area for files, with links that do what they say.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Gives the colour of the links.
-
-    Attributes
-    ----------
-    dropped : Signal(object)
-        A list of ``pathlib.Path``.
-    followed : Signal(str)
-        ``open`` or ``sample``.
-    """
+    """An area for files, with links that do what they say."""
 
     dropped = Signal(object)
     followed = Signal(str)
@@ -59,13 +46,7 @@ class Welcome(QFrame):
         )
 
     def set_hint(self, hint: str) -> None:
-        """Say why an image that is open is no photograph.
-
-        Parameters
-        ----------
-        hint : str
-            Empty for nothing.
-        """
+        """Say why an image that is open is no photograph."""
         self._hint.setText(hint)
         self._hint.setVisible(bool(hint))
 

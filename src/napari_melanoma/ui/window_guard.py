@@ -9,18 +9,7 @@ from qtpy.QtWidgets import QWidget
 
 
 class WindowGuard(QObject):
-    """Watches the main window of a dock.
-
-    Parameters
-    ----------
-    dock : QWidget
-        Whose window is watched, once the dock is in one.
-
-    Attributes
-    ----------
-    failed : Signal(object)
-        An exception: what the user chose could not be done, so the window stays.
-    """
+    """Watches the main window of a dock."""
 
     failed = Signal(object)
 
@@ -49,10 +38,7 @@ class WindowGuard(QObject):
     def may_close(self) -> bool:
         """Ask the user, where there is something to ask.
 
-        Returns
-        -------
-        bool
-            False where the window shall stay.
+        False where the window shall stay.
         """
         raise NotImplementedError
 

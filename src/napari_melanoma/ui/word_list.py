@@ -11,15 +11,7 @@ WORD = re.compile(r'\s*(?:"((?:[^"]|"")*)"\s*|([^,]*))(,|$)')
 def split_words(text: str) -> tuple[str, ...]:
     """Read texts that stand in one line.
 
-    Parameters
-    ----------
-    text : str
-        With commas between them; in quotes where a text has a comma, a quote or blanks at an end, quotes doubled.
-
-    Returns
-    -------
-    tuple of str
-        Empty for an empty line.
+    Empty for an empty line.
     """
     words, at = [], 0
     while at < len(text):
@@ -35,18 +27,7 @@ def split_words(text: str) -> tuple[str, ...]:
 
 
 def join_words(words: Sequence[str]) -> str:
-    """Write texts into one line.
-
-    Parameters
-    ----------
-    words : sequence of str
-        ``split_words`` gives them back.
-
-    Returns
-    -------
-    str
-        With commas between them.
-    """
+    """Write texts into one line."""
     return ", ".join(_quoted(word) for word in words)
 
 

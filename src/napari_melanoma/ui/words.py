@@ -13,11 +13,6 @@ class Words(QLabel):
     """A label that wraps its lines and claims the height that they need at its width.
 
     Qt's own tells a layout how high it would like to be, and is squeezed nevertheless where there is little room.
-
-    Parameters
-    ----------
-    text : str, optional
-        What it says.
     """
 
     def __init__(self, text: str = "") -> None:

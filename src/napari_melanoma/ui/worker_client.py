@@ -23,24 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class Request(QObject):
-    """One question to the worker, with the four signals of a ``Job``.
-
-    Parameters
-    ----------
-    client : WorkerClient
-        Asks it.
-    line : bytes
-        The question as the worker reads it, JSON with a line's end.
-    number : int
-        By which the answer is known.
-
-    Attributes
-    ----------
-    progressed, succeeded, failed : Signal(object)
-        A ``Progress``; the answer, a dict; an exception. None comes after ``cancel``.
-    finished : Signal()
-        Last of all, in every case.
-    """
+    """One question to the worker, with the four signals of a ``Job``."""
 
     progressed = Signal(object)
     succeeded = Signal(object)
@@ -59,19 +42,7 @@ class Request(QObject):
 
 
 class WorkerClient(QObject):
-    """One warm child process; one request at a time; killed to cancel, and started again when next asked.
-
-    Parameters
-    ----------
-    command : sequence of str, optional
-        Program and arguments of the child; ``python -P -m napari_melanoma worker`` by default: files
-        that lie in the current folder are no part of it.
-
-    Attributes
-    ----------
-    restarting : Signal(str)
-        The child ended by itself while it was asked, with what is known about it; the next request starts another.
-    """
+    """One warm child process; one request at a time; killed to cancel, and started again when next asked."""
 
     restarting = Signal(str)
 
@@ -108,20 +79,7 @@ class WorkerClient(QObject):
             self._process.start(self._command[0], self._command[1:])
 
     def request(self, verb: str, **arguments: Any) -> Request:  # noqa: ANN401 - whatever JSON can hold
-        """Ask for something; asked questions are answered one after the other.
-
-        Parameters
-        ----------
-        verb : str
-            What the worker shall do.
-        **arguments : object
-            What the verb asks for, as JSON can hold it; arrays go as paths of ``.npy`` files.
-
-        Returns
-        -------
-        Request
-            Connect its signals before control returns to Qt.
-        """
+        """Ask for something; asked questions are answered one after the other."""
         self._count += 1
         message = {"id": self._count, "verb": verb, "arguments": arguments}
         request = Request(self, json.dumps(message).encode() + b"\n", self._count)
@@ -130,13 +88,7 @@ class WorkerClient(QObject):
         return request
 
     def withdraw(self, request: Request) -> None:
-        """Forget a question; a child that is busy with it is killed.
-
-        Parameters
-        ----------
-        request : Request
-            One that ``request`` gave; one that is answered already is left alone.
-        """
+        """Forget a question; a child that is busy with it is killed."""
         if request is self._asked:
             self._asked = None
             self._replace_process()
@@ -245,13 +197,7 @@ class _Shared:
 
 
 def acquire_worker() -> WorkerClient:
-    """Take part in the one worker of this program; a model in memory is enough for all docks.
-
-    Returns
-    -------
-    WorkerClient
-        To be given back with ``release_worker``.
-    """
+    """Take part in the one worker of this program; a model in memory is enough for all docks."""
     if _Shared.client is None:
         _Shared.client = WorkerClient()
         atexit.register(_end_worker)  # a script that ends with its window open deletes docks only after Qt's objects

@@ -23,24 +23,7 @@ ADOPTED, DISCARDED = "adopted.json", "discarded.json"
 def take_over(run: Path, name: str | None = None) -> BundleInfo:
     """Put the model of a run among the user's own; the one it is to replace stays.
 
-    Parameters
-    ----------
-    run : pathlib.Path
-        The run folder.
-    name : str, optional
-        What it shall be called; the recipe's name by default. Where that is taken a number is added.
-
-    Returns
-    -------
-    BundleInfo
-        The model in its new place; asked for again, the same one.
-
-    Raises
-    ------
-    BundleError
-        Where the run has left no model.
-    SaveError
-        Where the user's model folder cannot be written.
+    Returns the model in its new place; asked for again, the same one.
     """
     noted = _noted(run / ADOPTED)
     if noted and isinstance(noted.get("path"), str):
@@ -58,17 +41,7 @@ def take_over(run: Path, name: str | None = None) -> BundleInfo:
 def objection(comparison: Comparison | None, *, discarded: bool) -> str:
     """Say what speaks against using the model of a run, with the figures.
 
-    Parameters
-    ----------
-    comparison : Comparison or None
-        With the model that the run started from.
-    discarded : bool
-        Whether the user discarded the model before.
-
-    Returns
-    -------
-    str
-        Empty where nothing does.
+    Empty where nothing does.
     """
     said = ["This model was discarded."] if discarded else []
     if comparison is not None and comparison.advice == "keep":
@@ -79,18 +52,7 @@ def objection(comparison: Comparison | None, *, discarded: bool) -> str:
 
 
 def discard(run: Path) -> None:
-    """Note that the model of a run is not wanted; its files stay, so that it can be taken over after all.
-
-    Parameters
-    ----------
-    run : pathlib.Path
-        The run folder.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be noted.
-    """
+    """Note that the model of a run is not wanted; its files stay, so that it can be taken over after all."""
     if not (run / DISCARDED).exists():
         write_json(run / DISCARDED, {"time": round(time.time(), 3)})
 
@@ -98,15 +60,7 @@ def discard(run: Path) -> None:
 def adopted_name(run: Path) -> str | None:
     """Give the name under which the model of a run was taken over.
 
-    Parameters
-    ----------
-    run : pathlib.Path
-        The run folder.
-
-    Returns
-    -------
-    str or None
-        None where it was not.
+    None where it was not.
     """
     noted = _noted(run / ADOPTED)
     return str(noted["name"]) if noted and "name" in noted else None
@@ -115,15 +69,7 @@ def adopted_name(run: Path) -> str | None:
 def is_discarded(run: Path) -> bool:
     """Say whether the model of a run was found not to be wanted.
 
-    Parameters
-    ----------
-    run : pathlib.Path
-        The run folder.
-
-    Returns
-    -------
-    bool
-        False where it was taken over.
+    False where it was taken over.
     """
     return (run / DISCARDED).is_file() and not (run / ADOPTED).is_file()
 

@@ -28,24 +28,8 @@ def advise(
     on the new images lies below 0, or one of a data set below -0.01. *Cannot tell* otherwise, and wherever fewer than
     5 images or 5 patients were held out.
 
-    Parameters
-    ----------
-    new : DomainChange
-        The images that the run was made for, of all its data sets together.
-    others : sequence of DomainChange
-        Each data set by itself, those that the model must not forget included; one with fewer than 5 patients cannot
-        speak.
-    metric : str
-        Which decides: the Jaccard index of masks, the area under the ROC curve of classes.
-    remedy : str
-        What to do where too few images could be judged; by default to correct more, or to hold more out.
-
-    Returns
-    -------
-    advice : str
-        ``"take over"``, ``"keep"`` or ``"cannot tell"``.
-    reason : str
-        One or two sentences, with what would help where the advice is none.
+    Returns ``"take over"``, ``"keep"`` or ``"cannot tell"``. One or two sentences, with what would help where the
+    advice is none.
     """
     gain = new.difference.get(metric)
     if gain is None:
@@ -76,17 +60,7 @@ def images_to_tell(found: Estimate, limit: float) -> int | None:
 
     Its width shrinks with the root of their number (where they are like those that there are).
 
-    Parameters
-    ----------
-    found : Estimate
-        A mean difference.
-    limit : float
-        What the interval shall leave out.
-
-    Returns
-    -------
-    int or None
-        None where it would take more than 20 times as many as there are.
+    None where it would take more than 20 times as many as there are.
     """
     distance, half = abs(found.mean - limit), (found.high - found.low) / 2
     if not distance or not math.isfinite(half):

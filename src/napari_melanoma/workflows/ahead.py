@@ -17,18 +17,7 @@ POLL_S = 0.1
 
 
 def weightless(item: object) -> int:
-    """Weigh an item that takes no memory worth counting.
-
-    Parameters
-    ----------
-    item : object
-        Anything.
-
-    Returns
-    -------
-    int
-        0.
-    """
+    """Weigh an item that takes no memory worth counting."""
     return 0
 
 
@@ -36,14 +25,7 @@ def weightless(item: object) -> int:
 class Room:
     """How many photographs a stage may hold: fewer of large ones, so that memory stays bounded.
 
-    Parameters
-    ----------
-    most : int
-        Of small photographs.
-    limit_bytes : int
-        What the photographs of the stage may take together; one alone may take more.
-    weigh : callable
-        Says how many bytes an item takes, before anything is done with it.
+    ``weigh``: says how many bytes an item takes, before anything is done with it.
     """
 
     most: int
@@ -53,17 +35,7 @@ class Room:
     def takes(self, size: int, held: Collection[int]) -> bool:
         """Say whether one more item may enter.
 
-        Parameters
-        ----------
-        size : int
-            What it takes, in bytes.
-        held : collection of int
-            What each item takes that is in already.
-
-        Returns
-        -------
-        bool
-            True for any item where there is none yet.
+        ``size``: what it takes, in bytes. True for any item where there is none yet.
         """
         return not held or (len(held) < self.most and sum(held) + size <= self.limit_bytes)
 
@@ -80,28 +52,7 @@ def ahead(
     Stages are chained by passing one as the ``items`` of the next. Nothing waits for anything but a future, so a stage
     that fails raises where its result is asked for, and none can wait for ever.
 
-    Parameters
-    ----------
-    pool : concurrent.futures.Executor
-        Shared by all stages.
-    function : callable
-        What each item goes through; what it raises is raised here.
-    items : iterable
-        Taken from one at a time; what is taken waits until there is room for it.
-    room : Room
-        Says how many items may be under way.
-    run : RunContext
-        Asked while waiting whether to go on.
-
-    Yields
-    ------
-    object
-        The results, in the order of the items.
-
-    Raises
-    ------
-    Cancelled
-        Where the user stopped it; what has not begun is then not begun.
+    Yields the results, in the order of the items.
     """
     pending: deque[tuple[Future[Result], int]] = deque()
     for item in items:

@@ -205,23 +205,7 @@ def _analyse(work: _Work, model: TileModel, started: float) -> Analysed:
 
 
 def load_model(options: SlideOptions) -> TileModel:
-    """Load the model that options name.
-
-    Parameters
-    ----------
-    options : SlideOptions
-        Name, weights, device, precision, batch size.
-
-    Returns
-    -------
-    TileModel
-        Ready to be asked.
-
-    Raises
-    ------
-    BundleError
-        Where there is no such model, or its weights are not here or damaged.
-    """
+    """Load the model that options name."""
     from napari_melanoma.inference.bag_loading import load_slide_model
     from napari_melanoma.inference.tile_loading import Loading
 

@@ -183,10 +183,7 @@ class Answer:
     def to_json(self) -> dict[str, Any]:
         """Say it in plain values.
 
-        Returns
-        -------
-        dict
-            Every field, and ``verdict``, ``number``, ``side``, ``cannot_tell`` and ``unlike`` for those who only read.
+        Every field, and ``verdict``, ``number``, ``side``, ``cannot_tell`` and ``unlike`` for those who only read.
         """
         told: dict[str, Any] = {"verdict": self.verdict, "validity": self.validity.to_json(), "number": self.number}
         told |= {"side": self.side, "cannot_tell": self.cannot_tell, "unlike": self.unlike}
@@ -204,18 +201,7 @@ class Answer:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Make it of what ``to_json`` gave.
-
-        Parameters
-        ----------
-        values : mapping
-            Plain values; what is only there to be read is left out.
-
-        Returns
-        -------
-        Answer
-            Equal to the one that was told.
-        """
+        """Make it of what ``to_json`` gave."""
         later = ("age_group", "validity")  # not there in what was stored before 2026-11-21 and 2026-11-22
         known = {name: values[name] for name in cls.__dataclass_fields__ if name in values or name not in later}
         group = known.get("age_group")
@@ -249,20 +235,7 @@ def _validity_of(answer: Answer) -> Validity:
 
 
 def probability_words(probability: float, interval: tuple[float, float] | None) -> str:
-    """Write a probability with its interval.
-
-    Parameters
-    ----------
-    probability : float
-        In [0, 1].
-    interval : tuple of float or None
-        Its ends, by the method of Venn and Abers.
-
-    Returns
-    -------
-    str
-        Such as ``0.31 (95 % interval 0.20–0.44)``.
-    """
+    """Write a probability with its interval."""
     between = "" if interval is None else f" (95 % interval {interval[0]:.2f}–{interval[1]:.2f})"
     return f"{probability:.2f}{between}"
 

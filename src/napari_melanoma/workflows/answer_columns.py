@@ -11,15 +11,7 @@ OLD = "probability_{}"  # until 2026-11-21 the class stood there as it is, with 
 def probability_columns(classes: Iterable[str]) -> dict[str, str]:
     """Name the column of each class's probability, so that every program can read it.
 
-    Parameters
-    ----------
-    classes : iterable of str
-        As a bundle has them, such as ``seborrheic keratosis``.
-
-    Returns
-    -------
-    dict of str to str
-        Class to column, such as ``probability_seborrheic_keratosis``. Two classes never share a column.
+    Class to column, such as ``probability_seborrheic_keratosis``. Two classes never share a column.
     """
     found: dict[str, str] = {}
     for name in classes:
@@ -32,20 +24,7 @@ def probability_columns(classes: Iterable[str]) -> dict[str, str]:
 
 
 def bound_columns(positive: str, classes: Iterable[str]) -> tuple[str, str]:
-    """Name the columns of the interval around the positive class's probability.
-
-    Parameters
-    ----------
-    positive : str
-        The class.
-    classes : iterable of str
-        All of them.
-
-    Returns
-    -------
-    tuple of str
-        Its lower and its upper end.
-    """
+    """Name the columns of the interval around the positive class's probability."""
     column = probability_columns(classes).get(positive, "probability")
     return f"{column}_low", f"{column}_high"
 
@@ -53,15 +32,7 @@ def bound_columns(positive: str, classes: Iterable[str]) -> tuple[str, str]:
 def used_column(field: str) -> str:
     """Name the column that says what of the patient an answer went by.
 
-    Parameters
-    ----------
-    field : str
-        Column of the form, such as ``age``.
-
-    Returns
-    -------
-    str
-        Such as ``used_age``; apart from the columns of measurements and of the user's own.
+    Such as ``used_age``; apart from the columns of measurements and of the user's own.
     """
     return f"used_{field}"
 
@@ -69,17 +40,7 @@ def used_column(field: str) -> str:
 def renamed(classes: Iterable[str], positive: str) -> dict[str, str]:
     """Say what columns of older files are called now.
 
-    Parameters
-    ----------
-    classes : iterable of str
-        As a bundle has them.
-    positive : str
-        The one with an interval.
-
-    Returns
-    -------
-    dict of str to str
-        Old name to new name, of those that changed.
+    Old name to new name, of those that changed.
     """
     classes = tuple(classes)
     pairs = {OLD.format(name): column for name, column in probability_columns(classes).items()}
@@ -91,24 +52,7 @@ def renamed(classes: Iterable[str], positive: str) -> dict[str, str]:
 def probabilities_in(row: Mapping[str, str], classes: Iterable[str]) -> list[float]:
     """Read the probability of each class, also from a row that an older version wrote.
 
-    Parameters
-    ----------
-    row : mapping
-        Of a table.
-    classes : iterable of str
-        As a bundle has them.
-
-    Returns
-    -------
-    list of float
-        In their order.
-
-    Raises
-    ------
-    KeyError
-        Where a class has no column.
-    ValueError
-        Where a cell is no number.
+    In their order.
     """
     columns = probability_columns(classes)
     return [float(row[column if column in row else OLD.format(name)]) for name, column in columns.items()]

@@ -24,13 +24,7 @@ File = tuple[str, int, int, int]
 
 
 class Answering:
-    """Answers about one lesion after the other, and again about the last one where only the form is another.
-
-    Parameters
-    ----------
-    load : callable
-        Takes the name of a classifier, or the path of its folder, and gives it loaded.
-    """
+    """Answers about one lesion after the other, and again about the last one where only the form is another."""
 
     def __init__(self, load: Callable[[str], Classifier]) -> None:
         self._load = load
@@ -38,25 +32,7 @@ class Answering:
         self._looks: tuple[File, Recognised] | None = None
 
     def classify(self, arguments: Mapping[str, Any], run: RunContext) -> dict[str, Any]:
-        """Look at a lesion and answer.
-
-        Parameters
-        ----------
-        arguments : mapping
-            As ``worker.classify`` takes them.
-        run : RunContext
-            Takes the progress.
-
-        Returns
-        -------
-        dict
-            ``answer``.
-
-        Raises
-        ------
-        MelanomaError
-            As ``worker.classify`` does.
-        """
+        """Look at a lesion and answer."""
         from napari_melanoma.io.photographs import Photograph
 
         options = _options(arguments)
@@ -72,25 +48,7 @@ class Answering:
         return _told(answer_again(seen, arguments.get("row", {}), model, options))
 
     def reclassify(self, arguments: Mapping[str, Any], run: RunContext) -> dict[str, Any]:
-        """Answer again about the lesion that was looked at last.
-
-        Parameters
-        ----------
-        arguments : mapping
-            As ``worker.reclassify`` takes them.
-        run : RunContext
-            Takes the progress.
-
-        Returns
-        -------
-        dict
-            ``answer``.
-
-        Raises
-        ------
-        InputError
-            Where nothing was looked at, or with another model.
-        """
+        """Answer again about the lesion that was looked at last."""
         model = self._load(arguments["model"])
         if self._last is None or self._last[0] is not model:
             raise InputError(f"'{model.info.name}' has not looked at a lesion yet. Ask it to classify one first.")
@@ -99,22 +57,7 @@ class Answering:
     def explain(self, arguments: Mapping[str, Any], run: RunContext) -> dict[str, Any]:
         """Write where an answer comes from.
 
-        Parameters
-        ----------
-        arguments : mapping
-            As ``worker.explain`` takes them.
-        run : RunContext
-            Takes the progress.
-
-        Returns
-        -------
-        dict
-            ``heatmap``, ``method`` and ``class``.
-
-        Raises
-        ------
-        MelanomaError
-            As ``worker.explain`` does.
+        Returns ``heatmap``, ``method`` and ``class``.
         """
         import numpy as np
 

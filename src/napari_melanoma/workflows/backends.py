@@ -9,12 +9,9 @@ import sys
 def describe_backends() -> dict[str, object]:
     """Ask torch for its back ends, and load the default model.
 
-    Returns
-    -------
-    dict
-        ``torch`` and ``torchvision`` (versions), ``built_for`` (the CUDA or ROCm it was built for, or None), ``gpus``
-        (a name each), ``bf16`` (whether the processor has it), ``threads``, and ``model`` (where it runs) or
-        ``model_error``.
+    Returns ``torch`` and ``torchvision`` (versions), ``built_for`` (the CUDA or ROCm it was built for, or None),
+    ``gpus`` (a name each), ``bf16`` (whether the processor has it), ``threads``, and ``model`` (where it runs) or
+    ``model_error``.
     """
     import torch
     import torchvision

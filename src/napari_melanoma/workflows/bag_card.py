@@ -11,18 +11,7 @@ if TYPE_CHECKING:
 
 
 def bag_card(config: BundleConfig) -> str:
-    """Write the card that a training on whole slides leaves.
-
-    Parameters
-    ----------
-    config : BundleConfig
-        Of the bundle, with the provenance that training writes.
-
-    Returns
-    -------
-    str
-        Markdown with the front matter that the hub reads.
-    """
+    """Write the card that a training on whole slides leaves."""
     known, asked, encoder = config.provenance, config.classifier, config.encoder
     assert asked is not None
     assert encoder is not None

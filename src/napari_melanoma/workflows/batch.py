@@ -47,15 +47,8 @@ class BatchModel(ProbabilityModel, Protocol):
     def logits(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Run the network alone.
 
-        Parameters
-        ----------
-        inputs : sequence of numpy.ndarray
-            Each uint8 (side, side, channel), as ``network_input`` makes it.
-
-        Returns
-        -------
-        numpy.ndarray
-            float32 (batch, side, side).
+        ``inputs``: each uint8 (side, side, channel), as ``network_input`` makes it. Returns float32 (batch, side,
+        side).
         """
 
 
@@ -125,41 +118,14 @@ class _Failed:
 
 
 def stored_row(place: Place, stored: dict[str, Any], note: str = "") -> dict[str, object]:
-    """Make the table's row of a result from its ``result.json``.
-
-    Parameters
-    ----------
-    place : Place
-        The photograph.
-    stored : dict
-        Content of its ``result.json``.
-    note : str
-        What a reader of the table should know.
-
-    Returns
-    -------
-    dict
-        ``COLUMNS`` and the measurements.
-    """
+    """Make the table's row of a result from its ``result.json``."""
     return row_of(place.folder.name, place.source.file, stored, note)
 
 
 def row_of(image: str, file: str, stored: Mapping[str, Any], note: str = "") -> dict[str, object]:
     """Make the table's row of what a ``result.json`` says.
 
-    Parameters
-    ----------
-    image, file : str
-        Its name in the table, and of its file.
-    stored : mapping
-        Content of the ``result.json``.
-    note : str
-        What a reader of the table should know.
-
-    Returns
-    -------
-    dict
-        ``COLUMNS``, the measurements and, where a classifier was asked, what it said.
+    Returns ``COLUMNS``, the measurements and, where a classifier was asked, what it said.
     """
     height, width = [*(stored.get("image_shape") or (None, None)), None][:2]
     scale, looks = stored.get("pixel_size_um") or {}, stored.get("looks_like") or {}
@@ -189,17 +155,7 @@ def _warning(stored: Mapping[str, Any]) -> str:
 def failed_row(image: str, file: str, error: str) -> dict[str, object]:
     """Make the table's row of a photograph that failed.
 
-    Parameters
-    ----------
-    image, file : str
-        Its name in the table, and of its file.
-    error : str
-        One line.
-
-    Returns
-    -------
-    dict
-        The first of ``COLUMNS``.
+    Returns the first of ``COLUMNS``.
     """
     return {"image": image, "file": file, "status": "failed", "error": error}
 
@@ -207,40 +163,14 @@ def failed_row(image: str, file: str, error: str) -> dict[str, object]:
 def explain(error: Exception, path: Path, out: Path) -> str:
     """Say in one line why a photograph failed; the table that it goes to names no folder.
 
-    Parameters
-    ----------
-    error : Exception
-        Ours, or one that nobody expected.
-    path : pathlib.Path
-        The photograph.
-    out : pathlib.Path
-        Where the results go.
-
-    Returns
-    -------
-    str
-        The message of ours; the type too of another.
+    Returns the message of ours; the type too of another.
     """
     text = " ".join(str(error).split()).replace(str(path), path.name).replace(f"{out}{os.sep}", "")
     return text if isinstance(error, MelanomaError) else f"unexpected {type(error).__name__}: {text}"
 
 
 class Batch:
-    """Takes photographs through reading, the network and writing, three stages that overlap.
-
-    Parameters
-    ----------
-    model : BatchModel
-        Loaded; asked in the thread of the caller alone.
-    options : LesionOptions
-        How each photograph is analysed.
-    portions : Portions
-        How many at once.
-    table : ResultTable
-        Receives a row as soon as a result is in place.
-    run : RunContext
-        Asked whether to go on.
-    """
+    """Takes photographs through reading, the network and writing, three stages that overlap."""
 
     def __init__(
         self, model: BatchModel, options: LesionOptions, portions: Portions, table: ResultTable, run: RunContext
@@ -259,22 +189,7 @@ class Batch:
     def outcomes(self, work: Iterable[Place]) -> Iterator[Outcome]:
         """Analyse photographs.
 
-        Parameters
-        ----------
-        work : iterable of Place
-            The photographs and where their results go.
-
-        Yields
-        ------
-        Outcome
-            One each, in the order of ``work``, when its result is in place.
-
-        Raises
-        ------
-        SaveError
-            Where the disk is full: the others could not be saved either.
-        Cancelled
-            Where the user stopped it; writes that had begun are finished.
+        One each, in the order of ``work``, when its result is in place.
         """
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="lesion")
         try:
@@ -398,10 +313,7 @@ def _held(item: _Answered | _Failed) -> int:
 def usable_cores() -> int:
     """Count the cores that this process may use.
 
-    Returns
-    -------
-    int
-        At least 1; fewer than the machine has where a scheduler or a container gave fewer.
+    At least 1; fewer than the machine has where a scheduler or a container gave fewer.
     """
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

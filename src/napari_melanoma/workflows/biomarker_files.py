@@ -41,28 +41,7 @@ NOTE = (
 def write_biomarkers(
     out: Path, found: Biomarkers, classifier: Classifier, options: BiomarkerOptions, run: RunContext
 ) -> None:
-    """Write what was found.
-
-    Parameters
-    ----------
-    out : pathlib.Path
-        Gets ``biomarkers.csv``, ``biomarkers.json``, ``measures.csv``, ``exciting.csv`` and ``figures/``.
-    found : Biomarkers
-        Features and measures.
-    classifier : Classifier
-        Whose features.
-    options : BiomarkerOptions
-        As was asked.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    Cancelled
-        Where the user stopped it.
-    """
+    """Write what was found."""
     positive = classifier.config.positive
     rows = [_row(one.name, one.marker, positive) | {"rank": rank} for rank, one in enumerate(found.features, start=1)]
     write_table(out / "biomarkers.csv", rows, COLUMNS)

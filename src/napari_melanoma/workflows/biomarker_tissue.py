@@ -36,20 +36,7 @@ NO_TUMOUR = "no surface is seen over a tumour"
 def tissue_model(name: str) -> str | None:
     """Check a model that is to draw the tissue.
 
-    Parameters
-    ----------
-    name : str
-        Of the model, or the folder of its bundle; empty for none.
-
-    Returns
-    -------
-    str or None
-        The same; None where none was named.
-
-    Raises
-    ------
-    BundleError
-        Where there is no such model, or it draws no epidermis.
+    Returns the same; None where none was named.
     """
     if not name:
         return None
@@ -65,28 +52,8 @@ def tissue_model(name: str) -> str | None:
 def ulceration_shares(judged: Judged, model: str | None, out: Path, run: RunContext) -> tuple[NDArray[np.float64], str]:
     """Measure how much of the tumour's surface lies bare in each picture.
 
-    Parameters
-    ----------
-    judged : Judged
-        The pictures, and their rows with ``mpp_x``.
-    model : str or None
-        As ``tissue_model`` gives it.
-    out : pathlib.Path
-        Gets ``tissue/``, a folder for each picture; what is there already is not made again.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    shares : numpy.ndarray
-        float64 (picture,), in [0, 1]; NaN without a model, a scale, a tumour, or where no surface is seen over it.
-    why : str
-        Of the first picture that has none, what is in its way; empty where all have one.
-
-    Raises
-    ------
-    MelanomaError
-        Where it is not the picture's fault: a model that cannot be loaded, a disk that is full.
+    Returns float64 (picture,), in [0, 1]; NaN without a model, a scale, a tumour, or where no surface is seen over it.
+    Of the first picture that has none, what is in its way; empty where all have one.
     """
     found = np.full(len(judged.samples), np.nan)
     if model is None:

@@ -66,20 +66,7 @@ class Found:
 class Biomarkers:
     """What was found.
 
-    Parameters
-    ----------
-    features : list of Found
-        The strongest first.
-    measures : dict
-        Interpretable measure to how it tells the classes apart, the strongest first.
-    not_measured : dict
-        Those that are not among them, and why.
-    table : numpy.ndarray
-        float64 (picture, measure), in the order of ``MEASURES``; NaN where it could not be taken.
-    judged : Judged
-        The pictures with their answers.
-    features_looked_at : int
-        How many features the network has.
+    ``table``: float64 (picture, measure), in the order of ``MEASURES``; NaN where it could not be taken.
     """
 
     features: list[Found]
@@ -93,36 +80,7 @@ class Biomarkers:
 def biomarkers(
     classifier: Classifier, datasets: Sequence[Path], out: Path, options: BiomarkerOptions, *, run: RunContext
 ) -> Biomarkers:
-    """Find what of pictures tells the classes apart, and show it.
-
-    Parameters
-    ----------
-    classifier : Classifier
-        Whose embedding is looked at.
-    datasets : sequence of pathlib.Path
-        Data sets with the answer in a column.
-    out : pathlib.Path
-        Gets ``biomarkers.csv``, ``biomarkers.json``, ``measures.csv``, ``exciting.csv`` and ``figures/``; with a tissue
-        model also ``tissue/``, the analysis of each picture.
-    options : BiomarkerOptions
-        How many, of which split, by which tissue model.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    Biomarkers
-        As it was written.
-
-    Raises
-    ------
-    DataSetError
-        Where no picture has an answer, or a class has too few patients.
-    BundleError
-        Where the tissue model is none.
-    Cancelled
-        Where the user stopped it.
-    """
+    """Find what of pictures tells the classes apart, and show it."""
     from napari_melanoma.workflows.biomarker_files import write_biomarkers
 
     drawing = tissue_model(options.tissue_model)
@@ -156,21 +114,8 @@ def ranked_measures(
 ) -> tuple[dict[str, Biomarker], dict[str, str]]:
     """Say how measures tell the classes apart, each on the pictures in which it could be taken.
 
-    Parameters
-    ----------
-    table : numpy.ndarray
-        float64 (picture, measure), in the order of ``MEASURES``; NaN where it could not be taken.
-    positive : numpy.ndarray
-        Bool (picture,).
-    groups : numpy.ndarray
-        Patient of each picture.
-
-    Returns
-    -------
-    measures : dict
-        Name to how it does, the strongest first; ``q`` corrected for all of them.
-    without : dict
-        Name of each that is not among them to why.
+    ``table``: float64 (picture, measure), in the order of ``MEASURES``; NaN where it could not be taken. ``positive``:
+    bool (picture,). Name to how it does, the strongest first; ``q`` corrected for all of them.
     """
     found: dict[str, Biomarker] = {}
     without: dict[str, str] = {}
@@ -193,21 +138,8 @@ def ranked_measures(
 def activation(classifier: Classifier, rgb: NDArray[np.uint8], mask: NDArray[np.bool_] | None, place: int) -> NDArray:
     """Show where a feature of the embedding lies in a picture.
 
-    Parameters
-    ----------
-    classifier : Classifier
-        Whose embedding.
-    rgb : numpy.ndarray
-        uint8 (row, column, channel=3).
-    mask : numpy.ndarray or None
-        Bool (row, column), where the model looks at the square around a lesion.
-    place : int
-        Of the feature.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 (row, column) of the picture's size, in [0, 1]: 1 is the strongest place, 0 the weakest.
+    ``rgb``: uint8 (row, column, channel=3). ``mask``: bool (row, column), where the model looks at the square around a
+    lesion. Returns float32 (row, column) of the picture's size, in [0, 1]: 1 is the strongest place, 0 the weakest.
     """
     from napari_melanoma.inference.explanation import placed, spread_out
 
@@ -221,19 +153,7 @@ def activation(classifier: Classifier, rgb: NDArray[np.uint8], mask: NDArray[np.
 def picture_of(classifier: Classifier, sample: Sample) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
     """Read a picture, and its mask where the model looks at the square around it.
 
-    Parameters
-    ----------
-    classifier : Classifier
-        Its view.
-    sample : Sample
-        Of a data set.
-
-    Returns
-    -------
-    rgb : numpy.ndarray
-        uint8 (row, column, channel=3).
-    mask : numpy.ndarray or None
-        Bool (row, column).
+    Returns uint8 (row, column, channel=3). Returns bool (row, column).
     """
     needs = classifier.config.view.region == "roi" and sample.mask is not None
     return read_photograph(sample.image).rgb, read_mask(sample.mask) if needs and sample.mask else None

@@ -30,19 +30,7 @@ MASK_ENDINGS = ("_mask", "_segmentation", "-mask", " mask")
 
 @dataclass(frozen=True)
 class GatheredPatient:
-    """One patient that files tell of.
-
-    Parameters
-    ----------
-    called : str
-        What the files call the patient, of DICOM files the pseudonym; "" where they do not: to choose by, never stored.
-    case : Case
-        A new case with all images, under a pseudonym.
-    found : tuple of FoundImage
-        The images with what is said of them, for ``file_images`` into a case that is open.
-    notes : tuple
-        About what, and what is said: images that are there twice, what contradicts itself.
-    """
+    """One patient that files tell of."""
 
     called: str
     case: Case
@@ -66,26 +54,7 @@ def gather(
     Tables count before headers, headers before names. Images without a patient belong to the one patient that
     is named, where it is one.
 
-    Parameters
-    ----------
-    paths : iterable of pathlib.Path or str
-        Images, folders with images and tables, CSV files in our columns or in those of a public set.
-    mapping : Mapping, optional
-        What other columns and words of the tables mean.
-    run : RunContext, optional
-        To report progress and ask whether to go on.
-
-    Returns
-    -------
-    Gathered
-        At least one patient, who may have no name.
-
-    Raises
-    ------
-    InputError
-        Where a path does not exist, or no image is found that can be read.
-    Cancelled
-        Where the run was cancelled.
+    At least one patient, who may have no name.
     """
     run = run or RunContext()
     named = [Path(os.path.normpath(Path(path).expanduser().absolute())) for path in paths]

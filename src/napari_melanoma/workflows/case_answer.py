@@ -79,44 +79,20 @@ class CaseAnswers:
     def of(self, lesion_id: str) -> LesionAnswer | None:
         """Find the answer of a lesion.
 
-        Parameters
-        ----------
-        lesion_id : str
-            Its id.
-
-        Returns
-        -------
-        LesionAnswer or None
-            None where it has none.
+        None where it has none.
         """
         return next((one for one in self.lesions if one.lesion_id == lesion_id), None)
 
     def is_current(self, case: Case, lesion_id: str) -> bool:
         """Say whether a lesion's answer still fits the case.
 
-        Parameters
-        ----------
-        case : Case
-            As it stands.
-        lesion_id : str
-            Which lesion.
-
-        Returns
-        -------
-        bool
-            False where its images, their masks or what is known of the patient changed since, or it has no answer.
+        False where its images, their masks or what is known of the patient changed since, or it has no answer.
         """
         answered = self.of(lesion_id)
         return answered is not None and answered.rests_on == rests_on(case, case.lesion(lesion_id))
 
     def to_json(self) -> dict[str, Any]:
-        """Say it in plain values.
-
-        Returns
-        -------
-        dict
-            For ``from_json``.
-        """
+        """Say it in plain values."""
         lesions = [
             {
                 "lesion_id": one.lesion_id,
@@ -138,18 +114,7 @@ class CaseAnswers:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Make it of what ``to_json`` gave.
-
-        Parameters
-        ----------
-        values : mapping
-            Plain values.
-
-        Returns
-        -------
-        CaseAnswers
-            Equal to the one that was told.
-        """
+        """Make it of what ``to_json`` gave."""
         lesions = tuple(
             LesionAnswer(
                 one["lesion_id"],
@@ -168,18 +133,8 @@ class CaseAnswers:
 def rests_on(case: Case, lesion: CaseLesion) -> str:
     """Say what an answer of a lesion would be made from: its images, their masks, what is known of patient and lesion.
 
-    Parameters
-    ----------
-    case : Case
-        As it stands.
-    lesion : CaseLesion
-        One of its lesions.
-
-    Returns
-    -------
-    str
-        SHA-256; another one where any of that is another. What no model may look at, such as the diagnosis, is left
-        out: an answer does not get old because the truth is known.
+    SHA-256; another one where any of that is another. What no model may look at, such as the diagnosis, is left out: an
+    answer does not get old because the truth is known.
     """
     import hashlib
 
@@ -195,19 +150,7 @@ def rests_on(case: Case, lesion: CaseLesion) -> str:
 def row_of(case: Case, lesion: CaseLesion | None, image: CaseImage) -> dict[str, str]:
     """Put what a case knows into the columns of the harmonised table.
 
-    Parameters
-    ----------
-    case : Case
-        Whose patient it is.
-    lesion : CaseLesion or None
-        Whose image it is; None where it is of no lesion yet.
-    image : CaseImage
-        The image.
-
-    Returns
-    -------
-    dict
-        Column to text, what is known only. Also guesses: they are the best that is known.
+    Column to text, what is known only. Also guesses: they are the best that is known.
     """
     from napari_melanoma.data.table_schema import column_named
 
@@ -217,25 +160,7 @@ def row_of(case: Case, lesion: CaseLesion | None, image: CaseImage) -> dict[str,
 
 
 def keep_answers(store: CaseStore, answers: CaseAnswers) -> Path:
-    """Write the answers into the case folder.
-
-    Parameters
-    ----------
-    store : CaseStore
-        The open case.
-    answers : CaseAnswers
-        Of it.
-
-    Returns
-    -------
-    pathlib.Path
-        The file.
-
-    Raises
-    ------
-    SaveError
-        Where the case is open to look at alone, or the file cannot be written.
-    """
+    """Write the answers into the case folder."""
     if store.read_only:
         raise SaveError(f"cannot save answers in {store.folder}: {store.read_only}")
     write_json(store.folder / ANSWERS, answers.to_json())
@@ -245,20 +170,7 @@ def keep_answers(store: CaseStore, answers: CaseAnswers) -> Path:
 def read_answers(folder: Path) -> CaseAnswers | None:
     """Read the answers of a case.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Of the case.
-
-    Returns
-    -------
-    CaseAnswers or None
-        None where it was never asked for.
-
-    Raises
-    ------
-    InputError
-        Where the file is damaged or of a newer version.
+    None where it was never asked for.
     """
     path = folder / ANSWERS
     if not path.is_file():

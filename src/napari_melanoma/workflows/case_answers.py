@@ -59,28 +59,8 @@ def case_answers(
     of a modality, each is compared with the others by how the network sees them and by measurements (the sign of the
     ugly duckling; ``data.features.patient_relative``).
 
-    Parameters
-    ----------
-    store : CaseStore
-        The case; it is not changed. ``workflows.case_answer.keep_answers`` writes the answers into its folder.
-    model : ClassifyingModel
-        A loaded classifier.
-    run : RunContext
-        Told of progress, and asked whether to go on.
-    options : ClassifyOptions, optional
-        Coverage, sensitivity and neighbours.
-    draw : callable, optional
-        Draws the lesion of a photograph that has no mask yet, bool (row, column); without it such images are left out.
-
-    Returns
-    -------
-    CaseAnswers
-        For each lesion of which an image can be looked at, and why the other images cannot.
-
-    Raises
-    ------
-    Cancelled
-        Where the user stopped it.
+    ``draw``: draws the lesion of a photograph that has no mask yet, bool (row, column); without it such images are left
+    out. For each lesion of which an image can be looked at, and why the other images cannot.
     """
     case, asked = store.case, options or ClassifyOptions()
     told, notes = _look_at_all(case, model, asked, draw, run)
@@ -101,29 +81,7 @@ def case_answers(
 
 
 def answer_with(store: CaseStore, classifier: str, run: RunContext) -> CaseAnswers:
-    """Load what is needed, and ask: the classifier, and the usual segmentation model where an image has no mask yet.
-
-    Parameters
-    ----------
-    store : CaseStore
-        The case.
-    classifier : str
-        Name or folder of a bundle; "" for the usual one.
-    run : RunContext
-        Told of progress, and asked whether to go on.
-
-    Returns
-    -------
-    CaseAnswers
-        As ``case_answers`` gives them.
-
-    Raises
-    ------
-    BundleError
-        Where there is no such classifier.
-    Cancelled
-        Where the user stopped it.
-    """
+    """Load what is needed, and ask: the classifier, and the usual segmentation model where an image has no mask yet."""
     from napari_melanoma.workflows.lesion import LesionOptions, analyse_lesion
     from napari_melanoma.workflows.loaded import loaded_classifier, loaded_segmenter, loading
 
@@ -140,20 +98,8 @@ def answer_with(store: CaseStore, classifier: str, run: RunContext) -> CaseAnswe
 def fused(answers: Sequence[Answer], judge: Judge, options: ClassifyOptions) -> Answer:
     """Make one answer of those to several images of a lesion, by the mean of their calibrated logits.
 
-    Parameters
-    ----------
-    answers : sequence of Answer
-        At least one, of one model.
-    judge : Judge
-        Of the model.
-    options : ClassifyOptions
-        As they were asked with.
-
-    Returns
-    -------
-    Answer
-        That of the image alone where it is one. Interval and set of classes are made anew; likeness is that of the
-        image most unlike the training cases, and warnings are those of all, as are the reasons against its validity.
+    That of the image alone where it is one. Interval and set of classes are made anew; likeness is that of the image
+    most unlike the training cases, and warnings are those of all, as are the reasons against its validity.
     """
     if len(answers) == 1:
         return answers[0]

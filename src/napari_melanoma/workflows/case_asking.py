@@ -12,25 +12,7 @@ if TYPE_CHECKING:
 def answer_case(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     """Answer about every lesion of a case, over all of its images; the case is not changed.
 
-    Parameters
-    ----------
-    arguments : dict
-        ``folder``: of the case, which may be open in another process; ``model``: a classifier's name or path, "" for
-        the usual one.
-    run : RunContext
-        Takes the progress.
-
-    Returns
-    -------
-    dict
-        ``answers``: as ``workflows.case_answer.CaseAnswers.from_json`` takes them.
-
-    Raises
-    ------
-    BundleError
-        Where there is no such classifier.
-    InputError
-        Where there is no case.
+    Returns ``answers``: as ``workflows.case_answer.CaseAnswers.from_json`` takes them.
     """
     from napari_melanoma.data.case.store import CaseStore
     from napari_melanoma.workflows.case_answers import answer_with

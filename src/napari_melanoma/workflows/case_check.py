@@ -33,24 +33,7 @@ class CaseCheck:
 def check_case(folder: Path, *, run: RunContext | None = None) -> CaseCheck:
     """Look a case over; writes nothing.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The case folder, or the ``case.json`` in it.
-    run : RunContext, optional
-        To report progress and ask whether to go on.
-
-    Returns
-    -------
-    CaseCheck
-        What is wrong, and what is not settled.
-
-    Raises
-    ------
-    InputError, ConfigError
-        Where there is no case, it is damaged, or it is of a newer format.
-    Cancelled
-        Where the run was cancelled.
+    What is wrong, and what is not settled.
     """
     run = run or RunContext()
     store = CaseStore.look_at(folder)

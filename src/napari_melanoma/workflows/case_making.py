@@ -35,34 +35,7 @@ def make_case(
     mapping: Mapping | None = None,
     run: RunContext | None = None,
 ) -> MadeCase:
-    """Make a case from files, or add what is new in them to the case that is there.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Of the case; made where it is missing.
-    paths : iterable of pathlib.Path or str
-        As ``gather`` takes them.
-    patient : str
-        What the files call the patient, where they tell of several.
-    mapping : Mapping, optional
-        What columns and words of tables mean.
-    run : RunContext, optional
-        To report progress and ask whether to go on.
-
-    Returns
-    -------
-    MadeCase
-        What is in the folder now.
-
-    Raises
-    ------
-    InputError
-        Where nothing is found, several patients are and none is named, there is none of that name, or the case is of
-        another patient than the only one found, and that one is not named.
-    SaveError
-        Where somebody else has the case open, or it cannot be written.
-    """
+    """Make a case from files, or add what is new in them to the case that is there."""
     gathered = gather(paths, mapping=mapping, run=run)
     if not (folder / CASE).is_file():
         chosen = _chosen(gathered, patient)

@@ -16,28 +16,7 @@ from napari_melanoma.workflows.lesion import LesionResult, save_lesion
 def keep_result(store: CaseStore, case: Case, image_id: str, result: LesionResult) -> Case:
     """Write a result into the case folder; a mask that was corrected by hand becomes the image's correction.
 
-    Parameters
-    ----------
-    store : CaseStore
-        The open case.
-    case : Case
-        As it stands, perhaps not saved yet.
-    image_id : str
-        Of which image.
-    result : LesionResult
-        An analysis, perhaps corrected.
-
-    Returns
-    -------
-    Case
-        With correction and result; ``CaseStore.save`` writes it.
-
-    Raises
-    ------
-    SaveError
-        Where the case is open to look at alone, or something cannot be written.
-    KeyError
-        Where there is no image of that id.
+    With correction and result; ``CaseStore.save`` writes it.
     """
     if store.read_only:
         raise SaveError(f"cannot save a result in {store.folder}: {store.read_only}")

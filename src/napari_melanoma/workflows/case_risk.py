@@ -24,28 +24,7 @@ SAME = 0.005  # mm, years: two numbers that are written alike
 def keep_risk(store: CaseStore, case: Case, image_id: str, answer: Mapping[str, Any]) -> Case:
     """Keep the risk of a slide with a case.
 
-    Parameters
-    ----------
-    store : CaseStore
-        The open case; its folder gets ``risk/<image>-<digest>.json``, a file for each answer, so that undo finds it.
-    case : Case
-        As it stands, perhaps not saved yet.
-    image_id : str
-        Of the slide.
-    answer : mapping
-        Of ``risk.json``.
-
-    Returns
-    -------
-    Case
-        With the risk, to be saved.
-
-    Raises
-    ------
-    InputError
-        Where the slide is of no lesion yet, or the answer is of another form.
-    SaveError
-        Where the case is open to look at alone, or the file cannot be written.
+    With the risk, to be saved.
     """
     if store.read_only:
         raise SaveError(f"cannot save a risk in {store.folder}: {store.read_only}")
@@ -66,15 +45,7 @@ def keep_risk(store: CaseStore, case: Case, image_id: str, answer: Mapping[str, 
 def risk_of(lesion: CaseLesion) -> tuple[CaseImage, CaseRisk] | None:
     """Find the risk of a lesion: that of the slide that was asked about last.
 
-    Parameters
-    ----------
-    lesion : CaseLesion
-        Of a case.
-
-    Returns
-    -------
-    tuple of CaseImage and CaseRisk, or None
-        None where nobody has asked.
+    None where nobody has asked.
     """
     told = [(image, image.risk) for image in lesion.images if image.risk is not None]
     return max(told, key=lambda pair: pair[1].created, default=None)
@@ -86,19 +57,7 @@ def changed_since(case: Case, lesion: CaseLesion, image: CaseImage, risk: CaseRi
     Where the slide knew better than the case from the start nothing has changed, and to estimate again would not help:
     ``overruled`` names that.
 
-    Parameters
-    ----------
-    case : Case
-        As it stands.
-    lesion, image
-        Whose risk.
-    risk : CaseRisk
-        What was told.
-
-    Returns
-    -------
-    tuple of str
-        Columns, also those that were erased; none where the answer still fits.
+    Columns, also those that were erased; none where the answer still fits.
     """
     now = row_of(case, lesion, image)
     return tuple(name for name in _asked(risk) if _is_new(name, now, risk) and not _is_used(name, now, risk))
@@ -107,19 +66,7 @@ def changed_since(case: Case, lesion: CaseLesion, image: CaseImage, risk: CaseRi
 def overruled(case: Case, lesion: CaseLesion, image: CaseImage, risk: CaseRisk) -> dict[str, tuple[str, str]]:
     """Name what the case said otherwise than the slide when a risk was kept, and says still.
 
-    Parameters
-    ----------
-    case : Case
-        As it stands.
-    lesion, image
-        Whose risk.
-    risk : CaseRisk
-        What was told.
-
-    Returns
-    -------
-    dict
-        Column to the cell of the case and the one that was used, "" where the answer was given without.
+    Column to the cell of the case and the one that was used, "" where the answer was given without.
     """
     now = row_of(case, lesion, image)
     kept = (name for name in _asked(risk) if now.get(name) and not _is_new(name, now, risk))
@@ -127,18 +74,7 @@ def overruled(case: Case, lesion: CaseLesion, image: CaseImage, risk: CaseRisk) 
 
 
 def answer_of(risk: CaseRisk) -> dict[str, Any]:
-    """Give a risk that a case holds in the form of ``risk.json``, as far as it is shown.
-
-    Parameters
-    ----------
-    risk : CaseRisk
-        Of a case.
-
-    Returns
-    -------
-    dict
-        Plain values.
-    """
+    """Give a risk that a case holds in the form of ``risk.json``, as far as it is shown."""
     kept = risk.model_dump(mode="json", exclude={"path", "more", "row", "model", "fingerprint", "depth"})
     model = {"name": risk.model, "fingerprint": risk.fingerprint}
     return {**kept, "shares": kept["shares"] or None, "model": model, "depth_in_words": risk.depth}

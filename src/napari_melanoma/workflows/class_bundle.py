@@ -36,18 +36,9 @@ if TYPE_CHECKING:
 class Said:
     """What a network says of images, in their order.
 
-    Parameters
-    ----------
-    logits : numpy.ndarray
-        float32 (image, class).
-    labels : numpy.ndarray
-        int64 (image,), the true class.
-    embeddings : numpy.ndarray
-        float32 (image, feature).
-    depths : numpy.ndarray, optional
-        float32 (image, 1 or 2): what it tells of the depth.
-    depth_mm : numpy.ndarray, optional
-        float32 (image,): what was measured, NaN where nobody did.
+    ``logits``: float32 (image, class). ``labels``: int64 (image,), the true class. ``embeddings``: float32 (image,
+    feature). ``depths``: float32 (image, 1 or 2): what it tells of the depth. ``depth_mm``: float32 (image,): what was
+    measured, NaN where nobody did.
     """
 
     logits: NDArray[np.float32]
@@ -60,26 +51,7 @@ class Said:
 def said_of(task: ClassificationTask, batches: Iterable[ClassBatch], run: RunContext, message: str) -> Said:
     """Ask a network about images.
 
-    Parameters
-    ----------
-    task : ClassificationTask
-        On its device.
-    batches : iterable of ClassBatch
-        As they are, in order.
-    run : RunContext
-        Asked whether to go on.
-    message : str
-        What is told meanwhile.
-
-    Returns
-    -------
-    Said
-        Logits, true classes and embeddings.
-
-    Raises
-    ------
-    Cancelled
-        Where the user stopped it.
+    Logits, true classes and embeddings.
     """
     import torch
 
@@ -105,12 +77,7 @@ def said_of(task: ClassificationTask, batches: Iterable[ClassBatch], run: RunCon
 def measure_there(task: ClassificationTask, batches: Iterable[Tensor]) -> None:
     """Measure the normalisation of an encoder on the domain that it goes to.
 
-    Parameters
-    ----------
-    task : ClassificationTask
-        On its device; left with other statistics.
-    batches : iterable of torch.Tensor
-        uint8 (batch, 3, row, column), of the network's size.
+    ``batches``: uint8 (batch, 3, row, column), of the network's size.
     """
     from napari_melanoma.training.adaptation.adabn import measure_normalisation
 
@@ -123,22 +90,8 @@ def calibrated_config(
 ) -> BundleConfig:
     """Make the answers of a bundle honest, by what its network says of images that it did not learn from.
 
-    Parameters
-    ----------
-    config : BundleConfig
-        What the bundle says of itself.
-    asked : ClassificationConfig
-        Sensitivity and coverage.
-    tuning : Said
-        Of the tuning images, which picked the epoch too; figures of them are therefore optimistic.
-    reference : Reference
-        What the bundle remembers, groups of the tuning images and embeddings of the training cases among it.
-
-    Returns
-    -------
-    BundleConfig
-        The same with temperature and bias, operating point, prevalence and the distance of what is unlike, and in its
-        provenance with what the tuning images say.
+    Returns the same with temperature and bias, operating point, prevalence and the distance of what is unlike, and in
+    its provenance with what the tuning images say.
     """
     assert config.classifier is not None
     place = config.classes.index(config.classifier.positive)
@@ -184,19 +137,7 @@ def _depth_answer(config: BundleConfig, asked: ClassificationConfig, tuning: Sai
 def reference_of(tuning: Said, learnt: Said, parts: Parts, asked: ClassificationConfig) -> Reference:
     """Put together what a bundle remembers of cases.
 
-    Parameters
-    ----------
-    tuning, learnt : Said
-        Of the tuning images and of those that were learnt from.
-    parts : Parts
-        Their rows, in the same order.
-    asked : ClassificationConfig
-        Whether the ids of training cases are kept.
-
-    Returns
-    -------
-    Reference
-        Patients and lesions are numbers in it; of very many training cases a choice.
+    Patients and lesions are numbers in it; of very many training cases a choice.
     """
     chosen = remembered(learnt.labels)
     return Reference(

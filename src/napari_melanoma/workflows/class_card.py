@@ -38,23 +38,7 @@ class Group:
 
 @dataclass(frozen=True)
 class CrossValidated:
-    """What a cross-validation found.
-
-    Parameters
-    ----------
-    folds : int
-        How many networks there were.
-    share : float
-        How frequent the positive class is.
-    asked : mapping
-        What it was asked with, such as ``photograph alone``, to the estimate of each metric.
-    gain : Estimate
-        By how much the form raises the AUC, paired.
-    sets : mapping
-        ``held``, ``held of the positive``, ``cannot_tell`` and ``unlike`` to shares of the images.
-    groups : sequence of Group
-        Of people or images.
-    """
+    """What a cross-validation found."""
 
     folds: int
     share: float
@@ -67,24 +51,7 @@ class CrossValidated:
 def full_class_card(
     config: BundleConfig, found: CrossValidated, elsewhere: Mapping[str, Mapping[str, Estimate]], notes: str
 ) -> str:
-    """Write the card of a classifier that ships.
-
-    Parameters
-    ----------
-    config : BundleConfig
-        Of the bundle, with the provenance that training writes.
-    found : CrossValidated
-        Of its recipe.
-    elsewhere : mapping
-        Name of another data set to the estimates of this very bundle on it.
-    notes : str
-        Markdown: where the images come from and under which licence, and what the model is not for.
-
-    Returns
-    -------
-    str
-        Markdown with the front matter that the hub reads.
-    """
+    """Write the card of a classifier that ships."""
     asked = config.classifier
     assert asked is not None
     about = {"folds": found.folds, "positive": asked.positive, "share": found.share}
@@ -107,15 +74,7 @@ def full_class_card(
 def age_groups(groups: Sequence[Group]) -> tuple[AgeGroup, ...]:
     """Take out what a bundle says beside its answers: how often it was right about people of each age.
 
-    Parameters
-    ----------
-    groups : sequence of Group
-        Of a cross-validation.
-
-    Returns
-    -------
-    tuple of AgeGroup
-        The youngest first; without a group that holds no positive or no other case.
+    Returns the youngest first; without a group that holds no positive or no other case.
     """
     named, limits = {group.name: group for group in groups}, (0.0, *(limit for limit, _ in AGES))
     found = []

@@ -70,24 +70,7 @@ class Read:
 def write_class_evaluation(
     out: Path, evaluation: ClassEvaluation, model: ClassifyingModel, options: ClassEvaluationOptions
 ) -> None:
-    """Write tables, figures and, last, the page.
-
-    Parameters
-    ----------
-    out : pathlib.Path
-        Gets ``metrics.json``, ``subgroups.csv``, ``per_image.csv``, ``figures/`` and ``summary.html``.
-    evaluation : ClassEvaluation
-        What was found.
-    model : ClassifyingModel
-        That was measured.
-    options : ClassEvaluationOptions
-        As it was measured.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Write tables, figures and, last, the page."""
     told = evaluation.told
     columns = probability_columns(told.classes).values()
     names = ("image_id", "domain", "split", "group", "diagnosis", "status", "error", "label", *columns, "said")
@@ -101,18 +84,7 @@ def write_class_evaluation(
 
 
 def is_class_evaluation(folder: Path) -> bool:
-    """Say whether a folder holds the evaluation of a classifier.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Any folder.
-
-    Returns
-    -------
-    bool
-        By what its ``metrics.json`` says of the task.
-    """
+    """Say whether a folder holds the evaluation of a classifier."""
     try:
         about = read_json(folder / "metrics.json")
     except (OSError, ValueError):
@@ -121,23 +93,7 @@ def is_class_evaluation(folder: Path) -> bool:
 
 
 def read_class_evaluation(folder: Path) -> Read:
-    """Read what a classifier said.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        As ``write_class_evaluation`` wrote it.
-
-    Returns
-    -------
-    Read
-        Of the images that could be measured.
-
-    Raises
-    ------
-    InputError
-        Where it cannot be read.
-    """
+    """Read what a classifier said."""
     try:
         about = read_json(folder / "metrics.json")
         classes = tuple(about["classes"])
@@ -164,20 +120,7 @@ def read_class_evaluation(folder: Path) -> Read:
 
 
 def curves_of(told: Told, name: str) -> tuple[Curve, Curve]:
-    """Give the ROC curve and that of precision over sensitivity.
-
-    Parameters
-    ----------
-    told : Told
-        With positives and others.
-    name : str
-        Of the model.
-
-    Returns
-    -------
-    tuple of Curve
-        With the point of the cut.
-    """
+    """Give the ROC curve and that of precision over sensitivity."""
     roc, precise = roc_curve(told.scores, told.truth), precision_recall(told.scores, told.truth)
     area, precision = area_under_roc(told.scores, told.truth), average_precision(told.scores, told.truth)
     said = told.scores >= told.cut
@@ -197,19 +140,7 @@ def curves_of(told: Told, name: str) -> tuple[Curve, Curve]:
 def draw_evaluation(evaluation: ClassEvaluation, name: str, folder: Path) -> dict[str, Path]:
     """Draw what there is to draw.
 
-    Parameters
-    ----------
-    evaluation : ClassEvaluation
-        What was found.
-    name : str
-        Of the model.
-    folder : pathlib.Path
-        Gets the PNG files.
-
-    Returns
-    -------
-    dict
-        Title to file, in the order of the page; curves need both classes.
+    Title to file, in the order of the page; curves need both classes.
     """
     told, shown = evaluation.told, {}
     if told.truth.any() and not told.truth.all():
@@ -370,33 +301,14 @@ def _groups(evaluation: ClassEvaluation) -> list[tuple[str, ...]]:
 
 
 def arrow(name: str) -> str:
-    """Name a metric, with a word where less of it is better.
-
-    Parameters
-    ----------
-    name : str
-        Of ``METRICS``.
-
-    Returns
-    -------
-    str
-        For the head of a table.
-    """
+    """Name a metric, with a word where less of it is better."""
     return f"{name} (less is better)" if name in LESS_IS_BETTER else name
 
 
 def lead_of(evaluation: ClassEvaluation) -> str:
     """Say in a sentence or two what a reader wants to know first.
 
-    Parameters
-    ----------
-    evaluation : ClassEvaluation
-        What was found.
-
-    Returns
-    -------
-    str
-        AUC, and what is found at the cut.
+    AUC, and what is found at the cut.
     """
     whole, told = evaluation.parts["all"], evaluation.told
     said = [f"AUC {whole['AUC']}."] if "AUC" in whole else []

@@ -46,33 +46,8 @@ def compare_with_start(
 ) -> Comparison:
     """Compare the classifier of a run with the one that it started from.
 
-    Parameters
-    ----------
-    folder : RunFolder
-        Its ``data.csv`` says what was held out.
-    models : sequence of BundleInfo
-        The old one and the new one; of the same classes and columns.
-    notes : sequence of str
-        Sentences on the images or models that follow the advice's reason.
-    out : pathlib.Path
-        Gets ``comparison.json``, ``models.json``, ``models.csv``, ``figures/`` and ``comparison.html``.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    Comparison
-        The area under the ROC curve decides; calibration error, sensitivity and specificity at each model's own cut
-        stand beside it, and are named in the reason where the new model is worse in them.
-
-    Raises
-    ------
-    DataSetError
-        Where no image could be measured.
-    RunError
-        Where the answers of the run's images cannot be read.
-    Cancelled
-        Where the user stopped it.
+    Returns the area under the ROC curve decides; calibration error, sensitivity and specificity at each model's own cut
+    stand beside it, and are named in the reason where the new model is worse in them.
     """
     from napari_melanoma.inference.classification import Classifier
 
@@ -96,31 +71,7 @@ def compare_with_start(
 
 
 def evaluate_held_out(folder: RunFolder, model: BundleInfo, *, run: RunContext) -> ClassEvaluation:
-    """Evaluate the classifier of a run that started from none.
-
-    Parameters
-    ----------
-    folder : RunFolder
-        Its ``data.csv`` says what was held out; gets ``evaluation/``, which is replaced as a whole.
-    model : BundleInfo
-        The run's own.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    ClassEvaluation
-        As it was written.
-
-    Raises
-    ------
-    DataSetError
-        Where no image could be measured.
-    RunError
-        Where the answers of the run's images cannot be read.
-    Cancelled
-        Where the user stopped it; an earlier evaluation stays.
-    """
+    """Evaluate the classifier of a run that started from none."""
     from napari_melanoma.inference.classification import Classifier
 
     judged = _judged(folder, model)

@@ -34,19 +34,7 @@ class ClassSubgroup:
 def class_subgroups(told: Told, samples: Sequence[Sample], rows: Rows) -> Iterator[ClassSubgroup]:
     """Estimate how a model does on images that have something in common, within each data set.
 
-    Parameters
-    ----------
-    told : Told
-        What it said, with ``domains``.
-    samples : sequence of Sample
-        The same images.
-    rows : mapping
-        What their tables say.
-
-    Yields
-    ------
-    ClassSubgroup
-        By diagnosis, sex, age, site and skin type, where they divide a data set.
+    By diagnosis, sex, age, site and skin type, where they divide a data set.
     """
     assert told.domains is not None
     harmoniser = Harmoniser()

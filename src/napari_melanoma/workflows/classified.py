@@ -20,17 +20,7 @@ if TYPE_CHECKING:
 
 
 class Classifying:
-    """What a batch asks about each lesion; the model is loaded when the first one is there.
-
-    Parameters
-    ----------
-    info : BundleInfo
-        The classifier.
-    options : ClassifyOptions
-        How it is asked.
-    forms : Forms
-        What is known of the patients.
-    """
+    """What a batch asks about each lesion; the model is loaded when the first one is there."""
 
     def __init__(self, info: BundleInfo, options: ClassifyOptions, forms: Forms) -> None:
         self.info = info
@@ -58,26 +48,7 @@ class Classifying:
     def answered(self, result: LesionResult, image: str, run: RunContext) -> LesionResult:
         """Ask about the lesion of a photograph.
 
-        Parameters
-        ----------
-        result : LesionResult
-            With the mask.
-        image : str
-            The photograph's file name without suffix, by which its form is known.
-        run : RunContext
-            Asked whether to go on.
-
-        Returns
-        -------
-        LesionResult
-            With the answer, and the heatmap where one is wanted; as it was where there is no lesion to look at.
-
-        Raises
-        ------
-        BundleError
-            Where the model's weights do not fit.
-        Cancelled
-            Where the user stopped it.
+        With the answer, and the heatmap where one is wanted; as it was where there is no lesion to look at.
         """
         with self._lock:
             model = self._loaded()
@@ -103,15 +74,7 @@ class Classifying:
     def match(self, stored: Mapping[str, Any]) -> bool:
         """Whether a stored result has the answer that would be given now.
 
-        Parameters
-        ----------
-        stored : mapping
-            Content of a ``result.json``.
-
-        Returns
-        -------
-        bool
-            True also where no lesion was found, and so none asked about.
+        True also where no lesion was found, and so none asked about.
         """
         if not stored.get("lesion_found"):
             return True
@@ -134,15 +97,7 @@ class Classifying:
 def answer_cells(answer: Mapping[str, Any] | None) -> dict[str, object]:
     """Make the cells of an answer from what ``result.json`` says of it.
 
-    Parameters
-    ----------
-    answer : mapping or None
-        As ``Answer.to_json`` gives it; None where nothing was asked.
-
-    Returns
-    -------
-    dict
-        Column to value; ``cannot_tell``, ``above_cut`` and ``unlike_training`` are 1 or 0.
+    Column to value; ``cannot_tell``, ``above_cut`` and ``unlike_training`` are 1 or 0.
     """
     if not answer:
         return {}
@@ -167,14 +122,6 @@ def answer_cells(answer: Mapping[str, Any] | None) -> dict[str, object]:
 def answer_in(row: Mapping[str, object]) -> str:
     """Say the answer of a row of the table in a line.
 
-    Parameters
-    ----------
-    row : mapping
-        With the cells of ``answer_cells``, if there was an answer.
-
-    Returns
-    -------
-    str
-        The verdict, and on which side of the cut it lies; empty where nobody was asked.
+    Returns the verdict, and on which side of the cut it lies; empty where nobody was asked.
     """
     return "; ".join(str(row[name]) for name in ("verdict", "side") if row.get(name))

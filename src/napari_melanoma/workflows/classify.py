@@ -64,47 +64,20 @@ class ClassifyingModel(Protocol):
     def seen(self, rgb: NDArray[np.uint8], mask: NDArray[np.bool_] | None) -> View:
         """Cut out what the network looks at.
 
-        Parameters
-        ----------
-        rgb : numpy.ndarray
-            uint8 sRGB (row, column, channel=3).
-        mask : numpy.ndarray or None
-            Bool (row, column): the lesion.
-
-        Returns
-        -------
-        View
-            The network's input, and where it lies.
+        ``rgb``: uint8 sRGB (row, column, channel=3). ``mask``: bool (row, column): the lesion. Returns the network's
+        input, and where it lies.
         """
 
     def look(self, views: Sequence[NDArray[np.uint8]]) -> list[Looked]:
         """Run the encoder.
 
-        Parameters
-        ----------
-        views : sequence of numpy.ndarray
-            Each uint8 (side, side, channel=3).
-
-        Returns
-        -------
-        list of Looked
-            In their order.
+        ``views``: each uint8 (side, side, channel=3). In their order.
         """
 
     def decide_values(self, looked: Sequence[Looked], values: TableValues) -> NDArray[np.float32]:
         """Run the head.
 
-        Parameters
-        ----------
-        looked : sequence of Looked
-            What the encoder made of the views.
-        values : TableValues
-            What is known of each.
-
-        Returns
-        -------
-        numpy.ndarray
-            float32 (lesion, class): logits.
+        Returns float32 (lesion, class): logits.
         """
 
 

@@ -22,18 +22,7 @@ DIFFERENT = (
 
 
 def refuse_same_evaluation(folders: Sequence[Path]) -> None:
-    """Refuse to compare fewer than two evaluations, or one with itself: all differences would be 0.
-
-    Parameters
-    ----------
-    folders : sequence of pathlib.Path
-        Of evaluations.
-
-    Raises
-    ------
-    InputError
-        Naming a folder that was named twice, also by different paths.
-    """
+    """Refuse to compare fewer than two evaluations, or one with itself: all differences would be 0."""
     if len(folders) < 2:
         raise InputError(f"a comparison takes two evaluations or more; {len(folders)} were named.")
     places = [folder.resolve() for folder in folders]
@@ -47,15 +36,7 @@ def refuse_same_evaluation(folders: Sequence[Path]) -> None:
 def common_images(candidates: Sequence[Candidate]) -> list[NDArray[np.intp]]:
     """Find the images that all have measured, by data set and name.
 
-    Parameters
-    ----------
-    candidates : sequence of Candidate
-        The models.
-
-    Returns
-    -------
-    list of numpy.ndarray
-        int (image,) each: their places in the figures of each model, in the order of the first.
+    Int (image,) each: their places in the figures of each model, in the order of the first.
     """
     known: list[dict[tuple[str, str], int]] = []
     for figures in (item.figures for item in candidates):
@@ -68,22 +49,7 @@ def common_images(candidates: Sequence[Candidate]) -> list[NDArray[np.intp]]:
 def refuse_other_masks(
     candidates: Sequence[Candidate], names: Sequence[str], places: Sequence[NDArray[np.intp]]
 ) -> None:
-    """Refuse images that have one name and different reference masks: they are not the same images.
-
-    Parameters
-    ----------
-    candidates : sequence of Candidate
-        The models.
-    names : sequence of str
-        What they are called here.
-    places : sequence of numpy.ndarray
-        As ``common_images`` gives them.
-
-    Raises
-    ------
-    InputError
-        Naming one of the images. Evaluations that do not say how large their masks were are not refused.
-    """
+    """Refuse images that have one name and different reference masks: they are not the same images."""
     first = candidates[0].figures
     shares = [item.figures.column(REFERENCE_SHARE)[where] for item, where in zip(candidates, places, strict=True)]
     for name, share in zip(names[1:], shares[1:], strict=True):
@@ -99,17 +65,7 @@ def refuse_other_masks(
 def different_options(candidates: Sequence[Candidate], names: Sequence[str]) -> list[str]:
     """Say which options were not the same, for then the models are not all that differs.
 
-    Parameters
-    ----------
-    candidates : sequence of Candidate
-        The models.
-    names : sequence of str
-        What they are called here.
-
-    Returns
-    -------
-    list of str
-        One sentence, or none.
+    One sentence, or none.
     """
     each = [_flat(item.options) for item in candidates]
     keys = sorted({key for options in each for key in options} - {"difficulty"})

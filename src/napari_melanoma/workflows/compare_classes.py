@@ -78,34 +78,7 @@ def compare_classifiers(
 ) -> ClassesCompared:
     """Load classifiers and compare each with the first on the same images, each of which is read once.
 
-    Parameters
-    ----------
-    models : sequence of BundleInfo
-        The one that all are measured against, then the others; of the same classes.
-    datasets : sequence of pathlib.Path
-        Data sets with the answer in a column.
-    out : pathlib.Path
-        Gets ``models.json``, ``models.csv``, ``figures/`` and ``comparison.html``.
-    options : ClassEvaluationOptions
-        Split, column, masks, operating point.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    ClassesCompared
-        Paired over images, intervals by bootstrap over patients or lesions.
-
-    Raises
-    ------
-    InputError
-        Where there are not two models, or their classes differ.
-    BundleError
-        Where one is for something else.
-    DataSetError
-        Where no image could be measured.
-    Cancelled
-        Where the user stopped it; the same call goes on.
+    Paired over images, intervals by bootstrap over patients or lesions.
     """
     from napari_melanoma.inference.classification import Classifier
 
@@ -125,35 +98,7 @@ def compare_judged(
     run: RunContext,
     conclude: Conclude | None = None,
 ) -> ClassesCompared:
-    """Compare classifiers that are loaded on images that were chosen; ``compare_classifiers`` says the rest.
-
-    Parameters
-    ----------
-    loaded : sequence of ClassifyingModel
-        The one that all are measured against, then the others; of the same classes.
-    judged : Judged
-        The images with their answers.
-    out : pathlib.Path
-        Gets the files.
-    options : ClassEvaluationOptions
-        Masks, operating point.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-    conclude : callable, optional
-        What was found, to what the page says first and last; by default which AUC is highest.
-
-    Returns
-    -------
-    ClassesCompared
-        Paired over images.
-
-    Raises
-    ------
-    DataSetError
-        Where no image could be measured.
-    Cancelled
-        Where the user stopped it; the same call goes on.
-    """
+    """Compare classifiers that are loaded on images that were chosen; ``compare_classifiers`` says the rest."""
     judged = judged.without_training_images([model.info for model in loaded], options, run=run)
     segmenter = segmenter_of(options)
     found = measure_classifiers(loaded, judged.samples, judged.rows, options, out, segmenter=segmenter, run=run)
@@ -180,26 +125,7 @@ def _read(
 
 
 def compare_class_evaluations(folders: Sequence[Path], out: Path) -> ClassesCompared:
-    """Compare evaluations of classifiers that were made before; no model is asked again.
-
-    Parameters
-    ----------
-    folders : sequence of pathlib.Path
-        As ``workflows.evaluate_classes.evaluate_classifier`` wrote them.
-    out : pathlib.Path
-        Gets the files that ``compare_classifiers`` writes.
-
-    Returns
-    -------
-    ClassesCompared
-        Over the images that all of them have.
-
-    Raises
-    ------
-    InputError
-        Where a folder holds none, there are not two, their classes differ, they have no image in common, or an image
-        has another answer in one of them.
-    """
+    """Compare evaluations of classifiers that were made before; no model is asked again."""
     refuse_same_evaluation(folders)
     read = [read_class_evaluation(folder) for folder in folders]
     _refuse_other_classes([(item.name, item.told.classes) for item in read])
@@ -322,15 +248,7 @@ def _draw(read: Sequence[Read], names: Sequence[str], folder: Path) -> dict[str,
 def table_of(found: ClassesCompared) -> list[tuple[str, ...]]:
     """Give a comparison as a table of words.
 
-    Parameters
-    ----------
-    found : ClassesCompared
-        The comparison.
-
-    Returns
-    -------
-    list of tuple of str
-        Images, n, model, then each metric of ``SHOWN`` and its difference from the first model with its interval.
+    Returns images, n, model, then each metric of ``SHOWN`` and its difference from the first model with its interval.
     """
     return [
         (one.part, str(one.images), one.model, *(_cell(one, metric) for metric in SHOWN)) for one in found.standings

@@ -67,37 +67,8 @@ def compare_label_models(
 ) -> Comparison:
     """Load an old and a new model of the same classes and compare them on the same images.
 
-    Parameters
-    ----------
-    models : sequence of BundleInfo
-        The old one and the new one.
-    samples : sequence of Sample
-        With label images; neither model should have learnt from them.
-    out : pathlib.Path
-        Gets ``comparison.json``, ``per_image.csv``, ``thumbnails/``, ``changes.png`` and ``comparison.html``.
-    options : ComparisonOptions
-        Names the base data, and what else there is to say.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-    overlap : Overlap, optional
-        Which of the images the models were trained on, where it is known.
-
-    Returns
-    -------
-    Comparison
-        ``JA`` and ``DI`` are means over classes, beside those of each class; paired, intervals by bootstrap over
-        patients or lesions (of slides: over slides, where the data set names no patient).
-
-    Raises
-    ------
-    InputError
-        Where there are not two models, or their classes differ.
-    BundleError
-        Where one's weights are damaged.
-    DataSetError
-        Where no image could be measured.
-    Cancelled
-        Where the user stopped it; nothing was written.
+    Returns ``JA`` and ``DI`` are means over classes, beside those of each class; paired, intervals by bootstrap over
+    patients or lesions (of slides: over slides, where the data set names no patient).
     """
     from napari_melanoma.inference.labels import Labeller
 
@@ -108,18 +79,7 @@ def compare_label_models(
 
 
 def refuse_other_classes(old: BundleInfo, new: BundleInfo) -> None:
-    """Refuse two models that do not tell the same classes apart.
-
-    Parameters
-    ----------
-    old, new : BundleInfo
-        The two.
-
-    Raises
-    ------
-    InputError
-        Naming the classes of both.
-    """
+    """Refuse two models that do not tell the same classes apart."""
     if old.config.classes != new.config.classes:
         named = {"old_classes": ", ".join(old.config.classes), "new_classes": ", ".join(new.config.classes)}
         raise InputError(OTHER_CLASSES.format(old=old.name, new=new.name, **named))
@@ -134,35 +94,7 @@ def compare_labellers(
     run: RunContext,
     overlap: Overlap | None = None,
 ) -> Comparison:
-    """Compare two models that are loaded; ``compare_label_models`` says the rest.
-
-    Parameters
-    ----------
-    models : sequence of LabelModel
-        The old one and the new one.
-    samples : sequence of Sample
-        With label images.
-    out : pathlib.Path
-        Gets the files.
-    options : ComparisonOptions
-        Base data and notes.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-    overlap : Overlap, optional
-        Which of the images the models were trained on, where it is known.
-
-    Returns
-    -------
-    Comparison
-        As it was written.
-
-    Raises
-    ------
-    DataSetError
-        Where no image could be measured.
-    Cancelled
-        Where the user stopped it; nothing was written.
-    """
+    """Compare two models that are loaded; ``compare_label_models`` says the rest."""
     infos = [model.info for model in models]
     overlap = overlap or images_to_measure(infos, samples, run=run, include=options.include_seen)
     samples, warnings = overlap.kept, unfit_images(infos, overlap.kept)

@@ -97,32 +97,7 @@ def compare_several(
 ) -> SeveralCompared:
     """Load models and compare each with the first on the same images.
 
-    Parameters
-    ----------
-    models : sequence of BundleInfo
-        The one that all are measured against, then the others.
-    samples : sequence of Sample
-        With reference masks; no model should have learnt from them.
-    out : pathlib.Path
-        Gets ``models.json``, ``models.csv``, ``per_image.csv``, ``figures/models.png`` and ``comparison.html``.
-    options : EvaluationOptions
-        Threshold (by default each model's own), refinement, flips.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    SeveralCompared
-        Paired over images, intervals by bootstrap over patients or lesions.
-
-    Raises
-    ------
-    InputError
-        Where there are not two models at least.
-    BundleError, DataSetError
-        Where one's weights are damaged, or no image could be measured.
-    Cancelled
-        Where the user stopped it; the same call goes on.
+    Paired over images, intervals by bootstrap over patients or lesions.
     """
     from napari_melanoma.inference.photograph import Segmenter
 
@@ -139,33 +114,7 @@ def compare_several_loaded(
     *,
     run: RunContext,
 ) -> SeveralCompared:
-    """Compare models that are loaded; ``compare_several`` says the rest.
-
-    Parameters
-    ----------
-    models : sequence of ProbabilityModel
-        The one that all are measured against, then the others.
-    samples : sequence of Sample
-        With reference masks.
-    out : pathlib.Path
-        Gets the files.
-    options : EvaluationOptions
-        Threshold, refinement, flips.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    SeveralCompared
-        As it was written.
-
-    Raises
-    ------
-    DataSetError
-        Where no image could be measured.
-    Cancelled
-        Where the user stopped it; the same call goes on.
-    """
+    """Compare models that are loaded; ``compare_several`` says the rest."""
     infos = [model.info for model in models]
     overlap = images_to_measure(infos, samples, run=run, include=options.include_seen)
     samples, warnings = overlap.kept, unfit_images(infos, overlap.kept)
@@ -193,23 +142,7 @@ def compare_several_loaded(
 def compare_evaluations(folders: Sequence[Path], out: Path) -> SeveralCompared:
     """Compare evaluations that were made before, each with the first; no model is asked again.
 
-    Parameters
-    ----------
-    folders : sequence of pathlib.Path
-        As ``workflows.evaluate.evaluate`` wrote them.
-    out : pathlib.Path
-        Gets the files that ``compare_several`` writes.
-
-    Returns
-    -------
-    SeveralCompared
-        Over the images that all of them measured; where they were made with different options, its warnings say which.
-
-    Raises
-    ------
-    InputError
-        Where a folder holds no evaluation, there are not two, they have no image in common, or an image has another
-        reference mask in one of them.
+    Over the images that all of them measured; where they were made with different options, its warnings say which.
     """
     refuse_same_evaluation(folders)
     candidates = [read_evaluation(folder) for folder in folders]
@@ -318,15 +251,7 @@ def _image_rows(
 def table_of(found: SeveralCompared) -> list[tuple[str, ...]]:
     """Give the figures of a comparison as a table of words.
 
-    Parameters
-    ----------
-    found : SeveralCompared
-        The comparison.
-
-    Returns
-    -------
-    list of tuple of str
-        Images, n, model, then for each metric its mean and the difference from the first model with its interval.
+    Returns images, n, model, then for each metric its mean and the difference from the first model with its interval.
     """
     rows = []
     for part in found.parts:

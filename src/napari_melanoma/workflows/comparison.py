@@ -114,10 +114,7 @@ class Comparison:
     def summary(self) -> str:
         """Say it as people write it in a line.
 
-        Returns
-        -------
-        str
-            Such as ``JA 0.842 -> 0.863, difference +0.021 (95 % interval +0.008 to +0.034)``.
+        Such as ``JA 0.842 -> 0.863, difference +0.021 (95 % interval +0.008 to +0.034)``.
         """
         if self.decisive is None:
             return f"{self.metric} cannot be measured on these images"
@@ -132,16 +129,6 @@ class Comparison:
 
         Images are named by their path only in the folder of a run, which says where its images are anyway, so that the
         docks can open them; a comparison that stands alone may be handed on, and names them by their file.
-
-        Parameters
-        ----------
-        folder : pathlib.Path
-            That of the comparison.
-
-        Raises
-        ------
-        SaveError
-            Where it cannot be written.
         """
         values = {"format_version": FORMAT_VERSION, **values_of(self)}
         stays = (folder.parent / EVENTS).is_file()
@@ -152,23 +139,7 @@ class Comparison:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Read a comparison back.
-
-        Parameters
-        ----------
-        folder : pathlib.Path
-            That of the comparison.
-
-        Returns
-        -------
-        Comparison
-            With ``path`` set to the folder.
-
-        Raises
-        ------
-        InputError
-            Where the folder holds none, half of one, or one of a later version of this program.
-        """
+        """Read a comparison back."""
         try:
             values = read_json(folder / COMPARISON)
             return cls(
@@ -195,23 +166,7 @@ class Comparison:
 
 
 def read_comparison(path: Path) -> Comparison:
-    """Read the comparison of a folder, of its file, or of the run that it belongs to.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The folder of a comparison, ``comparison.json`` itself, or a run folder.
-
-    Returns
-    -------
-    Comparison
-        As it was written.
-
-    Raises
-    ------
-    InputError
-        Where there is none that can be read.
-    """
+    """Read the comparison of a folder, of its file, or of the run that it belongs to."""
     folder = path.parent if path.name == COMPARISON else path
     inside = folder / "comparison"
     return Comparison.read(inside if (inside / COMPARISON).is_file() else folder)
@@ -220,15 +175,7 @@ def read_comparison(path: Path) -> Comparison:
 def values_of(comparison: Comparison) -> dict[str, Any]:
     """Give a comparison as plain values.
 
-    Parameters
-    ----------
-    comparison : Comparison
-        The comparison.
-
-    Returns
-    -------
-    dict
-        What JSON can hold; paths as text.
+    What JSON can hold; paths as text.
     """
     values = asdict(comparison)
     del values["path"]
@@ -240,15 +187,7 @@ def values_of(comparison: Comparison) -> dict[str, Any]:
 def table_rows(found: Comparison) -> list[tuple[str, ...]]:
     """Give the figures of a comparison as a table of words.
 
-    Parameters
-    ----------
-    found : Comparison
-        The comparison.
-
-    Returns
-    -------
-    list of tuple of str
-        Images, n, metric, old, new, difference; all images first, then each data set where there are several.
+    Returns images, n, metric, old, new, difference; all images first, then each data set where there are several.
     """
     parts = [("all", found.images, found.old.metrics, found.new.metrics, found.difference)]
     if len(found.domains) > 1:
@@ -262,18 +201,7 @@ def table_rows(found: Comparison) -> list[tuple[str, ...]]:
 
 
 def page_of(comparison: Comparison) -> ComparisonPage:
-    """Put a comparison into the words of its page.
-
-    Parameters
-    ----------
-    comparison : Comparison
-        Its thumbnails are written already.
-
-    Returns
-    -------
-    ComparisonPage
-        For ``report.comparison_page.write_page``.
-    """
+    """Put a comparison into the words of its page."""
     old, new = comparison.old, comparison.new
     return ComparisonPage(
         title=f"{old.name} and {new.name}",

@@ -64,24 +64,7 @@ class DataCheck:
 def check_data(folder: Path, *, run: RunContext) -> DataCheck:
     """Read every file of a data set.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The data set; or a table alone, whose images are not asked for.
-    run : RunContext
-        Takes the progress; may stop it.
-
-    Returns
-    -------
-    DataCheck
-        Counts, faults and notes.
-
-    Raises
-    ------
-    DataSetError
-        Where there is no table, or it has no ``image_id`` or no rows.
-    Cancelled
-        Where the user stopped it.
+    Counts, faults and notes.
     """
     table = TableCheck()
     if folder.is_file():

@@ -61,15 +61,7 @@ class Embeds(Protocol):
     def vectors(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Embed pictures of the model's input size.
 
-        Parameters
-        ----------
-        inputs : sequence of numpy.ndarray
-            Each uint8 (side, side, channel).
-
-        Returns
-        -------
-        numpy.ndarray
-            float32 (image, feature).
+        ``inputs``: each uint8 (side, side, channel). Returns float32 (image, feature).
         """
 
 
@@ -109,35 +101,8 @@ def make_features(
 
     What was measured is kept beside ``out`` until that is written, so that the same call goes on after a stop.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The data set. Lengths in mm need ``mpp_x`` and ``mpp_y``, or files that state a scale.
-    out : pathlib.Path
-        The table to write, a row an image: ``image_id``, the measurements, and the columns of
-        ``data.features.patient_relative``.
-    options : FeatureOptions
-        Whether pictures are embedded too.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-    model : Embeds, optional
-        A loaded one, instead of that which the options name.
-
-    Returns
-    -------
-    FeatureReport
-        The counts, and what could not be measured.
-
-    Raises
-    ------
-    DataSetError
-        Where there is no data set, it has no images, or none of them could be measured.
-    BundleError
-        Where there is no such model, or it has no encoder.
-    SaveError
-        Where the table cannot be written.
-    Cancelled
-        Where the user stopped it; the same call goes on.
+    ``folder``: the data set. Lengths in mm need ``mpp_x`` and ``mpp_y``, or files that state a scale. Returns the
+    counts, and what could not be measured.
     """
     entries, with_image, wrong = _read(folder)
     embedder = model or (_load(options.model) if options.model else None)

@@ -32,35 +32,7 @@ class HarmoniseOptions(Config):
 
 
 def harmonise_table(table: Path, out: Path, options: HarmoniseOptions, *, run: RunContext) -> HarmoniseReport:
-    """Bring a table to our columns and words; its rows stay in their order, and none is left out.
-
-    Parameters
-    ----------
-    table : pathlib.Path
-        CSV in any encoding and with any separator that ``data.table_text`` knows, also packed with gzip.
-    out : pathlib.Path
-        CSV in UTF-8: all columns of the schema, then the table's own, then what could not be understood.
-    options : HarmoniseOptions
-        What the table is.
-    run : RunContext
-        Takes the progress; may stop it.
-
-    Returns
-    -------
-    HarmoniseReport
-        What was met.
-
-    Raises
-    ------
-    InputError
-        Where ``out`` is the table itself.
-    DataSetError
-        Where the table cannot be read or has no rows.
-    SaveError
-        Where ``out`` cannot be written.
-    Cancelled
-        Where the user stopped it; nothing was written.
-    """
+    """Bring a table to our columns and words; its rows stay in their order, and none is left out."""
     if out.resolve() == table.resolve():
         raise InputError(f"{out} is the table itself: name another file, so that it stays as it is.")
     harmoniser = Harmoniser(options.source)

@@ -94,19 +94,6 @@ def import_source(
     data set has rows without images (``path`` is empty). All is gathered in a hidden folder beside ``out``, which takes
     its name once it is complete; the same command goes on after a stop or a crash. An image that cannot be read, or
     whose mask cannot or has another size, is left out and named in the report.
-
-    Raises
-    ------
-    InputError
-        Where there is no such folder, or an archive in it cannot be read.
-    DataSetError
-        Where the folder does not hold the set, ``out`` exists, or nothing could be taken; where no row of a set of the
-        user's own names a patient, unless ``options.no_patients``; where masks are label images and
-        ``options.values`` does not say what is lesion in them: nothing stays of it then.
-    SaveError
-        Where the data set cannot be written.
-    Cancelled
-        Where the user stopped it.
     """
     found = source.find(folder, options.mapping)
     records, renamed = _as_file_names(found.taken)
@@ -184,15 +171,7 @@ def _harmonised(
 
 
 class _Journal:
-    """Which images an import has taken, a line each; one of another set or folder counts for nothing.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-    about : str
-        The set and its folder.
-    """
+    """Which images an import has taken, a line each; one of another set or folder counts for nothing."""
 
     def __init__(self, path: Path, about: str) -> None:
         self.path = path

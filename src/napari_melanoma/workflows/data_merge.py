@@ -79,31 +79,6 @@ def merge_datasets(folders: Sequence[Path], out: Path, options: MergeOptions, *,
     too. The pairs are listed in ``left_out.csv``.
     Images of one name in several data sets get the data set's name before theirs. Patients and lesions keep their
     names: where two data sets use one, their images stay on one side of a split.
-
-    Parameters
-    ----------
-    folders : sequence of pathlib.Path
-        Two or more data sets.
-    out : pathlib.Path
-        The new one, which must not exist.
-    options : MergeOptions
-        How.
-    run : RunContext
-        Takes the progress; may stop it, and the same command goes on.
-
-    Returns
-    -------
-    MergeReport
-        What was taken and what was left out.
-
-    Raises
-    ------
-    DataSetError
-        Where a data set is missing or faulty, two have one name, fewer than two are named, or ``out`` exists.
-    SaveError
-        Where it cannot be written.
-    Cancelled
-        Where the user stopped it.
     """
     check_names(folders)
     if len({folder.resolve() for folder in folders}) < 2:
@@ -157,15 +132,7 @@ class _Merged:
 
 
 class _Read:
-    """The rows of a data set in our columns and words, and the samples of those that have an image.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The data set.
-    number : int
-        Its place among those that are merged.
-    """
+    """The rows of a data set in our columns and words, and the samples of those that have an image."""
 
     def __init__(self, folder: Path, number: int) -> None:
         self.folder = folder
@@ -239,18 +206,7 @@ PAIR_COLUMNS = ("data_set_1", "image_1", "split_1", "data_set_2", "image_2", "sp
 
 
 def pair_row(pair: Duplicate) -> dict[str, object]:
-    """Describe two images that show the same picture, for a table.
-
-    Parameters
-    ----------
-    pair : Duplicate
-        The two.
-
-    Returns
-    -------
-    dict
-        In ``PAIR_COLUMNS``.
-    """
+    """Describe two images that show the same picture, for a table."""
     one, two = pair.first, pair.second
     values = (one.domain, one.image_id, one.split, two.domain, two.image_id, two.split)
     return dict(zip(PAIR_COLUMNS, (*values, round(pair.likeness, 3), pair.same_group), strict=True))

@@ -87,26 +87,7 @@ class DataReport:
 def data_report(folders: Sequence[Path], options: DataReportOptions, *, run: RunContext) -> DataReport:
     """Look data sets over.
 
-    Parameters
-    ----------
-    folders : sequence of pathlib.Path
-        Data sets of different names; those whose table names several sources are divided by them.
-    options : DataReportOptions
-        How many images are looked at.
-    run : RunContext
-        Told of the progress; may stop it.
-
-    Returns
-    -------
-    DataReport
-        Nothing is written.
-
-    Raises
-    ------
-    DataSetError
-        Where a folder is no data set or none of its rows can be used.
-    Cancelled
-        Where the user stopped it.
+    Nothing is written.
     """
     rows, faults = read_rows(folders, run=run)
     by_source: dict[str, list[ReportRow]] = defaultdict(list)
@@ -133,25 +114,7 @@ def data_report(folders: Sequence[Path], options: DataReportOptions, *, run: Run
 
 
 def write_report(report: DataReport, out: Path) -> Path:
-    """Write the page, its figures and the numbers behind it.
-
-    Parameters
-    ----------
-    report : DataReport
-        What was found.
-    out : pathlib.Path
-        Gets ``report.html``, ``report.json`` and ``figures/``.
-
-    Returns
-    -------
-    pathlib.Path
-        The page.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Write the page, its figures and the numbers behind it."""
     from napari_melanoma.report.data_page import write_data_page
     from napari_melanoma.workflows.data_report_page import page_of
 
@@ -172,24 +135,7 @@ def write_report(report: DataReport, out: Path) -> Path:
 def measure(rows: Sequence[ReportRow], run: RunContext) -> tuple[Features, list[tuple[int, int]]]:
     """Measure what sources may differ in: images, files, and what the table says and leaves out.
 
-    Parameters
-    ----------
-    rows : sequence of ReportRow
-        Those that are looked at.
-    run : RunContext
-        Told of the progress; may stop it.
-
-    Returns
-    -------
-    features : dict
-        By family; those of images are NaN where a row has none or it cannot be read.
-    sizes : list of tuple of int
-        Width and height of the images that could be read.
-
-    Raises
-    ------
-    Cancelled
-        Where the user stopped it.
+    By family; those of images are NaN where a row has none or it cannot be read.
     """
     found: list[dict[str, float]] = []
     with ThreadPoolExecutor(thread_name_prefix="measuring") as pool:

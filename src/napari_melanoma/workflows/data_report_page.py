@@ -25,25 +25,7 @@ HOW_TO_READ = "The bar shows the middle half of the images, the line the middle 
 
 
 def page_of(report: DataReport, folder: Path) -> DataPage:
-    """Put a report into words, and draw its figures.
-
-    Parameters
-    ----------
-    report : DataReport
-        What was found.
-    folder : pathlib.Path
-        Gets the figures.
-
-    Returns
-    -------
-    DataPage
-        For ``report.data_page.write_data_page``.
-
-    Raises
-    ------
-    SaveError
-        Where a figure cannot be written.
-    """
+    """Put a report into words, and draw its figures."""
     whole = report.whole
     parts = (_sources, _missing, _classes, _ages, _sites, _looks, _shift, _same)
     return DataPage(

@@ -66,15 +66,7 @@ class SplitReport:
 def held_back(split: str) -> int:
     """Say how far a split is kept away from learning.
 
-    Parameters
-    ----------
-    split : str
-        Its name.
-
-    Returns
-    -------
-    int
-        3 for ``test``, 2 for ``val``, 1 for ``train``, 2 for any other name and 0 for none.
+    3 for ``test``, 2 for ``val``, 1 for ``train``, 2 for any other name and 0 for none.
     """
     return KEPT_BACK.get(split, 2 if split else 0)
 
@@ -87,29 +79,6 @@ def split_dataset(folder: Path, options: SplitOptions, *, run: RunContext) -> Sp
     have, each patient counted by the rarest of its images. A row without an image is split like the others, by what the
     table says. Images that have a split keep it, and the others of their patient get the same; so it is with folds,
     where the table has as many as are asked for.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The data set; its table is replaced as a whole, other columns stay as they are written.
-    options : SplitOptions
-        Shares and seed.
-    run : RunContext
-        Takes the progress; may stop it, then nothing is changed.
-
-    Returns
-    -------
-    SplitReport
-        What was written.
-
-    Raises
-    ------
-    DataSetError
-        Where the data set is missing or faulty, or has fewer groups than splits.
-    SaveError
-        Where the table cannot be written.
-    Cancelled
-        Where the user stopped it.
     """
     samples, seen = _read(folder)
     path = table_of(folder)
@@ -136,26 +105,7 @@ def choose_folds(
 ) -> list[str]:
     """Choose a fold for each image that is not kept apart to the end.
 
-    Parameters
-    ----------
-    samples : sequence of Sample
-        With the group that stays together, and the class that counts for it as ``diagnosis``.
-    splits : sequence of str
-        Of each image.
-    before : sequence of str
-        The fold that each image has, "" where none.
-    options : SplitOptions
-        Number of folds and seed.
-
-    Returns
-    -------
-    list of str
-        ``"1"``, ``"2"`` ..., or "" where the split of anything of the group is ``test``.
-
-    Raises
-    ------
-    DataSetError
-        Where there are fewer groups than folds.
+    Returns ``"1"``, ``"2"`` ..., or "" where the split of anything of the group is ``test``.
     """
     assert options.folds
     apart = {sample.group for sample, split in zip(samples, splits, strict=True) if split == JUDGED}
@@ -178,22 +128,7 @@ def choose_folds(
 def choose_splits(samples: Sequence[Sample], options: SplitOptions) -> list[str]:
     """Choose a split for each image.
 
-    Parameters
-    ----------
-    samples : sequence of Sample
-        With the group that stays together, and the class that counts for it as ``diagnosis``.
-    options : SplitOptions
-        Shares and seed.
-
-    Returns
-    -------
-    list of str
-        ``train``, ``val``, ``test``, or what the group's images had.
-
-    Raises
-    ------
-    DataSetError
-        Where there are fewer groups than splits.
+    Returns ``train``, ``val``, ``test``, or what the group's images had.
     """
     named: dict[str, str] = {}
     if not options.replace:

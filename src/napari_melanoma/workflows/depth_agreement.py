@@ -40,40 +40,14 @@ class Agreement:
 def readers_of(gathered: Gathered) -> tuple[str, ...]:
     """Name those who measured.
 
-    Parameters
-    ----------
-    gathered : Gathered
-        Of folders.
-
-    Returns
-    -------
-    tuple of str
-        By how many slides they measured, the most first; ``(no name)`` for who gave none.
+    By how many slides they measured, the most first; ``(no name)`` for who gave none.
     """
     counts = Counter(name or NOBODY for slide in gathered.slides for name in slide.readings)
     return tuple(name for name, _ in sorted(counts.items(), key=lambda one: (-one[1], one[0])))
 
 
 def compare_readers(gathered: Gathered, readers: Sequence[str]) -> Agreement:
-    """Compare what two readers measured.
-
-    Parameters
-    ----------
-    gathered : Gathered
-        Of folders.
-    readers : sequence of str
-        Two names; ``model`` stands for what the analysis says.
-
-    Returns
-    -------
-    Agreement
-        Over the slides that both measured.
-
-    Raises
-    ------
-    InputError
-        Where they are not two, or one of them measured nothing.
-    """
+    """Compare what two readers measured."""
     if len(set(readers)) != 2 or len(readers) != 2:
         raise InputError(f"agreement is of two readers: name two of {_listed(gathered)} with --reader.")
     first, second = readers
@@ -93,27 +67,7 @@ def compare_readers(gathered: Gathered, readers: Sequence[str]) -> Agreement:
 
 
 def write_readings(gathered: Gathered, agreement: Agreement | None, out: Path) -> list[Path]:
-    """Write the table of all readings and, where there is one, the agreement with its figure.
-
-    Parameters
-    ----------
-    gathered : Gathered
-        Of folders.
-    agreement : Agreement or None
-        Of two readers.
-    out : pathlib.Path
-        Folder; made where it is missing.
-
-    Returns
-    -------
-    list of pathlib.Path
-        What was written.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Write the table of all readings and, where there is one, the agreement with its figure."""
     write_table(out / READINGS, readings_rows(gathered))
     written = [out / READINGS]
     if agreement is not None:
@@ -128,15 +82,7 @@ def write_readings(gathered: Gathered, agreement: Agreement | None, out: Path) -
 def readings_rows(gathered: Gathered) -> list[dict[str, object]]:
     """Give a row a reading; notes are free text, and stay in the slide's folder.
 
-    Parameters
-    ----------
-    gathered : Gathered
-        Of folders.
-
-    Returns
-    -------
-    list of dict
-        In the columns of the harmonised table and what else is known; of each slide the analysis's own last.
+    In the columns of the harmonised table and what else is known; of each slide the analysis's own last.
     """
     return [row for slide in gathered.slides for row in _rows(slide)]
 
@@ -144,15 +90,7 @@ def readings_rows(gathered: Gathered) -> list[dict[str, object]]:
 def agreement_values(agreement: Agreement) -> dict[str, Any]:
     """Give an agreement as JSON has it.
 
-    Parameters
-    ----------
-    agreement : Agreement
-        Of two readers.
-
-    Returns
-    -------
-    dict
-        In mm; null where too few slides have both.
+    In mm; null where too few slides have both.
     """
     found = agreement.found
     figures: dict[str, Any] = dict.fromkeys(("bias_mm", "lower_limit_mm", "upper_limit_mm", "slope", "sd_mm"))
@@ -172,18 +110,7 @@ def agreement_values(agreement: Agreement) -> dict[str, Any]:
 
 
 def said_agreement(agreement: Agreement) -> str:
-    """Say how two readers agree.
-
-    Parameters
-    ----------
-    agreement : Agreement
-        Of two readers.
-
-    Returns
-    -------
-    str
-        Lines for people.
-    """
+    """Say how two readers agree."""
     first, second = agreement.readers
     head = f"{first} and {second}: {counted(agreement.slides, 'slide')} measured by both"
     found, icc = agreement.found, agreement.icc

@@ -27,17 +27,7 @@ class FoundDepth:
 
 @dataclass(frozen=True)
 class SlideReadings:
-    """All that was read of one slide, wherever it lies.
-
-    Attributes
-    ----------
-    name : str
-        Of the slide, as its result folder.
-    readings : dict of str to Reading
-        By the reader's name.
-    automatic : Proposed
-        What an analysis says.
-    """
+    """All that was read of one slide, wherever it lies."""
 
     name: str
     readings: dict[str, Reading] = field(default_factory=dict)
@@ -56,16 +46,8 @@ class Gathered:
 def load_depth(folder: Path) -> FoundDepth:
     """Read what was measured on a slide.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The slide's own.
-
-    Returns
-    -------
-    FoundDepth
-        Empty where nothing was measured yet; also where the file is damaged, which is then said, and put aside when
-        something is kept.
+    Empty where nothing was measured yet; also where the file is damaged, which is then said, and put aside when
+    something is kept.
     """
     stamp = stamp_of(folder / DEPTH)
     try:
@@ -77,26 +59,7 @@ def load_depth(folder: Path) -> FoundDepth:
 def keep_depth(folder: Path, slide: Path, depth: SlideDepth, known: tuple[int, int] | None) -> FoundDepth:
     """Keep readings with a slide's results, at once and atomically; another's file is put aside, not overwritten.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The slide's own; made where it is missing.
-    slide : pathlib.Path
-        The slide.
-    depth : SlideDepth
-        All readings.
-    known : tuple of int, optional
-        Stamp of the file that they go back to; None where there was none.
-
-    Returns
-    -------
-    FoundDepth
-        With the new stamp, and a note where another program or window had written the file meanwhile.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
+    With the new stamp, and a note where another program or window had written the file meanwhile.
     """
     path = folder / DEPTH
     if slide_noted(folder) is None:
@@ -109,35 +72,14 @@ def keep_depth(folder: Path, slide: Path, depth: SlideDepth, known: tuple[int, i
 
 
 def analysis_folder(own: Path, slide: Path) -> Path:
-    """Say where the results of an analysis go that is started for the depth alone.
-
-    Parameters
-    ----------
-    own : pathlib.Path
-        The slide's own folder.
-    slide : pathlib.Path
-        The slide.
-
-    Returns
-    -------
-    pathlib.Path
-        Within the slide's own folder.
-    """
+    """Say where the results of an analysis go that is started for the depth alone."""
     return slide_folder(own / ANALYSIS, slide)
 
 
 def proposed_in(own: Path) -> Proposed:
     """Say what an analysis found of the depth: that of the slide itself, else the one that was started for it.
 
-    Parameters
-    ----------
-    own : pathlib.Path
-        The slide's own folder.
-
-    Returns
-    -------
-    Proposed
-        The first that has a line; else the first that says why there is none.
+    Returns the first that has a line; else the first that says why there is none.
     """
     folders = [own, *sorted(path.parent for path in own.glob(f"{ANALYSIS}/*/result.json"))]
     found = [proposed(read_content(folder)) for folder in folders]
@@ -148,10 +90,7 @@ def proposed_in(own: Path) -> Proposed:
 def depth_models() -> tuple[str, ...]:
     """List the models that can measure by themselves: those that draw tissue, epidermis among it.
 
-    Returns
-    -------
-    tuple of str
-        Names of bundles, those whose training was about skin first.
+    Names of bundles, those whose training was about skin first.
     """
     from napari_melanoma.models.registry import list_bundles
 
@@ -168,20 +107,7 @@ def depth_models() -> tuple[str, ...]:
 def gather_readings(folders: Sequence[Path]) -> Gathered:
     """Gather the readings of slides, also of two readers who worked in folders of their own.
 
-    Parameters
-    ----------
-    folders : sequence of pathlib.Path
-        Result folders of slides, or folders of such.
-
-    Returns
-    -------
-    Gathered
-        One slide for each content: readings of the same slide come together, whatever its folder is called.
-
-    Raises
-    ------
-    InputError
-        Where a folder does not exist, or none holds a reading.
+    One slide for each content: readings of the same slide come together, whatever its folder is called.
     """
     slides: dict[str, SlideReadings] = {}
     failed, notes = [], []

@@ -35,22 +35,8 @@ NOBODY = "Nobody has read this slide: what stands here is what the analysis says
 def depth_picture(slide: Slide, line: Line) -> NDArray[np.uint8] | None:
     """Read the slide around a line, with the line on it.
 
-    Parameters
-    ----------
-    slide : Slide
-        Open; not used by anybody else meanwhile.
-    line : tuple
-        Both ends, in pixels of the finest level.
-
-    Returns
-    -------
-    numpy.ndarray or None
-        uint8 (row, column, channel=3), at most 900 pixels a side or so; None of fluorescence.
-
-    Raises
-    ------
-    DamagedTile, InputError
-        Where the slide cannot be read there.
+    ``line``: both ends, in pixels of the finest level. Returns uint8 (row, column, channel=3), at most 900 pixels a
+    side or so; None of fluorescence.
     """
     import numpy as np
     from PIL import Image, ImageDraw
@@ -76,35 +62,7 @@ def depth_picture(slide: Slide, line: Line) -> NDArray[np.uint8] | None:
 def write_depth_report(
     path: Path, info: SlideInfo, depth: SlideDepth, reading: Reading, base: Reading, folder: Path | None = None
 ) -> Path:
-    """Write what counts for a reader, and the risk where it was told, as a page.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The HTML file, replaced where it exists.
-    info : SlideInfo
-        Of the slide, whose file is read for the picture where it is there.
-    depth : SlideDepth
-        All readings.
-    reading : Reading
-        The one that counts.
-    base : Reading
-        What the analysis says.
-    folder : pathlib.Path, optional
-        The slide's own, where its risk lies.
-
-    Returns
-    -------
-    pathlib.Path
-        The file.
-
-    Raises
-    ------
-    InputError
-        Where nothing was measured, and no risk told.
-    SaveError
-        Where it cannot be written.
-    """
+    """Write what counts for a reader, and the risk where it was told, as a page."""
     risk = None if folder is None else risk_of(folder, info.path)
     if not reading.when and risk is None:
         raise InputError("nothing is measured yet that a report could say: draw a line, or take the model's.")
@@ -144,17 +102,7 @@ def _beside(reading: Reading, folder: Path | None) -> tuple[str, ...]:
 def report_fields(reading: Reading, validity: Validity | None = None) -> dict[str, str]:
     """Give the fields of a synoptic report in words.
 
-    Parameters
-    ----------
-    reading : Reading
-        What counts.
-    validity : Validity, optional
-        Of the analysis, where no reader has made the reading.
-
-    Returns
-    -------
-    dict
-        Name to words; a dash for what is not known.
+    Name to words; a dash for what is not known.
     """
     thick = words.said_head(reading, validity)
     clark = words.said_clark(reading.clark) + (" (estimate of the model)" if reading.clark_by == "estimate" else "")
@@ -173,44 +121,14 @@ def report_fields(reading: Reading, validity: Validity | None = None) -> dict[st
 def image_in(case: Case, slide: Path) -> CaseImage | None:
     """Find a slide among the images of a case.
 
-    Parameters
-    ----------
-    case : Case
-        Any.
-    slide : pathlib.Path
-        The slide's file.
-
-    Returns
-    -------
-    CaseImage or None
-        None where it is not one of them.
+    None where it is not one of them.
     """
     path = slide.resolve()
     return next((image for _, image in case.each_image() if image.path.resolve() == path), None)
 
 
 def with_reading(case: Case, image_id: str, reading: Reading) -> Case:
-    """Set what a reading says in the lesion that the slide is of; what it does not say stays.
-
-    Parameters
-    ----------
-    case : Case
-        As it stands.
-    image_id : str
-        Of the slide.
-    reading : Reading
-        What counts.
-
-    Returns
-    -------
-    Case
-        After it.
-
-    Raises
-    ------
-    InputError
-        Where the slide is of no lesion yet.
-    """
+    """Set what a reading says in the lesion that the slide is of; what it does not say stays."""
     lesion = next((of for of, image in case.each_image() if image.id == image_id), None)
     if lesion is None:
         raise InputError("the slide is of no lesion yet: drag it to its lesion in the Case dock first.")
@@ -227,24 +145,7 @@ def with_reading(case: Case, image_id: str, reading: Reading) -> Case:
 def keep_in_case(folder: Path, image_id: str, depth: SlideDepth) -> Path:
     """Keep all readings of a slide with a case.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Of the case.
-    image_id : str
-        Of the slide.
-    depth : SlideDepth
-        All readings.
-
-    Returns
-    -------
-    pathlib.Path
-        ``depth/<image>.json``, in the form of ``depth.json``.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
+    Returns ``depth/<image>.json``, in the form of ``depth.json``.
     """
     path = folder / READINGS / f"{image_id}.json"
     write_json(path, depth.model_dump(mode="json"))

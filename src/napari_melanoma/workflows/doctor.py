@@ -48,20 +48,7 @@ class Check:
 def examine(*, run: RunContext) -> list[Check]:
     """Look at everything that the program stands on; takes some seconds.
 
-    Parameters
-    ----------
-    run : RunContext
-        Told of each check, asked between them whether to go on.
-
-    Returns
-    -------
-    list of Check
-        In the order in which to read them.
-
-    Raises
-    ------
-    Cancelled
-        Where the user stopped it.
+    In the order in which to read them.
     """
     checks: list[Check] = []
     for examined in run.track(EXAMINATIONS, "looking"):
@@ -70,13 +57,7 @@ def examine(*, run: RunContext) -> list[Check]:
 
 
 def check_python() -> list[Check]:
-    """Look at the Python at hand, and the packages.
-
-    Returns
-    -------
-    list of Check
-        Python and packages.
-    """
+    """Look at the Python at hand, and the packages."""
     from napari_melanoma import __version__
 
     found = {name: _version(name) for name in PACKAGES}
@@ -94,10 +75,7 @@ def check_python() -> list[Check]:
 def check_torch() -> list[Check]:
     """Ask torch in a process of its own for back ends, and whether the default model answers.
 
-    Returns
-    -------
-    list of Check
-        Torch, GPU and model.
+    Torch, GPU and model.
     """
     answer, fault = probe("napari_melanoma.workflows.backends")
     if fault:
@@ -112,19 +90,7 @@ def check_torch() -> list[Check]:
 def judge_gpu(answer: dict[str, Any], system: str, has_nvidia: bool) -> Check:
     """Say whether the GPU that is here is used.
 
-    Parameters
-    ----------
-    answer : dict
-        As ``backends.describe_backends`` gives it.
-    system : str
-        As ``sys.platform`` names it.
-    has_nvidia : bool
-        Whether a driver of NVIDIA is installed.
-
-    Returns
-    -------
-    Check
-        A warning where torch cannot use a GPU that is there.
+    A warning where torch cannot use a GPU that is there.
     """
     if answer["gpus"]:
         return Check("GPU", "ok", ", ".join(answer["gpus"]))
@@ -138,13 +104,7 @@ def judge_gpu(answer: dict[str, Any], system: str, has_nvidia: bool) -> Check:
 
 
 def check_graphics() -> list[Check]:
-    """Ask in a process of its own which Qt and which OpenGL a window gets.
-
-    Returns
-    -------
-    list of Check
-        Qt and OpenGL.
-    """
+    """Ask in a process of its own which Qt and which OpenGL a window gets."""
     if not any(find_spec(name) for name in ("PyQt6", "PySide6", "PyQt5", "PySide2")):
         fix = "Install one: pip install napari-melanoma[pyqt6]. The command line works without."
         return [Check("Qt", "warn", "no binding installed", fix)]
@@ -162,10 +122,7 @@ def check_graphics() -> list[Check]:
 def check_formats() -> list[Check]:
     """Look for the decoders of HEIC, slides and DICOM.
 
-    Returns
-    -------
-    list of Check
-        HEIC, OpenSlide and DICOM.
+    HEIC, OpenSlide and DICOM.
     """
     heic, fault = _import_version("pillow_heif", "libheif_version")
     fix = "Install it again: pip install --force-reinstall pillow-heif"
@@ -185,10 +142,7 @@ def check_formats() -> list[Check]:
 def check_resources() -> list[Check]:
     """Look at memory and disk.
 
-    Returns
-    -------
-    list of Check
-        Memory, and the disk of the current folder.
+    Memory, and the disk of the current folder.
     """
     import psutil
 
@@ -202,13 +156,7 @@ def check_resources() -> list[Check]:
 
 
 def check_weights() -> list[Check]:
-    """Look for the weights that trainings start from.
-
-    Returns
-    -------
-    list of Check
-        One.
-    """
+    """Look for the weights that trainings start from."""
     from napari_melanoma.models.imagenet import PACKAGED
 
     missing = sorted({package for package, _ in PACKAGED.values() if not find_spec(package)})
@@ -231,17 +179,7 @@ EXAMINATIONS: Sequence[Callable[[], list[Check]]] = (
 def probe(module: str) -> tuple[dict[str, Any], str]:
     """Run a module that answers with one line of JSON in a process of its own.
 
-    Parameters
-    ----------
-    module : str
-        Its full name.
-
-    Returns
-    -------
-    answer : dict
-        Empty where there is none.
-    fault : str
-        Why there is none, in one line; empty where there is one.
+    Empty where there is none. Why there is none, in one line; empty where there is one.
     """
     command = [sys.executable, "-P", "-m", module]  # -P: what lies in the current folder is not ours to run
     utf8 = {**os.environ, "PYTHONIOENCODING": "utf-8"}

@@ -58,26 +58,7 @@ class Estimate:
 def estimate(recipe: TrainRecipe, *, run: RunContext) -> Estimate:
     """Estimate a run without starting it.
 
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        What would run; its data sets are looked at, no image is read.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    Estimate
-        From a step measured here and now; measured once for each network, input size, precision and device.
-
-    Raises
-    ------
-    DataSetError
-        Where a data set is missing or faulty.
-    RunError
-        Where a GPU is asked for and there is none.
-    Cancelled
-        Where the user stopped it.
+    From a step measured here and now; measured once for each network, input size, precision and device.
     """
     from napari_melanoma.training.step_cost import measure_step
 
@@ -95,25 +76,7 @@ def estimate(recipe: TrainRecipe, *, run: RunContext) -> Estimate:
 
 
 def plan_of(recipe: TrainRecipe) -> Plan:
-    """Count what a run has to do.
-
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Data, batch size, epochs, devices.
-
-    Returns
-    -------
-    Plan
-        For the batch size ``"auto"`` the largest that may be chosen.
-
-    Raises
-    ------
-    DataSetError
-        Where a data set is missing or faulty.
-    RunError
-        Where a GPU is asked for and there is none.
-    """
+    """Count what a run has to do."""
     from napari_melanoma.training.engine import process_count
     from napari_melanoma.training.sampling import shares
     from napari_melanoma.training.survey import choose
@@ -139,18 +102,8 @@ def plan_of(recipe: TrainRecipe) -> Plan:
 def scaled(cost: StepCost, plan: Plan) -> Estimate:
     """Scale the cost of a step to a run.
 
-    Parameters
-    ----------
-    cost : StepCost
-        What a step costs here.
-    plan : Plan
-        What there is to do.
-
-    Returns
-    -------
-    Estimate
-        Start, decoding, every step and every look at the tuning images, the choice of the threshold, and the
-        comparison with the old model at the end.
+    Start, decoding, every step and every look at the tuning images, the choice of the threshold, and the comparison
+    with the old model at the end.
     """
     steps = plan.steps * plan.epochs
     step_s = cost.image_s * plan.batch / plan.processes + cost.update_s

@@ -21,27 +21,7 @@ HELD = 8  # times a slide's tiles, as values and gradients of the layers
 
 
 def estimate_bags(recipe: TrainRecipe, *, run: RunContext) -> Estimate:
-    """Estimate a run on slides without starting it.
-
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        With ``bags``.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    Estimate
-        Every epoch learns from some tiles of each slide and looks at all tiles of the tuning slides.
-
-    Raises
-    ------
-    DataSetError, RunError
-        Where the data cannot serve.
-    Cancelled
-        Where the user stopped it.
-    """
+    """Estimate a run on slides without starting it."""
     assert recipe.bags is not None
     found = survey_bags(recipe, run)
     parts, features = found.chosen.parts, found.kind.encoder.features

@@ -46,63 +46,13 @@ class _Answering:
 def evaluate_bags(
     info: BundleInfo, datasets: Sequence[Path], out: Path, options: ClassEvaluationOptions, *, run: RunContext
 ) -> ClassEvaluation:
-    """Measure a model of whole slides on data sets, and write what was found.
-
-    Parameters
-    ----------
-    info : BundleInfo
-        Of whole slides.
-    datasets : sequence of pathlib.Path
-        With result folders of its encoder, and the answer in a column.
-    out : pathlib.Path
-        Gets ``summary.html``, ``metrics.json``, ``per_image.csv`` and ``figures/``.
-    options : ClassEvaluationOptions
-        Split, column, sensitivity.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    ClassEvaluation
-        As it was written.
-
-    Raises
-    ------
-    DataSetError
-        Where a data set is faulty, no slide has an answer, or none could be measured.
-    Cancelled
-        Where the user stopped it.
-    """
+    """Measure a model of whole slides on data sets, and write what was found."""
     with atomic_folder(out) as temporary:
         return _measured(info, _judged(info, datasets, options), temporary, options, run)
 
 
 def evaluate_bags_held_out(folder: RunFolder, info: BundleInfo, *, run: RunContext) -> ClassEvaluation:
-    """Measure the model of a run on the slides that it has held out.
-
-    Parameters
-    ----------
-    folder : RunFolder
-        Its ``data.csv`` says which; gets ``evaluation/``, which is replaced as a whole.
-    info : BundleInfo
-        The run's own.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    ClassEvaluation
-        As it was written.
-
-    Raises
-    ------
-    DataSetError
-        Where no slide could be measured.
-    RunError
-        Where the answers of the run's slides cannot be read.
-    Cancelled
-        Where the user stopped it; an earlier evaluation stays.
-    """
+    """Measure the model of a run on the slides that it has held out."""
     rows = read_data(folder.data)
     labels, said = read_held_out(folder.path, rows)
     samples = [row.sample for row in rows if row.part == "held_out"]

@@ -73,37 +73,7 @@ class ClassEvaluation:
 def evaluate_classifier(
     model: ClassifyingModel, datasets: Sequence[Path], out: Path, options: ClassEvaluationOptions, *, run: RunContext
 ) -> ClassEvaluation:
-    """Measure a classifier and write what was found, or go on where an earlier call was stopped.
-
-    Parameters
-    ----------
-    model : ClassifyingModel
-        A loaded classifier.
-    datasets : sequence of pathlib.Path
-        Data sets with the answer in a column.
-    out : pathlib.Path
-        Gets ``summary.html``, ``metrics.json``, ``subgroups.csv``, ``per_image.csv`` and ``figures/``.
-    options : ClassEvaluationOptions
-        Split, column, masks, operating point.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    ClassEvaluation
-        As it was written.
-
-    Raises
-    ------
-    BundleError
-        Where the model is for something else.
-    DataSetError
-        Where a data set is faulty, no row has an answer, or no image at all could be measured.
-    InputError
-        Where a sensitivity is asked for, and the model has no reference cases to find its cut.
-    Cancelled
-        Where the user stopped it; the same call goes on.
-    """
+    """Measure a classifier and write what was found, or go on where an earlier call was stopped."""
     of_task(model.info, "classification")
     return evaluate_judged(model, images_to_judge(datasets, model, options), out, options, run=run)
 
@@ -111,33 +81,7 @@ def evaluate_classifier(
 def evaluate_judged(
     model: ClassifyingModel, judged: Judged, out: Path, options: ClassEvaluationOptions, *, run: RunContext
 ) -> ClassEvaluation:
-    """Measure a classifier on images that were chosen; ``evaluate_classifier`` says the rest.
-
-    Parameters
-    ----------
-    model : ClassifyingModel
-        A loaded classifier.
-    judged : Judged
-        The images with their answers.
-    out : pathlib.Path
-        Gets the files.
-    options : ClassEvaluationOptions
-        Masks, operating point.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    ClassEvaluation
-        As it was written.
-
-    Raises
-    ------
-    DataSetError
-        Where no image at all could be measured.
-    Cancelled
-        Where the user stopped it; the same call goes on.
-    """
+    """Measure a classifier on images that were chosen; ``evaluate_classifier`` says the rest."""
     from napari_melanoma.workflows.class_files import write_class_evaluation
 
     judged = judged.without_training_images([model.info], options, run=run)
@@ -159,17 +103,7 @@ def evaluate_judged(
 def judged_warnings(models: Sequence[BundleInfo], judged: Judged) -> list[str]:
     """Say what of the images a reader of the figures should know first.
 
-    Parameters
-    ----------
-    models : sequence of BundleInfo
-        That are measured.
-    judged : Judged
-        The images.
-
-    Returns
-    -------
-    list of str
-        That some are of a kind that a model was not trained on, or have no answer.
+    That some are of a kind that a model was not trained on, or have no answer.
     """
     warnings = [*unfit_images(models, judged.samples)]
     if judged.left_out:
@@ -181,20 +115,7 @@ def judged_warnings(models: Sequence[BundleInfo], judged: Judged) -> list[str]:
 def segmenter_of(options: ClassEvaluationOptions) -> ProbabilityModel | None:
     """Load the model that draws the masks, where they are not the data set's.
 
-    Parameters
-    ----------
-    options : ClassEvaluationOptions
-        Names it.
-
-    Returns
-    -------
-    ProbabilityModel or None
-        None where the masks are there.
-
-    Raises
-    ------
-    BundleError
-        Where there is none of that name, or it is for something else.
+    None where the masks are there.
     """
     if options.masks == "reference":
         return None
@@ -208,28 +129,7 @@ def told_by(
 ) -> Told:
     """Give what a model said of the images that could be measured.
 
-    Parameters
-    ----------
-    model : ClassifyingModel
-        Whose calibration and cut count.
-    figures : Figures
-        Of ``measure_classifiers``.
-    judged : Judged
-        The same images.
-    options : ClassEvaluationOptions
-        May ask for another sensitivity.
-    variant : str
-        With which form.
-
-    Returns
-    -------
-    Told
-        In the order of ``figures.measured``.
-
-    Raises
-    ------
-    InputError
-        Where the sensitivity asked for cannot be found.
+    In the order of ``figures.measured``.
     """
     config, places = model.info.config, figures.measured
     assert config.classifier is not None
@@ -265,24 +165,7 @@ def _cut(model: ClassifyingModel, options: ClassEvaluationOptions) -> float:
 def judged_by(
     model: ClassifyingModel, figures: Figures, judged: Judged, options: ClassEvaluationOptions
 ) -> ClassEvaluation:
-    """Estimate all there is to estimate from what was measured.
-
-    Parameters
-    ----------
-    model : ClassifyingModel
-        That was asked.
-    figures : Figures
-        What it said.
-    judged : Judged
-        The images.
-    options : ClassEvaluationOptions
-        May ask for another sensitivity.
-
-    Returns
-    -------
-    ClassEvaluation
-        With warnings of what the figures do not show.
-    """
+    """Estimate all there is to estimate from what was measured."""
     told = told_by(model, figures, judged, options)
     domains = told.domains
     assert domains is not None

@@ -40,15 +40,7 @@ class LabelModel(Protocol):
     def labels(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Say of which class each pixel is.
 
-        Parameters
-        ----------
-        rgb : numpy.ndarray
-            uint8 (row, column, channel).
-
-        Returns
-        -------
-        numpy.ndarray
-            uint8 (row, column).
+        ``rgb``: uint8 (row, column, channel). Returns uint8 (row, column).
         """
 
 
@@ -85,35 +77,8 @@ def evaluate_labels(
 ) -> LabelEvaluation:
     """Measure a model of several classes and write what was found.
 
-    Parameters
-    ----------
-    model : LabelModel
-        A loaded model.
-    datasets : sequence of pathlib.Path
-        Data sets whose masks are label images of the model's classes.
-    out : pathlib.Path
-        Gets ``summary.html``, ``metrics.json``, ``per_image.csv`` and ``figures/``.
-    split : str, optional
-        Only images of this split.
-    include_seen : bool
-        Measure images that the model was trained on, too.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    LabelEvaluation
-        An image that cannot be read, or whose labels are of another size or have a value that is no class, is in no
-        figure, but among those that failed.
-
-    Raises
-    ------
-    DataSetError
-        Where a data set is faulty, or no image at all could be measured.
-    SaveError
-        Where the results cannot be written.
-    Cancelled
-        Where the user stopped it.
+    Returns an image that cannot be read, or whose labels are of another size or have a value that is no class, is in no
+    figure, but among those that failed.
     """
     check_names(datasets)
     samples = [sample for folder in datasets for sample in with_masks(read_dataset(folder), split)]
@@ -121,29 +86,7 @@ def evaluate_labels(
 
 
 def evaluate_labels_held_out(folder: RunFolder, model: BundleInfo, *, run: RunContext) -> LabelEvaluation:
-    """Measure the model of a run on the images that it has held out.
-
-    Parameters
-    ----------
-    folder : RunFolder
-        Its ``data.csv`` names them; gets ``evaluation/``, which is replaced as a whole.
-    model : BundleInfo
-        Of the run.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    LabelEvaluation
-        As it was written.
-
-    Raises
-    ------
-    DataSetError
-        Where no image could be measured.
-    Cancelled
-        Where the user stopped it; an earlier evaluation stays.
-    """
+    """Measure the model of a run on the images that it has held out."""
     from napari_melanoma.inference.labels import Labeller
 
     samples = [row.sample for row in read_data(folder.data) if row.part == "held_out"]
@@ -190,24 +133,7 @@ def _evaluated(
 def measure_labels(sample: Sample, model: LabelModel) -> NDArray[np.int64]:
     """Count the pixels of one image by true and by found class.
 
-    Parameters
-    ----------
-    sample : Sample
-        With a label image.
-    model : LabelModel
-        A loaded model.
-
-    Returns
-    -------
-    numpy.ndarray
-        int64 (true class, found class).
-
-    Raises
-    ------
-    DataSetError
-        Where the labels are of another size than the image, or have a value that is no class of the model.
-    UnreadableImage
-        Where either cannot be read.
+    Returns int64 (true class, found class).
     """
     rgb, truth = opened(sample, model.info.config.classes)
     return count_pairs(model.labels(rgb), truth, len(model.info.config.classes))
@@ -216,24 +142,7 @@ def measure_labels(sample: Sample, model: LabelModel) -> NDArray[np.int64]:
 def opened(sample: Sample, classes: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Read an image and its label image.
 
-    Parameters
-    ----------
-    sample : Sample
-        With a label image.
-    classes : sequence of str
-        Names of the values 0, 1, 2 ...
-
-    Returns
-    -------
-    rgb, labels : numpy.ndarray
-        uint8 (row, column, channel) and (row, column).
-
-    Raises
-    ------
-    DataSetError
-        Where the labels are of another size than the image, or have a value that is no class.
-    UnreadableImage
-        Where either cannot be read.
+    Returns uint8 (row, column, channel) and (row, column).
     """
     assert sample.mask is not None
     rgb, labels = read_photograph(sample.image).rgb, read_labels(sample.mask)

@@ -33,12 +33,7 @@ TITLE = "Depth as it is told and as it was measured"
 class EvaluatedDepths:
     """Depths of the images that could be measured, in their order.
 
-    Parameters
-    ----------
-    told : Depths
-        In mm, with intervals.
-    true_mm : numpy.ndarray
-        float64 (image,), NaN where the table says nothing.
+    ``told``: in mm, with intervals. ``true_mm``: float64 (image,), NaN where the table says nothing.
     """
 
     told: Depths
@@ -47,17 +42,8 @@ class EvaluatedDepths:
     def estimates(self, groups: Sequence[object], places: NDArray[np.bool_] | None = None) -> dict[str, Estimate]:
         """Measure some of them.
 
-        Parameters
-        ----------
-        groups : sequence
-            Patient of each image that is chosen.
-        places : numpy.ndarray, optional
-            Bool (image,): which are chosen; all by default.
-
-        Returns
-        -------
-        dict
-            As ``analysis.depth_told.MEASURES`` names them; empty where hardly any was measured.
+        ``places``: bool (image,): which are chosen; all by default. Returns as ``analysis.depth_told.MEASURES`` names
+        them; empty where hardly any was measured.
         """
         chosen = np.ones(len(self.true_mm), bool) if places is None else places
         return depth_figures(Depths(*(each[chosen] for each in self.told)), self.true_mm[chosen], groups)
@@ -65,15 +51,7 @@ class EvaluatedDepths:
     def columns(self, place: int) -> dict[str, object]:
         """Give what is told of an image as cells of ``per_image.csv``.
 
-        Parameters
-        ----------
-        place : int
-            Of the image.
-
-        Returns
-        -------
-        dict
-            ``COLUMNS`` to numbers in mm, "" where there is none.
+        Returns ``COLUMNS`` to numbers in mm, "" where there is none.
         """
         numbers = (*(each[place] for each in self.told), self.true_mm[place])
         return {
@@ -84,20 +62,7 @@ class EvaluatedDepths:
     def draw(self, folder: Path) -> dict[str, str]:
         """Draw depths that were told over those that were measured, and their differences.
 
-        Parameters
-        ----------
-        folder : pathlib.Path
-            Gets ``depth.png``.
-
-        Returns
-        -------
-        dict
-            Title to name of the file; empty where hardly any was measured.
-
-        Raises
-        ------
-        SaveError
-            Where it cannot be written.
+        Title to name of the file; empty where hardly any was measured.
         """
         from napari_melanoma.report.risk_figures import draw_depths
 
@@ -109,33 +74,14 @@ class EvaluatedDepths:
 
 
 def depth_values(looked: Looked) -> dict[str, float]:
-    """Give what is kept of the depth of an image.
-
-    Parameters
-    ----------
-    looked : Looked
-        What the encoder made of it.
-
-    Returns
-    -------
-    dict
-        Of ``FIGURES`` those that the network tells.
-    """
+    """Give what is kept of the depth of an image."""
     return {} if looked.depth is None else dict(zip(FIGURES, map(float, looked.depth), strict=False))
 
 
 def depth_names(info: BundleInfo) -> tuple[str, ...]:
     """Name what is kept of the depth of an image.
 
-    Parameters
-    ----------
-    info : BundleInfo
-        Of a classifier.
-
-    Returns
-    -------
-    tuple of str
-        ``FIGURES``; none of a bundle that tells no depth.
+    Returns ``FIGURES``; none of a bundle that tells no depth.
     """
     return FIGURES if info.config.classifier is not None and info.config.classifier.depth is not None else ()
 
@@ -143,19 +89,7 @@ def depth_names(info: BundleInfo) -> tuple[str, ...]:
 def evaluated_depths(info: BundleInfo, figures: Figures, rows: Rows) -> EvaluatedDepths | None:
     """Put depths that were told beside those that were measured.
 
-    Parameters
-    ----------
-    info : BundleInfo
-        The model.
-    figures : Figures
-        What it said of each image.
-    rows : mapping
-        What the tables say.
-
-    Returns
-    -------
-    EvaluatedDepths or None
-        Of ``figures.measured``; None of a model that tells no depth.
+    Of ``figures.measured``; None of a model that tells no depth.
     """
     answer = info.config.classifier.depth if info.config.classifier else None
     if answer is None:

@@ -86,11 +86,6 @@ class Figures:
 
     For 400,000 images the figures take 60 MB a model. The samples, which all models share, take 400 MB more: about
     0.9 kB each as they are read, and 1 kB once their paths have been used.
-
-    Parameters
-    ----------
-    names : sequence of str
-        What is measured; an image that lacks something has not-a-number there.
     """
 
     def __init__(self, names: Sequence[str] = (*MEASURED, *FACTS)) -> None:
@@ -100,28 +95,12 @@ class Figures:
         self._errors: dict[int, str] = {}
 
     def add(self, sample: Sample, values: Mapping[str, float]) -> None:
-        """Take an image that was measured.
-
-        Parameters
-        ----------
-        sample : Sample
-            The image.
-        values : mapping
-            Name to value.
-        """
+        """Take an image that was measured."""
         self.samples.append(sample)
         self._values.extend(values.get(name, math.nan) for name in self.names)
 
     def fail(self, sample: Sample, error: str) -> None:
-        """Take an image that could not be measured.
-
-        Parameters
-        ----------
-        sample : Sample
-            The image.
-        error : str
-            Why.
-        """
+        """Take an image that could not be measured."""
         self._errors[len(self.samples)] = error
         self.add(sample, {})
 
@@ -143,25 +122,14 @@ class Figures:
     def column(self, name: str) -> NDArray[np.float64]:
         """Give one figure of every image.
 
-        Parameters
-        ----------
-        name : str
-            One of ``names``.
-
-        Returns
-        -------
-        numpy.ndarray
-            float64 (image,).
+        Returns float64 (image,).
         """
         return self.table[:, self.names.index(name)]
 
     def rows(self) -> Iterator[dict[str, object]]:
         """Make the rows of ``per_image.csv``.
 
-        Yields
-        ------
-        dict
-            What the data set says of an image, its status, and the figures.
+        What the data set says of an image, its status, and the figures.
         """
         for index, (sample, values) in enumerate(zip(self.samples, self.table, strict=True)):
             about = {name: getattr(sample, name) for name in ("image_id", "domain", "split", "group", "diagnosis")}
@@ -190,19 +158,8 @@ class Candidate:
 def estimates(figures: Figures, places: NDArray[np.intp], names: Sequence[str] = MEASURED) -> dict[str, Estimate]:
     """Estimate the mean of each figure over some images.
 
-    Parameters
-    ----------
-    figures : Figures
-        What was measured.
-    places : numpy.ndarray
-        int (image,): which images.
-    names : sequence of str
-        Which figures.
-
-    Returns
-    -------
-    dict
-        Name to estimate, over the images that have the figure; none where no image has it.
+    ``places``: int (image,): which images. Name to estimate, over the images that have the figure; none where no image
+    has it.
     """
     groups = np.unique([figures.samples[place].group for place in places], return_inverse=True)[1]
     return means(figures.table[places][:, [figures.names.index(name) for name in names]], groups, names)
@@ -213,21 +170,8 @@ def means(
 ) -> dict[str, Estimate]:
     """Estimate the mean of each column of a table, those that every image has with one set of draws.
 
-    Parameters
-    ----------
-    table : numpy.ndarray
-        float64 (image, name), not-a-number where there is none.
-    groups : numpy.ndarray
-        int (image,): the patient or lesion.
-    names : sequence of str
-        Of the columns.
-    signed : bool
-        Whether the figures are differences, which have no bounds.
-
-    Returns
-    -------
-    dict
-        Name to estimate, in the order of ``names``; none where no image has the figure.
+    ``table``: float64 (image, name), not-a-number where there is none. ``groups``: int (image,): the patient or lesion.
+    Name to estimate, in the order of ``names``; none where no image has the figure.
     """
     there = ~np.isnan(table)
     highest = np.array([np.inf if name in UNBOUNDED else 1.0 for name in names])

@@ -76,15 +76,7 @@ class Told:
     def take(self, places: ArrayLike) -> Self:
         """Take some of the images.
 
-        Parameters
-        ----------
-        places : array_like
-            Int or bool (image,).
-
-        Returns
-        -------
-        Told
-            In that order.
+        ``places``: int or bool (image,). In that order.
         """
         where = np.asarray(places)
         domains = None if self.domains is None else self.domains[where]
@@ -95,22 +87,9 @@ class Told:
 def class_estimates(told: Told) -> dict[str, Estimate]:
     """Estimate each metric with a 95 % interval for which patients or lesions are drawn.
 
-    Parameters
-    ----------
-    told : Told
-        Of one image at least.
-
-    Returns
-    -------
-    dict
-        Name of ``METRICS`` to estimate; one that these images cannot have, such as an AUC without a positive, is not
-        in it. ``count`` is the number of images that it is about: of sensitivity the positives, of specificity the
-        others. Metrics over several classes are there from three classes on, ``AUC_within`` from two data sets on.
-
-    Raises
-    ------
-    ValueError
-        Where there is no image.
+    Name of ``METRICS`` to estimate; one that these images cannot have, such as an AUC without a positive, is not in it.
+    ``count`` is the number of images that it is about: of sensitivity the positives, of specificity the others. Metrics
+    over several classes are there from three classes on, ``AUC_within`` from two data sets on.
     """
     if not len(told.labels):
         raise ValueError("an estimate needs at least one image; found none.")
@@ -126,20 +105,7 @@ def class_estimates(told: Told) -> dict[str, Estimate]:
 def class_differences(old: Told, new: Told) -> dict[str, Estimate]:
     """Estimate by how much each metric of a new model differs from an old one's, paired: both on the same draws.
 
-    Parameters
-    ----------
-    old, new : Told
-        Of the same images in the same order; each with its own cut.
-
-    Returns
-    -------
-    dict
-        Name to new less old; what one of the two cannot have is not in it.
-
-    Raises
-    ------
-    ValueError
-        Where they are not of the same images.
+    Name to new less old; what one of the two cannot have is not in it.
     """
     if not np.array_equal(old.labels, new.labels) or not np.array_equal(old.groups, new.groups):
         raise ValueError("a paired difference needs the same images in the same order; labels or groups differ.")
@@ -160,15 +126,7 @@ def class_differences(old: Told, new: Told) -> dict[str, Estimate]:
 def knowing_the_domain(told: Told) -> float:
     """Say which AUC one would have who knew of each image nothing but its data set.
 
-    Parameters
-    ----------
-    told : Told
-        With ``domains``.
-
-    Returns
-    -------
-    float
-        0.5 where positives are equally frequent in all of them; NaN where there is one class.
+    0.5 where positives are equally frequent in all of them; NaN where there is one class.
     """
     assert told.domains is not None
     names, index = np.unique(told.domains, return_inverse=True)

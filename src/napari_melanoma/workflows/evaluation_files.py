@@ -72,20 +72,7 @@ class Written:
 
 
 def write_evaluation(out: Path, written: Written) -> None:
-    """Write tables, figures and the page.
-
-    Parameters
-    ----------
-    out : pathlib.Path
-        Gets ``metrics.json``, ``subgroups.csv``, ``per_image.csv``, ``figures/`` and, last, ``summary.html``.
-    written : Written
-        What was found.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Write tables, figures and the page."""
     evaluation, figures = written.evaluation, written.figures
     write_table(out / TABLE, marked_rows(figures.rows(), figures.samples, evaluation.overlap), COLUMNS)
     write_table(out / "subgroups.csv", [_row(group) for group in evaluation.subgroups], SUBGROUP_COLUMNS)
@@ -107,39 +94,12 @@ def write_evaluation(out: Path, written: Written) -> None:
 
 
 def is_evaluation(folder: Path) -> bool:
-    """Say whether a folder is one that an evaluation wrote.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Any folder.
-
-    Returns
-    -------
-    bool
-        By the files in it.
-    """
+    """Say whether a folder is one that an evaluation wrote."""
     return (folder / "metrics.json").is_file() and (folder / "per_image.csv").is_file()
 
 
 def read_evaluation(folder: Path) -> Candidate:
-    """Read what an evaluation measured.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        As ``workflows.evaluate.evaluate`` wrote it.
-
-    Returns
-    -------
-    Candidate
-        With the images that could be measured.
-
-    Raises
-    ------
-    InputError
-        Where it cannot be read.
-    """
+    """Read what an evaluation measured."""
     try:
         about = read_json(folder / "metrics.json")
         figures = Figures((*MEASURED, REFERENCE_SHARE))

@@ -66,31 +66,7 @@ class Int8Report:
 
 
 def export_bundle(info: BundleInfo, out: Path, form: FileFormat) -> Path:
-    """Write a bundle's network as one file that carries its ``config.json``.
-
-    Parameters
-    ----------
-    info : BundleInfo
-        The bundle.
-    out : pathlib.Path
-        The file; its suffix is that of the format.
-    form : {"onnx", "torchscript", "torch_export"}
-        The format.
-
-    Returns
-    -------
-    pathlib.Path
-        The file.
-
-    Raises
-    ------
-    ConfigError
-        Where the suffix is that of another format.
-    BundleError
-        Where weights are damaged, or a package is missing.
-    SaveError
-        Where the file cannot be written.
-    """
+    """Write a bundle's network as one file that carries its ``config.json``."""
     check_target(out, form)
     export_network(_network(info), out, form, side=info.config.input_size, about=_about(info))
     return out
@@ -103,35 +79,6 @@ def export_int8_bundle(
 
     Both run as ONNX files on one thread. Photographs of the split ``val`` are measured and never fitted to; where a
     data set has no splits, every other one is.
-
-    Parameters
-    ----------
-    info : BundleInfo
-        The bundle.
-    out : pathlib.Path
-        The file, ending in ``.onnx``; the figures are written beside it, as ``.json``.
-    datasets : sequence of pathlib.Path
-        Data sets with masks; each gives the same number of photographs.
-    options : Int8Options
-        How many photographs.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    Int8Report
-        The figures.
-
-    Raises
-    ------
-    ConfigError
-        Where no data set is named, or the suffix is another.
-    DataSetError
-        Where a data set is faulty, or too small to fit and to measure.
-    BundleError
-        Where the bundle tells classes and draws no masks, weights are damaged, or a package is missing.
-    Cancelled
-        Where the user stopped it.
     """
     from napari_melanoma.models.quantisation import export_int8
 
@@ -158,15 +105,7 @@ def export_int8_bundle(
 def describe(report: Int8Report) -> dict[str, object]:
     """Say an ``Int8Report`` in plain values.
 
-    Parameters
-    ----------
-    report : Int8Report
-        The figures.
-
-    Returns
-    -------
-    dict
-        By data set: ``float``, ``int8`` and ``difference``.
+    By data set: ``float``, ``int8`` and ``difference``.
     """
     found: dict[str, object] = {}
     for name, versions in report.versions.items():

@@ -17,26 +17,7 @@ Form = dict[str, str]
 
 
 class Forms:
-    """A form for each photograph, in the columns and words of the harmonised table.
-
-    Parameters
-    ----------
-    given : mapping of str to str
-        Column to value, of every photograph; any wording that the table understands.
-    table : pathlib.Path, optional
-        CSV with ``image_id``, the photograph's file name without suffix, and any other columns; what it says of a
-        photograph counts more than what was said of all.
-
-    Raises
-    ------
-    InputError
-        Where the table cannot be read or has no ``image_id``.
-
-    Attributes
-    ----------
-    unrecognized : list of (str, str)
-        Columns of the table that are not recognized, and a sentence on each.
-    """
+    """A form for each photograph, in the columns and words of the harmonised table."""
 
     def __init__(self, given: Mapping[str, str], table: Path | None = None) -> None:
         self._given = _understood([dict(given)])[0][0] if given else {}
@@ -54,30 +35,14 @@ class Forms:
     def lacking(self, images: Iterable[str]) -> list[str]:
         """Name the photographs that a table should speak of, and does not.
 
-        Parameters
-        ----------
-        images : iterable of str
-            Names of files without suffix.
-
-        Returns
-        -------
-        list of str
-            In their order; none where no table was given.
+        In their order; none where no table was given.
         """
         return [image for image in images if image not in self._of] if self._of else []
 
     def of(self, image: str) -> Form:
         """Give the form of a photograph.
 
-        Parameters
-        ----------
-        image : str
-            Its file's name without suffix.
-
-        Returns
-        -------
-        dict of str to str
-            Column to value; what is not known is left out.
+        Column to value; what is not known is left out.
         """
         row = {name: value for name, value in self._of.get(image, {}).items() if name != KEY and value}
         return self._given | row

@@ -44,13 +44,7 @@ class Pair:
         return self.new["JA"] - self.old["JA"]
 
     def row(self) -> dict[str, object]:
-        """Give the row of ``per_image.csv``.
-
-        Returns
-        -------
-        dict
-            Column to value.
-        """
+        """Give the row of ``per_image.csv``."""
         about = {name: getattr(self.sample, name) for name in ("image_id", "domain", "group", "diagnosis")}
         found: dict[str, object] = {"status": "failed" if self.error else "done", "error": self.error}
         for metric in SHOWN:
@@ -71,14 +65,8 @@ class Extremes:
     def offer(self, pair: Pair, masks: Masks, rgb: NDArray[np.uint8]) -> None:
         """Keep an image if it is among those that changed most in its direction.
 
-        Parameters
-        ----------
-        pair : Pair
-            The image, measured.
-        masks : tuple of numpy.ndarray
-            bool (row, column): of the old model, of the new one, and the reference.
-        rgb : numpy.ndarray
-            uint8 (row, column, channel).
+        ``masks``: bool (row, column): of the old model, of the new one, and the reference. ``rgb``: uint8 (row, column,
+        channel).
         """
         if abs(pair.change) < NOTABLE:
             return
@@ -95,22 +83,7 @@ class Extremes:
     def write(self, direction: int, folder: Path) -> tuple[ImageChange, ...]:
         """Write the pictures of one direction.
 
-        Parameters
-        ----------
-        direction : int
-            1 for what got better, -1 for what got worse.
-        folder : pathlib.Path
-            Of the comparison; gets ``thumbnails/``.
-
-        Returns
-        -------
-        tuple of ImageChange
-            The greatest change first.
-
-        Raises
-        ------
-        SaveError
-            Where they cannot be written.
+        Returns the greatest change first.
         """
         found = []
         for *_, pair, picture in sorted(self._heaps[direction], key=lambda item: item[:2], reverse=True):
@@ -130,23 +103,7 @@ class Extremes:
 
 
 def measured_of(pairs: Sequence[Pair]) -> list[Pair]:
-    """Give the images that could be measured.
-
-    Parameters
-    ----------
-    pairs : sequence of Pair
-        All images.
-
-    Returns
-    -------
-    list of Pair
-        At least one.
-
-    Raises
-    ------
-    DataSetError
-        Where there is none, with what was wrong with the first.
-    """
+    """Give the images that could be measured."""
     measured = [pair for pair in pairs if not pair.error]
     if not measured:
         why = f"; '{pairs[0].sample.image_id}': {pairs[0].error}" if pairs else ""
@@ -157,31 +114,7 @@ def measured_of(pairs: Sequence[Pair]) -> list[Pair]:
 def write_comparison(
     comparison: Comparison, pairs: Sequence[Pair], extremes: Extremes, out: Path, overlap: Overlap | None = None
 ) -> Comparison:
-    """Write all files of a comparison.
-
-    Parameters
-    ----------
-    comparison : Comparison
-        What was found, without its pictures.
-    pairs : sequence of Pair
-        All images.
-    extremes : Extremes
-        Those that changed most.
-    out : pathlib.Path
-        Gets ``comparison.json``, ``per_image.csv``, ``thumbnails/``, ``changes.png`` and ``comparison.html``.
-    overlap : Overlap, optional
-        Which of the images the models were trained on.
-
-    Returns
-    -------
-    Comparison
-        With its pictures and its place.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Write all files of a comparison."""
     shutil.rmtree(out / "thumbnails", ignore_errors=True)  # of an earlier comparison
     rows = marked_rows((pair.row() for pair in pairs), [pair.sample for pair in pairs], overlap)
     write_table(out / "per_image.csv", list(rows))

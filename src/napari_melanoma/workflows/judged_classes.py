@@ -30,22 +30,7 @@ DIAGNOSIS = "diagnosis"
 class Judged:
     """The images of an evaluation with their answers.
 
-    Parameters
-    ----------
-    samples : list of Sample
-        The images.
-    rows : mapping
-        What the tables say of all images.
-    labels : numpy.ndarray
-        Int (image,), places among ``classes``.
-    target : str
-        The column that holds the answers.
-    left_out : int
-        How many images have no answer that the model knows.
-    classes : tuple of str
-        Those of the model; of one that knows several, and a table that says yes or no, the rest and the positive one.
-    overlap : Overlap, optional
-        Which of the images the models were trained on; None where nobody has looked yet.
+    ``labels``: int (image,), places among ``classes``.
     """
 
     samples: list[Sample]
@@ -66,26 +51,7 @@ class Judged:
     ) -> Judged:
         """Leave out the images that any of the models was trained on, unless the options include them.
 
-        Parameters
-        ----------
-        models : sequence of BundleInfo
-            Those that are judged.
-        options : ClassEvaluationOptions
-            Whether such images are included.
-        run : RunContext
-            Told of the progress, asked whether to go on.
-        digest : callable, optional
-            From the path of an image to 64 bits of its content.
-
-        Returns
-        -------
-        Judged
-            With its overlap; itself where that is known.
-
-        Raises
-        ------
-        DataSetError
-            Where no image is left.
+        With its overlap; itself where that is known.
         """
         if self.overlap is not None:
             return self
@@ -96,24 +62,7 @@ class Judged:
 def images_to_judge(datasets: Sequence[Path], model: ClassifyingModel, options: ClassEvaluationOptions) -> Judged:
     """Find the images whose class is known to the model.
 
-    Parameters
-    ----------
-    datasets : sequence of pathlib.Path
-        Data sets.
-    model : ClassifyingModel
-        With its classes and its view.
-    options : ClassEvaluationOptions
-        Split, column, masks.
-
-    Returns
-    -------
-    Judged
-        Where the model looks at the square around a reference mask, images with such a mask alone.
-
-    Raises
-    ------
-    DataSetError
-        Where there is none.
+    Where the model looks at the square around a reference mask, images with such a mask alone.
     """
     check_names(datasets)
     config = model.info.config

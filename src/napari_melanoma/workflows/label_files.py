@@ -29,22 +29,7 @@ POOLED = (
 
 
 def write_label_evaluation(out: Path, found: LabelEvaluation, model: LabelModel) -> None:
-    """Write tables, pictures and the page.
-
-    Parameters
-    ----------
-    out : pathlib.Path
-        Gets ``metrics.json``, ``per_image.csv``, ``figures/`` and, last, ``summary.html``.
-    found : LabelEvaluation
-        What was found.
-    model : LabelModel
-        Asked again about the images that are drawn.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Write tables, pictures and the page."""
     samples = [*found.samples, *(item.sample for item in found.failed)]
     rows = marked_rows(_rows(found), samples, found.overlap)
     write_table(out / "per_image.csv", rows, [*_columns(found), TRAINED_ON])
@@ -59,15 +44,7 @@ def write_label_evaluation(out: Path, found: LabelEvaluation, model: LabelModel)
 def label_lead(found: LabelEvaluation) -> str:
     """Say in a sentence what a reader wants to know first.
 
-    Parameters
-    ----------
-    found : LabelEvaluation
-        What was found.
-
-    Returns
-    -------
-    str
-        Mean Dice and the lowest class, each with its interval.
+    Mean Dice and the lowest class, each with its interval.
     """
     whole = found.parts["all"]
     of_classes = {name: whole[f"DI {name}"] for name in found.classes if f"DI {name}" in whole}

@@ -32,38 +32,14 @@ _started: list[subprocess.Popen[bytes]] = []  # kept until they end: one that no
 
 
 def runs_folder() -> Path:
-    """Folder in which the docks keep a user's runs; it need not exist.
-
-    Returns
-    -------
-    pathlib.Path
-        Below the platform's folder for application data.
-    """
+    """Folder in which the docks keep a user's runs; it need not exist."""
     from platformdirs import user_data_path
 
     return user_data_path("napari-melanoma", appauthor=False) / "runs"
 
 
 def new_run(name: str, folder: Path | None = None) -> Path:
-    """Make an empty run folder of a name that is free.
-
-    Parameters
-    ----------
-    name : str
-        What the run is called after, such as the recipe's name.
-    folder : pathlib.Path, optional
-        Where; ``runs_folder()`` by default.
-
-    Returns
-    -------
-    pathlib.Path
-        Such as ``lesion-01``.
-
-    Raises
-    ------
-    SaveError
-        Where no folder can be made there.
-    """
+    """Make an empty run folder of a name that is free."""
     parent = runs_folder() if folder is None else folder
     stem = re.sub(r"[^\w-]+", "-", name).strip("-")[:60] or "run"
     number = 1
@@ -83,25 +59,6 @@ def launch(recipe: TrainRecipe, out: Path, *, resume: bool = False, queue: bool 
     """Start a run that goes on when this process ends.
 
     Its output goes to ``output.txt``; how it fares stands in the run folder (``workflows.runs.read_run``).
-
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        What to do.
-    out : pathlib.Path
-        The run folder.
-    resume : bool
-        Go on from the last finished epoch; a run that was stopped before its first begins anew. A process that has said
-        its last word is given time to end.
-    queue : bool
-        Let it wait for the runs that were started before it.
-
-    Raises
-    ------
-    RunError
-        Where the run is at work already, or no process can be started.
-    SaveError
-        Where the folder cannot be written.
     """
     folder, ended = RunFolder(out), let_end(out) if resume else not alive(out)
     if not ended or folder.is_owned:  # asked before anything is touched: it may only look dead from this machine
@@ -126,15 +83,7 @@ def launch(recipe: TrainRecipe, out: Path, *, resume: bool = False, queue: bool 
 def let_end(run: Path) -> bool:
     """Wait until the process of a run has ended, where the run has said its last word; half a minute at most.
 
-    Parameters
-    ----------
-    run : pathlib.Path
-        The run folder.
-
-    Returns
-    -------
-    bool
-        Whether no process works on it any more; False at once for a run that is not ending.
+    Whether no process works on it any more; False at once for a run that is not ending.
     """
     until = time.monotonic() + LAST_STEPS_S
     if alive(run):
@@ -149,20 +98,7 @@ def let_end(run: Path) -> bool:
 
 
 def command(out: Path, *, resume: bool, queue: bool, allow_outside: bool = False) -> list[str]:
-    """Give the command line of a run.
-
-    Parameters
-    ----------
-    out : pathlib.Path
-        The run folder, with the recipe in it.
-    resume, queue, allow_outside : bool
-        Go on with it; wait for its turn; let its data sets name files outside their folders.
-
-    Returns
-    -------
-    list of str
-        Program and arguments.
-    """
+    """Give the command line of a run."""
     config = out / ("config.toml" if resume else RECIPE)
     words = [python_executable(), "-P", "-m", "napari_melanoma", "train", "--config", str(config), "--out", str(out)]
     words += [*["--resume"] * resume, *["--queue"] * queue, *["--allow-outside"] * allow_outside]
@@ -170,38 +106,12 @@ def command(out: Path, *, resume: bool, queue: bool, allow_outside: bool = False
 
 
 def ask(run: Path, wish: Wish) -> None:
-    """Tell a run to go on, pause or end; it acts within a batch.
-
-    Parameters
-    ----------
-    run : pathlib.Path
-        The run folder.
-    wish : str
-        ``"run"``, ``"pause"`` or ``"cancel"``.
-
-    Raises
-    ------
-    SaveError
-        Where the wish cannot be written.
-    """
+    """Tell a run to go on, pause or end; it acts within a batch."""
     RunFolder(run).ask(wish)
 
 
 def request(run: Path, wish: Wish) -> None:
-    """Ask a training run to go on, pause or end; one that has not begun to train, as it loads or waits, ends at once.
-
-    Parameters
-    ----------
-    run : pathlib.Path
-        The run folder.
-    wish : str
-        ``"run"``, ``"pause"`` or ``"cancel"``.
-
-    Raises
-    ------
-    SaveError
-        Where the folder cannot be written.
-    """
+    """Ask a training run to go on, pause or end; one that still loads or waits ends at once."""
     folder = RunFolder(run)
     folder.ask(wish)
     # Asked again once it has ended: it may have come to its last word meanwhile.
@@ -212,15 +122,7 @@ def request(run: Path, wish: Wish) -> None:
 def end_process(folder: Path) -> bool:
     """Kill the process of a run on this machine.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The run folder.
-
-    Returns
-    -------
-    bool
-        Whether there was one; False where it is on another machine or has ended.
+    Whether there was one; False where it is on another machine or has ended.
     """
     stamp = ProcessStamp.read(folder / PROCESS)
     if stamp is None or not stamp.here or not stamp.alive:
@@ -238,25 +140,7 @@ def reap() -> None:
 
 
 def spawn(words: list[str], output: Path) -> ProcessStamp:
-    """Start a process that is not tied to this one: not by its terminal, not by its pipes, not by its end.
-
-    Parameters
-    ----------
-    words : list of str
-        Program and arguments.
-    output : pathlib.Path
-        Receives what it writes, after what is there already.
-
-    Returns
-    -------
-    ProcessStamp
-        Of the process.
-
-    Raises
-    ------
-    OSError
-        Where it cannot be started, or the file cannot be written.
-    """
+    """Start a process that is not tied to this one: not by its terminal, not by its pipes, not by its end."""
     reap()
     with output.open("ab") as log:
         log.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())

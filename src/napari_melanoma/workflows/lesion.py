@@ -60,15 +60,7 @@ class ProbabilityModel(Protocol):
     def probability(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Say for each pixel how likely it belongs to a lesion.
 
-        Parameters
-        ----------
-        rgb : numpy.ndarray
-            uint8 (row, column, channel), sRGB.
-
-        Returns
-        -------
-        numpy.ndarray
-            float32 (row, column) in [0, 1].
+        ``rgb``: uint8 (row, column, channel), sRGB. Returns float32 (row, column) in [0, 1].
         """
 
 
@@ -94,17 +86,7 @@ class ModelStamp:
     def of(cls, model: ProbabilityModel, rgb: NDArray[np.uint8] | None = None) -> ModelStamp:
         """Stamp of a loaded model.
 
-        Parameters
-        ----------
-        model : ProbabilityModel
-            The model.
-        rgb : numpy.ndarray, optional
-            uint8 (row, column, channel), the photograph: it is compared with the training images.
-
-        Returns
-        -------
-        ModelStamp
-            What a result says of it.
+        ``rgb``: uint8 (row, column, channel), the photograph: it is compared with the training images.
         """
         info = model.info
         config = info.config
@@ -201,26 +183,7 @@ def analyse_lesion(
 ) -> LesionResult:
     """Find the lesion of a photograph and measure it.
 
-    Parameters
-    ----------
-    photograph : Photograph
-        Upright sRGB.
-    model : ProbabilityModel
-        A loaded model.
-    options : LesionOptions
-        How to threshold, refine and crop.
-    run : RunContext
-        Asked between the steps whether to go on.
-
-    Returns
-    -------
-    LesionResult
-        Mask, contour, ROI and measurements; empty where no lesion was found.
-
-    Raises
-    ------
-    Cancelled
-        Where the user stopped it.
+    Mask, contour, ROI and measurements; empty where no lesion was found.
     """
     answer = ask(model, photograph.rgb, flips=options.flips)
     run.check()
@@ -230,19 +193,8 @@ def analyse_lesion(
 def ask(model: ProbabilityModel, rgb: NDArray[np.uint8], *, flips: bool) -> Answer:
     """Ask a model about a photograph, once or with its mirror images.
 
-    Parameters
-    ----------
-    model : ProbabilityModel
-        A loaded model; one that gives logits too where flips are wanted.
-    rgb : numpy.ndarray
-        uint8 (row, column, channel), sRGB.
-    flips : bool
-        Whether to ask about the mirror images too.
-
-    Returns
-    -------
-    Answer
-        Of the photograph's size.
+    ``model``: a loaded model; one that gives logits too where flips are wanted. ``rgb``: uint8 (row, column, channel),
+    sRGB.
     """
     return flipped_answer(cast("LogitModel", model), rgb) if flips else Answer(model.probability(rgb))
 
@@ -256,23 +208,9 @@ def derive(
 ) -> LesionResult:
     """Do everything that follows from the network's answer; needs no torch.
 
-    Parameters
-    ----------
-    photograph : Photograph
-        Upright sRGB.
-    answer : Answer or numpy.ndarray
-        Of the network; float32 (row, column) in [0, 1] where there is nothing but the probability.
-    options : LesionOptions
-        How to threshold, refine and crop.
-    model : ModelStamp
-        Which model answered.
-    chosen : tuple of int, optional
-        A point (row, column): the lesion there is kept instead of the largest one.
-
-    Returns
-    -------
-    LesionResult
-        Mask, contour, ROI and measurements; empty where no lesion was found.
+    ``answer``: of the network; float32 (row, column) in [0, 1] where there is nothing but the probability. ``chosen``:
+    a point (row, column): the lesion there is kept instead of the largest one. Mask, contour, ROI and measurements;
+    empty where no lesion was found.
     """
     answer = answer if isinstance(answer, Answer) else Answer(answer)
     smoothed = smooth_probability(answer.probability, options.refinement)
@@ -302,21 +240,7 @@ def band_of(
 ) -> NDArray[np.bool_] | None:
     """Find where the answers about the mirror images disagree, smoothed as the probability is.
 
-    Parameters
-    ----------
-    answer : Answer
-        Of the network.
-    mask : numpy.ndarray
-        bool (row, column), refined.
-    threshold : float
-        At or above it is lesion.
-    refinement : RefinementConfig
-        By which the mask was made.
-
-    Returns
-    -------
-    numpy.ndarray or None
-        bool (row, column); None where the model was asked once.
+    ``mask``: bool (row, column), refined. Returns bool (row, column); None where the model was asked once.
     """
     if answer.spread is None:
         return None
@@ -330,22 +254,7 @@ def remeasure(
 ) -> LesionResult:
     """Let contour, ROI and measurements follow a mask that was corrected by hand; needs no torch.
 
-    Parameters
-    ----------
-    result : LesionResult
-        The analysis whose mask was corrected.
-    mask : numpy.ndarray
-        bool (row, column), taken as it is.
-    options : LesionOptions
-        Gives the ROI's margin, background and side, and nothing else: the model, threshold and refinement stay those
-        of the analysis, whatever they would be by now.
-    threshold : float, optional
-        By which other lesions are found; that of the analysis by default.
-
-    Returns
-    -------
-    LesionResult
-        Marked as corrected.
+    ``mask``: bool (row, column), taken as it is.
     """
     photograph = result.photograph
     return replace(
@@ -368,24 +277,9 @@ def remeasure(
 def save_lesion(result: LesionResult, folder: Path) -> Path:
     """Write a result folder as a whole: images and ``result.json``.
 
-    Parameters
-    ----------
-    result : LesionResult
-        What to write.
-    folder : pathlib.Path
-        The folder itself, replaced where it exists.
-
-    Returns
-    -------
-    pathlib.Path
-        The folder, with ``mask.png`` (0/255), ``probability.png``, ``overlay.png``, ``result.json``, where there is a
-        lesion ``roi.png``, where several were found ``lesions.csv``, ``band.png`` (0/255) where the model was asked
-        about the mirror images, and where there is one ``heatmap.png``, drawn over the photograph.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written; nothing half-written is left.
+    Returns the folder, with ``mask.png`` (0/255), ``probability.png``, ``overlay.png``, ``result.json``, where there is
+    a lesion ``roi.png``, where several were found ``lesions.csv``, ``band.png`` (0/255) where the model was asked about
+    the mirror images, and where there is one ``heatmap.png``, drawn over the photograph.
     """
     with atomic_folder(folder) as temporary:
         write_mask(temporary / "mask.png", result.mask)
@@ -409,15 +303,7 @@ def save_lesion(result: LesionResult, folder: Path) -> Path:
 def describe(result: LesionResult) -> dict[str, object]:
     """Say in plain values what was found and what produced it, as ``result.json`` holds it.
 
-    Parameters
-    ----------
-    result : LesionResult
-        An analysis.
-
-    Returns
-    -------
-    dict
-        JSON-able; names no person and no folder.
+    JSON-able; names no person and no folder.
     """
     photograph, roi, pixel_size = result.photograph, result.roi, result.photograph.pixel_size
     return {

@@ -35,15 +35,7 @@ class TabledLesion:
 def tabled_lesions(root: Path) -> tuple[TabledLesion, ...]:
     """Read the lesions of all slides that were analysed to the end.
 
-    Parameters
-    ----------
-    root : pathlib.Path
-        Folder of the results; need not be there.
-
-    Returns
-    -------
-    tuple of TabledLesion
-        Slide by slide; a table that cannot be read is left out, as is a row without a probability.
+    Slide by slide; a table that cannot be read is left out, as is a row without a probability.
     """
     folders = sorted({path.parent for place in PLACES for path in root.glob(f"{place}/{LESIONS}")})
     return tuple(lesion for folder in folders for lesion in _of(folder))
@@ -52,17 +44,7 @@ def tabled_lesions(root: Path) -> tuple[TabledLesion, ...]:
 def as_tabled(folder: Path, lesions: Sequence[SlideLesion]) -> tuple[TabledLesion, ...]:
     """Give lesions as their table has them, with its digits: equal values of slides are to stay equal.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Of their slide.
-    lesions : sequence of SlideLesion
-        As they are now.
-
-    Returns
-    -------
-    tuple of TabledLesion
-        In their order, the name of the model left out.
+    In their order, the name of the model left out.
     """
 
     def told(value: float | None) -> float:

@@ -77,20 +77,7 @@ def _ignore(outcome: Outcome) -> None:
 def find_inputs(named: Iterable[str | Path]) -> list[Path]:
     """List the photographs that a user named, without the masks and results that this program wrote beside them.
 
-    Parameters
-    ----------
-    named : iterable of str or pathlib.Path
-        Files, folders and glob patterns.
-
-    Returns
-    -------
-    list of pathlib.Path
-        Each file once, in natural order.
-
-    Raises
-    ------
-    InputError
-        Where nothing matches, or only such masks and results do.
+    Each file once, in natural order.
     """
     found = find_photographs(named)
     paths = [path for path in found if not is_written_by_us(path)]
@@ -110,37 +97,7 @@ def analyse_files(
     segmenter: BatchModel | None = None,
     tell: Callable[[Outcome], None] = _ignore,
 ) -> BatchSummary:
-    """Analyse photographs into result folders and one table; what is done already is not done again.
-
-    Parameters
-    ----------
-    paths : sequence of pathlib.Path
-        The photographs, as ``find_inputs`` lists them.
-    out : pathlib.Path
-        Receives ``results.csv`` and a folder for each photograph.
-    options : BatchOptions
-        How to analyse, in what portions, and whether to do again what is done.
-    run : RunContext
-        Takes the progress; asked whether to go on at least once in a pass of the network.
-    segmenter : BatchModel, optional
-        A loaded model; by default the one that ``options`` name, loaded only if there is work for it.
-    tell : callable, optional
-        Receives each ``Outcome``, in the calling thread.
-
-    Returns
-    -------
-    BatchSummary
-        The counts.
-
-    Raises
-    ------
-    BundleError, InputError
-        Where there is no such model, or ``results.csv`` exists and is something else.
-    RunError
-        Where another process writes to ``out``.
-    SaveError, Cancelled
-        Where the disk is full, or the user stopped it; what was done before is in place.
-    """
+    """Analyse photographs into result folders and one table; what is done already is not done again."""
     from napari_melanoma.analysis.measurements import MEASUREMENT_COLUMNS
 
     started = time.monotonic()

@@ -21,22 +21,7 @@ USUAL = {name: DataConfig.model_fields[name].default for name in ("split", "held
 def parent_bundle(recipe: TrainRecipe, folder: RunFolder) -> BundleInfo:
     """Find the model that a run started from, or the shipped one where it started from none.
 
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Of the run.
-    folder : RunFolder
-        Knows the weights that it started from.
-
-    Returns
-    -------
-    BundleInfo
-        With these weights, under whatever name they are now.
-
-    Raises
-    ------
-    BundleError
-        Where they have gone, or another model has their name by now.
+    With these weights, under whatever name they are now.
     """
     settled = settled_in(folder)
     parent = settled.whole if settled else None
@@ -62,19 +47,7 @@ def parent_bundle(recipe: TrainRecipe, folder: RunFolder) -> BundleInfo:
 def may_have_learnt(old: BundleInfo, samples: Sequence[Sample], rules: DataConfig) -> tuple[str, ...]:
     """Say which of the images that judge the old model, or one that it comes from, may have learnt.
 
-    Parameters
-    ----------
-    old : BundleInfo
-        The old model; its provenance says of which data sets it has learnt, and by which splits.
-    samples : sequence of Sample
-        The images that judge.
-    rules : DataConfig
-        By which the run has held them out.
-
-    Returns
-    -------
-    tuple of str
-        A sentence, or none.
+    A sentence, or none.
     """
     learnt: dict[str, int] = {}
     for provenance in _ancestors(old):

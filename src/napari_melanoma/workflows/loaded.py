@@ -26,23 +26,7 @@ LONGEST_S = 600.0  # what took longer was something else, such as a laptop that 
 
 
 def loaded_segmenter(model: str) -> Segmenter:
-    """Give a segmentation model, loaded once, and again when its files are other ones.
-
-    Parameters
-    ----------
-    model : str
-        Its name, or the folder of its bundle.
-
-    Returns
-    -------
-    Segmenter
-        The same one each time.
-
-    Raises
-    ------
-    BundleError
-        Where there is no such bundle, or its weights do not fit.
-    """
+    """Give a segmentation model, loaded once, and again when its files are other ones."""
     from napari_melanoma.models.registry import find_bundle, for_photographs
 
     folder = for_photographs(find_bundle(model), "segmentation").path
@@ -52,20 +36,7 @@ def loaded_segmenter(model: str) -> Segmenter:
 def loaded_classifier(model: str) -> Classifier:
     """Give a classifier, loaded once, and again when its files are other ones.
 
-    Parameters
-    ----------
-    model : str
-        Its name, or the folder of its bundle; "" for the usual one.
-
-    Returns
-    -------
-    Classifier
-        The same one each time; what its reference cases say is fitted.
-
-    Raises
-    ------
-    BundleError
-        Where there is no such bundle, or its weights do not fit.
+    Returns the same one each time; what its reference cases say is fitted.
     """
     from napari_melanoma.models.registry import find_classifier
 
@@ -76,38 +47,14 @@ def loaded_classifier(model: str) -> Classifier:
 def loaded_from(folder: Path) -> Classifier:
     """Give the classifier of a folder, of photographs or of patches, loaded once, and again when its files are others.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Of its bundle.
-
-    Returns
-    -------
-    Classifier
-        The same one each time; what its reference cases say is fitted.
-
-    Raises
-    ------
-    BundleError
-        Where the folder is no bundle of a classifier, or its weights do not fit.
+    Returns the same one each time; what its reference cases say is fitted.
     """
     return _classifier(folder, _files(folder))
 
 
 @contextmanager
 def loading(run: RunContext) -> Iterator[None]:
-    """Say that a model is loaded and, the first time in a process, about how long that takes by the last time here.
-
-    Parameters
-    ----------
-    run : RunContext
-        Takes the progress.
-
-    Yields
-    ------
-    None
-        While it is loaded.
-    """
+    """Say that a model is loaded and, the first time in a process, about how long that takes by the last time here."""
     if "torch" in sys.modules:  # what takes long is behind us
         run.report(Progress(0, None, "Loading the model"))
         yield

@@ -81,38 +81,6 @@ def import_masks(masks: Path, images: Path, out: Path, options: ImportOptions, *
 
     The data set is one of corrections (``data.corrections``): photographs are stored upright as PNG without metadata,
     one that is in it already is updated, and each can be taken back.
-
-    Parameters
-    ----------
-    masks : pathlib.Path
-        A folder of PNG files, or a file or folder of COCO, labelme or GeoJSON.
-    images : pathlib.Path
-        Folder of the photographs.
-    out : pathlib.Path
-        The data set, made where it is missing.
-    options : ImportOptions
-        How they are taken.
-    run : RunContext
-        Takes the progress; may stop it, and what was stored stays.
-
-    Returns
-    -------
-    ImportReport
-        What was stored and what did not fit.
-
-    Raises
-    ------
-    InputError
-        Where there are no photographs, no masks, or none of the classes; where the table of metadata names none of the
-        photographs.
-    DataSetError
-        Where a file of masks is not as its format says; where nothing names the patients, unless
-        ``options.no_patients``; where masks are label images and ``options.values`` does not name what is lesion in
-        them: nothing is written then.
-    SaveError
-        Where the data set cannot be written.
-    Cancelled
-        Where the user stopped it.
     """
     run.report(Progress(0, None, "Reading the masks"))
     objects, left_out = read_masks(masks, options.format)

@@ -39,20 +39,7 @@ log = logging.getLogger(__name__)
 
 
 def threshold_of(model: ProbabilityModel, options: EvaluationOptions) -> float:
-    """Give the threshold at which a model is measured: its own unless one was asked for.
-
-    Parameters
-    ----------
-    model : ProbabilityModel
-        A loaded model.
-    options : EvaluationOptions
-        May name a threshold.
-
-    Returns
-    -------
-    float
-        Between 0 and 1.
-    """
+    """Give the threshold at which a model is measured: its own unless one was asked for."""
     return model.info.config.threshold if options.threshold is None else options.threshold
 
 
@@ -69,33 +56,7 @@ def measure_models(
     What is measured is kept in ``out`` by the hundred images; whoever has written the results calls
     ``workflows.unfinished.forget``.
 
-    Parameters
-    ----------
-    models : sequence of ProbabilityModel
-        Loaded models; asked in the thread of the caller alone.
-    samples : sequence of Sample
-        With masks.
-    options : EvaluationOptions
-        Threshold, refinement, flips, difficulty.
-    out : pathlib.Path
-        Where the results will go; messages do not name it.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    list of Figures
-        One a model. An image that fails under one of them counts as failed under all, and is tried again the next
-        time.
-
-    Raises
-    ------
-    DataSetError
-        Where no image could be measured.
-    SaveError
-        Where what was measured cannot be kept.
-    Cancelled
-        Where the user stopped it; the same call goes on.
+    One a model. An image that fails under one of them counts as failed under all, and is tried again the next time.
     """
     found = [Figures() for _ in models]
     kept = Unfinished(out, _measured_with(models, options))
@@ -124,34 +85,9 @@ def measure_sample(
 ) -> tuple[Compared, dict[str, float]]:
     """Analyse one image as users get it and compare its mask with the reference.
 
-    Parameters
-    ----------
-    sample : Sample
-        With a mask.
-    model : ProbabilityModel
-        A loaded model.
-    threshold : float
-        From which probability on a pixel is lesion.
-    refinement : RefinementConfig
-        What is done to the mask.
-    flips : bool
-        Whether to ask about the mirror images too.
-
-    Returns
-    -------
-    compared : Compared
-        The image and both masks.
-    metrics : dict
-        As ``analysis.overlap.overlap`` and ``analysis.boundaries.boundary_metrics`` give them; with flips also
-        ``band_share``, the share that the uncertain band has of it and the mask together, and ``errors_in_band``, the
-        share of the wrong pixels that lie in it.
-
-    Raises
-    ------
-    DataSetError
-        Where the mask is not of the image's size.
-    UnreadableImage
-        Where either cannot be read.
+    ``threshold``: from which probability on a pixel is lesion. Returns as ``analysis.overlap.overlap`` and
+    ``analysis.boundaries.boundary_metrics`` give them; with flips also ``band_share``, the share that the uncertain
+    band has of it and the mask together, and ``errors_in_band``, the share of the wrong pixels that lie in it.
     """
     options = EvaluationOptions(threshold=threshold, refinement=refinement, flips=flips)
     photograph, reference = _opened(sample)
@@ -161,22 +97,7 @@ def measure_sample(
 
 
 def why_failed(sample: Sample, error: Exception, out: Path) -> str:
-    """Say why an image could not be measured, without the names of folders.
-
-    Parameters
-    ----------
-    sample : Sample
-        The image.
-    error : Exception
-        What went wrong.
-    out : pathlib.Path
-        Where the results go.
-
-    Returns
-    -------
-    str
-        One line.
-    """
+    """Say why an image could not be measured, without the names of folders."""
     log.debug("%s failed", sample.image, exc_info=error)
     return explain(error, sample.image, out).replace(str(sample.mask), f"the mask of '{sample.image_id}'")
 

@@ -69,16 +69,8 @@ class ClassEvaluationOptions(Config):
 def figure_names(model: ClassifyingModel) -> tuple[str, ...]:
     """Name what is kept of an image.
 
-    Parameters
-    ----------
-    model : ClassifyingModel
-        A loaded classifier.
-
-    Returns
-    -------
-    tuple of str
-        Logits of each class with the whole form, without each of its columns, and without any; the distance from the
-        training cases; the share of the mask; the depth, where it tells one.
+    Logits of each class with the whole form, without each of its columns, and without any; the distance from the
+    training cases; the share of the mask; the depth, where it tells one.
     """
     logits = (logit_name(one, place) for one in variants(model) for place in range(len(model.info.config.classes)))
     return (*logits, DISTANCE, REFERENCE_SHARE, *depth_names(model.info))
@@ -87,35 +79,14 @@ def figure_names(model: ClassifyingModel) -> tuple[str, ...]:
 def variants(model: ClassifyingModel) -> tuple[str, ...]:
     """Name the forms that a model is asked with.
 
-    Parameters
-    ----------
-    model : ClassifyingModel
-        A loaded classifier.
-
-    Returns
-    -------
-    tuple of str
-        The whole form, then without each column, then the empty one; the whole alone where it asks for none.
+    Returns the whole form, then without each column, then the empty one; the whole alone where it asks for none.
     """
     fields = model.encoding.fields
     return (WHOLE, *(f"without_{name}" for name in fields), EMPTY) if fields else (WHOLE,)
 
 
 def logit_name(variant: str, place: int) -> str:
-    """Name a logit.
-
-    Parameters
-    ----------
-    variant : str
-        One of ``variants``.
-    place : int
-        Of the class.
-
-    Returns
-    -------
-    str
-        Such as ``form_logit_1``.
-    """
+    """Name a logit."""
     return f"{variant}_logit_{place}"
 
 
@@ -145,35 +116,8 @@ def measure_classifiers(
 ) -> list[Figures]:
     """Ask classifiers about the same images, each of which is read once, or go on where an earlier call was stopped.
 
-    Parameters
-    ----------
-    models : sequence of ClassifyingModel
-        Loaded; asked in the thread of the caller alone.
-    samples : sequence of Sample
-        The images.
-    rows : mapping
-        What their tables say.
-    options : ClassEvaluationOptions
-        Which masks.
-    out : pathlib.Path
-        Where the results will go, and until then what is done so far; messages do not name it.
-    segmenter : ProbabilityModel, optional
-        Draws the masks, where they are not the data set's.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    list of Figures
-        One a model, with what ``figure_names`` names. An image that fails under one counts as failed under all: one
-        whose mask is missing or empty where the model looks at the lesion's square, too.
-
-    Raises
-    ------
-    DataSetError
-        Where no image could be measured.
-    Cancelled
-        Where the user stopped it; the same call goes on.
+    One a model, with what ``figure_names`` names. An image that fails under one counts as failed under all: one whose
+    mask is missing or empty where the model looks at the lesion's square, too.
     """
     found = [Figures(figure_names(model)) for model in models]
     kept = Unfinished(out, _measured_with(models, options, segmenter))

@@ -22,17 +22,7 @@ UNFIT = (
 def unfit_images(models: Iterable[BundleInfo], samples: Sequence[Sample]) -> tuple[str, ...]:
     """Say which data sets hold images of a kind that a model was not trained on.
 
-    Parameters
-    ----------
-    models : iterable of BundleInfo
-        The models; one that does not say what it was trained on is passed over.
-    samples : sequence of Sample
-        The images; those of which the table does not say the modality count as fitting.
-
-    Returns
-    -------
-    tuple of str
-        A sentence for each model and data set that do not go together, and one where damaged images are judged too.
+    A sentence for each model and data set that do not go together, and one where damaged images are judged too.
     """
     found: dict[str, Counter[str | None]] = {}
     for sample in samples:

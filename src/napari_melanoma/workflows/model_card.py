@@ -43,20 +43,7 @@ Known to go wrong: red or sun-damaged skin, pale and diffuse borders, dense hair
 
 
 def judge_card(run: Path) -> None:
-    """Write into the card of a run's model how it compared with its parent, also where it is worse.
-
-    Parameters
-    ----------
-    run : pathlib.Path
-        The run folder; nothing is written where nobody has compared.
-
-    Raises
-    ------
-    BundleError
-        Where the run has left no model.
-    SaveError
-        Where the card cannot be written.
-    """
+    """Write into the card of a run's model how it compared with its parent, also where it is worse."""
     from napari_melanoma.core.files import write_text
     from napari_melanoma.models.bundle import CARD, read_bundle
     from napari_melanoma.training.run_data import read_data
@@ -78,22 +65,7 @@ def judge_card(run: Path) -> None:
 def draft_card(
     config: BundleConfig, found: Comparison | None = None, reviews: Mapping[str | None, int] | None = None
 ) -> str:
-    """Write the card that a training run leaves: all that is known before an evaluation of its own.
-
-    Parameters
-    ----------
-    config : BundleConfig
-        Of the bundle, with the provenance that training writes.
-    found : Comparison, optional
-        With the model that it started from.
-    reviews : mapping, optional
-        How many of the masks that it learnt from were ``corrected`` and how many ``accepted``.
-
-    Returns
-    -------
-    str
-        Markdown with the front matter that the hub reads.
-    """
+    """Write the card that a training run leaves: all that is known before an evaluation of its own."""
     if config.encoder is not None:
         from napari_melanoma.workflows.bag_card import bag_card
 
@@ -107,22 +79,7 @@ def draft_card(
 
 
 def full_card(config: BundleConfig, figures: Mapping[str, Mapping[str, Estimate]], data_notes: str) -> str:
-    """Write the card of a bundle that was measured on images that it never saw.
-
-    Parameters
-    ----------
-    config : BundleConfig
-        Of the bundle, with the provenance that training writes.
-    figures : mapping
-        Name of the data and split to the estimate of each metric.
-    data_notes : str
-        Markdown: where the images come from and under which licence.
-
-    Returns
-    -------
-    str
-        Markdown with the front matter that the hub reads.
-    """
+    """Write the card of a bundle that was measured on images that it never saw."""
     header = "| images | n | " + " | ".join(METRICS) + " |\n|---|---|" + "---|" * len(METRICS)
     rows = [
         f"| {name} | {estimates['DI'].count} | " + " | ".join(str(estimates[metric]) for metric in METRICS) + " |"
@@ -133,18 +90,7 @@ def full_card(config: BundleConfig, figures: Mapping[str, Mapping[str, Estimate]
 
 
 def head(config: BundleConfig) -> str:
-    """Write how a card begins: front matter, name and the notice.
-
-    Parameters
-    ----------
-    config : BundleConfig
-        Of the bundle.
-
-    Returns
-    -------
-    str
-        Markdown with the front matter that the hub reads.
-    """
+    """Write how a card begins: front matter, name and the notice."""
     kinds = f"For photographs of these kinds: {', '.join(config.modalities) or 'not stated'}."
     if config.tile is not None:
         tile = config.tile
@@ -198,17 +144,7 @@ def _compared(found: Comparison) -> str:
 def training(config: BundleConfig, reviews: Mapping[str | None, int] | None = None) -> str:
     """Write how it was trained, from the provenance.
 
-    Parameters
-    ----------
-    config : BundleConfig
-        Of the bundle, with the provenance that training writes.
-    reviews : mapping, optional
-        How many of the masks that it learnt from were ``corrected`` and how many ``accepted``.
-
-    Returns
-    -------
-    str
-        Markdown, a section.
+    Markdown, a section.
     """
     known = config.provenance
     learnt = "\n".join(f"- {name}: {count} images" for name, count in known.get("train_images", {}).items())

@@ -14,15 +14,7 @@ Stamp = tuple[int, int]
 def stamp_of(path: Path) -> Stamp | None:
     """Tell a file from a later one of the same name.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        Any file.
-
-    Returns
-    -------
-    tuple of int or None
-        Its time and size; None where there is none.
+    Its time and size; None where there is none.
     """
     try:
         found = path.stat()
@@ -34,22 +26,7 @@ def stamp_of(path: Path) -> Stamp | None:
 def put_others_aside(path: Path, known: Stamp | None) -> tuple[str, ...]:
     """Make room for a file, and keep what somebody else has written there meanwhile.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        Where the file goes.
-    known : tuple of int or None
-        Stamp of the one that is replaced knowingly; None where there was none.
-
-    Returns
-    -------
-    tuple of str
-        What was put aside, in words; empty where there is nothing of others.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be renamed.
+    What was put aside, in words; empty where there is nothing of others.
     """
     there = stamp_of(path)
     if there is None or there == known:
@@ -60,20 +37,7 @@ def put_others_aside(path: Path, known: Stamp | None) -> tuple[str, ...]:
 def put_aside(path: Path) -> Path:
     """Give a file another name beside its own, one that no other file has.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        A file that is there.
-
-    Returns
-    -------
-    pathlib.Path
-        Its new name: the old one with the time of day, and a number where several are put aside within a second.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be renamed.
+    Its new name: the old one with the time of day, and a number where several are put aside within a second.
     """
     stem = f"{path.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     names = chain([stem], (f"{stem}-{number}" for number in count(2)))

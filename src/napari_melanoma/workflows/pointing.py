@@ -49,30 +49,7 @@ def point(
 ) -> dict[str, PointingGame]:
     """Play the pointing game on all pictures that show the structure.
 
-    Parameters
-    ----------
-    classifier : Classifier
-        That is asked, with what the table says of each patient.
-    datasets : sequence of pathlib.Path
-        Data sets.
-    out : pathlib.Path
-        Gets ``pointing.csv``, a row for each picture and method, and ``pointing.json``.
-    options : PointingOptions
-        Methods, split, masks, tolerance.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    dict
-        Method to the share of hits, and what chance would hit.
-
-    Raises
-    ------
-    InputError
-        Where no picture shows the structure, a mask is not of its picture's size, or the model has no such method.
-    Cancelled
-        Where the user stopped it.
+    Method to the share of hits, and what chance would hit.
     """
     from napari_melanoma.inference.classification import Lesion
     from napari_melanoma.inference.explanation import explain

@@ -33,18 +33,7 @@ class ProcessStamp:
 
     @classmethod
     def of(cls, pid: int | None = None) -> Self:
-        """Stamp a process of this machine.
-
-        Parameters
-        ----------
-        pid : int, optional
-            Its number; this process by default.
-
-        Returns
-        -------
-        ProcessStamp
-            One that has ended already is stamped as created now.
-        """
+        """Stamp a process of this machine."""
         number = os.getpid() if pid is None else pid
         return cls(
             number,
@@ -58,15 +47,7 @@ class ProcessStamp:
     def read(cls, path: Path) -> Self | None:
         """Read the stamp of a run folder.
 
-        Parameters
-        ----------
-        path : pathlib.Path
-            The file.
-
-        Returns
-        -------
-        ProcessStamp or None
-            None where there is none, or half of one.
+        None where there is none, or half of one.
         """
         try:
             values = read_json(path)
@@ -76,18 +57,7 @@ class ProcessStamp:
             return None
 
     def write(self, path: Path) -> None:
-        """Write the stamp.
-
-        Parameters
-        ----------
-        path : pathlib.Path
-            The file, replaced where it exists.
-
-        Raises
-        ------
-        SaveError
-            Where it cannot be written.
-        """
+        """Write the stamp."""
         write_json(path, asdict(self))
 
     @property
@@ -104,16 +74,8 @@ class ProcessStamp:
 def alive(run: Path) -> bool:
     """Say whether the process of a run is at work, or waits for its turn.
 
-    Parameters
-    ----------
-    run : pathlib.Path
-        The run folder.
-
-    Returns
-    -------
-    bool
-        On another machine than this one: whether it has given a sign of life in the last ten minutes; it gives one
-        every minute, also while it is paused or waits.
+    On another machine than this one: whether it has given a sign of life in the last ten minutes; it gives one every
+    minute, also while it is paused or waits.
     """
     stamp = ProcessStamp.read(run / PROCESS)
     if stamp is None:

@@ -41,11 +41,6 @@ class RatingCache:
     """Ratings by the content of the file, the fingerprint of the model and the way of rating.
 
     A cache and nothing else: a damaged file is begun anew, and where nothing can be written everything is rated again.
-
-    Parameters
-    ----------
-    path : pathlib.Path, optional
-        The database; in the user's cache folder by default.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -58,24 +53,7 @@ class RatingCache:
     def find(self, path: Path, model: str, how: str) -> Known | None:
         """Find the rating of a file, which is read where it is not the one that it was.
 
-        Parameters
-        ----------
-        path : pathlib.Path
-            The photograph.
-        model : str
-            Fingerprint of the weights.
-        how : str
-            As ``workflows.review.rate`` takes it.
-
-        Returns
-        -------
-        Known or None
-            None where it was not rated yet.
-
-        Raises
-        ------
-        UnreadableImage
-            Where the file cannot be read.
+        None where it was not rated yet.
         """
         content = self._content(path)
         with self._open() as database:
@@ -85,19 +63,7 @@ class RatingCache:
         return None if found is None else Known(found[0], bool(found[1]), found[2])
 
     def keep(self, path: Path, model: str, how: str, known: Known) -> None:
-        """Keep the rating of a file.
-
-        Parameters
-        ----------
-        path : pathlib.Path
-            The photograph.
-        model : str
-            Fingerprint of the weights.
-        how : str
-            As ``workflows.review.rate`` takes it.
-        known : Known
-            Its rating.
-        """
+        """Keep the rating of a file."""
         values = (self._content(path), model, how, known.score, known.lesion_found, known.image_sha256)
         with self._open() as database:
             database.execute("INSERT OR REPLACE INTO ratings VALUES (?, ?, ?, ?, ?, ?)", values)
@@ -105,21 +71,7 @@ class RatingCache:
     def find_all(self, paths: Sequence[Path], model: str, how: str, *, run: RunContext) -> dict[int, Known]:
         """Find the ratings of files that have not changed since; none of them is read.
 
-        Parameters
-        ----------
-        paths : sequence of pathlib.Path
-            The photographs.
-        model : str
-            Fingerprint of the weights.
-        how : str
-            As ``workflows.review.rate`` takes it.
-        run : RunContext
-            Asked now and then whether to go on.
-
-        Returns
-        -------
-        dict
-            For those that are known, the position in ``paths``.
+        For those that are known, the position in ``paths``.
         """
         with self._open() as database:
             rows = {row[0]: row[1:] for row in database.execute(JOINED, (model, how))}

@@ -41,32 +41,7 @@ class ShippedRecipe:
         return start
 
     def recipe(self, datasets: Sequence[Path | str], start: str, take: str = "all", **overrides: Any) -> TrainRecipe:  # noqa: ANN401 - any field of the recipe
-        """Complete the recipe.
-
-        Parameters
-        ----------
-        datasets : sequence of path
-            Folders of data sets to learn from.
-        start : str
-            ``"imagenet"``, ``"none"``, a file of weights, or a bundle's name or folder. With a bundle the network is
-            the bundle's, and the new model is called after it.
-        take : {"all", "encoder"}
-            Of a bundle: all of it with its classes, or its encoder alone with a new head, for the classes of the data.
-        **overrides : object
-            Fields of ``TrainRecipe`` that win over all else; a dict goes into the part of that name.
-
-        Returns
-        -------
-        TrainRecipe
-            Ready to run.
-
-        Raises
-        ------
-        BundleError
-            Where there is no such bundle.
-        ConfigError
-            Where an override is none, or no data set is named.
-        """
+        """Complete the recipe."""
         chosen = {"data": {"datasets": [str(folder) for folder in datasets]}, "model": {"start": start, "take": take}}
         own = merged(self.values, self._of_tiles(datasets))
         values = merged(own, self._network(start, take, own))
@@ -146,10 +121,7 @@ def _choices(encoding: TabularEncoding) -> dict[str, Any]:
 def shipped_recipes() -> tuple[ShippedRecipe, ...]:
     """List the recipes that ship.
 
-    Returns
-    -------
-    tuple of ShippedRecipe
-        The one for corrected masks first.
+    Returns the one for corrected masks first.
     """
     folder = resources.files("napari_melanoma.training") / "recipes"
     files = [item for item in folder.iterdir() if item.name.endswith(".toml")]
@@ -162,23 +134,7 @@ def shipped_recipes() -> tuple[ShippedRecipe, ...]:
 
 
 def shipped_recipe(name: str) -> ShippedRecipe:
-    """Give one of the recipes that ship.
-
-    Parameters
-    ----------
-    name : str
-        Such as ``"fine-tune"``.
-
-    Returns
-    -------
-    ShippedRecipe
-        The recipe.
-
-    Raises
-    ------
-    ConfigError
-        Where there is none of that name.
-    """
+    """Give one of the recipes that ship."""
     known = {recipe.name: recipe for recipe in shipped_recipes()}
     if name not in known:
         raise ConfigError(f"there is no recipe '{name}' (known: {', '.join(known)}).")
@@ -186,18 +142,7 @@ def shipped_recipe(name: str) -> ShippedRecipe:
 
 
 def merged(values: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Put values over others; a network's own options are replaced as a whole.
-
-    Parameters
-    ----------
-    values, more : mapping
-        Fields of a recipe, a mapping where a field is a part; those of ``more`` win.
-
-    Returns
-    -------
-    dict
-        A new one.
-    """
+    """Put values over others; a network's own options are replaced as a whole."""
     found = dict(values)
     for key, value in more.items():
         both = isinstance(value, Mapping) and isinstance(found.get(key), Mapping) and key != "options"

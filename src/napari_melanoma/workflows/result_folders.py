@@ -51,22 +51,7 @@ class Source:
     def of(cls, path: Path, salt: Salt) -> Source:
         """Describe a file.
 
-        Parameters
-        ----------
-        path : pathlib.Path
-            The photograph.
-        salt : bytes
-            Of the folder that receives the results.
-
-        Returns
-        -------
-        Source
-            Name, size, time of change and a salted digest of its folder.
-
-        Raises
-        ------
-        InputError
-            Where it cannot be looked at.
+        Name, size, time of change and a salted digest of its folder.
         """
         try:
             found = path.stat()
@@ -87,15 +72,7 @@ class Settings:
     def match(self, stored: dict[str, Any]) -> bool:
         """Whether a stored result was made with these settings.
 
-        Parameters
-        ----------
-        stored : dict
-            Content of a ``result.json``.
-
-        Returns
-        -------
-        bool
-            False also where it does not say.
+        False also where it does not say.
         """
         model, record = stored.get("model") or {}, _record(stored)
         return (
@@ -123,15 +100,7 @@ class Place:
     def is_done(self, settings: Settings) -> bool:
         """Whether a complete result of the same photograph and settings is there.
 
-        Parameters
-        ----------
-        settings : Settings
-            What a new result would be made with.
-
-        Returns
-        -------
-        bool
-            False where it must be made, or made again.
+        False where it must be made, or made again.
         """
         if self.stored is None or not settings.match(self.stored):
             return False
@@ -142,20 +111,7 @@ class Place:
 
 
 class Folders:
-    """Gives each photograph of a run a folder below ``out`` that no other one has.
-
-    Parameters
-    ----------
-    out : pathlib.Path
-        Where the results go; made where it is missing, with a file of random salt.
-    reserved : iterable of str
-        Names in it that are no result folders.
-
-    Raises
-    ------
-    SaveError, InputError
-        Where it cannot be written to, or cannot be read.
-    """
+    """Gives each photograph of a run a folder below ``out`` that no other one has."""
 
     def __init__(self, out: Path, reserved: Iterable[str] = ()) -> None:
         self._out = out
@@ -166,22 +122,7 @@ class Folders:
     def place(self, path: Path) -> Place:
         """Choose the folder of one photograph; call it in a stable order.
 
-        Parameters
-        ----------
-        path : pathlib.Path
-            The photograph.
-
-        Returns
-        -------
-        Place
-            Its folder, and the result that is there already.
-
-        Raises
-        ------
-        InputError
-            Where the photograph is gone.
-        SaveError
-            Where both folders it might go to are somebody else's.
+        Its folder, and the result that is there already.
         """
         source = Source.of(path, self._salt)
         stem = path.stem.rstrip(". ") or "image"
@@ -200,17 +141,7 @@ class Folders:
 def record(source: Source, pixel_size_um: float | None) -> dict[str, object]:
     """What a batch adds to a result's provenance, so that a later run knows whose it is.
 
-    Parameters
-    ----------
-    source : Source
-        The photograph's file.
-    pixel_size_um : float or None
-        The pixel size that the user gave.
-
-    Returns
-    -------
-    dict
-        To be merged into ``provenance``.
+    ``pixel_size_um``: the pixel size that the user gave.
     """
     return {RECORD: {"source": asdict(source), "pixel_size_um": pixel_size_um}}
 
@@ -220,15 +151,7 @@ def is_written_by_us(path: Path) -> bool:
 
     They are found where OUT lies in the photographs' folder, or where a folder of phantoms is named.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        Any file.
-
-    Returns
-    -------
-    bool
-        True for the images of a result folder and for the masks of phantoms.
+    True for the images of a result folder and for the masks of phantoms.
     """
     if path.name in RESULT_IMAGES | {BAND, HEATMAP}:
         return (path.parent / RESULT).is_file()
@@ -236,23 +159,7 @@ def is_written_by_us(path: Path) -> bool:
 
 
 def read_result(folder: Path) -> dict[str, Any]:
-    """Read the ``result.json`` of a result folder.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The result folder.
-
-    Returns
-    -------
-    dict
-        Its content.
-
-    Raises
-    ------
-    InputError
-        Where there is none or it is damaged.
-    """
+    """Read the ``result.json`` of a result folder."""
     try:
         stored = read_json(folder / RESULT)
     except (OSError, ValueError) as error:

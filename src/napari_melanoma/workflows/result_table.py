@@ -25,15 +25,7 @@ log = logging.getLogger(__name__)
 def is_hopeless(error: Exception) -> bool:
     """Whether nothing else can be written either: the disk is full, or can only be read.
 
-    Parameters
-    ----------
-    error : Exception
-        What writing raised.
-
-    Returns
-    -------
-    bool
-        False also for a file that another program holds for a while.
+    False also for a file that another program holds for a while.
     """
     cause = error.__cause__
     return isinstance(error, SaveError) and isinstance(cause, OSError) and cause.errno in HOPELESS
@@ -43,20 +35,6 @@ class ResultTable:
     """Rows by their ``image``; rows of earlier runs, and columns that others added, are kept.
 
     A row is held as its line of CSV, a tenth of what a dict takes. Safe to ``put`` to from several threads.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file; read where it exists.
-    columns : iterable of str
-        In their order, ``image`` among them.
-    renamed : mapping, optional
-        Columns that were called otherwise in older tables: old name to new name.
-
-    Raises
-    ------
-    InputError
-        Where the file exists and is no such table, or cannot be read.
     """
 
     def __init__(self, path: Path, columns: Iterable[str], renamed: Mapping[str, str] | None = None) -> None:
@@ -78,28 +56,14 @@ class ResultTable:
         return len(self._lines)
 
     def put(self, row: Mapping[str, object]) -> None:
-        """Add a row, or replace the one of the same ``image``.
-
-        Parameters
-        ----------
-        row : mapping of str to object
-            Columns that are missing, None or not a number become empty.
-        """
+        """Add a row, or replace the one of the same ``image``."""
         key, line = str(row[KEY]), self._line(row)
         with self._lock:
             self._lines[key] = line
             self._own.add(key)
 
     def write(self) -> None:
-        """Write all rows atomically, in the order of their names; rows that another run added meanwhile are kept.
-
-        Raises
-        ------
-        SaveError
-            Where the file cannot be written; the previous one is still there.
-        InputError
-            Where another program has made something else of it.
-        """
+        """Write all rows atomically, in the order of their names; rows that another run added meanwhile are kept."""
         try:
             self._write()
         except (OSError, SaveError) as error:
@@ -131,11 +95,6 @@ class ResultTable:
         """Write if the last time is a while ago, so that a long run can be watched and costs little for it.
 
         Where the file cannot be written now, as while somebody looks at it in a spreadsheet, it is tried again later.
-
-        Raises
-        ------
-        SaveError
-            Where the disk is full or can only be read.
         """
         started = time.monotonic()
         if started < self._next_write:

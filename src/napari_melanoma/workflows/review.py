@@ -42,26 +42,8 @@ class Rating:
 def rate(model: LogitModel, path: Path, how: How = "entropy") -> Rating:
     """Say how unsure a model is of a photograph.
 
-    Parameters
-    ----------
-    model : LogitModel
-        A loaded model.
-    path : pathlib.Path
-        The photograph.
-    how : {"entropy", "disagreement"}
-        ``analysis.uncertainty`` says what they measure; the second one runs the network eight times.
-
-    Returns
-    -------
-    Rating
-        The higher its score, the sooner a look is worth it.
-
-    Raises
-    ------
-    UnreadableImage
-        Where the photograph cannot be read.
-    InputError
-        Where ``how`` is neither.
+    ``how``: ``analysis.uncertainty`` says what they measure; the second one runs the network eight times. Returns the
+    higher its score, the sooner a look is worth it.
     """
     if how not in HOWS:
         raise InputError(f"'{how}' is no way to rate a photograph: expected {' or '.join(HOWS)}.")
@@ -73,21 +55,8 @@ def rate(model: LogitModel, path: Path, how: How = "entropy") -> Rating:
 def score_pixels(model: LogitModel, rgb: NDArray[np.uint8], how: How) -> tuple[float, bool]:
     """Rate a photograph that is in memory, at the network's own size.
 
-    Parameters
-    ----------
-    model : LogitModel
-        A loaded model.
-    rgb : numpy.ndarray
-        uint8 (row, column, channel), upright sRGB.
-    how : {"entropy", "disagreement"}
-        As ``rate`` takes it.
-
-    Returns
-    -------
-    score : float
-        From 0 (sure) to 1; 1 where no lesion was found.
-    lesion_found : bool
-        Whether any pixel of the upright photograph reaches the model's threshold.
+    ``rgb``: uint8 (row, column, channel), upright sRGB. From 0 (sure) to 1; 1 where no lesion was found. Whether any
+    pixel of the upright photograph reaches the model's threshold.
     """
     config = model.info.config
     square = network_input(rgb, config.input_size, config.preprocessing)

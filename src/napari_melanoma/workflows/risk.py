@@ -44,20 +44,7 @@ NONE = "the model has none to compare with"
 def risk_model(name: str) -> BundleInfo:
     """Find a model that tells a risk.
 
-    Parameters
-    ----------
-    name : str
-        Its name, or the folder of its bundle.
-
-    Returns
-    -------
-    BundleInfo
-        Of a classifier of pictures, about metastasis.
-
-    Raises
-    ------
-    BundleError
-        Where there is none of that name, or it tells something else.
+    Of a classifier of pictures, about metastasis.
     """
     info = find_bundle(name)
     config = info.config
@@ -71,54 +58,14 @@ def risk_model(name: str) -> BundleInfo:
 
 
 def load_risk_model(name: str) -> Classifier:
-    """Load a model that tells a risk.
-
-    Parameters
-    ----------
-    name : str
-        As ``risk_model`` takes it.
-
-    Returns
-    -------
-    Classifier
-        Ready to be asked.
-
-    Raises
-    ------
-    BundleError
-        As ``risk_model`` does, or where its weights are damaged.
-    """
+    """Load a model that tells a risk."""
     from napari_melanoma.inference.classification import Classifier
 
     return Classifier.load(risk_model(name))
 
 
 def assess(pictures: Sequence[PatchPicture], known: KnownCase, model: Classifier, options: RiskOptions) -> RiskAnswer:
-    """Say how likely a melanoma has spread, how sure that is, and what it rests on.
-
-    Parameters
-    ----------
-    pictures : sequence of PatchPicture
-        At least one, of one melanoma.
-    known : KnownCase
-        Beside them.
-    model : Classifier
-        As ``risk_model`` finds it, loaded.
-    options : RiskOptions
-        How the answers to patches become one.
-
-    Returns
-    -------
-    RiskAnswer
-        Of the melanoma.
-
-    Raises
-    ------
-    GapsUnknown
-        Where cells are empty that the model has never seen empty; with what can be said without it.
-    InputError
-        Where the model looks at a lesion's square, which a patch has none of.
-    """
+    """Say how likely a melanoma has spread, how sure that is, and what it rests on."""
     looked = model.look([model.view(one.rgb, None) for one in pictures])
     probabilities = model.judge.probabilities(model.decide(looked, [known.row] * len(looked)))
     each = probabilities[:, model.judge.positive]

@@ -144,10 +144,7 @@ class RiskAnswer:
     def to_json(self) -> dict[str, Any]:
         """Say it in plain values.
 
-        Returns
-        -------
-        dict
-            Every field, and the sentences for those who only read.
+        Every field, and the sentences for those who only read.
         """
         words: dict[str, Any] = {"verdict": self.verdict, "validity": self.validity.to_json(), "number": self.number}
         words |= {"because": self.because, "depth_in_words": self.depth.words}

@@ -35,21 +35,7 @@ class Parted:
 def parted(model: Classifier, looked: Sequence[Looked], row: Row, most: int) -> list[Parted] | None:
     """Say for each of several patches of one patient what image, depth and patient move its answer by.
 
-    Parameters
-    ----------
-    model : Classifier
-        Loaded.
-    looked : sequence of Looked
-        What it saw of the patches.
-    row : mapping
-        What is known of the patient and the melanoma.
-    most : int
-        Training cases that stand in, at most.
-
-    Returns
-    -------
-    list of Parted or None
-        Exact Shapley values over the three parts; None where the bundle remembers no training cases.
+    Exact Shapley values over the three parts; None where the bundle remembers no training cases.
     """
     others = _others(model, most)
     if others is None:
@@ -64,17 +50,7 @@ def parted(model: Classifier, looked: Sequence[Looked], row: Row, most: int) -> 
 def log_odds(model: Classifier, looked: Sequence[Looked]) -> NDArray[np.float64]:
     """Give the network's log odds of the positive class from the image alone, before calibration.
 
-    Parameters
-    ----------
-    model : Classifier
-        Loaded.
-    looked : sequence of Looked
-        What it saw.
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 (patch,).
+    Returns float64 (patch,).
     """
     logits = model.decide(looked, [{}] * len(looked)).astype(np.float64)
     rest = np.delete(logits, model.judge.positive, axis=1)

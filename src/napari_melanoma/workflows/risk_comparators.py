@@ -45,15 +45,7 @@ class TableLogistic(Config):
     def of(self, rows: Sequence[Row]) -> NDArray[np.float64]:
         """Give the probability of the positive class.
 
-        Parameters
-        ----------
-        rows : sequence of mapping
-            Of the harmonised table; what is not known is filled in as the encoding says.
-
-        Returns
-        -------
-        numpy.ndarray
-            float64 (row,).
+        Returns float64 (row,).
         """
         inputs = encode(rows, self.encoding).continuous
         return Logistic(np.array(self.weights), self.intercept).of(inputs)
@@ -61,15 +53,7 @@ class TableLogistic(Config):
     def lacks(self, row: Row) -> tuple[str, ...]:
         """Name the columns that it asks for and a row does not know.
 
-        Parameters
-        ----------
-        row : mapping
-            Of the harmonised table.
-
-        Returns
-        -------
-        tuple of str
-            None where it can answer from what is known.
+        None where it can answer from what is known.
         """
         known = encode([row], self.encoding).known[0]
         return tuple(name for name, there in zip(self.encoding.fields, known, strict=True) if not there)
@@ -86,15 +70,7 @@ class ImageLogistic(Config):
     def of(self, log_odds: float) -> float:
         """Give the probability of the positive class.
 
-        Parameters
-        ----------
-        log_odds : float
-            The network's, of the image alone.
-
-        Returns
-        -------
-        float
-            In [0, 1].
+        In [0, 1].
         """
         return float(expit(self.slope * log_odds + self.intercept))
 
@@ -123,28 +99,7 @@ def fit_rows(
 ) -> TableLogistic:
     """Fit a logistic regression to rows of a table.
 
-    Parameters
-    ----------
-    rows : sequence of mapping
-        That are learnt from.
-    labels : numpy.ndarray
-        Bool (row,): whether it is the positive class.
-    choices : TabularChoices
-        The columns; words get an input each.
-    target : str
-        The column that is told, which no other may give away.
-    title : str
-        In words.
-
-    Returns
-    -------
-    TableLogistic
-        Fitted.
-
-    Raises
-    ------
-    DataSetError
-        Where a column is missing or gives the answer away.
+    ``labels``: bool (row,): whether it is the positive class.
     """
     words = tuple(column.model_copy(update={"encoding": "one_hot"}) for column in choices.words)
     encoding = fit([*map(_as_text, rows)], choices.model_copy(update={"words": words}), target)
@@ -156,18 +111,8 @@ def fit_rows(
 def fit_comparators(cases: Cases, image: tuple[NDArray[np.float64], NDArray[np.bool_]] | None) -> Comparators:
     """Fit what stands beside a network's answer.
 
-    Parameters
-    ----------
-    cases : Cases
-        That the network has learnt from.
-    image : tuple of numpy.ndarray or None
-        The network's log odds of the image alone, float64 (case,), and bool (case,) what they were, of cases that it
-        has not learnt from: of those that it has, it is too sure.
-
-    Returns
-    -------
-    Comparators
-        Of a column that no row knows, none.
+    ``image``: the network's log odds of the image alone, float64 (case,), and bool (case,) what they were, of cases
+    that it has not learnt from: of those that it has, it is too sure. Of a column that no row knows, none.
     """
     table = {}
     for name, (title, choices) in METHODS.items():
@@ -181,40 +126,14 @@ def fit_comparators(cases: Cases, image: tuple[NDArray[np.float64], NDArray[np.b
 
 
 def write_comparators(bundle: Path, found: Comparators) -> None:
-    """Put them beside the weights of a bundle.
-
-    Parameters
-    ----------
-    bundle : pathlib.Path
-        Its folder.
-    found : Comparators
-        Fitted.
-
-    Raises
-    ------
-    SaveError
-        Where the file cannot be written.
-    """
+    """Put them beside the weights of a bundle."""
     write_json(bundle / COMPARATORS, found.model_dump(mode="json"))
 
 
 def read_comparators(bundle: Path) -> Comparators:
     """Read what a bundle has to compare with.
 
-    Parameters
-    ----------
-    bundle : pathlib.Path
-        Its folder.
-
-    Returns
-    -------
-    Comparators
-        Empty where it has none.
-
-    Raises
-    ------
-    BundleError
-        Where the file is damaged.
+    Empty where it has none.
     """
     path = bundle / COMPARATORS
     if not path.is_file():

@@ -35,27 +35,6 @@ def fit_beside(folder: RunFolder, bundle: BundleInfo, run: RunContext) -> Compar
 
     Depth and Clark's level are fitted on all cases that the run has learnt from or tuned with; the image alone on those
     that it has tuned with, as of the others the network is too sure.
-
-    Parameters
-    ----------
-    folder : RunFolder
-        Of a run that has ended; its data sets are there.
-    bundle : BundleInfo
-        Its model, about metastasis; gets ``comparators.json``.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    Comparators
-        What was kept.
-
-    Raises
-    ------
-    MelanomaError
-        Where data or pictures have gone since.
-    Cancelled
-        Where the user stopped it.
     """
     recipe, known = read_toml(folder.config, TrainRecipe), read_data(folder.data)
     assert recipe.classification is not None
@@ -88,22 +67,7 @@ def fit_beside(folder: RunFolder, bundle: BundleInfo, run: RunContext) -> Compar
 def fit_if_asked(recipe: TrainRecipe, folder: RunFolder, bundle: BundleInfo, run: RunContext) -> str:
     """Do so for a run that tells metastasis; a fault is told, the model is there whatever becomes of this.
 
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Of the run.
-    folder, bundle, run
-        As ``fit_beside`` takes them.
-
-    Returns
-    -------
-    str
-        What went wrong or was left out; empty where nothing was, or nothing was asked for.
-
-    Raises
-    ------
-    Cancelled
-        Where the user stopped it.
+    What went wrong or was left out; empty where nothing was, or nothing was asked for.
     """
     asked = recipe.classification
     if asked is None or recipe.bags is not None or asked.target != METASTASIS or asked.positive != METASTASIS:

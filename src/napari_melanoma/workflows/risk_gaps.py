@@ -23,17 +23,7 @@ UM = 1000.0  # in a millimetre
 
 
 class GapsUnknown(InputError):  # noqa: N818 - a state, as its siblings
-    """A network was to answer with cells empty that it has never seen empty; what can be said without it is there.
-
-    Parameters
-    ----------
-    said : str
-        Which, and what to do.
-    depth : DepthUsed
-        The thickness, as far as it is known.
-    beside : dict
-        What the methods say that need less.
-    """
+    """A network was to answer with cells empty that it has never seen empty; what can be said without it is there."""
 
     def __init__(self, said: str, depth: DepthUsed, beside: dict[str, Beside]) -> None:
         super().__init__(said)
@@ -43,17 +33,7 @@ class GapsUnknown(InputError):  # noqa: N818 - a state, as its siblings
 def lacking(row: Mapping[str, object], encoding: TabularEncoding) -> tuple[str, ...]:
     """Name the columns that a network asks for and a row does not know.
 
-    Parameters
-    ----------
-    row : mapping
-        Of the harmonised table.
-    encoding : TabularEncoding
-        Of the network.
-
-    Returns
-    -------
-    tuple of str
-        In its order.
+    In its order.
     """
     there = understand([row], encoding).known[0]
     return tuple(name for name, is_known in zip(encoding.fields, there, strict=True) if not is_known)
@@ -62,16 +42,8 @@ def lacking(row: Mapping[str, object], encoding: TabularEncoding) -> tuple[str, 
 def never_empty(config: BundleConfig) -> dict[str, float]:
     """Find the columns whose empty cell means nothing to a network.
 
-    Parameters
-    ----------
-    config : BundleConfig
-        Of the bundle.
-
-    Returns
-    -------
-    dict of str to float
-        Column to the share of the training cases in which it was empty; none where cells were emptied while learning
-        (``drop_form`` or ``drop_field``), or where nothing says how it was learnt.
+    Column to the share of the training cases in which it was empty; none where cells were emptied while learning
+    (``drop_form`` or ``drop_field``), or where nothing says how it was learnt.
     """
     recipe = config.provenance.get("recipe")
     asked = recipe.get("classification") if isinstance(recipe, dict) else None
@@ -86,21 +58,7 @@ def never_empty(config: BundleConfig) -> dict[str, float]:
 def refusal(name: str, gaps: Mapping[str, float], row: Mapping[str, object], beside: Mapping[str, Beside]) -> str:
     """Say why a network gives no answer.
 
-    Parameters
-    ----------
-    name : str
-        Of the model.
-    gaps : mapping
-        Columns that are empty now, with the share of the training cases in which they were.
-    row : mapping
-        What stands in the cells.
-    beside : mapping
-        What other methods say.
-
-    Returns
-    -------
-    str
-        Which cells, what they were in the training, what can be said without them, and what to do.
+    Which cells, what they were in the training, what can be said without them, and what to do.
     """
     seen = max(gaps.values())
     learnt = "no case lacked one" if not seen else f"at most {100 * seen:.1f} % of the cases lacked one"
@@ -116,18 +74,7 @@ def refusal(name: str, gaps: Mapping[str, float], row: Mapping[str, object], bes
 
 
 def check_possible(form: Mapping[str, str]) -> None:
-    """Refuse a thickness that cannot be: it decides too much to be passed over.
-
-    Parameters
-    ----------
-    form : mapping
-        Of the harmonised table.
-
-    Raises
-    ------
-    InputError
-        Where it is no thickness in mm.
-    """
+    """Refuse a thickness that cannot be: it decides too much to be passed over."""
     column, cell = column_named(DEPTH), (form.get(DEPTH) or "").strip()
     assert column is not None
     assert column.low is not None
@@ -143,37 +90,14 @@ def check_possible(form: Mapping[str, str]) -> None:
 
 
 def far_off(row: Mapping[str, object], encoding: TabularEncoding) -> list[str]:
-    """Say which numbers lie far from all that a network has learnt from.
-
-    Parameters
-    ----------
-    row : mapping
-        Of the harmonised table.
-    encoding : TabularEncoding
-        Of the network.
-
-    Returns
-    -------
-    list of str
-        A sentence each.
-    """
+    """Say which numbers lie far from all that a network has learnt from."""
     return [said for one in encoding.numbers if (said := _far(number_of(row.get(one.name)), one))]
 
 
 def strangers(model: Classifier, far: Sequence[float | None]) -> list[bool]:
     """Say which patches look like nothing that a network has learnt from.
 
-    Parameters
-    ----------
-    model : Classifier
-        Loaded.
-    far : sequence of float or None
-        Distance of each from the training cases.
-
-    Returns
-    -------
-    list of bool
-        None of them where the bundle remembers no training cases.
+    None of them where the bundle remembers no training cases.
     """
     limit = model.judge.config.unlike
     return [distance is not None and limit is not None and distance > limit for distance in far]

@@ -31,20 +31,7 @@ class KnownCase:
 def known_of_patch(form: Mapping[str, str]) -> KnownCase:
     """Take what a table says of the melanoma in a patch.
 
-    Parameters
-    ----------
-    form : mapping
-        Of the harmonised table.
-
-    Returns
-    -------
-    KnownCase
-        Its depth is from the table, or not known.
-
-    Raises
-    ------
-    InputError
-        Where its depth cannot be one.
+    Its depth is from the table, or not known.
     """
     check_possible(form)
     return KnownCase(dict(form), _of_table(form) or DepthUsed(None, "unknown"))
@@ -53,24 +40,7 @@ def known_of_patch(form: Mapping[str, str]) -> KnownCase:
 def known_of_slide(folder: Path, form: Mapping[str, str], reader: str | None) -> KnownCase:
     """Put together what readers, a table and the analysis say of the melanoma on a slide.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The slide's results; it need not be there.
-    form : mapping
-        Of the harmonised table.
-    reader : str or None
-        Whose reading counts; None: the latest one.
-
-    Returns
-    -------
-    KnownCase
-        Its depth is that of the reader, else that of the analysis, else that of the table.
-
-    Raises
-    ------
-    InputError
-        Where the reader has measured nothing there, the readings are damaged, or the table's depth cannot be one.
+    Its depth is that of the reader, else that of the analysis, else that of the table.
     """
     check_possible(form)
     reading, found = _reading(folder, reader), proposed_in(folder)

@@ -55,20 +55,7 @@ class PatchPicture:
 def find_cases(inputs: Sequence[str]) -> list[Path]:
     """List the slides and patches that files, folders and patterns name.
 
-    Parameters
-    ----------
-    inputs : sequence of str
-        What the user named.
-
-    Returns
-    -------
-    list of pathlib.Path
-        Each once, in the order in which they were named.
-
-    Raises
-    ------
-    InputError
-        Where one does not exist, or holds neither slide nor picture.
+    Each once, in the order in which they were named.
     """
     from napari_melanoma.io.finding import find_photographs
 
@@ -94,43 +81,13 @@ def find_cases(inputs: Sequence[str]) -> list[Path]:
 def is_slide_folder(path: Path) -> bool:
     """Say whether a folder is one slide.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        Anything.
-
-    Returns
-    -------
-    bool
-        True of DICOM and OME-Zarr.
+    True of DICOM and OME-Zarr.
     """
     return path.is_dir() and is_slide(path)
 
 
 def patch_picture(path: Path, form: Mapping[str, str], options: RiskOptions) -> PatchPicture:
-    """Read a picture that is one patch.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-    form : mapping
-        Its row of the table, which may say ``mpp_x`` and ``mpp_y``.
-    options : RiskOptions
-        How wide a patch is.
-
-    Returns
-    -------
-    PatchPicture
-        All of it.
-
-    Raises
-    ------
-    UnreadableImage
-        Where it cannot be read.
-    InputError
-        Where it is a photograph of skin, no square, or the table says that it shows another width.
-    """
+    """Read a picture that is one patch."""
     photograph = read_photograph(path)
     _refuse_photograph(path.name, photograph, form)
     rgb = photograph.rgb
@@ -177,31 +134,7 @@ def _refuse_photograph(name: str, photograph: Photograph, form: Mapping[str, str
 def slide_pictures(
     path: Path, lines: Sequence[Line], content: Mapping[str, Any], options: RiskOptions
 ) -> list[PatchPicture]:
-    """Cut patches out of a slide, at its deepest places and its lesions.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The slide.
-    lines : sequence of Line
-        Where a thickness was or may be measured, the one that counts first.
-    content : mapping
-        Of ``result.json``, with its lesions.
-    options : RiskOptions
-        How wide and how many they are.
-
-    Returns
-    -------
-    list of PatchPicture
-        At least one.
-
-    Raises
-    ------
-    ScaleMissing
-        Where nothing says how large a pixel is.
-    InputError
-        Where there is no place to look at, or the slide cannot be read.
-    """
+    """Cut patches out of a slide, at its deepest places and its lesions."""
     given = None if options.mpp is None else PixelSize(options.mpp, options.mpp)
     with open_slide(path, given) as slide:
         size = slide.info.pixel_size

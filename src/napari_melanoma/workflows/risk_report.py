@@ -31,17 +31,7 @@ NO_SLIDE = "The patches are not shown: the slide cannot be read any more."
 def risk_of(folder: Path, slide: Path | None) -> RiskPart | None:
     """Say for a page what was told of a slide's risk.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The slide's own, with ``risk.json`` and perhaps maps beside it.
-    slide : pathlib.Path or None
-        The slide's file, for pictures; it need not be there any more.
-
-    Returns
-    -------
-    RiskPart or None
-        None where nothing was told, or what was cannot be read.
+    None where nothing was told, or what was cannot be read.
     """
     kept = kept_risk(folder)
     if not kept.answer:

@@ -83,18 +83,7 @@ def _ignore(outcome: RiskOutcome) -> None:
 
 
 def case_name(path: Path) -> str:
-    """Say what a table calls an input.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        A slide or a patch.
-
-    Returns
-    -------
-    str
-        The file's name without suffix.
-    """
+    """Say what a table calls an input."""
     return name_of(path) if is_slide(path) else path.stem
 
 
@@ -107,36 +96,7 @@ def assess_files(
     run: RunContext,
     tell: Callable[[RiskOutcome], None] = _ignore,
 ) -> RiskSummary:
-    """Tell the risk of slides and patches, one after the other.
-
-    Parameters
-    ----------
-    paths : sequence of pathlib.Path
-        As ``risk_pictures.find_cases`` lists them.
-    out : pathlib.Path
-        Receives ``risk.csv`` and a folder for each with ``risk.json``; the results of slides are looked for there, and
-        a slide that was not analysed is.
-    options : RiskOptions
-        How.
-    forms : Forms
-        What is known of the patients.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-    tell : callable, optional
-        Receives what became of each.
-
-    Returns
-    -------
-    RiskSummary
-        The counts.
-
-    Raises
-    ------
-    BundleError
-        Where there is no such model, or it tells something else.
-    SaveError, Cancelled
-        Where the disk is full or refuses the table, or the user stopped it.
-    """
+    """Tell the risk of slides and patches, one after the other."""
     model = load_risk_model(options.model)
     folders, outcomes = _Folders(out), list[RiskOutcome]()
     for number, path in enumerate(paths):
@@ -203,15 +163,7 @@ def _refused(path: Path, folder: Path, error: Exception) -> RiskOutcome:
 def put_answer_aside(folder: Path) -> tuple[str, ...]:
     """Take care that an answer of before is not taken for one that was asked for now and refused.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Of an input, perhaps with ``risk.json``.
-
-    Returns
-    -------
-    tuple of str
-        What was done, in words; empty where there was no answer.
+    What was done, in words; empty where there was no answer.
     """
     if not (folder / RISK).is_file():
         return ()

@@ -62,33 +62,6 @@ def search(recipe: SearchRecipe, out: Path, *, run: RunContext) -> Found:
     of the others no more than asked for are trained. Trials are judged by what picks the epoch of a run alone, Jaccard
     index or AUC of the tuning images: what is held out stays unseen, so that the best of many can be measured on it
     afterwards.
-
-    Parameters
-    ----------
-    recipe : SearchRecipe
-        With the table ``[search]``.
-    out : pathlib.Path
-        Gets ``search.toml``, ``search.csv``, ``search.png``, ``best.toml``, and a run folder a trial in ``trials/``.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    Found
-        What each trial came to.
-
-    Raises
-    ------
-    ConfigError
-        Where a draw is no recipe; nothing was trained.
-    DataSetError
-        Where the data cannot serve.
-    RunError
-        Where the folder holds something else, another process works in it, or a trial wants several processes.
-    TrainingError
-        Where not one trial came to an end.
-    Cancelled
-        Where the user stopped it; the same call goes on.
     """
     _refuse(recipe, out)
     _planned(recipe, out)  # what is wrong is said before the folder is made
@@ -115,15 +88,7 @@ def search(recipe: SearchRecipe, out: Path, *, run: RunContext) -> Found:
 def best_of(trials: Sequence[Trial]) -> Trial | None:
     """Choose the finished trial with the greatest value of what picks an epoch.
 
-    Parameters
-    ----------
-    trials : sequence of Trial
-        In their order.
-
-    Returns
-    -------
-    Trial or None
-        The earlier of equals; None where none is finished.
+    Returns the earlier of equals; None where none is finished.
     """
     return max((t for t in trials if t.result is not None), key=lambda t: t.result or 0.0, default=None)
 

@@ -66,15 +66,7 @@ class Option(Config):
     def value(self, drawn: Any) -> Any:  # noqa: ANN401 - whatever the option may be
         """Turn what Optuna drew into a value of the recipe.
 
-        Parameters
-        ----------
-        drawn : object
-            Of ``distribution``.
-
-        Returns
-        -------
-        object
-            One of the values as it stands in the recipe, or a number of four digits.
+        One of the values as it stands in the recipe, or a number of four digits.
         """
         if self.values:
             return self.values[drawn]
@@ -111,23 +103,8 @@ class SearchRecipe(TrainRecipe):
 def draw_trials(search: SearchConfig, kept: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:
     """Draw the options of each trial; no two are alike, and more trials leave the first ones as they are.
 
-    Parameters
-    ----------
-    search : SearchConfig
-        Seed, options and how many.
-    kept : sequence of dict, optional
-        Trials that were drawn before: they come first, all of them, whatever another version of Optuna would draw.
-
-    Returns
-    -------
-    list of dict
-        Key of the recipe to value, in the order of the options; more than asked for where more were drawn before, fewer
-        where there are no more.
-
-    Raises
-    ------
-    RunError
-        Where Optuna is not installed.
+    Key of the recipe to value, in the order of the options; more than asked for where more were drawn before, fewer
+    where there are no more.
     """
     try:
         import optuna
@@ -154,22 +131,7 @@ def draw_trials(search: SearchConfig, kept: Sequence[dict[str, Any]] = ()) -> li
 def recipes_of(recipe: SearchRecipe, draws: Sequence[dict[str, Any]]) -> list[TrainRecipe]:
     """Give the recipe of each trial, each one checked: hours are not to end at a key that does not exist.
 
-    Parameters
-    ----------
-    recipe : SearchRecipe
-        What all have in common.
-    draws : sequence of dict
-        The options of each.
-
-    Returns
-    -------
-    list of TrainRecipe
-        In their order.
-
-    Raises
-    ------
-    ConfigError
-        Where a draw is no recipe.
+    In their order.
     """
     found = []
     for number, options in enumerate(draws, 1):
@@ -185,15 +147,7 @@ def recipes_of(recipe: SearchRecipe, draws: Sequence[dict[str, Any]]) -> list[Tr
 def label(value: Any) -> str:  # noqa: ANN401 - whatever an option may be
     """Write the value of an option for a table or an axis.
 
-    Parameters
-    ----------
-    value : object
-        Of an option.
-
-    Returns
-    -------
-    str
-        Text as it is, all else as JSON.
+    Text as it is, all else as JSON.
     """
     return value if isinstance(value, str) else json.dumps(value)
 

@@ -19,16 +19,8 @@ PLACE = ("lesion", "in_mask", "top_px", "left_px", "height_px", "width_px")
 def describe_lesions(result: LesionResult) -> list[dict[str, Any]]:
     """Describe each lesion in plain values, as ``result.json`` holds it.
 
-    Parameters
-    ----------
-    result : LesionResult
-        An analysis.
-
-    Returns
-    -------
-    list of dict
-        First the lesions in the mask, then the others, the largest first: number, position, measurements and, where
-        a classifier was asked, its prediction for that lesion. Empty where there is one lesion or none.
+    First the lesions in the mask, then the others, the largest first: number, position, measurements and, where a
+    classifier was asked, its prediction for that lesion. Empty where there is one lesion or none.
     """
     if result.lesions_found < 2:
         return []
@@ -47,20 +39,7 @@ def describe_lesions(result: LesionResult) -> list[dict[str, Any]]:
 
 
 def write_lesions(path: Path, lesions: list[dict[str, Any]]) -> None:
-    """Write a table with a row for each lesion.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The CSV file.
-    lesions : list of dict
-        As ``describe_lesions`` gives them.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Write a table with a row for each lesion."""
     from napari_melanoma.workflows.classified import answer_cells
 
     rows: list[Mapping[str, object]] = [
@@ -75,14 +54,6 @@ def write_lesions(path: Path, lesions: list[dict[str, Any]]) -> None:
 def note_on_lesions(count: int) -> str:
     """Say in a table that a photograph has several lesions.
 
-    Parameters
-    ----------
-    count : int
-        How many were found.
-
-    Returns
-    -------
-    str
-        Empty for one or none.
+    Empty for one or none.
     """
     return "" if count < 2 else f"{count} lesions found; see lesions.csv of the photograph"

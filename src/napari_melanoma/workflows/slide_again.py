@@ -26,26 +26,7 @@ def analysed_before(folder: Path, slide: SlideInfo, model: TileModel, options: S
 
     Lesions at thresholds that somebody chose and saved later count as those that were asked for.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The slide's own.
-    slide : SlideInfo
-        The slide.
-    model : TileModel
-        The model.
-    options : SlideOptions
-        What the user says now.
-
-    Returns
-    -------
-    dict or None
-        Content of ``result.json``; None where there is something to do.
-
-    Raises
-    ------
-    InputError
-        Where a picture that belongs to the options cannot be read.
+    Content of ``result.json``; None where there is something to do.
     """
     content = read_content(folder)
     if not content or (content.get("target") and content.get("outlines") and not (folder / OUTLINES).is_file()):

@@ -35,25 +35,7 @@ class BagFound:
 
 
 def check_bags(model: TileModel, grid: TileGrid, options: SlideOptions) -> None:
-    """Refuse tiles that are not those whose embeddings a model of whole slides learnt from.
-
-    Parameters
-    ----------
-    model : TileModel
-        With ``bags`` or without; without, only a stated prevalence is refused.
-    grid : TileGrid
-        The tiles of the slide.
-    options : SlideOptions
-        What the user said.
-
-    Raises
-    ------
-    ConfigError
-        Where a prevalence is stated to a model of tiles, or which the model cannot be brought to, or there is no such
-        target, or the stain is normalised in another way than it was for the training.
-    InputError
-        Where the tiles are of another scale.
-    """
+    """Refuse tiles that are not those whose embeddings a model of whole slides learnt from."""
     bags = model.bags
     if bags is None:
         if options.prevalence is not None:
@@ -88,28 +70,7 @@ def check_bags(model: TileModel, grid: TileGrid, options: SlideOptions) -> None:
 def answer_slide(bags: BagModel, result: SlideResult, options: SlideOptions, run: RunContext) -> BagFound:
     """Answer a slide from the embeddings of all of its tiles, and keep the weight of each.
 
-    Parameters
-    ----------
-    bags : BagModel
-        What makes one answer.
-    result : SlideResult
-        All tiles done, open for writing; receives ``attention``.
-    options : SlideOptions
-        Target and prevalence.
-    run : RunContext
-        Asked between pieces whether to go on.
-
-    Returns
-    -------
-    BagFound
-        ``probability`` of the target, ``scores``, and how it was calibrated.
-
-    Raises
-    ------
-    InputError
-        Where the embeddings are of another length, or cannot be read.
-    SaveError, Cancelled
-        Where the disk refuses, or the user stopped it.
+    Returns ``probability`` of the target, ``scores``, and how it was calibrated.
     """
     places = result.order
     done = result.state[places[:, 0], places[:, 1]] == DONE
@@ -124,18 +85,7 @@ def answer_slide(bags: BagModel, result: SlideResult, options: SlideOptions, run
 
 
 def info_of(model: TileModel) -> TileModelInfo:
-    """Say what answered: of a model of whole slides that itself, with the licences of both.
-
-    Parameters
-    ----------
-    model : TileModel
-        With ``bags`` or without.
-
-    Returns
-    -------
-    TileModelInfo
-        For ``result.json``.
-    """
+    """Say what answered: of a model of whole slides that itself, with the licences of both."""
     if model.bags is None:
         return model.info
     bundle = model.bags.info
@@ -157,15 +107,7 @@ def info_of(model: TileModel) -> TileModelInfo:
 def attention_map(result: SlideResult) -> SlideMaps | None:
     """Give the attention as a map.
 
-    Parameters
-    ----------
-    result : SlideResult
-        Of an encoder.
-
-    Returns
-    -------
-    SlideMaps or None
-        One map, relative to the greatest weight; None where no model of whole slides has answered.
+    One map, relative to the greatest weight; None where no model of whole slides has answered.
     """
     found = read_attention(result)
     return None if found is None else SlideMaps(relative(found)[None], result.spec.place)
@@ -174,19 +116,7 @@ def attention_map(result: SlideResult) -> SlideMaps | None:
 def stated(probability: NDArray[np.float64], positive: int, calibrated: float, wanted: float) -> NDArray[np.float64]:
     """Bring probabilities to a stated prevalence of one class; the others keep their shares among each other.
 
-    Parameters
-    ----------
-    probability : numpy.ndarray
-        float (class,).
-    positive : int
-        The class whose prevalence is stated.
-    calibrated, wanted : float
-        Its share where the model was calibrated, and where it is used.
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 (class,).
+    ``probability``: float (class,). Returns float64 (class,).
     """
     others = len(probability) - 1
     before, after = (np.full(len(probability), (1 - share) / others) for share in (calibrated, wanted))

@@ -42,27 +42,8 @@ def slide_depth(
 ) -> dict[str, Any]:
     """Measure the thickness of the lesions of each section.
 
-    Parameters
-    ----------
-    found : DepthMap
-        What is measured on, part by part.
-    lesions : sequence of SlideLesion
-        Of the slide, to say which of them a candidate belongs to.
-    run : RunContext
-        Asked between sections whether to go on.
-    validity : Validity, optional
-        Of the model's predictions for the slide.
-
-    Returns
-    -------
-    dict
-        ``breslow_mm``, ``breslow_interval_mm``, ``t_category`` and ``depth`` of ``result.json``: all None where the
-        model does not draw what is needed; where the slide has nothing to measure, ``depth`` says in its notes why.
-
-    Raises
-    ------
-    Cancelled
-        Where the user stopped it.
+    Returns ``breslow_mm``, ``breslow_interval_mm``, ``t_category`` and ``depth`` of ``result.json``: all None where the
+    model does not draw what is needed; where the slide has nothing to measure, ``depth`` says in its notes why.
     """
     if ClassRoles.of(found.classes) is None:
         return dict(NOTHING)
@@ -80,15 +61,7 @@ def slide_depth(
 def depth_in_words(content: Mapping[str, Any]) -> str:
     """Say what a result tells of the depth, in a line.
 
-    Parameters
-    ----------
-    content : mapping
-        Of ``result.json``.
-
-    Returns
-    -------
-    str
-        Empty where depth was not looked for.
+    Empty where depth was not looked for.
     """
     told = content.get("depth")
     if not told:

@@ -42,24 +42,7 @@ class DepthMap:
 
     @classmethod
     def of(cls, values: zarr.Array, small: SlideMaps, classes: tuple[str, ...], weights: str) -> DepthMap:
-        """Take the map that smaller maps are means of.
-
-        Parameters
-        ----------
-        values : zarr.Array
-            The map.
-        small : SlideMaps
-            As ``stitched_maps`` gives it.
-        classes : tuple of str
-            In their order.
-        weights : str
-            SHA-256 of the model's weights file.
-
-        Returns
-        -------
-        DepthMap
-            With the place of the map's own cells.
-        """
+        """Take the map that smaller maps are means of."""
         step = -(-values.shape[1] // small.probability.shape[1])
         place = replace(small.place, step_y=small.place.step_y / step, step_x=small.place.step_x / step)
         return cls(values, place, classes, weights, small)
@@ -71,25 +54,7 @@ class DepthMap:
 
 
 def sections_of(found: DepthMap, config: DepthConfig) -> tuple[SectionFound, ...]:
-    """Find the sections of a slide, and where their lesions are.
-
-    Parameters
-    ----------
-    found : DepthMap
-        The slide's map.
-    config : DepthConfig
-        What is too small.
-
-    Returns
-    -------
-    tuple of SectionFound
-        Of each section.
-
-    Raises
-    ------
-    ScaleMissing
-        Where the pixel size is not known or cannot be true.
-    """
+    """Find the sections of a slide, and where their lesions are."""
     checked_cell_um(found.place, found.values.shape[1:])
     coarse, cell_um, step = _coarse(found)
     sections = find_sections(tissues_of(coarse, cell_um), cell_um, config)
@@ -107,17 +72,7 @@ class SectionFound:
     def read(self, found: DepthMap, part: Box) -> tuple[TissueMaps, MapPlace]:
         """Read a part of the map with lesions of the section, what is of other sections left out.
 
-        Parameters
-        ----------
-        found : DepthMap
-            The slide's map.
-        part : Box
-            One of ``boxes``.
-
-        Returns
-        -------
-        tuple
-            The part and where it lies: coarser than the map where it would be larger than ``MOST_CELLS``.
+        Returns the part and where it lies: coarser than the map where it would be larger than ``MOST_CELLS``.
         """
         sides = (self.step * side for side in (part.top, part.left, part.height, part.width))
         box = _cut(Box(*sides), found.values.shape)

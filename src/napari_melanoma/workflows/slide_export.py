@@ -43,38 +43,14 @@ class Exported:
 
     @property
     def found(self) -> tuple[SlideLesion, ...]:
-        """The lesions.
-
-        Raises
-        ------
-        InputError
-            Where none were looked for.
-        """
+        """The lesions."""
         if self.lesions is None:
             raise InputError(f"{self.folder.name}: there are no lesions yet. Analyse the slide to its end first.")
         return self.lesions
 
 
 def exported(folder: Path, slide: Path | None = None) -> Exported:
-    """Read what an analysed slide has to give.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The slide's result folder.
-    slide : pathlib.Path, optional
-        The slide; by default where the analysis found it.
-
-    Returns
-    -------
-    Exported
-        As the ``write`` of a ``FORMATS`` takes it.
-
-    Raises
-    ------
-    InputError
-        Where the folder holds no results.
-    """
+    """Read what an analysed slide has to give."""
     from napari_melanoma.workflows.slide_report import has_something_to_report
 
     if not (folder / STORE).is_dir() and has_something_to_report(folder):  # read by hand, or asked for its risk alone

@@ -25,20 +25,7 @@ class Written:
 def result_folders_in(places: Sequence[Path]) -> list[Path]:
     """Find the result folders of slides.
 
-    Parameters
-    ----------
-    places : sequence of pathlib.Path
-        Result folders, or folders of such as ``slide --out`` makes them.
-
-    Returns
-    -------
-    list of pathlib.Path
-        Each once, in their order.
-
-    Raises
-    ------
-    InputError
-        Where a place holds none.
+    Each once, in their order.
     """
     found: dict[Path, None] = {}
     for place in places:
@@ -70,35 +57,7 @@ def export_results(
     tell: Callable[[Written], None] = lambda written: None,
     run: RunContext,
 ) -> list[Written]:
-    """Write results out.
-
-    Parameters
-    ----------
-    folders : sequence of pathlib.Path
-        Result folders of slides.
-    out : pathlib.Path
-        Receives a folder a slide, named like its result folder.
-    formats : sequence of str
-        Of ``FORMATS``.
-    slide : pathlib.Path, optional
-        The slide, where there is one result folder; by default where the analysis found it.
-    tell : callable
-        Told of each file.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    list of Written
-        One for each folder and format.
-
-    Raises
-    ------
-    ConfigError
-        Where a format is not known, or one slide is named for several folders.
-    Cancelled
-        Where the user stopped it; files that are written stay.
-    """
+    """Write results out."""
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise ConfigError(f"format '{unknown[0]}' is not known. Known are {', '.join(FORMATS)}.")

@@ -37,17 +37,7 @@ OF_MODEL = ("weights", "answers")  # hashes, which only a loaded model tells
 def usual_target(classes: Sequence[str], content: Mapping[str, Any]) -> str:
     """Name the class that heatmap and lesions are about.
 
-    Parameters
-    ----------
-    classes : sequence of str
-        Of the model.
-    content : mapping
-        Of ``result.json``; empty while the analysis is at work.
-
-    Returns
-    -------
-    str
-        What the result says, else the class whose name says so, else the last one; empty where there are no classes.
+    What the result says, else the class whose name says so, else the last one; empty where there are no classes.
     """
     said = content.get("target")
     if said in classes:
@@ -59,15 +49,7 @@ def usual_target(classes: Sequence[str], content: Mapping[str, Any]) -> str:
 def said_slide(content: Mapping[str, Any]) -> str:
     """Say what was predicted for a slide, in a line.
 
-    Parameters
-    ----------
-    content : mapping
-        Of ``result.json``.
-
-    Returns
-    -------
-    str
-        Such as ``melanoma 0.42; 3 lesions, 2 malignant``; ``analyzed`` where the model tells no probability.
+    Such as ``melanoma 0.42; 3 lesions, 2 malignant``; ``analyzed`` where the model tells no probability.
     """
     target, lesions = content.get("target"), content.get("lesions") or []
     if not target or content.get("probability") is None:
@@ -82,24 +64,7 @@ def said_slide(content: Mapping[str, Any]) -> str:
 def read_maps(folder: Path, target: str, size: tuple[int, int] | None = None) -> LesionMaps:
     """Read what lesions are found on: tile by tile, or the stitched map of a dense model where it is done.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The slide's own, also while it is being analysed.
-    target : str
-        The class that is looked for.
-    size : tuple of int, optional
-        Height and width of the slide's finest level: with it, tiles count by the tissue in them where that is known.
-
-    Returns
-    -------
-    LesionMaps
-        Not-a-number where nothing is known yet. Where the model knows benign lesions too, these are lesions as well.
-
-    Raises
-    ------
-    InputError
-        Where there are no results, they are damaged, or the model tells no such class.
+    Not-a-number where nothing is known yet. Where the model knows benign lesions too, these are lesions as well.
     """
     result = SlideResult.open(folder)
     classes, content = result.spec.classes, read_content(folder)
@@ -117,17 +82,7 @@ def read_maps(folder: Path, target: str, size: tuple[int, int] | None = None) ->
 def differs(folder: Path, options: SlideOptions) -> str:
     """Say whether the results in a folder were made in another way than is asked for now.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The slide's own.
-    options : SlideOptions
-        What is asked for, with the name of a model.
-
-    Returns
-    -------
-    str
-        What differs, in words; empty where the analysis would go on, or there are no results.
+    What differs, in words; empty where the analysis would go on, or there are no results.
     """
     if not (folder / STORE).is_dir():
         return ""

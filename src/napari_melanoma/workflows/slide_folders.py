@@ -30,13 +30,7 @@ DICOM_SUFFIXES = (".dcm", ".dicom", "")  # beside those of numbers alone, the en
 
 
 class SlideFolders:
-    """Gives each slide of a run a folder below ``out`` that no other one has; writes nothing.
-
-    Parameters
-    ----------
-    out : pathlib.Path
-        Where the results go; it need not be there.
-    """
+    """Gives each slide of a run a folder below ``out`` that no other one has; writes nothing."""
 
     def __init__(self, out: Path) -> None:
         self._out = out
@@ -45,16 +39,8 @@ class SlideFolders:
     def place(self, slide: Path) -> Path:
         """Choose the folder of one slide; call it in a stable order.
 
-        Parameters
-        ----------
-        slide : pathlib.Path
-            The slide, a file or a folder.
-
-        Returns
-        -------
-        pathlib.Path
-            The one that holds its results, else ``OUT/<stem>`` (as ``name_of`` gives it) where that is free, else one
-            named after its content.
+        Returns the one that holds its results, else ``OUT/<stem>`` (as ``name_of`` gives it) where that is free, else
+        one named after its content.
         """
         folder = self._out / self._chosen(slide)
         self._taken.add(plain_name(folder.name))
@@ -90,17 +76,7 @@ class SlideFolders:
 def slide_folder(out: Path, slide: Path) -> Path:
     """Say where the results of a slide go, or are.
 
-    Parameters
-    ----------
-    out : pathlib.Path
-        Folder of the results.
-    slide : pathlib.Path
-        The slide.
-
-    Returns
-    -------
-    pathlib.Path
-        ``OUT/<stem>``, as ``name_of`` gives it; ``OUT/<stem>-<digits>`` where that is another slide's.
+    Returns ``OUT/<stem>``, as ``name_of`` gives it; ``OUT/<stem>-<digits>`` where that is another slide's.
     """
     return SlideFolders(out).place(slide)
 
@@ -108,15 +84,7 @@ def slide_folder(out: Path, slide: Path) -> Path:
 def name_of(slide: Path) -> str:
     """Name a slide as its results are: one of DICOM by its folder, whether that or a file in it was opened.
 
-    Parameters
-    ----------
-    slide : pathlib.Path
-        A file or a folder.
-
-    Returns
-    -------
-    str
-        Of a folder its whole name; of a file its stem; of a file of DICOM the name of the folder that it lies in.
+    Of a folder its whole name; of a file its stem; of a file of DICOM the name of the folder that it lies in.
     """
     if slide.is_dir():
         return slide.name
@@ -124,23 +92,7 @@ def name_of(slide: Path) -> str:
 
 
 def note_slide(folder: Path, slide: Path, *, named: bool = False) -> None:
-    """Keep whose folder this is, from before there are results; what is noted already stays.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The slide's own.
-    slide : pathlib.Path
-        The slide.
-    named : bool
-        Whether its absolute path is kept too, for users who return to an analysis that was started from a window. The
-        path relative to the folder is always kept, unless it would name the user's home.
-
-    Raises
-    ------
-    SaveError
-        Where the folder cannot be written.
-    """
+    """Keep whose folder this is, from before there are results; what is noted already stays."""
     path = {"slide": str(slide.absolute())} if named else {}
     if beside := _relative(folder, slide):
         path["relative"] = beside
@@ -150,15 +102,7 @@ def note_slide(folder: Path, slide: Path, *, named: bool = False) -> None:
 def slide_noted(folder: Path) -> Path | None:
     """Find the slide that a result folder is of, as it was noted: also after both were moved together.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        A slide's own.
-
-    Returns
-    -------
-    pathlib.Path or None
-        The absolute path where it was noted and nothing is there any more; None where nothing was noted.
+    Returns the absolute path where it was noted and nothing is there any more; None where nothing was noted.
     """
     noted = read_object(folder / SOURCE)
     beside, path = noted.get("relative"), noted.get("slide")
@@ -185,15 +129,7 @@ def _relative(folder: Path, slide: Path) -> str:
 def fingerprint(slide: Path) -> str:
     """Hash a slide's content, as an open slide says it.
 
-    Parameters
-    ----------
-    slide : pathlib.Path
-        A file or a folder.
-
-    Returns
-    -------
-    str
-        Empty where it cannot be read: what is wrong is said when it is opened.
+    Empty where it cannot be read: what is wrong is said when it is opened.
     """
     try:
         if slide.is_dir() and not is_zarr(slide):

@@ -25,22 +25,8 @@ NUMBER = re.compile(r"lesion (\d{1,5})")
 def read_outlines(path: Path, size: tuple[int, int]) -> Fitted:
     """Read outlines for a slide.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        GeoJSON as QuPath exports it.
-    size : tuple of int
-        Height and width of the slide's finest level, in pixels.
-
-    Returns
-    -------
-    Fitted
-        At least one, and in words what was changed or left out.
-
-    Raises
-    ------
-    InputError
-        Where it is no GeoJSON, or nothing in it lies on the slide.
+    ``size``: height and width of the slide's finest level, in pixels. At least one, and in words what was changed or
+    left out.
     """
     found = fitted(read_geojson(path), size)
     if not found.annotations:
@@ -54,26 +40,7 @@ def take_over(
 ) -> tuple[SlideLesion, ...]:
     """Make outlines the lesions of a slide: what is not among them is dropped, what did not change stays as it was.
 
-    Parameters
-    ----------
-    lesions : sequence of SlideLesion
-        As they are.
-    outlines : sequence of Annotation
-        As they are to be; their numbers follow from names such as ``lesion 3``.
-    maps : LesionMaps
-        What new ones are measured on.
-    config : LesionConfig
-        How they are classed where their class says neither malignant nor benign.
-
-    Returns
-    -------
-    tuple of SlideLesion
-        In the order of the outlines.
-
-    Raises
-    ------
-    InputError
-        Where one of them lies beside what was analysed, or nobody says its class.
+    In the order of the outlines.
     """
     known = {(lesion.index, lesion.label, lesion.polygons): lesion for lesion in lesions}
     told = [_number(outline) for outline in outlines]
@@ -94,15 +61,7 @@ def take_over(
 def label_of(class_name: str) -> LesionClass | None:
     """Tell what a class of another program says of a lesion.
 
-    Parameters
-    ----------
-    class_name : str
-        Such as ``Tumor`` or ``Benign naevus``.
-
-    Returns
-    -------
-    str or None
-        Benign or malignant; None where the name says neither.
+    Benign or malignant; None where the name says neither.
     """
     words = set(re.findall(r"[a-z]+", class_name.lower()))
     if words & set(BENIGN):

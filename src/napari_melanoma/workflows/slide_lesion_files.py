@@ -34,20 +34,7 @@ LOCK, PATIENCE_S = ".lesions.lock", 20.0
 def read_lesions(folder: Path) -> tuple[SlideLesion, ...] | None:
     """Read the lesions that were saved, with all corrections by hand.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The slide's own.
-
-    Returns
-    -------
-    tuple of SlideLesion or None
-        None where none were saved.
-
-    Raises
-    ------
-    InputError
-        Where they cannot be read, or (of an older version) table and outlines do not belong together.
+    None where none were saved.
     """
     path = folder / OUTLINES
     if not path.is_file():
@@ -69,24 +56,7 @@ def read_lesions(folder: Path) -> tuple[SlideLesion, ...] | None:
 def store_lesions(folder: Path, lesions: Sequence[SlideLesion], validity: Validity) -> tuple[str, str]:
     """Write the lesions that an analysis has found; what was saved meanwhile is kept.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The slide's own.
-    lesions : sequence of SlideLesion
-        In their order.
-    validity : Validity
-        Of the predictions.
-
-    Returns
-    -------
-    tuple of str
-        A hash of what was written, for ``result.json``; and what was kept, in words, or nothing.
-
-    Raises
-    ------
-    SaveError
-        Where the folder cannot be written.
+    A hash of what was written, for ``result.json``; and what was kept, in words, or nothing.
     """
     path = folder / OUTLINES
     with locked(folder / LOCK, PATIENCE_S):
@@ -102,26 +72,7 @@ def store_lesions(folder: Path, lesions: Sequence[SlideLesion], validity: Validi
 def save_lesions(
     folder: Path, lesions: Sequence[SlideLesion], config: LesionConfig, *, corrected: bool | None = None
 ) -> None:
-    """Write lesions as they are now into the slide's folder: outlines, table, and what ``result.json`` says of them.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The slide's own.
-    lesions : sequence of SlideLesion
-        As found at these thresholds, or corrected by hand.
-    config : LesionConfig
-        The thresholds.
-    corrected : bool, optional
-        Whether somebody changed what was found; by default where one of them says so.
-
-    Raises
-    ------
-    SaveError
-        Where the folder cannot be written.
-    RunError
-        Where another program has been writing lesions there all the time.
-    """
+    """Write lesions as they are now into the slide's folder: outlines, table, and what ``result.json`` says of them."""
     with locked(folder / LOCK, PATIENCE_S):
         try:
             read_lesions(folder)
@@ -145,22 +96,7 @@ def save_lesions(
 def settled(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
     """Bring table and ``result.json`` to what the outlines say, where somebody was killed while they were saved.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The slide's own.
-    content : dict
-        Of ``result.json``.
-
-    Returns
-    -------
-    dict
-        The same, or as it is now; where the lesions cannot be read, with a warning that says so.
-
-    Raises
-    ------
-    SaveError
-        Where the folder cannot be written.
+    Returns the same, or as it is now; where the lesions cannot be read, with a warning that says so.
     """
     if content.get("outlines") in (None, hash_of(folder / OUTLINES)):
         return content
@@ -179,20 +115,7 @@ def settled(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
 def set_aside(folder: Path) -> str:
     """Make room for lesions that are found anew: those that were saved by somebody are kept under another name.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The slide's own.
-
-    Returns
-    -------
-    str
-        What was kept, in words; empty where nothing was.
-
-    Raises
-    ------
-    SaveError
-        Where the folder cannot be written.
+    What was kept, in words; empty where nothing was.
     """
     if not (folder / OUTLINES).is_file():
         return ""
@@ -208,60 +131,21 @@ def set_aside(folder: Path) -> str:
 
 
 def write_lesions_table(path: Path, lesions: Sequence[SlideLesion], validity: Validity | None = None) -> None:
-    """Write a row a lesion as CSV.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-    lesions : sequence of SlideLesion
-        In their order.
-    validity : Validity, optional
-        Of the predictions; columns of each row where it is given.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Write a row a lesion as CSV."""
     cells = {} if validity is None else validity.cells()
     write_table(path, [{**row, **cells} for row in lesions_table(lesions)], (*LESION_COLUMNS, *cells))
 
 
 def write_outlines(path: Path, lesions: Sequence[SlideLesion], validity: Validity | None = None) -> None:
-    """Write outlines of lesions as QuPath reads them, with all that was measured.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The GeoJSON file.
-    lesions : sequence of SlideLesion
-        In their order.
-    validity : Validity, optional
-        Of the predictions; each outline carries it where they are not valid.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Write outlines of lesions as QuPath reads them, with all that was measured."""
     write_geojson(path, (annotation_of(lesion, validity) for lesion in lesions))
 
 
 def annotation_of(lesion: SlideLesion, validity: Validity | None = None) -> Annotation:
     """Turn a lesion into what QuPath shows.
 
-    Parameters
-    ----------
-    lesion : SlideLesion
-        With its outline in pixels of level 0.
-    validity : Validity, optional
-        Of the prediction.
-
-    Returns
-    -------
-    Annotation
-        Its outline, class and colour, what was measured, how it came about, and why its prediction is not valid.
+    ``lesion``: with its outline in pixels of level 0. Its outline, class and colour, what was measured, how it came
+    about, and why its prediction is not valid.
     """
     (row,) = lesions_table([lesion])
     measured: dict[str, Any] = {name: row[name] for name in MEASURED if row[name] is not None}
@@ -279,15 +163,7 @@ def annotation_of(lesion: SlideLesion, validity: Validity | None = None) -> Anno
 def hash_of(path: Path) -> str:
     """Hash a file.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-
-    Returns
-    -------
-    str
-        SHA-256; empty where it is not there or cannot be read.
+    SHA-256; empty where it is not there or cannot be read.
     """
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()

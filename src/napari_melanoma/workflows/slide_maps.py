@@ -35,44 +35,15 @@ class SlideMaps:
 
 
 def tile_maps(result: SlideResult) -> SlideMaps:
-    """Give the values of tiles as maps.
-
-    Parameters
-    ----------
-    result : SlideResult
-        Of a kind with classes.
-
-    Returns
-    -------
-    SlideMaps
-        A cell a tile.
-    """
+    """Give the values of tiles as maps."""
     return SlideMaps(np.moveaxis(result.probability, 2, 0), result.spec.place)
 
 
 def stitched_maps(result: SlideResult, grid: TileGrid, run: RunContext) -> SlideMaps:
     """Stitch dense answers into the store's ``map``, and give them on cells that fit into memory.
 
-    Parameters
-    ----------
-    result : SlideResult
-        Of kind ``dense``, open for writing; receives ``map``, uint8 (class, row, column), probability times 255.
-    grid : TileGrid
-        Its tiles.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    SlideMaps
-        Means over whole cells of ``map``, at most ``MAP_SIDE`` of them along a side.
-
-    Raises
-    ------
-    Cancelled
-        Where the user stopped it; the tiles stay.
-    SaveError
-        Where the store cannot be written.
+    ``result``: of kind ``dense``, open for writing; receives ``map``, uint8 (class, row, column), probability times
+    255. Means over whole cells of ``map``, at most ``MAP_SIDE`` of them along a side.
     """
     cells = replace(grid, side_px=result.spec.dense_px)
     shape = map_shape(cells)
@@ -94,13 +65,7 @@ def stitched_maps(result: SlideResult, grid: TileGrid, run: RunContext) -> Slide
 
 
 class _Answers:
-    """Dense answers of tiles by their place, chunks that were read last kept.
-
-    Parameters
-    ----------
-    result : SlideResult
-        Of kind ``dense``.
-    """
+    """Dense answers of tiles by their place, chunks that were read last kept."""
 
     def __init__(self, result: SlideResult) -> None:
         self._result = result

@@ -92,20 +92,7 @@ class SlideOptions(Config):
 def decisive_settings(options: SlideOptions) -> dict[str, Any]:
     """Say all that the values of tiles depend on: files count by what is in them, whatever they are called.
 
-    Parameters
-    ----------
-    options : SlideOptions
-        What the user said.
-
-    Returns
-    -------
-    dict
-        As JSON has it; options that were left out are left out here.
-
-    Raises
-    ------
-    InputError
-        Where the tissue or the reference of the stain cannot be read.
+    Returns as JSON has it; options that were left out are left out here.
     """
     from napari_melanoma.core.provenance import fingerprint
 

@@ -54,29 +54,7 @@ class Analysed:
 
 
 def write_outputs(analysed: Analysed, folder: Path, run: RunContext) -> dict[str, Any]:
-    """Write lesions, heatmap and ``result.json`` of a slide.
-
-    Parameters
-    ----------
-    analysed : Analysed
-        Slide, model, tiles.
-    folder : pathlib.Path
-        The slide's own; receives the files.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    dict
-        Content of ``result.json``.
-
-    Raises
-    ------
-    ConfigError
-        Where ``target`` names no class of the model.
-    SaveError, Cancelled
-        Where the disk refuses, or the user stopped it.
-    """
+    """Write lesions, heatmap and ``result.json`` of a slide."""
     found: dict[str, Any] = {"probability": None, "scores": {}, "lesions": [], "target": None}
     if analysed.answer is not None:
         maps = attention_map(analysed.result)
@@ -101,25 +79,7 @@ def write_outputs(analysed: Analysed, folder: Path, run: RunContext) -> dict[str
 
 
 def target_class(model: TileModelInfo, options: SlideOptions) -> str:
-    """Name the class that heatmap and lesions are about.
-
-    Parameters
-    ----------
-    model : TileModelInfo
-        With its classes.
-    options : SlideOptions
-        Which may name another than the model's own.
-
-    Returns
-    -------
-    str
-        One of the model's classes.
-
-    Raises
-    ------
-    ConfigError
-        Where it has no such class.
-    """
+    """Name the class that heatmap and lesions are about."""
     wanted = options.target or model.positive or model.classes[-1]
     if wanted not in model.classes:
         raise ConfigError(
@@ -224,19 +184,7 @@ def _of_slide(analysed: Analysed) -> dict[str, Any]:
 def write_heatmap(path: Path, maps: SlideMaps, classes: tuple[str, ...]) -> None:
     """Write maps as OME-TIFF, placed in micrometres.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-    maps : SlideMaps
-        float32 (class, row, column), not-a-number where nothing is known, and where they lie.
-    classes : tuple of str
-        Their names.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
+    ``maps``: float32 (class, row, column), not-a-number where nothing is known, and where they lie.
     """
     import tifffile
 

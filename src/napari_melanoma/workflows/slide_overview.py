@@ -26,17 +26,7 @@ def read_overview(slide: Slide) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     Nobody knows what was where a tile cannot be decoded. It is glass in the picture, so that it shifts no threshold,
     and counts as tissue afterwards, so that its tiles are told as failed rather than left out in silence.
 
-    Parameters
-    ----------
-    slide : Slide
-        Open; brightfield.
-
-    Returns
-    -------
-    picture : numpy.ndarray
-        uint8 (row, column, channel=3) of the whole slide.
-    damage : numpy.ndarray
-        bool (row, column): what cannot be decoded.
+    Returns uint8 (row, column, channel=3) of the whole slide. Returns bool (row, column): what cannot be decoded.
     """
     picture, boxes = slide.thumbnail_around_damage(THUMBNAIL_PX)
     damage = np.zeros(picture.shape[:2], bool)
@@ -52,17 +42,7 @@ def read_overview(slide: Slide) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
 def scanned_cells(info: SlideInfo, shape: tuple[int, ...]) -> tuple[slice, slice]:
     """Say which part of a picture of the whole slide was scanned: what is beyond is a filling, and no glass.
 
-    Parameters
-    ----------
-    info : SlideInfo
-        Of the slide, with its bounds where the file has them.
-    shape : tuple of int
-        Rows and columns of the picture; further axes do not matter.
-
-    Returns
-    -------
-    tuple of slice
-        Rows and columns; all of them where the file says nothing, or nothing of use.
+    Returns rows and columns; all of them where the file says nothing, or nothing of use.
     """
     full, box = info.levels[0], info.bounds
     everything = slice(0, shape[0]), slice(0, shape[1])
@@ -82,23 +62,7 @@ def tissue_of_overview(
 ) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
     """Find the tissue in what was scanned.
 
-    Parameters
-    ----------
-    info : SlideInfo
-        Of the slide.
-    overview : tuple of numpy.ndarray
-        As ``read_overview`` gives it.
-    config : TissueConfig
-        Method and cleaning.
-    scale : PixelSize, optional
-        Of the finest level, as the file or the user says.
-
-    Returns
-    -------
-    mask : numpy.ndarray
-        bool (row, column) of the whole slide; what cannot be decoded counts as tissue.
-    warnings : tuple of str
-        What a person should look at.
+    Returns bool (row, column) of the whole slide; what cannot be decoded counts as tissue.
     """
     from napari_melanoma.analysis.tissue import find_tissue
 

@@ -55,15 +55,8 @@ class SlidePlan:
     def sample(self, count: int) -> NDArray[np.int32]:
         """Choose tiles that stand for all of the tissue.
 
-        Parameters
-        ----------
-        count : int
-            How many at most.
-
-        Returns
-        -------
-        numpy.ndarray
-            int32 (tile, 2): evenly along the first pass, which runs through the tissue from one neighbour to the next.
+        Returns int32 (tile, 2): evenly along the first pass, which runs through the tissue from one neighbour to the
+        next.
         """
         count = min(count, self.first_pass)
         return self.order[np.linspace(0, self.first_pass - 1, count).round().astype(np.intp)]
@@ -72,34 +65,13 @@ class SlidePlan:
 def scale_of(options: SlideOptions) -> PixelSize | None:
     """Give the scale that the user stated.
 
-    Parameters
-    ----------
-    options : SlideOptions
-        Its ``mpp``.
-
-    Returns
-    -------
-    PixelSize or None
-        Square, with source ``given``.
+    Square, with source ``given``.
     """
     return None if options.mpp is None else PixelSize(options.mpp, options.mpp, "given")
 
 
 def check_slide(info: SlideInfo) -> None:
-    """Refuse a slide that cannot be analysed.
-
-    Parameters
-    ----------
-    info : SlideInfo
-        Of the slide.
-
-    Raises
-    ------
-    InputError
-        Where it shows fluorescence.
-    ScaleMissing
-        Where nobody says how large its pixels are, or it cannot be true: the analysis might take hours for nothing.
-    """
+    """Refuse a slide that cannot be analysed."""
     if info.kind != "brightfield":
         raise InputError(
             f"{info.path.name} shows fluorescence ({len(info.channels)} channels): models of slides learnt from "
@@ -118,26 +90,7 @@ def check_slide(info: SlideInfo) -> None:
 def plan_slide(slide: Slide, model: TileModelInfo, options: SlideOptions) -> SlidePlan:
     """Find the tissue, lay the tiles and order them.
 
-    Parameters
-    ----------
-    slide : Slide
-        Open.
-    model : TileModelInfo
-        What is to be asked.
-    options : SlideOptions
-        What the user said.
-
-    Returns
-    -------
-    SlidePlan
-        The same for the same slide, model and options.
-
-    Raises
-    ------
-    InputError
-        Where the slide cannot be analysed, its scale is far from the model's, or it shows no tissue.
-    ScaleMissing
-        Where nobody says how large a pixel is.
+    Returns the same for the same slide, model and options.
     """
     check_slide(slide.info)
     grid = plan_tiles(slide.info.levels, slide.info.pixel_size, _tiling(model, options), _part(slide.info, options))
@@ -159,21 +112,7 @@ def plan_slide(slide: Slide, model: TileModelInfo, options: SlideOptions) -> Sli
 def spec_of(slide: SlideInfo, model: TileModelInfo, plan: SlidePlan, options: SlideOptions) -> ResultSpec:
     """Say what the store of this analysis is for; features, dense maps and how it is computed are filled in later.
 
-    Parameters
-    ----------
-    slide : SlideInfo
-        The slide.
-    model : TileModelInfo
-        The model.
-    plan : SlidePlan
-        Tissue and tiles.
-    options : SlideOptions
-        What the user said.
-
-    Returns
-    -------
-    ResultSpec
-        Equal settings where equal tiles would get equal values.
+    Equal settings where equal tiles would get equal values.
     """
     place, size = plan.grid.place, slide.pixel_size
     return ResultSpec(
@@ -195,25 +134,7 @@ def spec_of(slide: SlideInfo, model: TileModelInfo, plan: SlidePlan, options: Sl
 
 
 def settings_of(model: TileModelInfo, options: SlideOptions) -> dict[str, Any]:
-    """Give all that the values of tiles depend on, but for the slide itself.
-
-    Parameters
-    ----------
-    model : TileModelInfo
-        The model.
-    options : SlideOptions
-        What the user said.
-
-    Returns
-    -------
-    dict
-        As the store keeps it.
-
-    Raises
-    ------
-    InputError
-        Where a picture that belongs to it cannot be read.
-    """
+    """Give all that the values of tiles depend on, but for the slide itself."""
     told = {"model": model.name, "weights": model.fingerprint, "answers": model.answers or None}
     return {**decisive_settings(options), **{key: value for key, value in told.items() if value is not None}}
 
@@ -221,15 +142,7 @@ def settings_of(model: TileModelInfo, options: SlideOptions) -> dict[str, Any]:
 def grid_values(grid: TileGrid) -> dict[str, Any]:
     """Give a grid as plain values, for ``result.json``.
 
-    Parameters
-    ----------
-    grid : TileGrid
-        The tiles.
-
-    Returns
-    -------
-    dict
-        Level, sizes, strides, counts.
+    Level, sizes, strides, counts.
     """
     values = asdict(grid)
     values.pop("pixel_size")
@@ -239,19 +152,7 @@ def grid_values(grid: TileGrid) -> dict[str, Any]:
 def preparation(slide: Slide, plan: SlidePlan, options: SlideOptions) -> Prepare | None:
     """Say what is done to tiles before the network sees them.
 
-    Parameters
-    ----------
-    slide : Slide
-        Whose profile may be applied.
-    plan : SlidePlan
-        With the stain of the slide.
-    options : SlideOptions
-        What the user asked for.
-
-    Returns
-    -------
-    callable or None
-        uint8 (tile, row, column, channel=3) to the same; None where nothing is done.
+    Returns uint8 (tile, row, column, channel=3) to the same; None where nothing is done.
     """
     steps: list[Prepare] = []
     seen = _seen(slide, options)

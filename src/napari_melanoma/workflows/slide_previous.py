@@ -21,20 +21,7 @@ COPIED = (OUTLINES, LESIONS)
 def make_room(folder: Path) -> str:
     """Put a finished result by, so that an analysis can begin again; an unfinished one is discarded.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The slide's own.
-
-    Returns
-    -------
-    str
-        Which lesions were kept under another name, in words; empty where none were.
-
-    Raises
-    ------
-    SaveError
-        Where the folder cannot be written.
+    Which lesions were kept under another name, in words; empty where none were.
     """
     previous = folder / PREVIOUS
     finished = (folder / STORE).is_dir() and (folder / RESULT).is_file()
@@ -70,23 +57,7 @@ def take_up(folder: Path, spec: ResultSpec) -> None:
 
 
 def bring_back(folder: Path) -> bool:
-    """Bring the finished result back; what the replacement has done so far is kept for when it goes on.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The slide's own.
-
-    Returns
-    -------
-    bool
-        Whether there was one.
-
-    Raises
-    ------
-    SaveError
-        Where the folder cannot be written.
-    """
+    """Bring the finished result back; what the replacement has done so far is kept for when it goes on."""
     previous, unfinished = folder / PREVIOUS, folder / UNFINISHED
     if not previous.is_dir():
         return False

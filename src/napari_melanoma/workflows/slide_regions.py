@@ -30,20 +30,7 @@ class FoundRegions:
 def load_regions(folder: Path) -> FoundRegions:
     """Read the regions that were kept with a slide's results.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The slide's own.
-
-    Returns
-    -------
-    FoundRegions
-        As they were written; empty where none were drawn yet.
-
-    Raises
-    ------
-    InputError
-        Where the file is damaged.
+    Returns as they were written; empty where none were drawn yet.
     """
     path = folder / REGIONS
     if not path.is_file():
@@ -56,26 +43,7 @@ def load_regions(folder: Path) -> FoundRegions:
 def keep_regions(folder: Path, slide: Path, regions: Regions, known: tuple[int, int] | None) -> FoundRegions:
     """Keep regions with a slide's results, at once and atomically; another's file is put aside, not overwritten.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The slide's own; made where it is missing.
-    slide : pathlib.Path
-        The slide.
-    regions : tuple of Annotation
-        All of them.
-    known : tuple of int, optional
-        Stamp of the file that they go back to; None where there was none.
-
-    Returns
-    -------
-    FoundRegions
-        With the new stamp, and a note where another program or window had written the file meanwhile.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
+    With the new stamp, and a note where another program or window had written the file meanwhile.
     """
     path = folder / REGIONS
     if slide_noted(folder) is None:
@@ -88,27 +56,8 @@ def keep_regions(folder: Path, slide: Path, regions: Regions, known: tuple[int, 
 def import_regions(path: Path, size: tuple[int, int], known: Regions = (), reader: str = "") -> FoundRegions:
     """Read regions from a file of another program, or of another reader.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        GeoJSON as QuPath exports it.
-    size : tuple of int
-        Height and width of the slide in pixels of its finest level.
-    known : tuple of Annotation
-        Regions that are there already: one that is the same is not taken again.
-    reader : str
-        Who drew those of which the file does not say it.
-
-    Returns
-    -------
-    FoundRegions
-        The new ones, with ids that no other has. What encloses nothing or lies beside the slide is left out, outlines
-        that cross themselves are mended.
-
-    Raises
-    ------
-    InputError
-        Where it is no GeoJSON, or all that it holds lies beside the slide.
+    ``size``: height and width of the slide in pixels of its finest level. Returns the new ones, with ids that no other
+    has. What encloses nothing or lies beside the slide is left out, outlines that cross themselves are mended.
     """
     read = read_geojson(path)
     fresh = tuple(one for one in read.annotations if one not in known)
@@ -127,15 +76,7 @@ def import_regions(path: Path, size: tuple[int, int], known: Regions = (), reade
 def annotated_slides(root: Path) -> list[tuple[Path, Path]]:
     """List the slides that somebody drew regions on.
 
-    Parameters
-    ----------
-    root : pathlib.Path
-        Where the Slide dock keeps results.
-
-    Returns
-    -------
-    list of tuple
-        Slide and file of its regions; slides that are where they were then.
+    Slide and file of its regions; slides that are where they were then.
     """
     files = [path for pattern in (f"*/{REGIONS}", f"*/*/{REGIONS}") for path in sorted(root.glob(pattern))]
     found = [(slide_noted(path.parent), path) for path in files]
@@ -143,26 +84,7 @@ def annotated_slides(root: Path) -> list[tuple[Path, Path]]:
 
 
 def find_regions(slide: Path, places: Sequence[Path]) -> list[Path]:
-    """Find the files of regions of a slide.
-
-    Parameters
-    ----------
-    slide : pathlib.Path
-        The slide.
-    places : sequence of pathlib.Path
-        Files, taken as they are; folders of results as the Slide dock and ``slide --out`` make them; folders of
-        GeoJSON named after slides. Empty: beside the slide.
-
-    Returns
-    -------
-    list of pathlib.Path
-        One for each place that has any.
-
-    Raises
-    ------
-    InputError
-        Where a place does not exist.
-    """
+    """Find the files of regions of a slide."""
     found: list[Path] = []
     for place in places or [slide.parent]:
         if not place.exists():

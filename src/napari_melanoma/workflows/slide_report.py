@@ -24,46 +24,13 @@ if TYPE_CHECKING:
 def has_something_to_report(folder: Path) -> bool:
     """Say whether a folder holds anything that a page of a slide says.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Perhaps a slide's own.
-
-    Returns
-    -------
-    bool
-        True where there is a reading, a risk or an analysis.
+    True where there is a reading, a risk or an analysis.
     """
     return any((folder / name).is_file() for name in (DEPTH, RISK, RESULT))
 
 
 def write_slide_report(path: Path, folder: Path, slide: Path | None = None, *, scale: PixelSize | None = None) -> Path:
-    """Write the page of a slide.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The HTML file, replaced where it exists.
-    folder : pathlib.Path
-        The slide's own, with readings, analysis and risk.
-    slide : pathlib.Path, optional
-        The slide's file, for pictures; by default where its folder says that it lies. Without it there are none.
-    scale : PixelSize, optional
-        The slide's, where a person set it; by default what its file says. A reading that was measured with another one
-        keeps its own.
-
-    Returns
-    -------
-    pathlib.Path
-        The file.
-
-    Raises
-    ------
-    InputError
-        Where neither a thickness nor a risk is known, or the readings are damaged.
-    SaveError
-        Where it cannot be written.
-    """
+    """Write the page of a slide."""
     depth, found = read_depth(folder), proposed_in(folder)
     latest = max((one for one in depth.readings if one.when), key=lambda one: one.when, default=None)
     info = _info(folder, slide or slide_noted(folder), _scale_of(latest) or scale)

@@ -20,23 +20,7 @@ if TYPE_CHECKING:
 def slide_risk(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     """Say how likely the melanoma on a slide has spread; kept beside the slide, as ``napari-melanoma risk`` does.
 
-    Parameters
-    ----------
-    arguments : dict
-        ``slide``: its file; ``folder``: the slide's own, with readings and results; ``row``: what is known of the
-        patient, by column of the harmonised table; ``options``: values of ``workflows.risk_answer.RiskOptions``.
-    run : RunContext
-        Takes the progress.
-
-    Returns
-    -------
-    dict
-        ``file``: where the answer was written.
-
-    Raises
-    ------
-    MelanomaError
-        Where there is no such model, nothing to look at, or no scale.
+    Returns ``file``: where the answer was written.
     """
     from napari_melanoma.core.files import write_json
     from napari_melanoma.io.slide_folder import read_content
@@ -63,23 +47,7 @@ def slide_risk(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
 def slide_risk_map(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     """Show on the slide where the network looked when it told the risk, or what spoke for its answer.
 
-    Parameters
-    ----------
-    arguments : dict
-        ``slide`` and ``folder`` as ``slide_risk`` takes them, with the answer; ``model`` that gave it; ``method``:
-        ``attention`` or ``grad_cam``.
-    run : RunContext
-        Takes the progress.
-
-    Returns
-    -------
-    dict
-        ``file``: where the map was written, a TIFF of float32.
-
-    Raises
-    ------
-    MelanomaError
-        Where there is no answer, the network has no such map, or a patch cannot be read.
+    Returns ``file``: where the map was written, a TIFF of float32.
     """
     from napari_melanoma.analysis.patch_maps import composed
     from napari_melanoma.inference.classification import Lesion
@@ -103,22 +71,7 @@ def slide_biomarkers(arguments: dict[str, Any], run: RunContext) -> dict[str, An
     Features are ranked by how well each tells the classes of the training cases that the bundle remembers apart, as
     ``napari-melanoma biomarkers`` ranks them on a data set.
 
-    Parameters
-    ----------
-    arguments : dict
-        ``slide``, ``folder`` and ``model`` as ``slide_risk_map`` takes them.
-    run : RunContext
-        Takes the progress.
-
-    Returns
-    -------
-    dict
-        ``file``: where the gallery was written.
-
-    Raises
-    ------
-    MelanomaError
-        Where there is no answer, or a patch cannot be read.
+    Returns ``file``: where the gallery was written.
     """
     from napari_melanoma.workflows.slide_risk_files import boxes_of, write_gallery
     from napari_melanoma.workflows.slide_risk_gallery import NOTE, told_features

@@ -41,25 +41,7 @@ class RiskMap:
 
 @dataclass(frozen=True)
 class RiskKept:
-    """All that is known beside a slide.
-
-    Attributes
-    ----------
-    depth : DepthUsed
-        The thickness that an answer given now would rest on.
-    row : dict
-        What readers and analysis say beside it, such as ``ulceration``.
-    places : int
-        Where there is something to look at: lines of thickness, and lesions that are not benign.
-    answer : mapping
-        Of ``risk.json``; empty where there is none.
-    maps : tuple of RiskMap
-        Of that answer.
-    gallery : mapping
-        Of ``biomarkers.json``, of that answer; empty where nobody has asked.
-    fault : str
-        What of it could not be read.
-    """
+    """All that is known beside a slide."""
 
     depth: DepthUsed
     row: dict[str, str] = field(default_factory=dict)
@@ -73,15 +55,7 @@ class RiskKept:
 def kept_risk(folder: Path) -> RiskKept:
     """Read what lies beside a slide.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The slide's own; it need not be there.
-
-    Returns
-    -------
-    RiskKept
-        What cannot be read is left out, and named.
+    What cannot be read is left out, and named.
     """
     try:
         known = known_of_slide(folder, {}, None)
@@ -103,15 +77,7 @@ def kept_risk(folder: Path) -> RiskKept:
 def stamp_of(answer: Mapping[str, Any]) -> dict[str, Any]:
     """Say by what an explanation is known to be of an answer.
 
-    Parameters
-    ----------
-    answer : mapping
-        Of ``risk.json``.
-
-    Returns
-    -------
-    dict
-        The network, its patches and what it was told.
+    Returns the network, its patches and what it was told.
     """
     boxes = [one.get("box") for one in answer["patches"]]
     return {"model": answer["model"]["fingerprint"], "boxes": boxes, "known": answer["known"]}
@@ -120,15 +86,7 @@ def stamp_of(answer: Mapping[str, Any]) -> dict[str, Any]:
 def boxes_of(answer: Mapping[str, Any]) -> list[Box]:
     """Give the patches that an answer rests on.
 
-    Parameters
-    ----------
-    answer : mapping
-        Of ``risk.json``.
-
-    Returns
-    -------
-    list of Box
-        In pixels of the finest level.
+    In pixels of the finest level.
     """
     return [Box(*(int(side) for side in one["box"])) for one in answer["patches"] if one.get("box")]
 
@@ -136,19 +94,7 @@ def boxes_of(answer: Mapping[str, Any]) -> list[Box]:
 def read_map(folder: Path, method: str, answer: Mapping[str, Any]) -> RiskMap | None:
     """Read where a network looked.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The slide's own.
-    method : str
-        One of ``METHODS``.
-    answer : mapping
-        Of ``risk.json``.
-
-    Returns
-    -------
-    RiskMap or None
-        None where it was not asked for, or is of another answer.
+    None where it was not asked for, or is of another answer.
     """
     import tifffile
 
@@ -166,24 +112,7 @@ def read_map(folder: Path, method: str, answer: Mapping[str, Any]) -> RiskMap | 
 def write_map(folder: Path, answer: Mapping[str, Any], found: RiskMap) -> Path:
     """Keep where a network looked.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The slide's own.
-    answer : mapping
-        Of ``risk.json``.
-    found : RiskMap
-        Of that answer.
-
-    Returns
-    -------
-    pathlib.Path
-        ``risk/<method>.tif``, float32; beside it ``.json`` says where it lies and of which answer it is.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
+    Returns ``risk/<method>.tif``, float32; beside it ``.json`` says where it lies and of which answer it is.
     """
     import tifffile
 
@@ -200,29 +129,7 @@ def write_map(folder: Path, answer: Mapping[str, Any], found: RiskMap) -> Path:
 
 
 def write_gallery(folder: Path, answer: Mapping[str, Any], note: str, features: Sequence[Mapping[str, Any]]) -> Path:
-    """Keep what a network goes by.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The slide's own.
-    answer : mapping
-        Of ``risk.json``.
-    note : str
-        What the numbers are.
-    features : sequence of mapping
-        As ``slide_risk_gallery.told_features`` gives them.
-
-    Returns
-    -------
-    pathlib.Path
-        ``risk/biomarkers.json``.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Keep what a network goes by."""
     path = folder / BESIDE / GALLERY
     write_json(path, {"format_version": 1, "of": stamp_of(answer), "note": note, "features": list(features)})
     return path
@@ -231,17 +138,7 @@ def write_gallery(folder: Path, answer: Mapping[str, Any], note: str, features: 
 def read_gallery(folder: Path, answer: Mapping[str, Any]) -> dict[str, Any]:
     """Read which places of a slide excite the features of a network most.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The slide's own.
-    answer : mapping
-        Of ``risk.json``.
-
-    Returns
-    -------
-    dict
-        Empty where it was not asked for, or is of another answer.
+    Empty where it was not asked for, or is of another answer.
     """
     found = read_object(folder / BESIDE / GALLERY)
     return found if found.get("of") == stamp_of(answer) else {}

@@ -29,22 +29,10 @@ def told_features(
 ) -> list[dict[str, Any]]:
     """Rank the features of a network, and find where each is strongest.
 
-    Parameters
-    ----------
-    model : Classifier
-        Loaded.
-    maps : sequence of numpy.ndarray
-        float32 (feature, row, column) of each patch.
-    boxes : sequence of Box
-        Where the patches lie, in pixels of the slide's finest level.
-    size : tuple of int
-        Height and width of the slide, in these pixels.
-
-    Returns
-    -------
-    list of dict
-        ``feature``, ``title``, ``auc`` with ``auc_interval``, ``q`` and ``places`` (``box`` and ``value``), the
-        strongest first; none where the bundle remembers too few training cases.
+    ``maps``: float32 (feature, row, column) of each patch. ``boxes``: where the patches lie, in pixels of the slide's
+    finest level. ``size``: height and width of the slide, in these pixels. Returns ``feature``, ``title``, ``auc`` with
+    ``auc_interval``, ``q`` and ``places`` (``box`` and ``value``), the strongest first; none where the bundle remembers
+    too few training cases.
     """
     reference = model.judge.reference
     if reference is None or not len(reference.embeddings) or not maps:

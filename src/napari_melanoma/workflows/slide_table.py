@@ -79,48 +79,18 @@ class SlideStatus:
 
 
 class SlideTable:
-    """The table, rows of other slides kept: it is read again before each row, for somebody else may write there.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-    """
+    """The table, rows of other slides kept: it is read again before each row, for somebody else may write there."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def put(self, status: SlideStatus) -> None:
-        """Add or replace the row of a slide, and write the table; not where results are there that stay.
-
-        Parameters
-        ----------
-        status : SlideStatus
-            Of the slide.
-
-        Raises
-        ------
-        SaveError
-            Where it cannot be written.
-        """
+        """Add or replace the row of a slide, and write the table; not where results are there that stay."""
         if not status.keeps:
             self.put_row(row_of(status))
 
     def put_row(self, row: Row) -> None:
-        """Add or replace a row, and write the table.
-
-        Parameters
-        ----------
-        row : dict
-            As ``row_of`` gives it.
-
-        Raises
-        ------
-        SaveError
-            Where it cannot be written.
-        RunError
-            Where another program has held it for a minute.
-        """
+        """Add or replace a row, and write the table."""
         with locked(self.path.with_name(LOCK), PATIENCE_S):
             rows: dict[str, Row] = {}
             with suppress(InputError):
@@ -132,15 +102,7 @@ class SlideTable:
 def row_of(status: SlideStatus) -> Row:
     """Give the row of a slide.
 
-    Parameters
-    ----------
-    status : SlideStatus
-        What became of it.
-
-    Returns
-    -------
-    dict
-        Column to value; of a slide that failed the first columns alone.
+    Column to value; of a slide that failed the first columns alone.
     """
     content = status.content
     first = {"slide": status.folder.name, "file": status.path.name, "status": status.status, "error": status.error}

@@ -22,20 +22,7 @@ UNLIKE_SHARE = 0.1  # of the tiles looked at, those that may look unfamiliar
 def scale_match(grid: TileGrid, model: TileModelInfo, options: SlideOptions) -> ScaleMatch:
     """Compare the scale of tiles with the scale that a model was trained at.
 
-    Parameters
-    ----------
-    grid : TileGrid
-        Of the slide.
-    model : TileModelInfo
-        Of the model.
-    options : SlideOptions
-        Whether a scale that is far off is accepted.
-
-    Returns
-    -------
-    ScaleMatch
-        Enlarged tiles count as coarse as the slide is: enlarging adds no detail. Who states the scale of tiles accepts
-        it.
+    Enlarged tiles count as coarse as the slide is: enlarging adds no detail. Who states the scale of tiles accepts it.
     """
     size, seen = grid.pixel_size, grid.mpp
     found = None if size is None or seen is None else max(*seen, size.y_um, size.x_um)
@@ -44,18 +31,7 @@ def scale_match(grid: TileGrid, model: TileModelInfo, options: SlideOptions) -> 
 
 
 def refuse_scale(slide: SlideInfo, grid: TileGrid, model: TileModelInfo, options: SlideOptions) -> None:
-    """Refuse tiles that show something else entirely than what a model was trained on.
-
-    Parameters
-    ----------
-    slide, grid, model, options
-        As ``slide_validity`` takes them.
-
-    Raises
-    ------
-    InputError
-        Where the scale is off by more than a factor of 4, and no user accepted that.
-    """
+    """Refuse tiles that show something else entirely than what a model was trained on."""
     scale = scale_match(grid, model, options)
     if is_scale_hopeless(scale):
         raise InputError(
@@ -76,28 +52,7 @@ def slide_validity(
     result: SlideResult,
     unfamiliar: float | None,
 ) -> Validity:
-    """Say whether the predictions for a slide are valid.
-
-    Parameters
-    ----------
-    slide : SlideInfo
-        The slide.
-    grid : TileGrid
-        Its tiles.
-    model : TileModelInfo
-        The model; of whole slides that itself.
-    options : SlideOptions
-        What the user said.
-    result : SlideResult
-        All tiles done or failed.
-    unfamiliar : float or None
-        Share of tiles that look unlike the training data; None where that is not known.
-
-    Returns
-    -------
-    Validity
-        For all that is predicted of the slide.
-    """
+    """Say whether the predictions for a slide are valid."""
     from napari_melanoma.io.slide_results import FAILED
 
     size, finest = grid.pixel_size, slide.levels[0]

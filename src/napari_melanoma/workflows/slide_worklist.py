@@ -31,24 +31,7 @@ class WorkItem:
 def worklist(folder: Path, out: Path, run: RunContext) -> tuple[WorkItem, ...]:
     """List the slides of a folder.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Of slides; its subfolders count.
-    out : pathlib.Path
-        Folder of the results.
-    run : RunContext
-        Asked between the slides whether to go on.
-
-    Returns
-    -------
-    tuple of WorkItem
-        In natural order of the names; empty where the folder holds no slide.
-
-    Raises
-    ------
-    Cancelled
-        Where nobody waits any more.
+    In natural order of the names; empty where the folder holds no slide.
     """
     try:
         slides = find_slides([folder])

@@ -33,15 +33,7 @@ Known = Mapping[tuple[str, str], tuple[str, ...]]
 def known_of(folders: Sequence[Path]) -> Known:
     """Read site and skin type of every image, where the data sets say them.
 
-    Parameters
-    ----------
-    folders : sequence of pathlib.Path
-        Data sets.
-
-    Returns
-    -------
-    mapping
-        In our words, "" where it is not known.
+    In our words, "" where it is not known.
     """
     found: dict[tuple[str, str], tuple[str, ...]] = {}
     for folder in folders:
@@ -56,19 +48,8 @@ def known_of(folders: Sequence[Path]) -> Known:
 def subgroups(figures: Figures, known: Known) -> Iterator[tuple[str, str, str, NDArray[np.intp]]]:
     """Divide the images of each data set, in several ways.
 
-    Parameters
-    ----------
-    figures : Figures
-        Of an evaluation.
-    known : mapping
-        As ``known_of`` gives it.
-
-    Yields
-    ------
-    data, by, value : str
-        Data set, what it is divided by, and the value that the images have in common.
-    places : numpy.ndarray
-        int (image,): the images. A way that would not divide a data set is left out.
+    Data set, what it is divided by, and the value that the images have in common. Int (image,): the images. A way that
+    would not divide a data set is left out.
     """
     measured = figures.measured
     domains = np.array([figures.samples[place].domain for place in measured])
@@ -99,15 +80,7 @@ def _ways(figures: Figures, places: NDArray[np.intp], known: Known) -> Iterator[
 def few_words(words: Iterator[str]) -> NDArray[np.str_]:
     """Keep the most frequent words, and one for all the others.
 
-    Parameters
-    ----------
-    words : iterator of str
-        One an image.
-
-    Returns
-    -------
-    numpy.ndarray
-        Str (image,): of more than 12 words the rarer ones are *others*.
+    Str (image,): of more than 12 words the rarer ones are *others*.
     """
     given = list(words)
     kept = {word for word, _ in Counter(given).most_common(MOST_VALUES)}

@@ -60,15 +60,7 @@ class TableCheck:
     def row(self, row: Mapping[str, str]) -> dict[str, str]:
         """Look at a row.
 
-        Parameters
-        ----------
-        row : mapping
-            Column to text.
-
-        Returns
-        -------
-        dict
-            The row in our columns and words, without what was set aside.
+        Returns the row in our columns and words, without what was set aside.
         """
         found = self._harmoniser.row({column: text for column, text in row.items() if not self._aside(column, text)})
         self._leaks.row(row, found)
@@ -98,10 +90,7 @@ class TableCheck:
     def faults(self) -> Iterator[Finding]:
         """Say what is wrong.
 
-        Yields
-        ------
-        about, said : str
-            A patient, lesion or column, and a sentence.
+        A patient, lesion or column, and a sentence.
         """
         for what, of_group in (("split", self._groups), ("fold", self._folds)):
             for group, parts in of_group.items():
@@ -121,10 +110,7 @@ class TableCheck:
     def notes(self) -> Iterator[Finding]:
         """Say what is worth knowing.
 
-        Yields
-        ------
-        about, said : str
-            A column, and a sentence.
+        A column, and a sentence.
         """
         yield from ((about, said) for about, said, leaks in self._leaks.findings() if not leaks)
         if (lacking := self._without_patient) and self._named_patients:
@@ -145,29 +131,7 @@ class TableCheck:
 
 
 def check_rows(table: Path, check: TableCheck, run: RunContext) -> Iterator[dict[str, str]]:
-    """Look at the rows of a table alone.
-
-    Parameters
-    ----------
-    table : pathlib.Path
-        CSV with a column ``image_id``.
-    check : TableCheck
-        Looks at each.
-    run : RunContext
-        Takes the progress; may stop it.
-
-    Yields
-    ------
-    dict
-        Each row in our columns and words.
-
-    Raises
-    ------
-    DataSetError
-        Where it cannot be read, or has no ``image_id`` or no rows.
-    Cancelled
-        Where the user stopped it.
-    """
+    """Look at the rows of a table alone."""
     for count, row in enumerate(each_table_row(table), start=1):
         if count % STEP == 0:
             run.check()

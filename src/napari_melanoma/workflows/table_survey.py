@@ -21,17 +21,7 @@ AT_ONCE = 2000  # rows between two reports
 
 @dataclass(frozen=True)
 class TablePreview:
-    """The beginning of a table.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-    samples : dict
-        Each column, in their order, to some different values of it.
-    guess : Mapping
-        What the columns probably mean.
-    """
+    """The beginning of a table."""
 
     path: Path
     samples: Mapped[str, tuple[str, ...]]
@@ -39,23 +29,7 @@ class TablePreview:
 
 
 def preview_table(path: Path) -> TablePreview:
-    """Look at the beginning of a table.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        CSV however it is written, or packed with gzip.
-
-    Returns
-    -------
-    TablePreview
-        Its columns.
-
-    Raises
-    ------
-    DataSetError
-        Where it cannot be read or has no rows.
-    """
+    """Look at the beginning of a table."""
     rows = list(islice(each_row(path), LOOKED_AT))
     if not rows:
         raise DataSetError(f"{path} has no rows: expected a header and at least one row below it.")
@@ -67,24 +41,7 @@ def preview_table(path: Path) -> TablePreview:
 
 
 def survey_table(path: Path, mapping: Mapping, source: str = "", *, run: RunContext) -> HarmoniseReport:
-    """Read a whole table as it would be taken, and say what was not understood.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        CSV however it is written, or packed with gzip.
-    mapping : Mapping
-        What its columns and words mean.
-    source : str, optional
-        Name of the public set that it belongs to.
-    run : RunContext
-        Reports rows; may cancel.
-
-    Returns
-    -------
-    HarmoniseReport
-        Of all rows.
-    """
+    """Read a whole table as it would be taken, and say what was not understood."""
     at_work = Harmoniser(source)
     for number, row in enumerate(each_row(path), start=1):
         at_work.row(mapping.apply(row))

@@ -59,30 +59,8 @@ def cross_validated(
 ) -> NDArray[np.float64]:
     """Learn from all folds but one, and answer for the rows of that one.
 
-    Parameters
-    ----------
-    rows : sequence of mapping
-        Of a table.
-    choices : TabularChoices
-        The columns.
-    fold_of : sequence of int
-        The fold of each row; all rows of a patient in one.
-    labels : numpy.ndarray
-        int (row,): place of the class.
-    target : str
-        The column that is told, which no other may give away.
-    seed : int
-        Of the trees.
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 (row, class): probabilities; a class that the other folds do not have gets 0.
-
-    Raises
-    ------
-    DataSetError
-        Where a column is missing or gives the answer away, or the other folds have one class alone.
+    ``labels``: int (row,): place of the class. Returns float64 (row, class): probabilities; a class that the other
+    folds do not have gets 0.
     """
     where, classes = np.asarray(fold_of), int(labels.max()) + 1
     found = np.zeros((len(rows), classes))
@@ -99,30 +77,7 @@ def fit_trees(
 ) -> tuple[HistGradientBoostingClassifier, TabularEncoding]:
     """Fit boosted trees to rows.
 
-    Parameters
-    ----------
-    rows : sequence of mapping
-        That are learnt from.
-    choices : TabularChoices
-        The columns.
-    labels : numpy.ndarray
-        int (row,): place of the class.
-    target : str
-        The column that is told.
-    seed : int
-        Of the trees.
-
-    Returns
-    -------
-    trees : sklearn.ensemble.HistGradientBoostingClassifier
-        Fitted.
-    encoding : TabularEncoding
-        By which rows become its inputs.
-
-    Raises
-    ------
-    DataSetError
-        Where a column is missing or gives the answer away, or there is one class alone.
+    ``labels``: int (row,): place of the class.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -143,31 +98,7 @@ def baseline(
 ) -> Baseline:
     """Cross-validate the table of a data set, grouped by patients.
 
-    Parameters
-    ----------
-    dataset : pathlib.Path
-        A data set; its images are not looked at.
-    target : str
-        Column that holds the answer: 1 and 0, or words.
-    columns : sequence of str
-        That the trees get, as ``data.features.choices.choices_for`` takes them.
-    count : int
-        Folds.
-    seed : int
-        Of folds and trees.
-    run : RunContext
-        Asked whether to go on.
-
-    Returns
-    -------
-    Baseline
-        Of a column of 1 and 0 about its own name; of words about ``melanoma`` where it is one of them, else the rarest.
-
-    Raises
-    ------
-    DataSetError
-        Where the column or a named one is missing, gives the answer away, or has one class alone; or where there are
-        fewer patients than folds.
+    Of a column of 1 and 0 about its own name; of words about ``melanoma`` where it is one of them, else the rarest.
     """
     entries, faults = _read(dataset)
     known = {(dataset.name, row["image_id"]): row for row in entries}

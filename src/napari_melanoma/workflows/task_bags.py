@@ -33,41 +33,11 @@ class Bags:
     """Which class a slide is of."""
 
     def options(self, recipe: TrainRecipe, prepared: Prepared) -> dict[str, Any]:
-        """Give the recipe's own, with how many classes there are and how long an embedding is.
-
-        Parameters
-        ----------
-        recipe : TrainRecipe
-            Of the run.
-        prepared : Prepared
-            Its slides.
-
-        Returns
-        -------
-        dict
-            As ``build_network`` takes them.
-        """
+        """Give the recipe's own, with how many classes there are and how long an embedding is."""
         return network_options(recipe, prepared)
 
     def make(self, recipe: TrainRecipe, network: nn.Module, config: BundleConfig, prepared: Prepared) -> Task:
-        """Make the task, which knows how many slides of each class are learnt from.
-
-        Parameters
-        ----------
-        recipe : TrainRecipe
-            Of the run.
-        network : torch.nn.Module
-            As it starts.
-        config : BundleConfig
-            What the bundle will say of itself.
-        prepared : Prepared
-            Its slides.
-
-        Returns
-        -------
-        Task
-            Ready to be fitted.
-        """
+        """Make the task, which knows how many slides of each class are learnt from."""
         from napari_melanoma.training.bag_task import BagTask
 
         assert prepared.classes is not None
@@ -76,50 +46,14 @@ class Bags:
     def samples(self, recipe: TrainRecipe, folder: RunFolder, prepared: Prepared) -> Callback | None:
         """Draw nothing: embeddings are no pictures.
 
-        Parameters
-        ----------
-        recipe : TrainRecipe
-            Of the run.
-        folder : RunFolder
-            Of the run.
-        prepared : Prepared
-            Its slides.
-
-        Returns
-        -------
-        lightning.pytorch.callbacks.Callback or None
-            None.
+        None.
         """
         return None
 
     def finish(
         self, task: Task, recipe: TrainRecipe, prepared: Prepared, config: BundleConfig, run: RunContext
     ) -> Finished:
-        """Calibrate on the tuning slides, and keep what the training slides are like.
-
-        Parameters
-        ----------
-        task : Task
-            With the weights of the best epoch.
-        recipe : TrainRecipe
-            Of the run.
-        prepared : Prepared
-            Its slides.
-        config : BundleConfig
-            What the bundle says of itself so far.
-        run : RunContext
-            Asked whether to go on.
-
-        Returns
-        -------
-        Finished
-            Ready to be written.
-
-        Raises
-        ------
-        Cancelled
-            Where the user stopped it.
-        """
+        """Calibrate on the tuning slides, and keep what the training slides are like."""
         known, asked, data = cast("BagTask", task.to(accelerator(recipe))), recipe.classification, prepared.classes
         assert asked is not None
         assert data is not None

@@ -33,41 +33,11 @@ class Classification:
     """Which class a lesion is of."""
 
     def options(self, recipe: TrainRecipe, prepared: Prepared) -> dict[str, Any]:
-        """Give the recipe's own, with how many classes there are and what comes from the table.
-
-        Parameters
-        ----------
-        recipe : TrainRecipe
-            Of the run.
-        prepared : Prepared
-            Its images.
-
-        Returns
-        -------
-        dict
-            As ``build_network`` takes them.
-        """
+        """Give the recipe's own, with how many classes there are and what comes from the table."""
         return network_options(recipe, prepared)
 
     def make(self, recipe: TrainRecipe, network: nn.Module, config: BundleConfig, prepared: Prepared) -> Task:
-        """Make the task, which knows how many images of each class are learnt from.
-
-        Parameters
-        ----------
-        recipe : TrainRecipe
-            Of the run.
-        network : torch.nn.Module
-            As it starts.
-        config : BundleConfig
-            What the bundle will say of itself.
-        prepared : Prepared
-            Its images.
-
-        Returns
-        -------
-        Task
-            Ready to be fitted.
-        """
+        """Make the task, which knows how many images of each class are learnt from."""
         from napari_melanoma.training.classification import ClassificationTask
 
         data = prepared.classes
@@ -77,19 +47,7 @@ class Classification:
     def samples(self, recipe: TrainRecipe, folder: RunFolder, prepared: Prepared) -> Callback | None:
         """Draw what the network sees of images of every class, with what it says of them.
 
-        Parameters
-        ----------
-        recipe : TrainRecipe
-            How many to draw.
-        folder : RunFolder
-            Gets the pictures.
-        prepared : Prepared
-            Its images.
-
-        Returns
-        -------
-        lightning.pytorch.callbacks.Callback or None
-            None where nothing is to be drawn.
+        None where nothing is to be drawn.
         """
         from napari_melanoma.training.class_samples import ClassSampleWriter
 
@@ -103,31 +61,7 @@ class Classification:
     def finish(
         self, task: Task, recipe: TrainRecipe, prepared: Prepared, config: BundleConfig, run: RunContext
     ) -> Finished:
-        """Calibrate on the tuning images, and keep what answers rest on.
-
-        Parameters
-        ----------
-        task : Task
-            With the weights of the best epoch.
-        recipe : TrainRecipe
-            Of the run.
-        prepared : Prepared
-            Its images.
-        config : BundleConfig
-            What the bundle says of itself so far.
-        run : RunContext
-            Asked whether to go on.
-
-        Returns
-        -------
-        Finished
-            Ready to be written.
-
-        Raises
-        ------
-        Cancelled
-            Where the user stopped it.
-        """
+        """Calibrate on the tuning images, and keep what answers rest on."""
         known, asked = cast("ClassificationTask", task.to(accelerator(recipe))), recipe.classification
         assert asked is not None
         if asked.adaptation.method == "adabn":

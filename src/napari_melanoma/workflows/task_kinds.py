@@ -40,15 +40,7 @@ class Finished:
     def with_listed(self, folder: RunFolder) -> Finished:
         """Add the list of the images that the run was trained and tuned on.
 
-        Parameters
-        ----------
-        folder : RunFolder
-            Of the run; one that an older version began has no such list.
-
-        Returns
-        -------
-        Finished
-            With the list, and the hash of it in the provenance.
+        With the list, and the hash of it in the provenance.
         """
         file = folder.path / FILE
         if not file.is_file():
@@ -58,25 +50,7 @@ class Finished:
         return replace(self, config=config, beside=(*self.beside, file))
 
     def write(self, path: Path, network: nn.Module) -> BundleInfo:
-        """Write the bundle with the card that training leaves.
-
-        Parameters
-        ----------
-        path : pathlib.Path
-            The folder, replaced where it exists.
-        network : torch.nn.Module
-            That was trained.
-
-        Returns
-        -------
-        BundleInfo
-            What was written.
-
-        Raises
-        ------
-        SaveError
-            Where the folder cannot be written.
-        """
+        """Write the bundle with the card that training leaves."""
         card = draft_card(self.config)
         return write_bundle(path, self.config, network, card, reference=self.reference, beside=self.beside)
 
@@ -85,102 +59,26 @@ class TaskKind(Protocol):
     """One of the tasks that a recipe can name."""
 
     def options(self, recipe: TrainRecipe, prepared: Prepared) -> dict[str, Any]:
-        """Give the options of the network: those of the recipe, and what the data decide.
-
-        Parameters
-        ----------
-        recipe : TrainRecipe
-            Of the run.
-        prepared : Prepared
-            Its images.
-
-        Returns
-        -------
-        dict
-            As ``build_network`` takes them.
-        """
+        """Give the options of the network: those of the recipe, and what the data decide."""
 
     def make(self, recipe: TrainRecipe, network: nn.Module, config: BundleConfig, prepared: Prepared) -> Task:
-        """Make the task that Lightning runs.
-
-        Parameters
-        ----------
-        recipe : TrainRecipe
-            Of the run.
-        network : torch.nn.Module
-            As it starts.
-        config : BundleConfig
-            What the bundle will say of itself.
-        prepared : Prepared
-            Its images.
-
-        Returns
-        -------
-        Task
-            Ready to be fitted.
-        """
+        """Make the task that Lightning runs."""
 
     def samples(self, recipe: TrainRecipe, folder: RunFolder, prepared: Prepared) -> Callback | None:
         """Choose tuning images whose prediction is drawn as it learns; None where none is to be drawn.
 
-        Parameters
-        ----------
-        recipe : TrainRecipe
-            How many to draw.
-        folder : RunFolder
-            Gets the pictures.
-        prepared : Prepared
-            Its images.
-
-        Returns
-        -------
-        lightning.pytorch.callbacks.Callback or None
-            None where nothing is to be drawn.
+        None where nothing is to be drawn.
         """
 
     def finish(
         self, task: Task, recipe: TrainRecipe, prepared: Prepared, config: BundleConfig, run: RunContext
     ) -> Finished:
-        """Choose on the tuning images what training leaves open.
-
-        Parameters
-        ----------
-        task : Task
-            With the weights of the best epoch.
-        recipe : TrainRecipe
-            Of the run.
-        prepared : Prepared
-            Its images.
-        config : BundleConfig
-            What the bundle says of itself so far.
-        run : RunContext
-            Asked whether to go on.
-
-        Returns
-        -------
-        Finished
-            Ready to be written.
-
-        Raises
-        ------
-        Cancelled
-            Where the user stopped it.
-        """
+        """Choose on the tuning images what training leaves open."""
 
 
 def spread(count: int, wanted: int) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Choose places spread over all there are.
 
-    Parameters
-    ----------
-    count : int
-        How many there are.
-    wanted : int
-        How many to choose at most.
-
-    Returns
-    -------
-    numpy.ndarray
-        int64, ascending, each once.
+    Returns int64, ascending, each once.
     """
     return np.unique(np.linspace(0, count - 1, min(wanted, count)).round().astype(np.int64))

@@ -29,41 +29,11 @@ class Segmentation:
     """Where lesions are."""
 
     def options(self, recipe: TrainRecipe, prepared: Prepared) -> dict[str, Any]:
-        """Give the recipe's own.
-
-        Parameters
-        ----------
-        recipe : TrainRecipe
-            Of the run.
-        prepared : Prepared
-            Its images.
-
-        Returns
-        -------
-        dict
-            As ``build_network`` takes them.
-        """
+        """Give the recipe's own."""
         return recipe.model.options
 
     def make(self, recipe: TrainRecipe, network: nn.Module, config: BundleConfig, prepared: Prepared) -> Task:
-        """Make the task, lesions weighed as the recipe says.
-
-        Parameters
-        ----------
-        recipe : TrainRecipe
-            Of the run.
-        network : torch.nn.Module
-            As it starts.
-        config : BundleConfig
-            What the bundle will say of itself.
-        prepared : Prepared
-            Its images.
-
-        Returns
-        -------
-        Task
-            Ready to be fitted.
-        """
+        """Make the task, lesions weighed as the recipe says."""
         from napari_melanoma.training.segmentation import SegmentationTask
 
         return SegmentationTask(network, recipe, config, lesion_weight(recipe, prepared.lesion_share))
@@ -71,19 +41,7 @@ class Segmentation:
     def samples(self, recipe: TrainRecipe, folder: RunFolder, prepared: Prepared) -> Callback | None:
         """Draw contours on images spread over all of them.
 
-        Parameters
-        ----------
-        recipe : TrainRecipe
-            How many to draw.
-        folder : RunFolder
-            Gets the pictures.
-        prepared : Prepared
-            Its images.
-
-        Returns
-        -------
-        lightning.pytorch.callbacks.Callback or None
-            None where nothing is to be drawn.
+        None where nothing is to be drawn.
         """
         from napari_melanoma.training.samples import SampleWriter
 
@@ -96,31 +54,7 @@ class Segmentation:
     def finish(
         self, task: Task, recipe: TrainRecipe, prepared: Prepared, config: BundleConfig, run: RunContext
     ) -> Finished:
-        """Choose the threshold.
-
-        Parameters
-        ----------
-        task : Task
-            With the weights of the best epoch.
-        recipe : TrainRecipe
-            Of the run.
-        prepared : Prepared
-            Its images.
-        config : BundleConfig
-            What the bundle says of itself so far.
-        run : RunContext
-            Asked whether to go on.
-
-        Returns
-        -------
-        Finished
-            Ready to be written.
-
-        Raises
-        ------
-        Cancelled
-            Where the user stopped it.
-        """
+        """Choose the threshold."""
         loader = tuning_loader(prepared, recipe, TUNING_BATCH)
         config = choose_threshold(task.to(accelerator(recipe)), loader, recipe, config, run)
         log.info("tuning Jaccard %.4f at threshold %.2f", config.provenance["tuning_jaccard"], config.threshold)
@@ -130,17 +64,8 @@ class Segmentation:
 def lesion_weight(recipe: TrainRecipe, lesion_share: float) -> float:
     """Give the weight of lesion pixels in cross-entropy.
 
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Its ``lesion_weight``.
-    lesion_share : float
-        Share of lesion pixels in what is learnt from, 0 to 1.
-
-    Returns
-    -------
-    float
-        Such that lesion and skin weigh the same, where the recipe says ``"auto"``; at most 20.
+    ``lesion_share``: share of lesion pixels in what is learnt from, 0 to 1. Such that lesion and skin weigh the same,
+    where the recipe says ``"auto"``; at most 20.
     """
     if recipe.lesion_weight != "auto":
         return recipe.lesion_weight

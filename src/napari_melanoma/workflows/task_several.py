@@ -32,41 +32,11 @@ class SeveralClasses:
     """Of which class each pixel is."""
 
     def options(self, recipe: TrainRecipe, prepared: Prepared) -> dict[str, Any]:
-        """Give the recipe's own, which name the classes already.
-
-        Parameters
-        ----------
-        recipe : TrainRecipe
-            Of the run.
-        prepared : Prepared
-            Its images.
-
-        Returns
-        -------
-        dict
-            As ``build_network`` takes them.
-        """
+        """Give the recipe's own, which name the classes already."""
         return recipe.model.options
 
     def make(self, recipe: TrainRecipe, network: nn.Module, config: BundleConfig, prepared: Prepared) -> Task:
-        """Make the task, classes weighed as the recipe says.
-
-        Parameters
-        ----------
-        recipe : TrainRecipe
-            Of the run.
-        network : torch.nn.Module
-            As it starts.
-        config : BundleConfig
-            What the bundle will say of itself.
-        prepared : Prepared
-            Its images.
-
-        Returns
-        -------
-        Task
-            Ready to be fitted.
-        """
+        """Make the task, classes weighed as the recipe says."""
         from napari_melanoma.training.several_classes import SeveralClassesTask
 
         return SeveralClassesTask(network, recipe, config, prepared.label_shares)
@@ -74,19 +44,7 @@ class SeveralClasses:
     def samples(self, recipe: TrainRecipe, folder: RunFolder, prepared: Prepared) -> Callback | None:
         """Draw classes in colours on images spread over all of them.
 
-        Parameters
-        ----------
-        recipe : TrainRecipe
-            How many to draw.
-        folder : RunFolder
-            Gets the pictures.
-        prepared : Prepared
-            Its images.
-
-        Returns
-        -------
-        lightning.pytorch.callbacks.Callback or None
-            None where nothing is to be drawn.
+        None where nothing is to be drawn.
         """
         from napari_melanoma.training.samples import LabelSampleWriter
 
@@ -100,31 +58,7 @@ class SeveralClasses:
     def finish(
         self, task: Task, recipe: TrainRecipe, prepared: Prepared, config: BundleConfig, run: RunContext
     ) -> Finished:
-        """Measure the model on the tuning images, and let it remember what it learnt from; there is no threshold.
-
-        Parameters
-        ----------
-        task : Task
-            With the weights of the best epoch.
-        recipe : TrainRecipe
-            Of the run.
-        prepared : Prepared
-            Its images.
-        config : BundleConfig
-            What the bundle says of itself so far.
-        run : RunContext
-            Asked whether to go on.
-
-        Returns
-        -------
-        Finished
-            Ready to be written.
-
-        Raises
-        ------
-        Cancelled
-            Where the user stopped it.
-        """
+        """Measure the model on the tuning images, and let it remember what it learnt from; there is no threshold."""
         task.to(accelerator(recipe)).eval()
         counts = _counted(task, prepared, recipe, run)
         said = {name: round(float(value), 4) for name, value in label_metrics(counts, recipe.classes).items()}

@@ -25,26 +25,8 @@ if TYPE_CHECKING:
 def with_textures(finished: Finished, task: Task, learnt: Iterable, tuning: Iterable, run: RunContext) -> Finished:
     """Add the textures of the training tiles to what a bundle remembers, and the distance of what is unlike them.
 
-    Parameters
-    ----------
-    finished : Finished
-        What the task becomes.
-    task : Task
-        Trained, on its device.
-    learnt, tuning : iterable
-        Batches of what was learnt from and of what was not, as they are; uint8 images (batch, 3, row, column) first.
-    run : RunContext
-        Asked whether to go on.
-
-    Returns
-    -------
-    Finished
-        The same where the network has no encoder, or there are too few tiles.
-
-    Raises
-    ------
-    Cancelled
-        Where the user stopped it.
+    ``learnt``, ``tuning``: batches of what was learnt from and of what was not, as they are; uint8 images (batch, 3,
+    row, column) first. Returns the same where the network has no encoder, or there are too few tiles.
     """
     encoder = encoder_of(task.network)
     if encoder is None:

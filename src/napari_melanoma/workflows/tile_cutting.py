@@ -47,18 +47,8 @@ class CuttingConfig(Config):
 class ChosenTiles:
     """Tiles of a slide.
 
-    Attributes
-    ----------
-    grid : TileGrid
-        All tiles of the slide.
-    places : numpy.ndarray
-        int32 (tile, 2): row and column of each that was chosen.
-    classes : numpy.ndarray
-        uint8 (tile,): number of the class that it shows; 0 where none covers enough of it.
-    shares : numpy.ndarray
-        float32 (tile,): share of it that regions cover.
-    drawn_from : int
-        How many there were to choose from.
+    ``places``: int32 (tile, 2): row and column of each that was chosen. ``classes``: uint8 (tile,): number of the class
+    that it shows; 0 where none covers enough of it. ``shares``: float32 (tile,): share of it that regions cover.
     """
 
     grid: TileGrid
@@ -80,21 +70,7 @@ class Tile:
 def choose_tiles(info: SlideInfo, regions: RegionMap, classes: int, config: CuttingConfig) -> ChosenTiles:
     """Choose the tiles of a slide that lie in its regions.
 
-    Parameters
-    ----------
-    info : SlideInfo
-        Of the slide, with its scale.
-    regions : RegionMap
-        Of the slide.
-    classes : int
-        How many there are.
-    config : CuttingConfig
-        Scale, side, shares.
-
-    Returns
-    -------
-    ChosenTiles
-        In the order of the slide; those of a class that has more than ``config.most`` are drawn.
+    In the order of the slide; those of a class that has more than ``config.most`` are drawn.
     """
     assert classes <= MOST_CLASSES
     grid = plan_tiles(info.levels, info.pixel_size, config.tiling)
@@ -115,24 +91,7 @@ def choose_tiles(info: SlideInfo, regions: RegionMap, classes: int, config: Cutt
 def cut_tiles(slide: Slide, chosen: ChosenTiles, regions: RegionMap) -> Iterator[Tile]:
     """Read tiles with their labels; damaged ones are left out.
 
-    Parameters
-    ----------
-    slide : Slide
-        Open.
-    chosen : ChosenTiles
-        Of it.
-    regions : RegionMap
-        Of it.
-
-    Yields
-    ------
-    Tile
-        Its labels as ``RegionMap.labels`` gives them, at the tile's own scale.
-
-    Raises
-    ------
-    InputError
-        Where the slide can be read no more.
+    Its labels as ``RegionMap.labels`` gives them, at the tile's own scale.
     """
     from napari_melanoma.inference.slide_tiles import SlideTiles
 

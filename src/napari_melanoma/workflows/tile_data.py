@@ -75,35 +75,9 @@ def make_tile_data(
 ) -> TileReport:
     """Cut tiles from the annotated regions of slides into a data set.
 
-    Parameters
-    ----------
-    slides : sequence of pathlib.Path
-        The slides.
-    places : sequence of pathlib.Path
-        Where their regions are, as ``slide_regions.find_regions`` takes them.
-    out : pathlib.Path
-        The data set, which must not exist. Its rows say ``slide``, ``level``, ``x_px``, ``y_px``, ``width_px`` and
-        ``height_px`` (in pixels of the slide's finest level), ``share`` and, in ``tissue``, the class.
-    options : TileDataOptions
-        Scale, classes, shares.
-    run : RunContext
-        Takes the progress; may stop it, then the data set is not there.
-    patients : mapping, optional
-        Stem of a slide to what is known of it, such as its ``patient_id``; by default each slide is a patient.
-
-    Returns
-    -------
-    TileReport
-        What was made; ``faults`` name slides that could not be taken.
-
-    Raises
-    ------
-    DataSetError
-        Where ``out`` exists, a class has no region, readers disagree and that is refused, or no tile comes of it.
-    SaveError
-        Where it cannot be written.
-    Cancelled
-        Where the user stopped it.
+    ``out``: the data set, which must not exist. Its rows say ``slide``, ``level``, ``x_px``, ``y_px``, ``width_px`` and
+    ``height_px`` (in pixels of the slide's finest level), ``share`` and, in ``tissue``, the class. What was made;
+    ``faults`` name slides that could not be taken.
     """
     report = TileReport()
     annotated = list(_annotated(slides, places, options, report))

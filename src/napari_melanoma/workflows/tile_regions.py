@@ -41,31 +41,12 @@ class SlideRegions:
     def named(self, name: str) -> SlideRegions:
         """Give it the name that its tiles are called after.
 
-        Parameters
-        ----------
-        name : str
-            That no other slide has.
-
-        Returns
-        -------
-        SlideRegions
-            Otherwise the same.
+        Otherwise the same.
         """
         return replace(self, name=name)
 
     def map_of(self, numbers: Mapping[str, int]) -> RegionMap:
-        """Make the map of its classes.
-
-        Parameters
-        ----------
-        numbers : mapping
-            Name of a class as it was drawn to its number.
-
-        Returns
-        -------
-        RegionMap
-            Of all readers.
-        """
+        """Make the map of its classes."""
         return RegionMap(self.regions, numbers)
 
 
@@ -73,16 +54,7 @@ class SlideRegions:
 class TakenClasses:
     """The classes of a data set.
 
-    Attributes
-    ----------
-    names : tuple of str
-        What a tile may be called, number 1 first.
-    numbers : mapping
-        Class as it was drawn to its number, from 1.
-    labels : tuple of str
-        Names of the values of label images.
-    values : numpy.ndarray
-        uint8 (256,): number in a map of classes to value in a label image.
+    ``values``: uint8 (256,): number in a map of classes to value in a label image.
     """
 
     names: tuple[str, ...]
@@ -92,31 +64,7 @@ class TakenClasses:
 
 
 def regions_of(slide: Path, places: Sequence[Path], readers: str) -> SlideRegions:
-    """Read the regions of a slide, and settle whose count.
-
-    Parameters
-    ----------
-    slide : pathlib.Path
-        The slide.
-    places : sequence of pathlib.Path
-        Where its regions may be. Of several files each is a reader's, named after it unless it says another name.
-    readers : str
-        ``refuse``, ``agree``, or the name of the reader who counts.
-
-    Returns
-    -------
-    SlideRegions
-        With at least one region that has a class.
-
-    Raises
-    ------
-    InputError
-        Where there are none, or the slide cannot be read.
-    ScaleMissing
-        Where nobody knows how large its pixels are.
-    DataSetError
-        Where readers disagree and that is refused, or the one named drew nothing.
-    """
+    """Read the regions of a slide, and settle whose count."""
     files = find_regions(slide, places)
     if not files:
         where = ", ".join(map(str, places)) or "beside it"
@@ -140,24 +88,7 @@ def regions_of(slide: Path, places: Sequence[Path], readers: str) -> SlideRegion
 def taken_classes(slides: Sequence[Regions], asked: Sequence[str], rest: str) -> TakenClasses:
     """Settle which classes there are, under which names and numbers.
 
-    Parameters
-    ----------
-    slides : sequence of Regions
-        Of all slides.
-    asked : sequence of str
-        ``NAME`` or ``NAME=WORD``; empty: all that were drawn, in the order of the alphabet.
-    rest : str
-        Class of what no region covers.
-
-    Returns
-    -------
-    TakenClasses
-        The rest is the first of the values of label images, whether it was drawn as well or not.
-
-    Raises
-    ------
-    DataSetError
-        Where a class that is asked for has no region, or there are too many.
+    Returns the rest is the first of the values of label images, whether it was drawn as well or not.
     """
     counts = Counter(one.class_name for regions in slides for one in regions if not is_ignored(one.class_name))
     named = {name: becomes or name for name, _, becomes in (one.partition("=") for one in asked)}

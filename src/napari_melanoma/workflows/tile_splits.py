@@ -43,17 +43,7 @@ def split_tiles(rows: Sequence[dict[str, str]], held_out: float) -> str:
     patients ``patient_id`` gives way to ``lesion_id``, an area of a slide; areas are as large as leaves each class
     three of them, and of each class at least two are left to learn from and tune with.
 
-    Parameters
-    ----------
-    rows : sequence of dict
-        With ``patient_id``, ``slide``, the place of each tile and its class in ``tissue``; changed in place.
-    held_out : float
-        Share of the patients to be judged on.
-
-    Returns
-    -------
-    str
-        What to know about it; empty where there is nothing.
+    What to know about it; empty where there is nothing.
     """
     patients = len({row["patient_id"] for row in rows})
     if patients >= FEWEST:

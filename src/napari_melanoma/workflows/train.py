@@ -80,36 +80,7 @@ def train(
 ) -> BundleInfo | None:
     """Run a recipe.
 
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        What to learn, from what, and how.
-    out : pathlib.Path
-        The run folder; it must be new unless ``resume``.
-    resume : bool
-        Go on from the last finished epoch of an earlier run of the same recipe.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-    queue : bool
-        Wait for the runs of this user on this machine that were started before.
-    judge : bool
-        Compare the new model with the one it started from; without, whoever asked judges it.
-
-    Returns
-    -------
-    BundleInfo or None
-        The model of the best epoch, in ``out/bundle``; None in a process that helps another one with the run.
-
-    Raises
-    ------
-    DataSetError
-        Where the data cannot serve; nothing was trained.
-    RunError
-        Where the folder holds another run, another process works in it, or there is nothing to resume.
-    TrainingError
-        Where the run came to a bad end by itself.
-    Cancelled
-        Where the user stopped it; the folder can be resumed.
+    Returns the model of the best epoch, in ``out/bundle``; None in a process that helps another one with the run.
     """
     folder = RunFolder(out)
     if not is_first_process(recipe):

@@ -37,22 +37,7 @@ PHANTOM, PARTLY = "phantom-trained, demonstration", "phantoms among what it was 
 
 
 def bundle_config(recipe: TrainRecipe, prepared: Prepared, parent: Parent | None) -> BundleConfig:
-    """Say what the bundle of a run will say of itself, but for the threshold.
-
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Of the run.
-    prepared : Prepared
-        Its images.
-    parent : Parent, optional
-        The bundle that it started from; its network wants to be fed as before.
-
-    Returns
-    -------
-    BundleConfig
-        Names no folder of anybody's.
-    """
+    """Say what the bundle of a run will say of itself, but for the threshold."""
     kept: dict[str, Any] = {**fed_as(recipe, parent)}
     if parent and parent.part == "all":
         kept["threshold"] = parent.threshold
@@ -94,20 +79,7 @@ def _title(title: str, learnt: Sequence[Sample]) -> str:
 
 
 def network_options(recipe: TrainRecipe, prepared: Prepared) -> dict[str, Any]:
-    """Give the options of a network: those of the recipe, and for a classifier what its data decide.
-
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Of the run.
-    prepared : Prepared
-        Its images.
-
-    Returns
-    -------
-    dict
-        As ``build_network`` takes them and a bundle keeps them.
-    """
+    """Give the options of a network: those of the recipe, and for a classifier what its data decide."""
     data = prepared.classes
     if data is None:
         return recipe.model.options
@@ -123,18 +95,8 @@ def network_options(recipe: TrainRecipe, prepared: Prepared) -> dict[str, Any]:
 def kinds_of(named: Sequence[str], seen: Sequence[str | None]) -> tuple[str, ...]:
     """Say which kinds of photograph a model is for; nothing where that would leave out what it has learnt from.
 
-    Parameters
-    ----------
-    named : sequence of str
-        Kinds that the recipe names.
-    seen : sequence of str or None
-        Kind of each image that is learnt from; None where nobody says.
-
-    Returns
-    -------
-    tuple of str
-        Those that are named first; empty where none is and the kind of some images is not known. A photograph of such
-        a kind would be warned of as one that the model does not know.
+    Those that are named first; empty where none is and the kind of some images is not known. A photograph of such a
+    kind would be warned of as one that the model does not know.
     """
     if not named and None in seen:
         return ()
@@ -146,23 +108,8 @@ def choose_threshold(
 ) -> BundleConfig:
     """Choose the threshold of a bundle by the rule of its recipe.
 
-    Parameters
-    ----------
-    task : Task
-        uint8 images (batch, 3, row, column) to logits (batch, 1, row, column).
-    loader : torch.utils.data.DataLoader
-        Batches of images, masks and keys that were not learnt from.
-    recipe : TrainRecipe
-        Its ``threshold_rule``.
-    config : BundleConfig
-        What the bundle says of itself; its threshold is that of the bundle that the run started from, if any.
-    run : RunContext
-        Asked whether to go on.
-
-    Returns
-    -------
-    BundleConfig
-        The same with the threshold, and in its provenance with the rule and the mean Jaccard index at that threshold.
+    ``task``: uint8 images (batch, 3, row, column) to logits (batch, 1, row, column). Returns the same with the
+    threshold, and in its provenance with the rule and the mean Jaccard index at that threshold.
     """
     rule, usual = recipe.threshold_rule, config.threshold if config.provenance["parent"] else None
     thresholds = {

@@ -19,31 +19,7 @@ from napari_melanoma.workflows.training_start import check_start
 def check_recipe(recipe: TrainRecipe, run: RunContext, *, keep: bool = False) -> DataReport:
     """Check start, devices and every image of a recipe; trains nothing.
 
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        What to check.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-    keep : bool
-        Keep the images that were decoded for the run that follows; by default nothing is written but, where a
-        classifier is cut out by a model, what that model draws.
-
-    Returns
-    -------
-    DataReport
-        The images of each part, and what a person should know of them.
-
-    Raises
-    ------
-    DataSetError
-        Where a data set is missing or faulty.
-    RunError
-        Where there are too few images, the devices asked for are not there, or the start does not go with the network.
-    BundleError
-        Where the start is not there.
-    Cancelled
-        Where the user stopped it.
+    Returns the images of each part, and what a person should know of them.
     """
     check_start(recipe)
     _check_devices(recipe)
@@ -67,22 +43,7 @@ def _check_devices(recipe: TrainRecipe) -> None:
 
 
 def check_step(recipe: TrainRecipe, batch_size: int, learn: int, base: int) -> None:
-    """Refuse a step that cannot be shared out evenly.
-
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Its devices and pieces.
-    batch_size : int
-        Images of a step over all devices.
-    learn, base : int
-        How many images there are to learn from, and in the base data.
-
-    Raises
-    ------
-    RunError
-        Where a device or a piece would get more than another.
-    """
+    """Refuse a step that cannot be shared out evenly."""
     step, parts = shares(recipe.data, batch_size, learn, base).step, process_count(recipe) * recipe.pieces
     if step % parts:
         raise RunError(

@@ -18,15 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class Phase(ListeningContext):
-    """A context whose progress is also told as events, at most one a second and at the end of each part.
-
-    Parameters
-    ----------
-    run : ListeningContext
-        Whoever started the run.
-    folder : RunFolder
-        Told of the progress.
-    """
+    """A context whose progress is also told as events, at most one a second and at the end of each part."""
 
     def __init__(self, run: ListeningContext, folder: RunFolder) -> None:
         super().__init__(run, folder)
@@ -44,23 +36,7 @@ class Phase(ListeningContext):
 
 @contextmanager
 def told(folder: RunFolder) -> Iterator[None]:
-    """Leave a last word in the run folder, however the run ends, and turn faults of torch into sentences.
-
-    Parameters
-    ----------
-    folder : RunFolder
-        Where the last word goes.
-
-    Yields
-    ------
-    None
-        While the run goes on.
-
-    Raises
-    ------
-    Exception
-        What ended the run, or a ``TrainingError`` that explains it.
-    """
+    """Leave a last word in the run folder, however the run ends, and turn faults of torch into sentences."""
     try:
         yield
     except (Cancelled, KeyboardInterrupt, SystemExit):  # Lightning turns a second Ctrl+C into an exit
@@ -79,18 +55,7 @@ def told(folder: RunFolder) -> Iterator[None]:
 
 @contextmanager
 def told_by_helper(folder: RunFolder) -> Iterator[None]:
-    """Leave word of a fault in a process that helps another one with the run, unless it is the other one's.
-
-    Parameters
-    ----------
-    folder : RunFolder
-        Of the run.
-
-    Yields
-    ------
-    None
-        While the run goes on.
-    """
+    """Leave word of a fault in a process that helps another one with the run, unless it is the other one's."""
     try:
         yield
     except (Cancelled, Diverged):

@@ -14,30 +14,7 @@ from napari_melanoma.training.recipe import TrainRecipe
 def draw_masks(recipe: TrainRecipe, run: RunContext) -> int:
     """Draw the masks that a recipe asks for and that are not there yet.
 
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Its data sets and the model that draws.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    int
-        How many were drawn; none where the recipe takes the masks of its data sets, or whole photographs.
-
-    Raises
-    ------
-    DataSetError
-        Where a data set is missing or faulty.
-    BundleError
-        Where there is no such model, or it draws nothing.
-    UnreadableImage
-        Where an image cannot be read.
-    SaveError
-        Where a mask cannot be written.
-    Cancelled
-        Where the user stopped it; what was drawn is kept.
+    How many were drawn; none where the recipe takes the masks of its data sets, or whole photographs.
     """
     asked = recipe.classification
     if asked is None or asked.masks == "reference" or asked.view.region == "photograph":

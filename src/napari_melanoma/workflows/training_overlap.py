@@ -73,16 +73,8 @@ FEW = "{images} of {patients} remain: at least {least} images and {least} patien
 class ModelOverlap:
     """What of the judged images one model was trained on.
 
-    Parameters
-    ----------
-    name : str
-        Of the model.
-    images : numpy.ndarray
-        bool (image,): it was trained on this picture.
-    patients : numpy.ndarray
-        bool (image,): it was trained on this picture or another one of the patient or lesion.
-    unknown : str
-        A sentence where it does not state all that it was trained on.
+    ``images``: bool (image,): it was trained on this picture. ``patients``: bool (image,): it was trained on this
+    picture or another one of the patient or lesion.
     """
 
     name: str
@@ -153,18 +145,8 @@ class Overlap:
     def verdict(self, advice: Advice, reason: str) -> tuple[Advice, str]:
         """Refuse an advice on two models, the old one and the new one, that these images cannot give.
 
-        Parameters
-        ----------
-        advice : str
-            By the figures.
-        reason : str
-            Of the advice.
-
-        Returns
-        -------
-        advice, reason : str
-            Unchanged where both models are new to the images. Where the start is as unknown as what was trained from
-            it, the comparison is as fair to both.
+        Unchanged where both models are new to the images. Where the start is as unknown as what was trained from it,
+        the comparison is as fair to both.
         """
         if self.included and self.seen.any():
             return "cannot tell", f"{NO_VERDICT} {reason}"
@@ -176,15 +158,7 @@ class Overlap:
     def more_needed(self, held_out_fraction: float) -> tuple[str, ...]:
         """Say how many images would be needed where too few are left that no model was trained on.
 
-        Parameters
-        ----------
-        held_out_fraction : float
-            Share of the patients of new data that a run holds out.
-
-        Returns
-        -------
-        tuple of str
-            A sentence, or none.
+        A sentence, or none.
         """
         if self.enough or not self.seen.any():
             return ()
@@ -203,15 +177,7 @@ class Overlap:
     def names(self, sample: Sample) -> str:
         """Name the models that were trained on an image or on others of its patient.
 
-        Parameters
-        ----------
-        sample : Sample
-            One of those judged.
-
-        Returns
-        -------
-        str
-            Joined by semicolons; empty where there is none.
+        Joined by semicolons; empty where there is none.
         """
         return self._names.get((sample.domain, sample.image_id), "")
 
@@ -258,28 +224,8 @@ def find_overlap(
 ) -> Overlap:
     """Find the images that any of several models was trained or tuned on.
 
-    Parameters
-    ----------
-    models : sequence of BundleInfo
-        Those that are judged together.
-    samples : sequence of Sample
-        The images.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-    include : bool
-        Measure them all the same.
-    digest : callable, optional
-        From the path of an image to 64 bits of its content; by default of its pixels.
-
-    Returns
-    -------
-    Overlap
-        Over all models together: what one of them knows is left out for all.
-
-    Raises
-    ------
-    Cancelled
-        Where the user stopped it.
+    ``digest``: from the path of an image to 64 bits of its content; by default of its pixels. Over all models together:
+    what one of them knows is left out for all.
     """
     listed = [_listed(model) for model in models]
     found = []
@@ -309,25 +255,7 @@ def images_to_measure(
     include: bool = False,
     digest: Digest = digest_of,
 ) -> Overlap:
-    """Find the images to measure models on, and report which are left out.
-
-    Parameters
-    ----------
-    models, samples, run, include, digest
-        As ``find_overlap`` takes them.
-
-    Returns
-    -------
-    Overlap
-        With at least one image to measure.
-
-    Raises
-    ------
-    DataSetError
-        Where the models were trained on all of them.
-    Cancelled
-        Where the user stopped it.
-    """
+    """Find the images to measure models on, and report which are left out."""
     overlap = find_overlap(models, samples, run=run, include=include, digest=digest)
     if samples and not overlap.kept:
         total = counted(len(samples), "image")
@@ -339,22 +267,7 @@ def images_to_measure(
 
 
 def with_overlap(comparison: Comparison, overlap: Overlap, warnings: Sequence[str]) -> Comparison:
-    """Add to a comparison which images were trained on, and refuse the advice where that forbids one.
-
-    Parameters
-    ----------
-    comparison : Comparison
-        Of an old and a new model.
-    overlap : Overlap
-        Of its images.
-    warnings : sequence of str
-        What else a reader should know first.
-
-    Returns
-    -------
-    Comparison
-        With ``training_overlap`` and ``warnings`` among its facts.
-    """
+    """Add to a comparison which images were trained on, and refuse the advice where that forbids one."""
     advice, reason = overlap.verdict(comparison.advice, comparison.reason)
     facts = {**comparison.facts, "training_overlap": overlap.facts, "warnings": [*overlap.notices, *warnings]}
     return replace(comparison, advice=advice, reason=reason, facts=facts)
@@ -363,15 +276,7 @@ def with_overlap(comparison: Comparison, overlap: Overlap, warnings: Sequence[st
 def stated(overlap: Overlap | None) -> list[str]:
     """Give the sentence by which a page states that no image was trained on; what was is among its warnings.
 
-    Parameters
-    ----------
-    overlap : Overlap or None
-        None where nothing was compared.
-
-    Returns
-    -------
-    list of str
-        One, or none.
+    One, or none.
     """
     return [overlap.summary] if overlap and not overlap.warnings else []
 
@@ -379,17 +284,7 @@ def stated(overlap: Overlap | None) -> list[str]:
 def without_verdict(page: Page, overlaps: Iterable[Mapping[str, Any] | None]) -> Page:
     """Begin a page with the reason why its figures give no verdict, where models were trained on its images.
 
-    Parameters
-    ----------
-    page : Page
-        Of a comparison.
-    overlaps : iterable of mapping or None
-        ``Overlap.facts`` of each evaluation.
-
-    Returns
-    -------
-    Page
-        Unchanged where no training image is among those measured.
+    Unchanged where no training image is among those measured.
     """
     included = any(
         one["included"] and any(m["trained_on_images_or_patients"] for m in one["models"]) for one in overlaps if one
@@ -400,15 +295,7 @@ def without_verdict(page: Page, overlaps: Iterable[Mapping[str, Any] | None]) ->
 def not_stated(about: Mapping[str, Any]) -> tuple[str, ...]:
     """Warn of the stored results of a version that did not look for training images.
 
-    Parameters
-    ----------
-    about : mapping
-        Content of ``metrics.json``.
-
-    Returns
-    -------
-    tuple of str
-        A sentence, or none.
+    A sentence, or none.
     """
     return () if about.get("training_overlap") else (NOT_COMPARED.format(model=about["model"]["name"]),)
 
@@ -416,22 +303,7 @@ def not_stated(about: Mapping[str, Any]) -> tuple[str, ...]:
 def marked_rows(
     rows: Iterable[dict[str, object]], samples: Sequence[Sample], overlap: Overlap | None
 ) -> Iterator[dict[str, object]]:
-    """Name in each row of a table the models that were trained on its image.
-
-    Parameters
-    ----------
-    rows : iterable of dict
-        One an image.
-    samples : sequence of Sample
-        In the same order.
-    overlap : Overlap or None
-        What was found of them.
-
-    Yields
-    ------
-    dict
-        The row with ``trained_on``.
-    """
+    """Name in each row of a table the models that were trained on its image."""
     for row, sample in zip(rows, samples, strict=True):
         yield {**row, TRAINED_ON: overlap.names(sample) if overlap else ""}
 
@@ -451,15 +323,7 @@ def _listed(model: BundleInfo) -> tuple[TrainingImages | None, str]:
 def unstated(model: BundleInfo) -> str:
     """Describe what a bundle does not state about the images that it was trained on.
 
-    Parameters
-    ----------
-    model : BundleInfo
-        Any bundle.
-
-    Returns
-    -------
-    str
-        A sentence; "" where it states them all.
+    A sentence; "" where it states them all.
     """
     said = _listed(model)[1]
     ours = model.config.provenance.get("program") == PROGRAM or PROGRAM in model.card

@@ -50,20 +50,7 @@ class Parent(Config):
 def encoding_of_start(recipe: TrainRecipe) -> TabularEncoding | None:
     """Give the encoding of the classifier that a run goes on from: its weights know no other.
 
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Its ``model.start`` and columns.
-
-    Returns
-    -------
-    TabularEncoding or None
-        None where the run starts from no classifier, or from one without a table.
-
-    Raises
-    ------
-    RunError
-        Where the recipe names other columns than the classifier has.
+    None where the run starts from no classifier, or from one without a table.
     """
     if recipe.classification is None or not recipe.model.starts_from_bundle:
         return None
@@ -98,23 +85,7 @@ class Settled(Config):
 def parent_of(recipe: TrainRecipe) -> Parent | None:
     """Look up the bundle that a recipe starts from.
 
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Its ``model.start``.
-
-    Returns
-    -------
-    Parent or None
-        None where it starts from ImageNet, from a file of weights or from nothing.
-
-    Raises
-    ------
-    BundleError
-        Where there is no such bundle.
-    RunError
-        Where its network is another than the recipe's, or was fed photographs that were prepared and the recipe
-        prepares none.
+    None where it starts from ImageNet, from a file of weights or from nothing.
     """
     if not recipe.model.starts_from_bundle:
         return None
@@ -138,20 +109,7 @@ def parent_of(recipe: TrainRecipe) -> Parent | None:
 
 
 def check_start(recipe: TrainRecipe) -> None:
-    """Refuse a start that is not there, or that the network has no use for; reads no weights.
-
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Its ``model`` part.
-
-    Raises
-    ------
-    BundleError
-        Where there is no such bundle or file.
-    RunError
-        Where the bundle's network is another, or there are no ImageNet weights for the recipe's.
-    """
+    """Refuse a start that is not there, or that the network has no use for; reads no weights."""
     parent_of(recipe)
     encoding_of_start(recipe)
     file = weights_file(recipe.model.start)
@@ -168,31 +126,7 @@ def start_network(
     weights: bool = True,
     tell: Callable[[str], None] = log.warning,
 ) -> nn.Module:
-    """Build the network of a recipe with the weights that it starts from.
-
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Its ``model`` part and seed.
-    options : mapping, optional
-        Of the network, where the data decide some of them; by default those of the recipe.
-    weights : bool
-        False leaves them random: a checkpoint will bring others.
-    tell : callable
-        Told what of a file of weights was taken and what was not.
-
-    Returns
-    -------
-    torch.nn.Module
-        Ready to learn.
-
-    Raises
-    ------
-    BundleError
-        Where the weights to start from are missing or damaged.
-    RunError
-        Where they do not fit the recipe's options.
-    """
+    """Build the network of a recipe with the weights that it starts from."""
     import torch
 
     from napari_melanoma.models.weights_files.fitting import load_file
@@ -225,17 +159,7 @@ def start_network(
 def describe_start(recipe: TrainRecipe, parent: Parent | None) -> str:
     """Say for a model's provenance what its training started from, without naming a folder.
 
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Its ``model.start``.
-    parent : Parent, optional
-        The bundle that it is.
-
-    Returns
-    -------
-    str
-        A word, or a name with the beginning of the hash of the weights; a file that has gone has its name alone.
+    A word, or a name with the beginning of the hash of the weights; a file that has gone has its name alone.
     """
     if parent:
         part = "encoder of " if parent.part == "encoder" else ""
@@ -249,18 +173,8 @@ def describe_start(recipe: TrainRecipe, parent: Parent | None) -> str:
 def fed_as(recipe: TrainRecipe, parent: Parent | None) -> dict[str, tuple[float, float, float]]:
     """Say how images are normalised for the weights that a run starts from.
 
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Its ``model`` part.
-    parent : Parent, optional
-        The bundle that it starts from, whole or its encoder.
-
-    Returns
-    -------
-    dict
-        ``mean`` and ``std`` of RGB in [0, 1]: as the bundle says, or as the published weights of a classifier's encoder
-        were learnt, from whatever file they come. Empty where neither has a say.
+    Returns ``mean`` and ``std`` of RGB in [0, 1]: as the bundle says, or as the published weights of a classifier's
+    encoder were learnt, from whatever file they come. Empty where neither has a say.
     """
     if parent:
         return {"mean": parent.mean, "std": parent.std}
@@ -275,19 +189,7 @@ def fed_as(recipe: TrainRecipe, parent: Parent | None) -> dict[str, tuple[float,
 def weights_of_start(recipe: TrainRecipe, folder: RunFolder, parent: Parent) -> Mapping[str, Tensor] | None:
     """Find the weights that a run started from: in its folder, or else in the bundle, if that is still the same.
 
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Its ``model.start``.
-    folder : RunFolder
-        Of the run.
-    parent : Parent
-        The bundle as it was when the run began.
-
-    Returns
-    -------
-    mapping of str to torch.Tensor or None
-        Name to value; None where they are lost.
+    Name to value; None where they are lost.
     """
     kept = read_start(folder.start_weights)
     if kept is not None:
@@ -301,35 +203,14 @@ def weights_of_start(recipe: TrainRecipe, folder: RunFolder, parent: Parent) -> 
 
 
 def settle(folder: RunFolder, settled: Settled) -> None:
-    """Write down what was settled.
-
-    Parameters
-    ----------
-    folder : RunFolder
-        Gets ``settled.json``.
-    settled : Settled
-        What to keep.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Write down what was settled."""
     write_json(folder.path / SETTLED, settled.model_dump(mode="json"))
 
 
 def settled_in(folder: RunFolder) -> Settled | None:
     """Read what was settled when a run began.
 
-    Parameters
-    ----------
-    folder : RunFolder
-        Of the run.
-
-    Returns
-    -------
-    Settled or None
-        None where nothing was yet.
+    None where nothing was yet.
     """
     path: Path = folder.path / SETTLED
     return Settled.parse(read_json(path), str(path)) if path.is_file() else None
@@ -338,22 +219,7 @@ def settled_in(folder: RunFolder) -> Settled | None:
 def wait_for_settled(folder: RunFolder, run: RunContext) -> Settled:
     """Wait, in a further process of a run, until the first one has settled what all must know.
 
-    Parameters
-    ----------
-    folder : RunFolder
-        Of the run.
-    run : RunContext
-        Asked whether to go on.
-
-    Returns
-    -------
-    Settled
-        As the first process found it.
-
-    Raises
-    ------
-    RunError
-        Where it does not come.
+    Returns as the first process found it.
     """
     end = time.monotonic() + WAIT_S
     while time.monotonic() < end:

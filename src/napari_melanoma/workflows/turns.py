@@ -35,13 +35,7 @@ class Ticket:
 
 
 def queue_folder() -> Path:
-    """Folder of the tickets of this user on this machine; a home that several machines share has one for each.
-
-    Returns
-    -------
-    pathlib.Path
-        It need not exist.
-    """
+    """Folder of the tickets of this user on this machine; a home that several machines share has one for each."""
     from platformdirs import user_state_path
 
     return user_state_path("napari-melanoma", appauthor=False) / "queue" / machine_id()
@@ -54,26 +48,7 @@ def wait_for_turn(out: Path, *, run: RunContext, sleep: Callable[[float], None] 
     Tells ``queued`` events with the ``position`` (how many are before it) and the name of one that is ``paused``, hears
     a wish to cancel. A ticket whose process has gone is skipped.
 
-    Parameters
-    ----------
-    out : pathlib.Path
-        The run folder, made where it is missing.
-    run : RunContext
-        Told of the wait, asked whether to go on.
-    sleep : callable
-        Waits for so many seconds.
-
-    Yields
-    ------
-    None
-        While it is this run's turn.
-
-    Raises
-    ------
-    Cancelled
-        Where it was stopped while it waited; whoever works in the folder tells its end.
-    SaveError
-        Where no ticket can be written.
+    ``sleep``: waits for so many seconds.
     """
     out.mkdir(parents=True, exist_ok=True)
     ticket = draw_ticket(out, ProcessStamp.of())
@@ -85,25 +60,7 @@ def wait_for_turn(out: Path, *, run: RunContext, sleep: Callable[[float], None] 
 
 
 def draw_ticket(out: Path, stamp: ProcessStamp) -> Ticket:
-    """Take the next number for a run; one that was drawn for it already, by whoever launched it, is kept.
-
-    Parameters
-    ----------
-    out : pathlib.Path
-        The run folder.
-    stamp : ProcessStamp
-        The process that waits.
-
-    Returns
-    -------
-    Ticket
-        With that process on it.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Take the next number for a run; one that was drawn for it already, by whoever launched it, is kept."""
     from filelock import FileLock
 
     folder, run = queue_folder(), str(out.absolute())
@@ -123,17 +80,7 @@ def draw_ticket(out: Path, stamp: ProcessStamp) -> Ticket:
 def waiting_before(folder: Path, number: int) -> list[Ticket]:
     """List the tickets that go before one; those of processes that have gone are removed.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Of the tickets.
-    number : int
-        The ticket's own.
-
-    Returns
-    -------
-    list of Ticket
-        The one at work first.
+    Returns the one at work first.
     """
     before = []
     for ticket in _tickets(folder):

@@ -24,13 +24,6 @@ class Unfinished:
 
     The file has its name from what was measured with, so figures of another model or of other options are never taken;
     a line that was cut off is passed over, and so is an image whose files have changed meanwhile.
-
-    Parameters
-    ----------
-    out : pathlib.Path
-        Folder of the results; made when the first lines are written.
-    measured_with : object
-        Models and options as plain values.
     """
 
     def __init__(self, out: Path, measured_with: object) -> None:
@@ -44,17 +37,7 @@ class Unfinished:
     def take(self, sample: Sample, seen: str) -> list[dict[str, float]] | None:
         """Give what was measured of an image before, once.
 
-        Parameters
-        ----------
-        sample : Sample
-            The image.
-        seen : str
-            As ``seen`` gives it now.
-
-        Returns
-        -------
-        list of dict or None
-            The figures under each model; None where there are none, or where its files are others now.
+        Returns the figures under each model; None where there are none, or where its files are others now.
         """
         line = self._known.pop(_key(sample), None)
         if line is None:
@@ -63,34 +46,13 @@ class Unfinished:
         return values if before == seen else None
 
     def keep(self, sample: Sample, seen: str, values: Sequence[Figure]) -> None:
-        """Keep what was measured of an image; it is written with others that follow.
-
-        Parameters
-        ----------
-        sample : Sample
-            The image.
-        seen : str
-            As ``seen`` gave it before the image was read.
-        values : sequence of mapping
-            The figures under each model.
-
-        Raises
-        ------
-        SaveError
-            Where they cannot be written.
-        """
+        """Keep what was measured of an image; it is written with others that follow."""
         self._pending.append(json.dumps([_key(sample), seen, [dict(item) for item in values]]))
         if len(self._pending) >= CHUNK or time.monotonic() - self._written > CHUNK_S:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is not written yet.
-
-        Raises
-        ------
-        SaveError
-            Where it cannot be written.
-        """
+        """Write what is not written yet."""
         lines, self._pending, self._written = self._pending, [], time.monotonic()
         if not lines:
             return
@@ -113,15 +75,7 @@ class Unfinished:
 def seen(sample: Sample) -> str:
     """Say by what the files of an image can be told from others: their paths, sizes and times.
 
-    Parameters
-    ----------
-    sample : Sample
-        The image, with a mask or without.
-
-    Returns
-    -------
-    str
-        Sixteen digits; those of no file at all where one cannot be looked at.
+    Sixteen digits; those of no file at all where one cannot be looked at.
     """
     found = []
     for path in filter(None, (sample.image, sample.mask)):
@@ -134,13 +88,7 @@ def seen(sample: Sample) -> str:
 
 
 def forget(out: Path) -> None:
-    """Remove what was kept of unfinished evaluations, once the results are written.
-
-    Parameters
-    ----------
-    out : pathlib.Path
-        Folder of the results.
-    """
+    """Remove what was kept of unfinished evaluations, once the results are written."""
     for path in out.glob(NAME.format("*")):
         with suppress(OSError):  # somebody looks at it; it does no harm
             path.unlink()

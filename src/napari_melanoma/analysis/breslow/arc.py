@@ -38,15 +38,7 @@ class Arc:
     def to_section(self, y: Floats, x: Floats) -> tuple[Floats, Floats]:
         """Turn positions on the slide into positions in the section.
 
-        Parameters
-        ----------
-        y, x : numpy.ndarray
-            Micrometres, of one shape.
-
-        Returns
-        -------
-        tuple of numpy.ndarray
-            Along the arc and below it, float64 in micrometres.
+        ``y``, ``x``: micrometres, of one shape. Returns along the arc and below it, float64 in micrometres.
         """
         dy, dx = np.asarray(y, np.float64) - self.y_um, np.asarray(x, np.float64) - self.x_um
         v, u = dy * self.down[0] + dx * self.down[1], dx * self.down[0] - dy * self.down[1]
@@ -57,15 +49,7 @@ class Arc:
     def to_slide(self, along: Floats, depth: Floats) -> tuple[Floats, Floats]:
         """Turn positions in the section into positions on the slide: the inverse.
 
-        Parameters
-        ----------
-        along, depth : numpy.ndarray
-            Micrometres, of one shape.
-
-        Returns
-        -------
-        tuple of numpy.ndarray
-            y and x, float64 in micrometres.
+        ``along``, ``depth``: micrometres, of one shape. Y and x, float64 in micrometres.
         """
         turn = self.bend * np.asarray(along, np.float64)
         left = 1 - self.bend * np.asarray(depth, np.float64)
@@ -77,19 +61,8 @@ class Arc:
 def fit_arc(points: Floats, inward: Floats, weights: Floats | None = None) -> Arc:
     """Lay an arc through points of a surface; those that lie far off it lose their say (Tukey's biweight).
 
-    Parameters
-    ----------
-    points : numpy.ndarray
-        float (point, 2) as y, x in micrometres, at least three.
-    inward : numpy.ndarray
-        float (point, 2): which way the tissue lies at each; of any length.
-    weights : numpy.ndarray, optional
-        float (point,): say of each; all the same by default.
-
-    Returns
-    -------
-    Arc
-        A line where the points span less than ``SHORTEST_UM``.
+    ``points``: float (point, 2) as y, x in micrometres, at least three. A line where the points span less than
+    ``SHORTEST_UM``.
     """
     given = np.ones(len(points)) if weights is None else np.asarray(weights, np.float64)
     down = (inward * given[:, None]).sum(axis=0)

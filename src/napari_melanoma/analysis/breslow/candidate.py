@@ -44,10 +44,7 @@ class DepthCandidate:
     def as_json(self) -> dict[str, Any]:
         """Give it as ``result.json`` has it.
 
-        Returns
-        -------
-        dict
-            Numbers of mm with four decimals, positions with two.
+        Numbers of mm with four decimals, positions with two.
         """
         return {
             "surface": [round(value, 2) for value in self.surface],
@@ -76,18 +73,7 @@ class DepthFindings:
 
 
 def ranked(candidates: Iterable[DepthCandidate]) -> tuple[DepthCandidate, ...]:
-    """Put the likeliest first: what hangs together with the surface and is no small lesion, of those the thickest.
-
-    Parameters
-    ----------
-    candidates : iterable of DepthCandidate
-        Of one slide, in any order.
-
-    Returns
-    -------
-    tuple of DepthCandidate
-        All of them.
-    """
+    """Put the likeliest first: what hangs together with the surface and is no small lesion, of those the thickest."""
     known = tuple(candidates)
     largest = max((one.lesion_mm2 for one in known if one.way == 0), default=0.0)
     small = 2 * APART

@@ -39,26 +39,8 @@ def breslow_candidates(
 ) -> tuple[DepthCandidate, ...]:
     """Measure the Breslow thickness on a map of a slide; ``measure_depth`` also says what could not be measured.
 
-    Parameters
-    ----------
-    maps : TissueMaps
-        What each cell is.
-    place : MapPlace
-        Where the cells lie; with its pixel size.
-    config : DepthConfig, optional
-        What counts as what.
-    law : IntervalLaw, optional
-        Of the model that made the map.
-
-    Returns
-    -------
-    tuple of DepthCandidate
-        The likeliest first; empty where nothing can be measured.
-
-    Raises
-    ------
-    ScaleMissing, InputError
-        As ``measure_depth``.
+    ``place``: where the cells lie; with its pixel size. Returns the likeliest first; empty where nothing can be
+    measured.
     """
     return measure_depth(maps, place, config, law).candidates
 
@@ -75,30 +57,7 @@ def measure_depth(
     Down is at a right angle to the skin beside the lesion (Gershenwald et al. 2017, doi:10.3322/caac.21409). Each
     section is measured by itself. An oblique cut makes all layers thicker; nothing here corrects for that.
 
-    Parameters
-    ----------
-    maps : TissueMaps
-        What each cell is.
-    place : MapPlace
-        Where the cells lie; with its pixel size.
-    config : DepthConfig, optional
-        What counts as what.
-    law : IntervalLaw, optional
-        Of the model that made the map.
-    section : int, optional
-        Number of the one section that the map is a part of; by default all that are there are counted from 0.
-
-    Returns
-    -------
-    DepthFindings
-        In the order of ``ranked``.
-
-    Raises
-    ------
-    ScaleMissing
-        Where the pixel size is not known or cannot be true.
-    InputError
-        Where a class is missing.
+    ``place``: where the cells lie; with its pixel size. In the order of ``ranked``.
     """
     config = config or DepthConfig()
     checked_cell_um(place, maps.probability.shape[1:])

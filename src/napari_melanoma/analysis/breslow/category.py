@@ -11,40 +11,14 @@ BORDERS_MM = (0.75, 1.05, 2.05, 4.05)  # where the rounded thickness steps into 
 
 
 def rounded_mm(mm: float) -> float:
-    """Round a thickness to 0.1 mm, halves up: 0.75 to 0.84 is 0.8, 0.95 to 1.04 is 1.0.
-
-    Parameters
-    ----------
-    mm : float
-        Thickness.
-
-    Returns
-    -------
-    float
-        With one decimal.
-    """
+    """Round a thickness to 0.1 mm, halves up: 0.75 to 0.84 is 0.8, 0.95 to 1.04 is 1.0."""
     return math.floor(round(10 * mm, 6) + 0.5) / 10
 
 
 def t_category(mm: float, ulcerated: bool | None) -> str:
     """Give the T category.
 
-    Parameters
-    ----------
-    mm : float
-        Breslow thickness, above 0.
-    ulcerated : bool or None
-        None where it is not known.
-
-    Returns
-    -------
-    str
-        ``T1a`` to ``T4b``; without its letter where that depends on an ulceration that is not known.
-
-    Raises
-    ------
-    ValueError
-        Where the thickness is not a positive finite number.
+    Returns ``T1a`` to ``T4b``; without its letter where that depends on an ulceration that is not known.
     """
     if not (math.isfinite(mm) and mm > 0):
         raise ValueError(f"a thickness is a positive number of mm, not {mm}")
@@ -58,17 +32,7 @@ def t_category(mm: float, ulcerated: bool | None) -> str:
 def contradicts(mm: float | None, clark: int | None) -> str:
     """Describe how Clark level and thickness exclude each other.
 
-    Parameters
-    ----------
-    mm : float or None
-        Breslow thickness.
-    clark : int or None
-        Clark level, 1 to 5; 1 is a melanoma in situ, which does not invade and so has no thickness.
-
-    Returns
-    -------
-    str
-        A sentence; empty where they agree, or one of them is not known.
+    A sentence; empty where they agree, or one of them is not known.
     """
     if mm is None or clark is None:
         return ""
@@ -88,17 +52,7 @@ def contradicts(mm: float | None, clark: int | None) -> str:
 def straddles(interval_mm: tuple[float, float], ulcerated: bool | None) -> tuple[str, ...]:
     """Name the categories that an interval reaches into.
 
-    Parameters
-    ----------
-    interval_mm : tuple of float
-        Least and greatest thickness.
-    ulcerated : bool or None
-        None where it is not known.
-
-    Returns
-    -------
-    tuple of str
-        From thin to thick; empty where it is one alone.
+    From thin to thick; empty where it is one alone.
     """
     low, high = max(interval_mm[0], 1e-3), max(interval_mm[1], 1e-3)
     inside = [low, *(border for border in BORDERS_MM if low < border <= high), high]

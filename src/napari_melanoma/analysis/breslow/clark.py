@@ -20,17 +20,8 @@ class ClarkEstimate:
 def clark_estimate(below_um: float, at_least: bool) -> ClarkEstimate:
     """Estimate a level by how far the deepest cells lie below the epidermis.
 
-    Parameters
-    ----------
-    below_um : float
-        From the lower border of the epidermis, in micrometres.
-    at_least : bool
-        Whether the lesion is cut off.
-
-    Returns
-    -------
-    ClarkEstimate
-        None of 1, which is a melanoma in situ, or of 5, which cannot be told without the fat.
+    ``below_um``: from the lower border of the epidermis, in micrometres. None of 1, which is a melanoma in situ, or of
+    5, which cannot be told without the fat.
     """
     told = f"{below_um / 1000:.2f} mm below the epidermis"
     if at_least:

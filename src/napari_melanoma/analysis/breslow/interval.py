@@ -54,15 +54,7 @@ class IntervalLaw:
     def interval(self, features: DepthFeatures) -> tuple[float, float]:
         """Give the interval of a measurement.
 
-        Parameters
-        ----------
-        features : DepthFeatures
-            Of it.
-
-        Returns
-        -------
-        tuple of float
-            Least and greatest thickness in mm, 0 at the least.
+        Least and greatest thickness in mm, 0 at the least.
         """
         scale = _scale(features, self.scale)
         return max(features.mm - self.less * scale, 0.0), features.mm + self.more * scale
@@ -73,26 +65,7 @@ def calibrate(
 ) -> IntervalLaw:
     """Make a law from slides whose thickness is known (split conformal prediction, normalised; arXiv:2107.07511).
 
-    Parameters
-    ----------
-    truth_mm : sequence of float
-        True thickness of each slide; none of these may be used again to say how well intervals do.
-    features : sequence of DepthFeatures
-        Of the measurements on the same slides.
-    coverage : float
-        Share of slides like these whose truth shall lie in their interval, half of the rest on either side.
-    made_of : str
-        Says which slides these are.
-
-    Returns
-    -------
-    IntervalLaw
-        Covers at least so much of further slides on average, where these are drawn alike.
-
-    Raises
-    ------
-    ValueError
-        Where there are too few, or not as many truths as measurements.
+    Covers at least so much of further slides on average, where these are drawn alike.
     """
     if len(truth_mm) != len(features) or len(features) < FEWEST:
         raise ValueError(f"needs {FEWEST} slides with truth and measurement, got {len(truth_mm)}, {len(features)}")
@@ -105,18 +78,7 @@ def calibrate(
 
 
 def to_json(laws: dict[str, IntervalLaw]) -> str:
-    """Write laws as ``intervals.json`` has them.
-
-    Parameters
-    ----------
-    laws : dict
-        SHA-256 of the model's weights file to its law.
-
-    Returns
-    -------
-    str
-        With a line's end.
-    """
+    """Write laws as ``intervals.json`` has them."""
     return json.dumps({weights: asdict(law) for weights, law in laws.items()}, indent=2) + "\n"
 
 
@@ -124,10 +86,7 @@ def to_json(laws: dict[str, IntervalLaw]) -> str:
 def known_laws() -> dict[str, IntervalLaw]:
     """Give the laws that come with the program.
 
-    Returns
-    -------
-    dict
-        SHA-256 of a model's weights file, as ``BundleInfo.fingerprint`` gives it, to its law.
+    SHA-256 of a model's weights file, as ``BundleInfo.fingerprint`` gives it, to its law.
     """
     text = resources.files(__package__).joinpath(LAWS).read_text(encoding="utf-8")
     laws = parse_json(text, LAWS)

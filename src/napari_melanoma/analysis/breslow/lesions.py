@@ -39,19 +39,8 @@ class Growth:
 def invasive(section: Section, config: DepthConfig) -> tuple[NDArray[np.int32], Bools]:
     """Number the parts of the tumour that lie below the epidermis.
 
-    Parameters
-    ----------
-    section : Section
-        Piece of tissue.
-    config : DepthConfig
-        What is a speck, what lies within the epidermis.
-
-    Returns
-    -------
-    labels : numpy.ndarray
-        int32 (row, column): 0 where there is none.
-    in_situ : numpy.ndarray
-        bool (row, column): nests within the epidermis, and at the junction.
+    Returns int32 (row, column): 0 where there is none. Returns bool (row, column): nests within the epidermis, and at
+    the junction.
     """
     from scipy import ndimage
 
@@ -74,19 +63,7 @@ def invasive(section: Section, config: DepthConfig) -> tuple[NDArray[np.int32], 
 def growths(section: Section, parts: NDArray[np.int32], config: DepthConfig) -> tuple[Growth, ...]:
     """Group the parts of the tumour into lesions.
 
-    Parameters
-    ----------
-    section : Section
-        Piece of tissue.
-    parts : numpy.ndarray
-        int32 (row, column), of ``invasive``.
-    config : DepthConfig
-        Across which gaps nests belong to a lesion, and how small one may be.
-
-    Returns
-    -------
-    tuple of Growth
-        The largest first.
+    ``parts``: int32 (row, column), of ``invasive``. Returns the largest first.
     """
     groups = _grouped(parts > 0, config.nest_gap_um, section.cell_um)
     areas = np.bincount(groups.ravel()) * section.cell_um2

@@ -37,30 +37,14 @@ class TissueMaps:
     def of_labels(cls, labels: NDArray[np.integer], classes: Sequence[str]) -> Self:
         """Take a label image for a map that is sure of itself.
 
-        Parameters
-        ----------
-        labels : numpy.ndarray
-            Integers (row, column): index into ``classes``.
-        classes : sequence of str
-            Names.
-
-        Returns
-        -------
-        TissueMaps
-            uint8.
+        ``labels``: integers (row, column): index into ``classes``. Returns uint8.
         """
         sure = labels[None] == np.arange(len(classes))[:, None, None]
         return cls(sure.astype(np.uint8) * np.uint8(255), tuple(classes))
 
     @property
     def roles(self) -> ClassRoles:
-        """Which class is what.
-
-        Raises
-        ------
-        InputError
-            Where a class is missing.
-        """
+        """Which class is what."""
         roles = ClassRoles.of(self.classes)
         if roles is None:
             raise InputError(
@@ -87,22 +71,7 @@ class Tissues:
 def tissues_of(maps: TissueMaps, cell_um: tuple[float, float]) -> Tissues:
     """Decide what each cell is: the likeliest class, and of lesions the one that prevails around.
 
-    Parameters
-    ----------
-    maps : TissueMaps
-        What the model says.
-    cell_um : tuple of float
-        Height and width of a cell in micrometres.
-
-    Returns
-    -------
-    Tissues
-        On the same cells.
-
-    Raises
-    ------
-    InputError
-        Where a class is missing.
+    ``cell_um``: height and width of a cell in micrometres.
     """
     roles, values = maps.roles, _as_bytes(maps.probability)
     lesion = values[roles.malignant]
@@ -126,17 +95,7 @@ def tissues_of(maps: TissueMaps, cell_um: tuple[float, float]) -> Tissues:
 def means(values: NDArray[Any], steps: Sequence[int]) -> NDArray[np.float32]:
     """Take means over blocks of cells; those at the far edges are of what there is.
 
-    Parameters
-    ----------
-    values : numpy.ndarray
-        Numbers (row, column).
-    steps : sequence of int
-        Height and width of a block.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 (row, column).
+    ``values``: numbers (row, column). Returns float32 (row, column).
     """
     below, beside = (-side % step for side, step in zip(values.shape, steps, strict=True))
     padded = np.pad(values, ((0, below), (0, beside)), mode="edge")
@@ -161,17 +120,8 @@ def _prevailing(
 def refined(maps: TissueMaps, place: MapPlace) -> tuple[TissueMaps, MapPlace]:
     """Interpolate coarse maps, so that borders lie between cells where probabilities say so.
 
-    Parameters
-    ----------
-    maps : TissueMaps
-        What the model says.
-    place : MapPlace
-        Where it lies; with its pixel size.
-
-    Returns
-    -------
-    tuple
-        The same on cells of at most ``FINE_UM``, linear between the centres of the cells that were there.
+    ``place``: where it lies; with its pixel size. Returns the same on cells of at most ``FINE_UM``, linear between the
+    centres of the cells that were there.
     """
     from scipy import ndimage
 

@@ -49,15 +49,7 @@ class CoveredRim:
 def covered_rim(section: Section) -> CoveredRim:
     """Find where a section's epidermis lies at the glass, what is taken for epidermis at its other sides left out.
 
-    Parameters
-    ----------
-    section : Section
-        Piece of tissue.
-
-    Returns
-    -------
-    CoveredRim
-        The longest part, and parts that face the same way and have no tissue above them.
+    Returns the longest part, and parts that face the same way and have no tissue above them.
     """
     near = section.near(section.epidermis)
     labels, _ = components(near)
@@ -92,17 +84,7 @@ def _uppermost(section: Section, points: Floats, down: Floats) -> Bools:
 def why_no_surface(section: Section, rim: CoveredRim) -> str | None:
     """Say why a section has no surface to measure from.
 
-    Parameters
-    ----------
-    section : Section
-        Piece of tissue.
-    rim : CoveredRim
-        Its own.
-
-    Returns
-    -------
-    str or None
-        None where it has one.
+    None where it has one.
     """
     if not section.epidermis.any():
         return NO_EPIDERMIS.format(section.index + 1)

@@ -27,15 +27,7 @@ class ClassRoles:
     def of(cls, classes: Sequence[str]) -> Self | None:
         """Find them by their names.
 
-        Parameters
-        ----------
-        classes : sequence of str
-            Of a model that draws tissue.
-
-        Returns
-        -------
-        ClassRoles or None
-            None where background, epidermis or tumour is not among them.
+        None where background, epidermis or tumour is not among them.
         """
         names = [name.lower() for name in classes]
         background, epidermis = _first(names, ("background", "glass")), _first(names, ("epidermis",))
@@ -46,18 +38,7 @@ class ClassRoles:
 
 
 def tells_naevi(classes: Sequence[str]) -> bool:
-    """Say whether a model knows naevi, so that these are not taken for melanomas.
-
-    Parameters
-    ----------
-    classes : sequence of str
-        Of a model that draws tissue.
-
-    Returns
-    -------
-    bool
-        By the names.
-    """
+    """Say whether a model knows naevi, so that these are not taken for melanomas."""
     roles = ClassRoles.of(classes)
     return roles is not None and roles.benign >= 0
 

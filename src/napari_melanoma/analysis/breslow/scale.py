@@ -23,22 +23,7 @@ MISSING = (
 def checked_cell_um(place: MapPlace, shape: tuple[int, ...]) -> tuple[float, float]:
     """Give the size of a map's cells.
 
-    Parameters
-    ----------
-    place : MapPlace
-        Where the map lies.
-    shape : tuple of int
-        Its rows and columns.
-
-    Returns
-    -------
-    tuple of float
-        Height and width in micrometres.
-
-    Raises
-    ------
-    ScaleMissing
-        Where it is not known, or no slide can have it: such as millimetres or metres taken for micrometres.
+    Height and width in micrometres.
     """
     size, cell = place.pixel_size, place.cell_um
     if size is None or cell is None:
@@ -52,17 +37,7 @@ def checked_cell_um(place: MapPlace, shape: tuple[int, ...]) -> tuple[float, flo
 def why_untrue(size: PixelSize, sides_mm: tuple[float, float]) -> str:
     """Say why a pixel size cannot be that of a slide.
 
-    Parameters
-    ----------
-    size : PixelSize
-        Of the finest level.
-    sides_mm : tuple of float
-        How high and wide the slide, or what was analysed of it, would be.
-
-    Returns
-    -------
-    str
-        What is wrong and what to do; empty where nothing is.
+    What is wrong and what to do; empty where nothing is.
     """
     low, high = PLAUSIBLE_UM
     good = low <= min(size.y_um, size.x_um) and max(size.y_um, size.x_um) <= high
@@ -71,20 +46,7 @@ def why_untrue(size: PixelSize, sides_mm: tuple[float, float]) -> str:
 
 
 def untrue(size: PixelSize, sides_mm: tuple[float, float]) -> str:
-    """Say that a pixel size cannot be true.
-
-    Parameters
-    ----------
-    size : PixelSize
-        Of the finest level.
-    sides_mm : tuple of float
-        Of what would be analysed.
-
-    Returns
-    -------
-    str
-        With what to do.
-    """
+    """Say that a pixel size cannot be true."""
     low, high = PLAUSIBLE_UM
     return (
         f"a pixel size of {size.y_um:g} x {size.x_um:g} micrometres cannot be true ({size.source}): the slide, or what "

@@ -48,15 +48,8 @@ class Section:
     def positions(self, mask: Bools) -> Floats:
         """Give the centres of cells.
 
-        Parameters
-        ----------
-        mask : numpy.ndarray
-            bool (row, column) within the box.
-
-        Returns
-        -------
-        numpy.ndarray
-            float64 (cell, 2): y and x in micrometres from the map's corner.
+        ``mask``: bool (row, column) within the box. Returns float64 (cell, 2): y and x in micrometres from the map's
+        corner.
         """
         return np.add(np.argwhere(mask), (self.top + 0.5, self.left + 0.5)) * self.cell_um
 
@@ -70,15 +63,7 @@ class Section:
     def near(self, mask: Bools) -> Bools:
         """Give the cells near a mask.
 
-        Parameters
-        ----------
-        mask : numpy.ndarray
-            bool (row, column) within the box.
-
-        Returns
-        -------
-        numpy.ndarray
-            bool, same shape: within ``RIM_UM``, by rows and columns.
+        ``mask``: bool (row, column) within the box. Returns bool, same shape: within ``RIM_UM``, by rows and columns.
         """
         return widened(mask, RIM_UM, self.cell_um)
 
@@ -94,15 +79,8 @@ class Section:
     def inward(self, mask: Bools) -> Floats:
         """Say which way the tissue lies at cells of the rim.
 
-        Parameters
-        ----------
-        mask : numpy.ndarray
-            bool (row, column) within the box.
-
-        Returns
-        -------
-        numpy.ndarray
-            float64 (cell, 2) as y and x, of length 1, or 0 where that cannot be said.
+        ``mask``: bool (row, column) within the box. Returns float64 (cell, 2) as y and x, of length 1, or 0 where that
+        cannot be said.
         """
         at = np.stack(np.nonzero(mask))
         slopes = []
@@ -118,19 +96,8 @@ class Section:
 def find_sections(tissues: Tissues, cell_um: tuple[float, float], config: DepthConfig) -> tuple[Section, ...]:
     """Find the pieces of tissue of a map.
 
-    Parameters
-    ----------
-    tissues : Tissues
-        What each cell is.
-    cell_um : tuple of float
-        Height and width of a cell in micrometres.
-    config : DepthConfig
-        What is too small.
-
-    Returns
-    -------
-    tuple of Section
-        From top to bottom, those that begin at one height from left to right.
+    ``cell_um``: height and width of a cell in micrometres. From top to bottom, those that begin at one height from left
+    to right.
     """
     from scipy import ndimage
 
@@ -152,19 +119,7 @@ def find_sections(tissues: Tissues, cell_um: tuple[float, float], config: DepthC
 def widened(mask: Bools, by_um: float, cell_um: tuple[float, float]) -> Bools:
     """Widen a mask by rows and columns.
 
-    Parameters
-    ----------
-    mask : numpy.ndarray
-        bool (row, column).
-    by_um : float
-        How far.
-    cell_um : tuple of float
-        Height and width of a cell in micrometres.
-
-    Returns
-    -------
-    numpy.ndarray
-        bool, same shape.
+    ``mask``: bool (row, column). ``cell_um``: height and width of a cell in micrometres. Returns bool, same shape.
     """
     from scipy import ndimage
 
@@ -176,17 +131,7 @@ def widened(mask: Bools, by_um: float, cell_um: tuple[float, float]) -> Bools:
 def without_specks(mask: Bools, cells: float) -> Bools:
     """Drop the parts of a mask that are small.
 
-    Parameters
-    ----------
-    mask : numpy.ndarray
-        bool (row, column).
-    cells : float
-        Least size of a part that stays.
-
-    Returns
-    -------
-    numpy.ndarray
-        bool, same shape.
+    ``mask``: bool (row, column). Returns bool, same shape.
     """
     labels, _ = components(mask)
     large = np.bincount(labels.ravel()) >= cells

@@ -44,32 +44,14 @@ class Surface:
     def bins(self, along: Floats) -> NDArray[np.int64]:
         """Give the bin of each position.
 
-        Parameters
-        ----------
-        along : numpy.ndarray
-            Micrometres along the arc.
-
-        Returns
-        -------
-        numpy.ndarray
-            int64, same shape: beyond the ends the last one.
+        ``along``: micrometres along the arc. Returns int64, same shape: beyond the ends the last one.
         """
         return np.clip(((along - self.start) / self.step).astype(np.int64), 0, len(self.depth) - 1)
 
     def beyond(self, along: Floats, margin_um: float) -> Bools:
         """Say which positions lie beyond the epidermis.
 
-        Parameters
-        ----------
-        along : numpy.ndarray
-            Micrometres along the arc.
-        margin_um : float
-            What is nearer to its end than this counts as beyond.
-
-        Returns
-        -------
-        numpy.ndarray
-            bool, same shape.
+        ``along``: micrometres along the arc. Returns bool, same shape.
         """
         end = self.start + self.step * len(self.depth)
         return (along < self.start + margin_um) | (along > end - margin_um)
@@ -78,21 +60,8 @@ class Surface:
 def find_surface(section: Section, rim: CoveredRim, lesion: Bools, config: DepthConfig) -> Surface:
     """Find the surface over a lesion, and which way is down: by the skin beside it.
 
-    Parameters
-    ----------
-    section : Section
-        One that has a surface (``why_no_surface``).
-    rim : CoveredRim
-        Its own.
-    lesion : numpy.ndarray
-        bool (row, column) within the section's box: its cells.
-    config : DepthConfig
-        How far skin counts as adjacent, what covers.
-
-    Returns
-    -------
-    Surface
-        Of the whole section, along the arc through the skin beside the lesion.
+    ``lesion``: bool (row, column) within the section's box: its cells. Of the whole section, along the arc through the
+    skin beside the lesion.
     """
     points, inward = rim.points, rim.inward
     arc = fit_arc(points, inward)
@@ -139,17 +108,7 @@ def _profile(section: Section, rim: CoveredRim, arc: Arc, config: DepthConfig) -
 def half_cell(cell_um: tuple[float, float], arc: Arc) -> float:
     """Say how far a cell reaches up and down from its centre.
 
-    Parameters
-    ----------
-    cell_um : tuple of float
-        Height and width in micrometres.
-    arc : Arc
-        Says which way is down.
-
-    Returns
-    -------
-    float
-        Micrometres.
+    ``cell_um``: height and width in micrometres. Micrometres.
     """
     return 0.5 * (abs(arc.down[0]) * cell_um[0] + abs(arc.down[1]) * cell_um[1])
 

@@ -38,19 +38,7 @@ class Line:
 def thickest(section: Section, surface: Surface, cells: Bools) -> Line:
     """Measure the thickest place of some cells.
 
-    Parameters
-    ----------
-    section : Section
-        Piece of tissue.
-    surface : Surface
-        Over it.
-    cells : numpy.ndarray
-        bool (row, column) within the section's box, at least one.
-
-    Returns
-    -------
-    Line
-        From the surface to the far side of the deepest cell.
+    ``cells``: bool (row, column) within the section's box, at least one.
     """
     along, below = beneath(section, surface, cells)
     deepest = int(below.argmax())
@@ -64,19 +52,8 @@ def thickest(section: Section, surface: Surface, cells: Bools) -> Line:
 def beneath(section: Section, surface: Surface, cells: Bools) -> tuple[Floats, Floats]:
     """Say where cells lie along the section, and how far below its surface.
 
-    Parameters
-    ----------
-    section : Section
-        Piece of tissue.
-    surface : Surface
-        Over it.
-    cells : numpy.ndarray
-        bool (row, column) within the section's box.
-
-    Returns
-    -------
-    tuple of numpy.ndarray
-        Along the arc, and below the surface to the cell's centre: float64 (cell,) in micrometres.
+    ``cells``: bool (row, column) within the section's box. Returns along the arc, and below the surface to the cell's
+    centre: float64 (cell,) in micrometres.
     """
     along, depth = surface.arc.to_section(*section.positions(cells).T)
     return along, depth - surface.depth[surface.bins(along)]
@@ -85,19 +62,7 @@ def beneath(section: Section, surface: Surface, cells: Bools) -> tuple[Floats, F
 def bounds(section: Section, surface: Surface, growth: Growth) -> tuple[float, float]:
     """Measure again with what is nearly certain, and with all that is possible beside the lesion.
 
-    Parameters
-    ----------
-    section : Section
-        Piece of tissue.
-    surface : Surface
-        Over it.
-    growth : Growth
-        The lesion.
-
-    Returns
-    -------
-    tuple of float
-        The lesser and the greater thickness in micrometres; the lesser is 0 where nothing is certain.
+    Returns the lesser and the greater thickness in micrometres; the lesser is 0 where nothing is certain.
     """
     sure = growth.near & (section.chance >= SURE)
     low = thickest(section, surface, sure).um if sure.any() else 0.0
@@ -107,21 +72,8 @@ def bounds(section: Section, surface: Surface, growth: Growth) -> tuple[float, f
 def cut_off(section: Section, surface: Surface, cells: Bools, config: DepthConfig) -> bool:
     """Say whether the section's end, not its surface, cuts a lesion.
 
-    Parameters
-    ----------
-    section : Section
-        Piece of tissue.
-    surface : Surface
-        Over it.
-    cells : numpy.ndarray
-        bool (row, column) within the section's box: the lesion.
-    config : DepthConfig
-        How much of it must lie at the end.
-
-    Returns
-    -------
-    bool
-        Also where the map ends within the lesion.
+    ``cells``: bool (row, column) within the section's box: the lesion. Returns also where the map ends within the
+    lesion.
     """
     step = max(section.cell_um)
     inner = np.zeros(cells.shape, bool)

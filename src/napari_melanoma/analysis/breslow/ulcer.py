@@ -37,21 +37,7 @@ def find_ulcer(section: Section, surface: Surface, cells: NDArray[np.bool_], con
     Crust and fibrin are background on a map: they are seen by the epidermis that they replace. What a map cannot tell
     is an ulcer from tissue that was lost when the section was made.
 
-    Parameters
-    ----------
-    section : Section
-        Piece of tissue.
-    surface : Surface
-        Over it.
-    cells : numpy.ndarray
-        bool (row, column) within the section's box: the lesion.
-    config : DepthConfig
-        What is too short for an ulcer.
-
-    Returns
-    -------
-    Ulcer
-        Along the surface.
+    ``cells``: bool (row, column) within the section's box: the lesion.
     """
     along, below = beneath(section, surface, cells)
     along = along[below <= config.cover_um]

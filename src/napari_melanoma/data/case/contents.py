@@ -13,23 +13,7 @@ BLOCK, BLOCKS = 1024 * 1024, 16
 
 
 def content_digest(path: Path) -> str:
-    """SHA-256 of a file's size and content; of a file above 64 MiB, of 16 blocks of 1 MiB spread evenly over it.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
-
-    Raises
-    ------
-    InputError
-        Where it cannot be read.
-    """
+    """SHA-256 of a file's size and content; of a file above 64 MiB, of 16 blocks of 1 MiB spread evenly over it."""
     try:
         with open_regular(path) as file:
             size = file.seek(0, 2)

@@ -24,28 +24,7 @@ def write_correction(
 ) -> CaseCorrection:
     """Write a mask into the case folder; ``edit.set_correction`` and ``CaseStore.save`` make it part of the case.
 
-    Parameters
-    ----------
-    store : CaseStore
-        The open case.
-    image_id : str
-        Whose mask.
-    mask : numpy.ndarray
-        bool (row, column), of the upright image's size.
-    image_digest : str
-        ``core.provenance.fingerprint`` of the upright photograph, so that a mask on another picture is noticed.
-    model : str
-        The model whose mask was corrected; "" where it was drawn from nothing.
-
-    Returns
-    -------
-    CaseCorrection
-        The same where the same mask was written before.
-
-    Raises
-    ------
-    SaveError
-        Where the case is open to look at alone, or the file cannot be written.
+    ``mask``: bool (row, column), of the upright image's size. Returns the same where the same mask was written before.
     """
     from napari_melanoma import __version__
 
@@ -69,22 +48,7 @@ def write_correction(
 def read_correction(correction: CaseCorrection) -> NDArray[np.bool_]:
     """Read a mask that a person stands for.
 
-    Parameters
-    ----------
-    correction : CaseCorrection
-        Of an image of the case.
-
-    Returns
-    -------
-    numpy.ndarray
-        bool (row, column).
-
-    Raises
-    ------
-    UnreadableImage
-        Where the file is missing or damaged.
-    InputError
-        Where it is not the mask that was written: another program changed it.
+    Returns bool (row, column).
     """
     mask = read_mask(correction.path)
     if fingerprint(mask) != correction.digest:

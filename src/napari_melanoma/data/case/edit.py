@@ -14,128 +14,32 @@ Images = tuple[CaseImage, ...]
 
 
 def set_patient(case: Case, **values: object) -> Case:
-    """Set fields of the patient; what is set is no guess any more.
-
-    Parameters
-    ----------
-    case : Case
-        Before the edit.
-    **values : object
-        Fields of ``CasePatient``; texts, as a form gives them, are understood, and "" or None is not known.
-
-    Returns
-    -------
-    Case
-        After it.
-
-    Raises
-    ------
-    ConfigError
-        Where a field is unknown or its value not allowed.
-    """
+    """Set fields of the patient; what is set is no guess any more."""
     return _with(case, patient=_changed(case.patient, values))
 
 
 def add_lesion(case: Case, **values: object) -> Case:
-    """Add a lesion at the end; its id is ``case.lesions[-1].id`` of what is returned.
-
-    Parameters
-    ----------
-    case : Case
-        Before the edit.
-    **values : object
-        Fields of ``CaseLesion`` but ``id``.
-
-    Returns
-    -------
-    Case
-        After it.
-
-    Raises
-    ------
-    ConfigError
-        Where a field is unknown or its value not allowed.
-    """
+    """Add a lesion at the end; its id is ``case.lesions[-1].id`` of what is returned."""
     number = _last(case.lesions_numbered, (lesion.id for lesion in case.lesions)) + 1
     lesion = _changed(CaseLesion(id=f"L{number}"), values)
     return _with(case, lesions=(*case.lesions, lesion), lesions_numbered=number)
 
 
 def remove_lesion(case: Case, lesion_id: str) -> Case:
-    """Remove a lesion; its images stay in the case, as images of no lesion.
-
-    Parameters
-    ----------
-    case : Case
-        Before the edit.
-    lesion_id : str
-        Which one.
-
-    Returns
-    -------
-    Case
-        After it.
-
-    Raises
-    ------
-    KeyError
-        Where there is none of that id.
-    """
+    """Remove a lesion; its images stay in the case, as images of no lesion."""
     images = case.lesion(lesion_id).images
     left = tuple(lesion for lesion in case.lesions if lesion.id != lesion_id)
     return _with(case, lesions=left, images=(*case.images, *images))
 
 
 def set_lesion(case: Case, lesion_id: str, **values: object) -> Case:
-    """Set fields of a lesion; what is set is no guess any more.
-
-    Parameters
-    ----------
-    case : Case
-        Before the edit.
-    lesion_id : str
-        Which one.
-    **values : object
-        Fields of ``CaseLesion``, as in ``set_patient``.
-
-    Returns
-    -------
-    Case
-        After it.
-
-    Raises
-    ------
-    ConfigError
-        Where a field is unknown or its value not allowed.
-    KeyError
-        Where there is none of that id.
-    """
+    """Set fields of a lesion; what is set is no guess any more."""
     changed = _changed(case.lesion(lesion_id), values)
     return _with(case, lesions=tuple(changed if found.id == lesion_id else found for found in case.lesions))
 
 
 def add_images(case: Case, images: Iterable[CaseImage], lesion_id: str = "") -> Case:
-    """Add images to a lesion, or to those of no lesion; each gets an id of its own.
-
-    Parameters
-    ----------
-    case : Case
-        Before the edit.
-    images : iterable of CaseImage
-        Their ids are replaced.
-    lesion_id : str
-        Where they go; "" for no lesion.
-
-    Returns
-    -------
-    Case
-        After it.
-
-    Raises
-    ------
-    KeyError
-        Where there is no lesion of that id.
-    """
+    """Add images to a lesion, or to those of no lesion; each gets an id of its own."""
     number = _last(case.images_numbered, (image.id for _, image in case.each_image()))
     numbered = [_with(image, id=f"I{number + more}") for more, image in enumerate(images, start=1)]
     added = _put(case, lesion_id, len(_images(case, lesion_id)), numbered)
@@ -143,53 +47,13 @@ def add_images(case: Case, images: Iterable[CaseImage], lesion_id: str = "") -> 
 
 
 def remove_image(case: Case, image_id: str) -> Case:
-    """Remove an image from the case; its file stays where it is.
-
-    Parameters
-    ----------
-    case : Case
-        Before the edit.
-    image_id : str
-        Which one.
-
-    Returns
-    -------
-    Case
-        After it.
-
-    Raises
-    ------
-    KeyError
-        Where there is none of that id.
-    """
+    """Remove an image from the case; its file stays where it is."""
     case.image(image_id)
     return _each_images(case, image_id, lambda images: tuple(image for image in images if image.id != image_id))
 
 
 def move_image(case: Case, image_id: str, lesion_id: str, position: int | None = None) -> Case:
-    """Move an image to a lesion, or to those of no lesion; who moves it has confirmed where it belongs.
-
-    Parameters
-    ----------
-    case : Case
-        Before the edit.
-    image_id : str
-        Which one.
-    lesion_id : str
-        Where it goes, perhaps where it is; "" for no lesion.
-    position : int, optional
-        Its place among those that are there without it; at the end by default.
-
-    Returns
-    -------
-    Case
-        After it.
-
-    Raises
-    ------
-    KeyError
-        Where there is no image or no lesion of that id.
-    """
+    """Move an image to a lesion, or to those of no lesion; who moves it has confirmed where it belongs."""
     image = _changed(case.image(image_id), {}, confirmed=("lesion",))
     left = remove_image(case, image_id)
     place = len(_images(left, lesion_id)) if position is None else position
@@ -197,79 +61,17 @@ def move_image(case: Case, image_id: str, lesion_id: str, position: int | None =
 
 
 def set_image(case: Case, image_id: str, **values: object) -> Case:
-    """Set fields of an image; what is set is no guess any more.
-
-    Parameters
-    ----------
-    case : Case
-        Before the edit.
-    image_id : str
-        Which one.
-    **values : object
-        Fields of ``CaseImage``, as in ``set_patient``.
-
-    Returns
-    -------
-    Case
-        After it.
-
-    Raises
-    ------
-    ConfigError
-        Where a field is unknown or its value not allowed.
-    KeyError
-        Where there is none of that id.
-    """
+    """Set fields of an image; what is set is no guess any more."""
     return _exchanged(case, _changed(case.image(image_id), values))
 
 
 def set_correction(case: Case, image_id: str, correction: CaseCorrection | None) -> Case:
-    """Say which mask a person stands for.
-
-    Parameters
-    ----------
-    case : Case
-        Before the edit.
-    image_id : str
-        Whose mask.
-    correction : CaseCorrection or None
-        None where the model's mask counts again.
-
-    Returns
-    -------
-    Case
-        After it.
-
-    Raises
-    ------
-    KeyError
-        Where there is no image of that id.
-    """
+    """Say which mask a person stands for."""
     return _exchanged(case, _with(case.image(image_id), correction=correction))
 
 
 def add_result(case: Case, image_id: str, result: CaseResult) -> Case:
-    """Add a result to an image; one in the same folder is replaced.
-
-    Parameters
-    ----------
-    case : Case
-        Before the edit.
-    image_id : str
-        Whose result.
-    result : CaseResult
-        The folder and what it rests on.
-
-    Returns
-    -------
-    Case
-        After it.
-
-    Raises
-    ------
-    KeyError
-        Where there is no image of that id.
-    """
+    """Add a result to an image; one in the same folder is replaced."""
     image = case.image(image_id)
     others = tuple(found for found in image.results if found.path != result.path)
     return _exchanged(case, _with(image, results=(*others, result)))
@@ -278,24 +80,7 @@ def add_result(case: Case, image_id: str, result: CaseResult) -> Case:
 def confirm(case: Case, part_id: str = "", *fields: str) -> Case:
     """Say that guesses are right.
 
-    Parameters
-    ----------
-    case : Case
-        Before the edit.
-    part_id : str
-        A lesion or an image; "" for the patient.
-    *fields : str
-        Which guesses; all of the part by default.
-
-    Returns
-    -------
-    Case
-        After it; where nothing was guessed, the same.
-
-    Raises
-    ------
-    KeyError
-        Where there is no such part.
+    Returns after it; where nothing was guessed, the same.
     """
     if not part_id:
         return _with(case, patient=_changed(case.patient, {}, confirmed=fields or tuple(case.patient.guesses)))
@@ -308,18 +93,7 @@ def confirm(case: Case, part_id: str = "", *fields: str) -> Case:
 
 
 def confirm_all(case: Case) -> Case:
-    """Say that all guesses are right.
-
-    Parameters
-    ----------
-    case : Case
-        Before the edit.
-
-    Returns
-    -------
-    Case
-        After it.
-    """
+    """Say that all guesses are right."""
     parts = [lesion.id for lesion in case.lesions] + [image.id for _, image in case.each_image()]
     for part_id in ("", *parts):
         case = confirm(case, part_id)

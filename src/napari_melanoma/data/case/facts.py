@@ -27,22 +27,7 @@ class Facts:
 
     @classmethod
     def said(cls, origin: Origin, cells: Mapping[str, str], *, patient: str = "", lesion: str = "") -> Facts:
-        """Make facts that come from one place.
-
-        Parameters
-        ----------
-        origin : {"name", "dicom", "exif", "table"}
-            Which.
-        cells : mapping
-            Column to text; empty ones say nothing, and neither does a day that no calendar has.
-        patient, lesion : str
-            What they are called there.
-
-        Returns
-        -------
-        Facts
-            With that origin for all.
-        """
+        """Make facts that come from one place."""
         known = {name: text for name, text in cells.items() if text and (name != "taken_on" or _is_day(text))}
         names = {"patient": patient, "lesion": lesion}
         said = (*known, *(name for name, text in names.items() if text))
@@ -51,15 +36,7 @@ class Facts:
     def of(self, kind: type[CasePart]) -> tuple[dict[str, str], dict[str, Origin]]:
         """Give those that are about a patient, a lesion or an image.
 
-        Parameters
-        ----------
-        kind : type
-            ``CasePatient``, ``CaseLesion`` or ``CaseImage``.
-
-        Returns
-        -------
-        tuple of dict
-            The cells and their origins, by field.
+        Returns the cells and their origins, by field.
         """
         found = {name: text for name, text in self.cells.items() if name in _fields(kind)}
         return found, {name: self.origins[name] for name in found}
@@ -68,16 +45,8 @@ class Facts:
 def together(sources: Iterable[Facts]) -> Facts:
     """Put together what several places say of one image; the first that says something counts.
 
-    Parameters
-    ----------
-    sources : iterable of Facts
-        The most reliable first.
-
-    Returns
-    -------
-    Facts
-        A place on the body is taken as a whole from the first that names its site, and its side from another where
-        that one does not say it.
+    A place on the body is taken as a whole from the first that names its site, and its side from another where that one
+    does not say it.
     """
     facts = Facts()
     for more in sources:

@@ -42,18 +42,8 @@ _IN_THE_FOLDER = (CaseCorrection, CaseResult, CaseRisk)  # images may lie anywhe
 def case_text(case: Case, folder: Path) -> str:
     """Write a case as JSON; what is not known is left out.
 
-    Parameters
-    ----------
-    case : Case
-        Paths in it are absolute, or what they were where a file was not found.
-    folder : pathlib.Path
-        The case folder; absolute.
-
-    Returns
-    -------
-    str
-        Indented, with a line feed at the end; what UTF-8 cannot write, as in a file's name of another encoding, is
-        escaped as JSON does it.
+    Indented, with a line feed at the end; what UTF-8 cannot write, as in a file's name of another encoding, is escaped
+    as JSON does it.
     """
     values = _walked(case.model_dump(mode="json"), Case, lambda part, kind: _written(part, kind, folder))
     text = json.dumps(finite(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -61,27 +51,7 @@ def case_text(case: Case, folder: Path) -> str:
 
 
 def parse_case(text: str, folder: Path) -> Case:
-    """Read a case from JSON.
-
-    Parameters
-    ----------
-    text : str
-        As ``case_text`` writes it, perhaps edited by hand.
-    folder : pathlib.Path
-        The case folder; absolute.
-
-    Returns
-    -------
-    Case
-        With absolute paths.
-
-    Raises
-    ------
-    InputError
-        Where it is no JSON object, no case, or of a newer format.
-    ConfigError
-        Where a value is not allowed, naming it.
-    """
+    """Read a case from JSON."""
     where = str(folder / CASE)
     try:
         values = parse_json(text, where)

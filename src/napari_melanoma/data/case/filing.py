@@ -37,17 +37,7 @@ def file_images(case: Case, found: Iterable[FoundImage]) -> Filed:
     lesion it gets a new one, and where nothing is said of a lesion it goes to the images of no lesion. An image that
     is in the case already, by its content or its path, is left out.
 
-    Parameters
-    ----------
-    case : Case
-        Before.
-    found : iterable of FoundImage
-        What to add.
-
-    Returns
-    -------
-    Filed
-        The case after it; what contradicts what was known, and what was left out.
+    Returns the case after it; what contradicts what was known, and what was left out.
     """
     filing = _Filing(case)
     for one in found:
@@ -58,17 +48,7 @@ def file_images(case: Case, found: Iterable[FoundImage]) -> Filed:
 def is_of_another(case: Case, called: str) -> bool:
     """Say whether files speak of somebody else than a case does.
 
-    Parameters
-    ----------
-    case : Case
-        Perhaps of a patient without an id.
-    called : str
-        What the files call the patient; "" where they do not.
-
-    Returns
-    -------
-    bool
-        False where either is not said. The pseudonym of a case whose patient had no name is another than any.
+    False where either is not said. The pseudonym of a case whose patient had no name is another than any.
     """
     ours = case.patient.patient_id
     return bool(called and ours) and ours not in (called, pseudonym(called))

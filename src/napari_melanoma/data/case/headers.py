@@ -24,20 +24,7 @@ TOTAL_BODY = ("vectra", "wb360")
 def facts_from_headers(path: Path) -> tuple[Facts, ...]:
     """Read what the headers of a file say.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        An image.
-
-    Returns
-    -------
-    tuple of Facts
-        With the origin ``dicom`` or ``exif``.
-
-    Raises
-    ------
-    UnreadableImage
-        Where a DICOM file is damaged, holds no image, or the label, overview or thumbnail of a slide.
+    With the origin ``dicom`` or ``exif``.
     """
     try:
         with open_regular(path) as file:

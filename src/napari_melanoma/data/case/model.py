@@ -30,15 +30,7 @@ Cell = str | float | bool | None
 def cell(value: Cell) -> str:
     """Write a value as the table holds it.
 
-    Parameters
-    ----------
-    value : str, float, bool or None
-        As a case holds it.
-
-    Returns
-    -------
-    str
-        "" for None; 1 and 0 for yes and no; numbers without a needless point.
+    Returns "" for None; 1 and 0 for yes and no; numbers without a needless point.
     """
     if value is None:
         return ""
@@ -56,15 +48,7 @@ class CasePart(Config):
     def cell(self, name: str) -> str:
         """Give a field as a form shows it and the table holds it.
 
-        Parameters
-        ----------
-        name : str
-            Of the field.
-
-        Returns
-        -------
-        str
-            "" where it is not known; 1 and 0 for yes and no.
+        Returns "" where it is not known; 1 and 0 for yes and no.
         """
         return cell(getattr(self, name))
 
@@ -164,15 +148,7 @@ class CaseImage(CasePart):
     def is_current(self, result: CaseResult) -> bool:
         """Whether a result rests on the mask that counts now.
 
-        Parameters
-        ----------
-        result : CaseResult
-            One of ``results``.
-
-        Returns
-        -------
-        bool
-            False where the mask was corrected, or its correction dropped, since.
+        False where the mask was corrected, or its correction dropped, since.
         """
         return result.correction == (self.correction.digest if self.correction else "")
 
@@ -237,53 +213,18 @@ class Case(Config):
     def each_image(self) -> Iterator[tuple[CaseLesion | None, CaseImage]]:
         """Go through all images, those of no lesion last.
 
-        Yields
-        ------
-        tuple of CaseLesion or None, CaseImage
-            The lesion it belongs to, and the image.
+        Yields the lesion it belongs to, and the image.
         """
         for lesion in self.lesions:
             yield from ((lesion, image) for image in lesion.images)
         yield from ((None, image) for image in self.images)
 
     def lesion(self, lesion_id: str) -> CaseLesion:
-        """Find a lesion.
-
-        Parameters
-        ----------
-        lesion_id : str
-            Its id.
-
-        Returns
-        -------
-        CaseLesion
-            As it stands.
-
-        Raises
-        ------
-        KeyError
-            Where there is none of that id.
-        """
+        """Find a lesion."""
         return next((found for found in self.lesions if found.id == lesion_id), None) or _missing(lesion_id)
 
     def image(self, image_id: str) -> CaseImage:
-        """Find an image, in a lesion or in none.
-
-        Parameters
-        ----------
-        image_id : str
-            Its id.
-
-        Returns
-        -------
-        CaseImage
-            As it stands.
-
-        Raises
-        ------
-        KeyError
-            Where there is none of that id.
-        """
+        """Find an image, in a lesion or in none."""
         return next((found for _, found in self.each_image() if found.id == image_id), None) or _missing(image_id)
 
 

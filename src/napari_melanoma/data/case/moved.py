@@ -28,22 +28,7 @@ class Located:
 
 
 def locate(case: Case, folder: Path, places: Iterable[Path] = ()) -> Located:
-    """Find the images of a case again that are not at their paths.
-
-    Parameters
-    ----------
-    case : Case
-        As it was saved.
-    folder : pathlib.Path
-        The case folder, perhaps moved since.
-    places : iterable of pathlib.Path
-        Further folders to look through.
-
-    Returns
-    -------
-    Located
-        Images that are not found keep their paths.
-    """
+    """Find the images of a case again that are not at their paths."""
     found, missing = dict[str, Path](), dict[str, str]()
     images = [image for _, image in case.each_image()]
     there = {image.path for image in images if image.path.is_file()}

@@ -67,18 +67,7 @@ TOO_GENERAL = frozenset(("photo", "photograph", "slide", "side", "mid"))  # what
 
 
 def facts_from_name(path: PurePath) -> Facts:
-    """Guess from the names of a file and its folders.
-
-    Parameters
-    ----------
-    path : pathlib.PurePath
-        The folders that belong to what was named (not those above it), and the file.
-
-    Returns
-    -------
-    Facts
-        With the origin ``name``.
-    """
+    """Guess from the names of a file and its folders."""
     is_slide = path.name.lower().endswith(SLIDE_SUFFIXES)
     kind = Facts.said("name", {"modality": "wsi" if is_slide else ""})
     stem = path.name.split(".")[0] if is_slide else path.stem

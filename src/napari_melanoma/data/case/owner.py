@@ -15,17 +15,7 @@ LOCK = ".case.lock"
 def take(folder: Path) -> tuple[str, ExitStack]:
     """Take the right to write a case.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Of the case; made where it is missing.
-
-    Returns
-    -------
-    reason : str
-        Why it is not to be had; "" where it is.
-    held : contextlib.ExitStack
-        Closing it gives the right back.
+    Why it is not to be had; "" where it is.
     """
     held = ExitStack()
     try:

@@ -26,15 +26,6 @@ class CaseStore:
 
     One process at a time may write a case. ``read_only`` says in words why this one may not, and is empty where it may.
     ``missing`` and ``found`` name by image id the files that are gone, and those that were found at another place.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The case folder; absolute.
-    read_only : str
-        Why it may not be written, "" where it may.
-    held : contextlib.ExitStack
-        What gives the right to write back.
     """
 
     def __init__(self, folder: Path, read_only: str, held: ExitStack) -> None:
@@ -50,22 +41,7 @@ class CaseStore:
     def open(cls, folder: Path) -> Self:
         """Open a case; where another window or process has it, to look at alone.
 
-        Parameters
-        ----------
-        folder : pathlib.Path
-            The case folder, or the ``case.json`` in it.
-
-        Returns
-        -------
-        CaseStore
-            With ``case``; to be closed.
-
-        Raises
-        ------
-        InputError
-            Where there is no case, it is damaged, or it is of a newer format.
-        ConfigError
-            Where a value in it is not allowed.
+        With ``case``; to be closed.
         """
         folder = _folder(folder)
         _raw(folder)  # before a lock is made in a folder that is no case
@@ -81,20 +57,7 @@ class CaseStore:
     def look_at(cls, folder: Path) -> Self:
         """Read a case and leave no trace, not even a lock; ``read_only`` says so.
 
-        Parameters
-        ----------
-        folder : pathlib.Path
-            As for ``open``.
-
-        Returns
-        -------
-        CaseStore
-            With ``case``; need not be closed.
-
-        Raises
-        ------
-        InputError, ConfigError
-            As ``open`` does.
+        With ``case``; need not be closed.
         """
         store = cls(_folder(folder), "it was opened to look at alone.", ExitStack())
         store._read()
@@ -102,27 +65,7 @@ class CaseStore:
 
     @classmethod
     def create(cls, folder: Path, case: Case | None = None) -> Self:
-        """Make a case in a folder, which may hold images already, and open it.
-
-        Parameters
-        ----------
-        folder : pathlib.Path
-            Made where it is missing.
-        case : Case, optional
-            What it holds; by default nothing. A patient without an id gets a pseudonym that nobody else has.
-
-        Returns
-        -------
-        CaseStore
-            To be closed.
-
-        Raises
-        ------
-        InputError
-            Where there is a case already.
-        SaveError
-            Where the folder cannot be written, or somebody else makes a case there.
-        """
+        """Make a case in a folder, which may hold images already, and open it."""
         folder = folder.expanduser().absolute()
         if (folder / CASE).exists():
             raise InputError(f"{folder} holds a case already. Open it, or name another folder.")
@@ -151,22 +94,7 @@ class CaseStore:
         return self._located.found
 
     def save(self, case: Case, *, over: bool = False) -> None:
-        """Write the case, atomically.
-
-        Parameters
-        ----------
-        case : Case
-            The whole of it.
-        over : bool
-            Whether to write over what another program changed in the file meanwhile.
-
-        Raises
-        ------
-        CaseChanged
-            Where the file is not what was read or written last, or the folder is gone.
-        SaveError
-            Where the case is open to look at alone, or cannot be written; the file is as it was.
-        """
+        """Write the case, atomically."""
         if self.read_only:
             raise SaveError(f"cannot save {self.folder / CASE}: {self.read_only}")
         changed = "" if over else self.changed()
@@ -182,15 +110,7 @@ class CaseStore:
     def changed(self) -> str:
         """Say whether another program changed the case since it was read or saved last.
 
-        Returns
-        -------
-        str
-            "" where it did not, else what happened and what to do.
-
-        Raises
-        ------
-        SaveError
-            Where the file cannot be read.
+        Returns "" where it did not, else what happened and what to do.
         """
         path = self.folder / CASE
         if self._raw and not self.folder.is_dir():
@@ -206,15 +126,7 @@ class CaseStore:
     def look_in(self, places: list[Path]) -> Case:
         """Look for missing images in further folders.
 
-        Parameters
-        ----------
-        places : list of pathlib.Path
-            Searched with their subfolders.
-
-        Returns
-        -------
-        Case
-            With the paths of those that were found; not saved yet.
+        With the paths of those that were found; not saved yet.
         """
         self._located = locate(self.case, self.folder, places)
         return self.case
@@ -222,29 +134,12 @@ class CaseStore:
     def result_folder(self, image_id: str, correction: CaseCorrection | None = None) -> Path:
         """Where the result of an image goes; one of another mask goes elsewhere.
 
-        Parameters
-        ----------
-        image_id : str
-            Which one.
-        correction : CaseCorrection, optional
-            The mask that it rests on; the model's own by default.
-
-        Returns
-        -------
-        pathlib.Path
-            In the case folder; not made.
+        In the case folder; not made.
         """
         return self.folder / RESULTS / (correction.path.stem if correction else image_id)
 
     def added(self, path: Path) -> None:
-        """Remember a mask, a risk or a result folder that is about to be written into the case folder.
-
-        Parameters
-        ----------
-        path : pathlib.Path
-            Removed when the case is closed, where a case that was saved named it and the last one does not: what a
-            person drew and never saved stays. A risk, which lies beside its slide too, goes in any case.
-        """
+        """Remember a mask, a risk or a result folder that is about to be written into the case folder."""
         self._added.add(path)
 
     def close(self) -> None:

@@ -24,23 +24,7 @@ PLACES = ("", "images")  # where the images of a table lie, relative to it, wher
 
 @dataclass(frozen=True)
 class CaseTable:
-    """A table in our columns and words: rows about images that are there, and what a person should know of it.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        Of the table.
-    count : int
-        Of all its rows.
-    by_name, by_path : dict
-        Image name, and its file, to the row.
-    beside : dict
-        Name to file of the images that lie beside the table.
-    shared : frozenset
-        Names that images of several folders have: a row that gives no more than such a name is about none of them.
-    notes : tuple
-        About what, and what is said.
-    """
+    """A table in our columns and words: rows about images that are there, and what a person should know of it."""
 
     path: Path
     count: int
@@ -59,15 +43,7 @@ class CaseTable:
     def facts(self, image: Path) -> Facts:
         """Say what the row of an image says.
 
-        Parameters
-        ----------
-        image : pathlib.Path
-            Its file; absolute.
-
-        Returns
-        -------
-        Facts
-            Empty where no row is about it.
+        Empty where no row is about it.
         """
         row = self.by_path.get(image) or ({} if image.stem in self.shared else self.by_name.get(image.stem, {}))
         return Facts.said("table", row, patient=row.get("patient_id", ""), lesion=row.get("lesion_id", ""))
@@ -75,15 +51,7 @@ class CaseTable:
     def rows_without(self, images: Iterable[Path]) -> int:
         """Count the rows that are about none of some images.
 
-        Parameters
-        ----------
-        images : iterable of pathlib.Path
-            Absolute.
-
-        Returns
-        -------
-        int
-            0 where each row has one.
+        0 where each row has one.
         """
         there = set(images)
         stems = {path.stem for path in there} - self.shared
@@ -95,19 +63,7 @@ class CaseTable:
 def read_case_table(path: Path, images: Iterable[Path] = (), mapping: ColumnMapping | None = None) -> CaseTable:
     """Read a table and bring it to our columns and words; rows about images that are not there are only counted.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        CSV in any of the forms that ``table_text`` reads.
-    images : iterable of pathlib.Path
-        Photographs and slides that it may be about, beside those that lie in its folder or that it names.
-    mapping : Mapping, optional
-        What its columns and words mean, where they are not known.
-
-    Returns
-    -------
-    CaseTable
-        Without rows, and with a note, where it is no table that names images.
+    Without rows, and with a note, where it is no table that names images.
     """
     beside, harmoniser, there = _beside(path), Harmoniser(), set(images)
     names = {image.stem for image in there.union(beside)}
@@ -147,15 +103,7 @@ def read_case_table(path: Path, images: Iterable[Path] = (), mapping: ColumnMapp
 def names_no_image(path: Path) -> bool:
     """Say whether a table has rows, but no column that is known to name images.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        CSV however it is written.
-
-    Returns
-    -------
-    bool
-        False where it is no table at all.
+    False where it is no table at all.
     """
     try:
         with closing(each_row(path)) as rows:

@@ -33,19 +33,9 @@ FEW = 10  # different whole numbers: in a column that the schema does not know, 
 def eligible(rows: Sequence[Row], target: str = "diagnosis") -> tuple[str, ...]:
     """List the columns of a table that can be ticked.
 
-    Parameters
-    ----------
-    rows : sequence of mapping
-        Those that are learnt from.
-    target : str
-        The column that is to be told.
-
-    Returns
-    -------
-    tuple of str
-        In the order of the table: those that do not give the answer away, know two different things at least, and
-        repeat their words, unlike a free text. ``source``, ``domain``, the size of the file and the like
-        are left out: they tell where an image is from, which a network takes for what it shows.
+    In the order of the table: those that do not give the answer away, know two different things at least, and repeat
+    their words, unlike a free text. ``source``, ``domain``, the size of the file and the like are left out: they tell
+    where an image is from, which a network takes for what it shows.
     """
     names = dict.fromkeys(name for row in rows for name in row)
     allowed = [name for name in names if not (_tells_whence(name) or why_not(name, target))]
@@ -66,27 +56,7 @@ def _says_much(name: str, rows: Sequence[Row]) -> bool:
 def choices_for(names: Sequence[str], rows: Sequence[Row], style: Style = "embedding") -> TabularChoices:
     """Choose how columns are encoded.
 
-    Parameters
-    ----------
-    names : sequence of str
-        Columns; those of the schema are numbers or words as it says, another one is a column of numbers where all that
-        it holds are, unless these are ten different whole ones or fewer.
-    rows : sequence of mapping
-        Those that are learnt from.
-    style : {"embedding", "one_hot", "integer"}
-        ``embedding`` as P1: numbers standardised, the median for those that are not known, an index for words.
-        ``one_hot`` as P3: bins for numbers (decades of age, depths that divide the T categories, quartiles of the rows
-        for others). ``integer`` as P2, Annex B: the place among the values seen.
-
-    Returns
-    -------
-    TabularChoices
-        To fit, or to change first.
-
-    Raises
-    ------
-    DataSetError
-        Where no column is named.
+    To fit, or to change first.
     """
     if not names:
         raise DataSetError("no column was named that a network could learn from. Name some, such as age, sex and site.")

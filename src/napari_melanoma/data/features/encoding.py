@@ -45,15 +45,7 @@ class TableValues:
     def without(self, dropped: NDArray[np.bool_]) -> Self:
         """Take columns away from rows, as if their cells were empty.
 
-        Parameters
-        ----------
-        dropped : numpy.ndarray
-            Bool (row, field) or (field,), in the order of ``TabularEncoding.fields``.
-
-        Returns
-        -------
-        TableValues
-            The same rows.
+        ``dropped``: bool (row, field) or (field,), in the order of ``TabularEncoding.fields``.
         """
         gone = np.broadcast_to(dropped, (len(self), self.numbers.shape[1] + self.codes.shape[1]))
         split = self.numbers.shape[1]
@@ -63,15 +55,7 @@ class TableValues:
     def take(self, places: NDArray[np.integer]) -> Self:
         """Take some rows, such as those of a batch.
 
-        Parameters
-        ----------
-        places : numpy.ndarray
-            Int (row,): which ones.
-
-        Returns
-        -------
-        TableValues
-            In that order.
+        ``places``: int (row,): which ones. In that order.
         """
         return replace(self, numbers=self.numbers[places], codes=self.codes[places])
 
@@ -90,38 +74,12 @@ class TabularInputs:
 
 
 def encode(rows: Sequence[Row], encoding: TabularEncoding) -> TabularInputs:
-    """Turn rows of a table into the inputs of a network, each row by itself.
-
-    Parameters
-    ----------
-    rows : sequence of mapping
-        Column name to cell; a column that is not there is not known, so ``[{}]`` is an empty form.
-    encoding : TabularEncoding
-        Fitted before.
-
-    Returns
-    -------
-    TabularInputs
-        A row for each.
-    """
+    """Turn rows of a table into the inputs of a network, each row by itself."""
     return network_inputs(understand(rows, encoding), encoding)
 
 
 def understand(rows: Sequence[Row], encoding: TabularEncoding) -> TableValues:
-    """Read what rows say of the columns of an encoding.
-
-    Parameters
-    ----------
-    rows : sequence of mapping
-        Column name to cell.
-    encoding : TabularEncoding
-        Fitted before.
-
-    Returns
-    -------
-    TableValues
-        A row for each.
-    """
+    """Read what rows say of the columns of an encoding."""
     numbers = np.full((len(rows), len(encoding.numbers)), np.nan)
     codes = np.zeros((len(rows), len(encoding.words)), np.int64)
     unseen: dict[str, dict[str, int]] = {}
@@ -138,20 +96,7 @@ def understand(rows: Sequence[Row], encoding: TabularEncoding) -> TableValues:
 
 
 def network_inputs(values: TableValues, encoding: TabularEncoding) -> TabularInputs:
-    """Fill in what is not known, and turn what rows say into the inputs of a network.
-
-    Parameters
-    ----------
-    values : TableValues
-        As ``understand`` gives them, some columns of some rows taken away or not.
-    encoding : TabularEncoding
-        The same as there.
-
-    Returns
-    -------
-    TabularInputs
-        A row for each.
-    """
+    """Fill in what is not known, and turn what rows say into the inputs of a network."""
     blocks = [_number_inputs(values, encoding, place) for place in range(len(encoding.numbers))]
     blocks += [_word_inputs(values.codes[:, place], column) for place, column in enumerate(encoding.words)]
     embedded = [place for place, column in enumerate(encoding.words) if column.encoding == "embedding"]
@@ -160,20 +105,7 @@ def network_inputs(values: TableValues, encoding: TabularEncoding) -> TabularInp
 
 
 def without_each(values: TableValues, encoding: TabularEncoding) -> dict[str, TableValues]:
-    """Take each column away by itself, to ask what it adds to an answer.
-
-    Parameters
-    ----------
-    values : TableValues
-        As ``understand`` gives them.
-    encoding : TabularEncoding
-        The same as there.
-
-    Returns
-    -------
-    dict
-        Name of the column to the rows as they would be if it were not known.
-    """
+    """Take each column away by itself, to ask what it adds to an answer."""
     fields = encoding.fields
     return {name: values.without(gone) for name, gone in zip(fields, np.eye(len(fields), dtype=bool), strict=True)}
 
@@ -181,17 +113,8 @@ def without_each(values: TableValues, encoding: TabularEncoding) -> dict[str, Ta
 def as_matrix(values: TableValues) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Give what rows say as one table, for what deals with gaps and categories itself, such as boosted trees.
 
-    Parameters
-    ----------
-    values : TableValues
-        As ``understand`` gives them.
-
-    Returns
-    -------
-    matrix : numpy.ndarray
-        float64 (row, field): numbers as they are and indices of words, NaN where not known.
-    categorical : numpy.ndarray
-        Bool (field,): whether a column holds indices.
+    Returns float64 (row, field): numbers as they are and indices of words, NaN where not known. Returns bool (field,):
+    whether a column holds indices.
     """
     codes = np.where(values.codes > 0, values.codes, np.nan)
     kinds = np.repeat([False, True], [values.numbers.shape[1], codes.shape[1]])
@@ -201,17 +124,7 @@ def as_matrix(values: TableValues) -> tuple[NDArray[np.float64], NDArray[np.bool
 def possible_number(cell: object, name: str) -> float:
     """Read a number of a column.
 
-    Parameters
-    ----------
-    cell : object
-        Text or a number.
-    name : str
-        Of the column.
-
-    Returns
-    -------
-    float
-        NaN where it is none, or impossible there, such as an age of 540 years.
+    NaN where it is none, or impossible there, such as an age of 540 years.
     """
     value, column = number_of(cell), column_named(name)
     if column is None or column.low is None or column.high is None or column.low <= value <= column.high:

@@ -26,24 +26,7 @@ from napari_melanoma.data.features.reading import Row, word_of
 def fit(rows: Sequence[Row], choices: TabularChoices, target: str = "diagnosis") -> TabularEncoding:
     """Fit an encoding.
 
-    Parameters
-    ----------
-    rows : sequence of mapping
-        Column name to text, of the training split alone: no other row may have a say.
-    choices : TabularChoices
-        Which columns, and how.
-    target : str
-        The column that is to be told, by which ``leaks.why_not`` says what must not be an input.
-
-    Returns
-    -------
-    TabularEncoding
-        What a bundle carries. A column of which nothing is known gets ``known`` 0; it then says nothing.
-
-    Raises
-    ------
-    DataSetError
-        Where there is no row, a column is in none of them, or one is asked for that gives the answer away.
+    What a bundle carries. A column of which nothing is known gets ``known`` 0; it then says nothing.
     """
     _check(rows, choices, target)
     words = tuple(_fit_words(column, [word_of(row.get(column.name)) for row in rows]) for column in choices.words)
@@ -106,14 +89,6 @@ def _chosen(column: NumberColumn | WordColumn) -> dict[str, Any]:
 def unlearnt(encoding: TabularEncoding) -> tuple[str, ...]:
     """Name the columns of which no training row knew anything.
 
-    Parameters
-    ----------
-    encoding : TabularEncoding
-        A fitted one.
-
-    Returns
-    -------
-    tuple of str
-        Their names; what is filled in there has no say.
+    Returns their names; what is filled in there has no say.
     """
     return tuple(column.name for column in encoding.columns if not column.known)

@@ -13,23 +13,8 @@ from napari_melanoma.data.table_file import KEY, TableFile
 def with_features(rows: Sequence[Row], path: Path) -> list[dict[str, object]]:
     """Put the columns of a table of features behind those of a data set.
 
-    Parameters
-    ----------
-    rows : sequence of mapping
-        Of the data set, with ``image_id``.
-    path : pathlib.Path
-        What ``workflows.data_features`` wrote.
-
-    Returns
-    -------
-    list of dict
-        A row for each, in their order; where both have a column, the data set's word counts. A row that was not
-        measured has its own columns alone.
-
-    Raises
-    ------
-    DataSetError
-        Where there is no such table.
+    A row for each, in their order; where both have a column, the data set's word counts. A row that was not measured
+    has its own columns alone.
     """
     if not path.is_file():
         raise DataSetError(f"there is no table {path} of what was measured. Run: napari-melanoma data features DATASET")

@@ -25,18 +25,7 @@ DEPTHS = ("depth_mm", "clark", "mel_thick_mm")  # one says the other
 def why_not(name: str, target: str = "diagnosis") -> str:
     """Say why a column cannot be an input.
 
-    Parameters
-    ----------
-    name : str
-        The column.
-    target : str
-        The column that is to be told. Where that is a diagnosis of any kind, what a pathologist finds once it is known
-        (depth, ulceration, mitoses ...) is refused too; for ``metastasis``, as in P3, it is an input.
-
-    Returns
-    -------
-    str
-        "" where it can be one; else a clause that goes after the column's name.
+    Returns "" where it can be one; else a clause that goes after the column's name.
     """
     column = name.removesuffix(AS_GIVEN).removeprefix(OTHERWISE)
     column = "depth_mm" if READER.fullmatch(column) else column

@@ -30,17 +30,7 @@ AT_ONCE = 2**21  # numbers of the differences between lesions that are held at a
 def patient_columns(measurements: Sequence[str], *, embedded: bool = False) -> tuple[str, ...]:
     """Name the columns that ``patient_relative`` gives.
 
-    Parameters
-    ----------
-    measurements : sequence of str
-        Columns that lesions are compared by.
-    embedded : bool
-        Whether they are compared by an embedding too.
-
-    Returns
-    -------
-    tuple of str
-        In their order.
+    In their order.
     """
     names = tuple(f"patient_z_{name}" for name in measurements)
     return (COUNT, *names, DISTANCE, RANK, *(EMBEDDING if embedded else ()))
@@ -63,21 +53,10 @@ def patient_relative(
     - ``patient_embedding_distance``: mean cosine distance of the embedding to those of the others, its robust z among
       the patient's lesions, and its rank.
 
-    Parameters
-    ----------
-    rows : sequence of mapping
-        With ``patient_id``, ``lesion_id``, ``modality`` and the measurements, as text or numbers; an empty cell is not
-        known.
-    measurements : sequence of str
-        Columns to compare by. Lengths in pixels differ with the camera's distance: name those in mm, and ratios.
-    embeddings : numpy.ndarray, optional
-        Floating points (row, feature); a row of NaN where there is none.
-
-    Returns
-    -------
-    list of dict
-        One for each row with the names of ``patient_columns``. NaN where the patient is not known, has fewer than three
-        lesions of which that is known, or the lesion itself is not among them.
+    ``measurements``: columns to compare by. Lengths in pixels differ with the camera's distance: name those in mm, and
+    ratios. ``embeddings``: floating points (row, feature); a row of NaN where there is none. One for each row with the
+    names of ``patient_columns``. NaN where the patient is not known, has fewer than three lesions of which that is
+    known, or the lesion itself is not among them.
     """
     values = np.array([[number_of(row.get(name)) for name in measurements] for row in rows])
     values = values.reshape(len(rows), len(measurements))
@@ -97,15 +76,8 @@ def patient_relative(
 def robust_z(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Say how far values lie from their median, in robust standard deviations.
 
-    Parameters
-    ----------
-    values : numpy.ndarray
-        float64 (lesion,), NaN where not known.
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 (lesion,) within -10 and 10; NaN where not known, and everywhere where fewer than three are known.
+    ``values``: float64 (lesion,), NaN where not known. Returns float64 (lesion,) within -10 and 10; NaN where not
+    known, and everywhere where fewer than three are known.
     """
     known = values[~np.isnan(values)]
     if len(known) < FEWEST:

@@ -15,15 +15,7 @@ Row = Mapping[str, object]
 def number_of(cell: object) -> float:
     """Read a number.
 
-    Parameters
-    ----------
-    cell : object
-        Text or a number.
-
-    Returns
-    -------
-    float
-        NaN where it is none that can be counted with.
+    NaN where it is none that can be counted with.
     """
     try:
         value = float(str(cell))
@@ -35,15 +27,7 @@ def number_of(cell: object) -> float:
 def word_of(cell: object) -> str:
     """Read a word.
 
-    Parameters
-    ----------
-    cell : object
-        Text, or whatever else stands for a word, such as the number of a skin type.
-
-    Returns
-    -------
-    str
-        Without spaces around it and in lower case; "" where it is not known.
+    Without spaces around it and in lower case; "" where it is not known.
     """
     return "" if cell is None else _word(str(cell))
 

@@ -15,20 +15,7 @@ NAMED = 3  # rows that a sentence names
 
 
 def unread_numbers(rows: Mapping[str, Row], columns: Iterable[str]) -> Iterator[str]:
-    """Describe cells in columns of numbers that hold no number, or an impossible one.
-
-    Parameters
-    ----------
-    rows : mapping
-        Image id to its row.
-    columns : iterable of str
-        Columns of numbers.
-
-    Yields
-    ------
-    str
-        A sentence on each column with such cells.
-    """
+    """Describe cells in columns of numbers that hold no number, or an impossible one."""
     for name in columns:
         cells = {key: str(row.get(name, "")).strip() for key, row in rows.items() if word_of(row.get(name))}
         bad = {key: text for key, text in cells.items() if math.isnan(possible_number(text, name))}
@@ -37,20 +24,7 @@ def unread_numbers(rows: Mapping[str, Row], columns: Iterable[str]) -> Iterator[
 
 
 def rare_words(rows: Mapping[str, Row], columns: Iterable[WordColumn]) -> Iterator[str]:
-    """Describe cells in columns of words whose word is too rare to be learned.
-
-    Parameters
-    ----------
-    rows : mapping
-        Image id to its row, of those that are trained on.
-    columns : iterable of WordColumn
-        Columns of words.
-
-    Yields
-    ------
-    str
-        A sentence on each column with such cells.
-    """
+    """Describe cells in columns of words whose word is too rare to be learned."""
     for column in columns:
         words = {key: word for key, row in rows.items() if (word := word_of(row.get(column.name)))}
         counts = Counter(words.values())

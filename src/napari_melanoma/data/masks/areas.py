@@ -28,36 +28,13 @@ class Area(Protocol):
     def draw(self, size: Size, shape: Size) -> NDArray[np.bool_]:
         """Draw the area.
 
-        Parameters
-        ----------
-        size : tuple of int
-            Rows and columns of the image that it was outlined on.
-        shape : tuple of int
-            Rows and columns of the mask; the area is scaled where they differ.
-
-        Returns
-        -------
-        numpy.ndarray
-            bool (row, column).
-
-        Raises
-        ------
-        DataSetError
-            Where it cannot be read.
+        Returns bool (row, column).
         """
 
     def points_outside(self, size: Size) -> int:
         """Count the points of its outline that lie outside the image, where they are cut off.
 
-        Parameters
-        ----------
-        size : tuple of int
-            Rows and columns of the image.
-
-        Returns
-        -------
-        int
-            0 where it has no points.
+        0 where it has no points.
         """
 
 
@@ -174,17 +151,7 @@ class Patch(Area):
 def resized(mask: NDArray[np.bool_], shape: Size) -> NDArray[np.bool_]:
     """Scale a mask; a pixel that is at least half inside is inside.
 
-    Parameters
-    ----------
-    mask : numpy.ndarray
-        bool (row, column).
-    shape : tuple of int
-        Rows and columns.
-
-    Returns
-    -------
-    numpy.ndarray
-        bool (row, column); the mask itself where it has that shape.
+    ``mask``: bool (row, column). Returns bool (row, column); the mask itself where it has that shape.
     """
     if mask.shape == shape:
         return mask

@@ -15,15 +15,7 @@ from napari_melanoma.data.masks.run_lengths import decompress
 def recognises(content: Any) -> bool:  # noqa: ANN401 - whatever JSON can hold
     """Whether the content of a JSON file looks like COCO.
 
-    Parameters
-    ----------
-    content : object
-        Of the file.
-
-    Returns
-    -------
-    bool
-        True for an object with images and annotations.
+    True for an object with images and annotations.
     """
     return isinstance(content, dict) and "annotations" in content and "images" in content
 
@@ -31,20 +23,7 @@ def recognises(content: Any) -> bool:  # noqa: ANN401 - whatever JSON can hold
 def read(path: Path) -> Iterator[MaskObject | str]:
     """Read the annotations of a COCO file, or of each in a folder.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file or folder.
-
-    Yields
-    ------
-    MaskObject or str
-        An object, or what kind of annotation was left out because it encloses nothing.
-
-    Raises
-    ------
-    DataSetError
-        Where a file is no JSON or not as COCO describes it.
+    Yields an object, or what kind of annotation was left out because it encloses nothing.
     """
     for file in json_files(path):
         content = read_json(file)

@@ -17,18 +17,8 @@ def fill(rings: Iterable[NDArray[np.float64]], shape: tuple[int, int]) -> NDArra
     Each edge crosses some rows at a column; from there on, the row's pixels change sides. ``skimage.draw`` tests each
     pixel against each edge instead: 600 points on 3000 x 2000 pixels take it 10 s, and this 0.06 s.
 
-    Parameters
-    ----------
-    rings : iterable of numpy.ndarray
-        float64 (point, 2) each, in (row, column) of pixel edges: the first pixel's centre is at (0.5, 0.5). They are
-        closed by themselves.
-    shape : tuple of int
-        Rows and columns of the mask; what lies outside is cut off.
-
-    Returns
-    -------
-    numpy.ndarray
-        bool (row, column).
+    ``rings``: float64 (point, 2) each, in (row, column) of pixel edges: the first pixel's centre is at (0.5, 0.5). They
+    are closed by themselves. Returns bool (row, column).
     """
     changes = np.zeros((shape[0], shape[1] + 1), bool)
     for ring in rings:

@@ -30,26 +30,7 @@ _RECOGNISED: dict[MaskFormat, Callable[[object], bool]] = {
 def read_masks(path: Path, format_: MaskFormat | None = None) -> tuple[list[MaskObject], list[str]]:
     """Read masks that were made elsewhere.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        A file or folder.
-    format_ : str, optional
-        One of ``MASK_FORMATS``; told by the content by default.
-
-    Returns
-    -------
-    objects : list of MaskObject
-        Nothing is drawn yet.
-    left_out : list of str
-        What kind of annotation was left out, once for each.
-
-    Raises
-    ------
-    InputError
-        Where there is no such path, or nothing of that format in it.
-    DataSetError
-        Where a file is not as its format says.
+    Nothing is drawn yet. What kind of annotation was left out, once for each.
     """
     if not path.exists():
         raise InputError(f"{path} does not exist. Name a folder of masks, or a COCO, labelme or GeoJSON file.")
@@ -64,23 +45,7 @@ def read_masks(path: Path, format_: MaskFormat | None = None) -> tuple[list[Mask
 
 
 def recognise(path: Path) -> MaskFormat:
-    """Tell which format a path holds.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        A file or folder; in a folder JSON counts before pictures, which may be the photographs beside it.
-
-    Returns
-    -------
-    str
-        One of ``MASK_FORMATS``.
-
-    Raises
-    ------
-    DataSetError
-        Where it is none of them, or a JSON file cannot be read.
-    """
+    """Tell which format a path holds."""
     if not path.is_dir() and path.suffix.lower() in pictures.SUFFIXES:
         return "png"
     for file in json_files(path):

@@ -19,15 +19,7 @@ _TYPES = ("FeatureCollection", "Feature", "GeometryCollection", "Polygon", "Mult
 def recognises(content: Any) -> bool:  # noqa: ANN401 - whatever JSON can hold
     """Whether the content of a JSON file looks like GeoJSON.
 
-    Parameters
-    ----------
-    content : object
-        Of the file.
-
-    Returns
-    -------
-    bool
-        True for a feature, a collection or a polygon, and for a list of features, as older QuPath versions write.
+    True for a feature, a collection or a polygon, and for a list of features, as older QuPath versions write.
     """
     first = content[0] if isinstance(content, list) and content else content
     return isinstance(first, dict) and first.get("type") in _TYPES
@@ -39,20 +31,7 @@ def read(path: Path) -> Iterator[MaskObject | str]:
     The image is what a feature's property ``image``, ``file_name`` or ``image_id`` names, or else the one of the file's
     stem.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file or folder.
-
-    Yields
-    ------
-    MaskObject or str
-        An object, or what kind of geometry was left out because it encloses nothing.
-
-    Raises
-    ------
-    DataSetError
-        Where a file is no JSON or a polygon has no numbers.
+    Yields an object, or what kind of geometry was left out because it encloses nothing.
     """
     for file in json_files(path):
         content = read_json(file)

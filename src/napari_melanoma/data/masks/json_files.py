@@ -23,23 +23,7 @@ _FARTHEST = 1e9  # pixels; farther points are nonsense, and arithmetic with them
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever JSON can hold
-    """Read a JSON file.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file, in UTF-8.
-
-    Returns
-    -------
-    object
-        Its content.
-
-    Raises
-    ------
-    DataSetError
-        Where it cannot be read or is no JSON.
-    """
+    """Read a JSON file."""
     try:
         return parsing.read_json(path, _MOST_BYTES)
     except (OSError, MalformedFile) as error:
@@ -51,15 +35,7 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever JSON can hold
 def json_files(path: Path) -> list[Path]:
     """List the JSON files that a path stands for.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        A file, or a folder, which is searched with its subfolders.
-
-    Returns
-    -------
-    list of pathlib.Path
-        Sorted; hidden ones are left out.
+    Sorted; hidden ones are left out.
     """
     if not path.is_dir():
         return [path]
@@ -67,29 +43,7 @@ def json_files(path: Path) -> list[Path]:
 
 
 def take(values: Any, key: str, kind: type | tuple[type, ...], where: str) -> Any:  # noqa: ANN401
-    """Take a value out of an object, if it is there and of the right kind.
-
-    Parameters
-    ----------
-    values : object
-        Should be a dict.
-    key : str
-        What is looked for.
-    kind : type or tuple of type
-        What it should be.
-    where : str
-        Names the object in the error.
-
-    Returns
-    -------
-    object
-        Of that kind.
-
-    Raises
-    ------
-    DataSetError
-        Where it is missing or something else.
-    """
+    """Take a value out of an object, if it is there and of the right kind."""
     found = values.get(key) if isinstance(values, dict) else None
     if not isinstance(found, kind) or (isinstance(found, bool) and kind is not bool):
         names = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
@@ -100,22 +54,7 @@ def take(values: Any, key: str, kind: type | tuple[type, ...], where: str) -> An
 def ring(points: Any, where: str) -> NDArray[np.float64] | None:  # noqa: ANN401
     """Read the points of an outline.
 
-    Parameters
-    ----------
-    points : object
-        Should be pairs ``[[x, y], ...]`` or a flat list ``[x, y, x, y ...]``; a third coordinate is left out.
-    where : str
-        Names the outline in the error.
-
-    Returns
-    -------
-    numpy.ndarray or None
-        float64 (point, 2) in (row, column); None where there are too few points to enclose anything.
-
-    Raises
-    ------
-    DataSetError
-        Where they are no finite numbers, or an odd number of them.
+    Returns float64 (point, 2) in (row, column); None where there are too few points to enclose anything.
     """
     try:
         if not isinstance(points, Sequence) or isinstance(points, str):
@@ -132,15 +71,7 @@ def ring(points: Any, where: str) -> NDArray[np.float64] | None:  # noqa: ANN401
 def image_size(rows: Any, columns: Any) -> Size | None:  # noqa: ANN401
     """Read the size of an image.
 
-    Parameters
-    ----------
-    rows, columns : object
-        Should be whole numbers.
-
-    Returns
-    -------
-    tuple of int or None
-        Rows and columns; None where they are no size that a photograph could have.
+    Returns rows and columns; None where they are no size that a photograph could have.
     """
     are_sides = all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in (rows, columns))
     return (rows, columns) if are_sides and rows * columns <= MAX_PIXELS else None
@@ -149,17 +80,7 @@ def image_size(rows: Any, columns: Any) -> Size | None:  # noqa: ANN401
 def text_of(values: Any, *keys: str) -> str:  # noqa: ANN401
     """Give the first text found under some keys.
 
-    Parameters
-    ----------
-    values : object
-        A dict, or anything else.
-    *keys : str
-        In the order in which they are looked for; a number counts as its text.
-
-    Returns
-    -------
-    str
-        "" where there is none.
+    Returns "" where there is none.
     """
     found = [values.get(key) for key in keys] if isinstance(values, dict) else []
     return next((str(one).strip() for one in found if isinstance(one, str | int) and not isinstance(one, bool)), "")

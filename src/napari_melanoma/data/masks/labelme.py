@@ -20,15 +20,7 @@ _CIRCLE_POINTS = 360
 def recognises(content: Any) -> bool:  # noqa: ANN401 - whatever JSON can hold
     """Whether the content of a JSON file looks like labelme's.
 
-    Parameters
-    ----------
-    content : object
-        Of the file.
-
-    Returns
-    -------
-    bool
-        True for an object with shapes.
+    True for an object with shapes.
     """
     return isinstance(content, dict) and "shapes" in content
 
@@ -36,20 +28,7 @@ def recognises(content: Any) -> bool:  # noqa: ANN401 - whatever JSON can hold
 def read(path: Path) -> Iterator[MaskObject | str]:
     """Read the shapes of a labelme file, or of each in a folder.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file or folder.
-
-    Yields
-    ------
-    MaskObject or str
-        An object, or what kind of shape was left out because it encloses nothing.
-
-    Raises
-    ------
-    DataSetError
-        Where a file is no JSON or not as labelme writes it.
+    Yields an object, or what kind of shape was left out because it encloses nothing.
     """
     for file in json_files(path):
         content = read_json(file)

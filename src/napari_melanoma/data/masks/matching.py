@@ -14,15 +14,7 @@ _WORDS = re.compile(r"[ ._-]*((?:cp[ ._-])?masks?|segmentations?|seg|lesion|labe
 def plain_stem(stem: str) -> str:
     """Give a stem without a last word that says it is of a mask.
 
-    Parameters
-    ----------
-    stem : str
-        Such as ``ISIC_0000001_segmentation``.
-
-    Returns
-    -------
-    str
-        Such as ``isic_0000001``, in lower case; the whole stem where there is no such word.
+    Such as ``isic_0000001``, in lower case; the whole stem where there is no such word.
     """
     return _WORDS.sub("", stem.casefold()) or stem.casefold()
 
@@ -33,13 +25,7 @@ def case_of(stem: str) -> str:
 
 
 class ImageNames:
-    """Photographs by what a mask may call them; letters' case does not count.
-
-    Parameters
-    ----------
-    paths : iterable of pathlib.Path
-        The photographs.
-    """
+    """Photographs by what a mask may call them; letters' case does not count."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self._by_stem: dict[str, list[Path]] = defaultdict(list)
@@ -49,15 +35,7 @@ class ImageNames:
     def find(self, name: str) -> list[Path]:
         """Find the photographs that a name may mean.
 
-        Parameters
-        ----------
-        name : str
-            A path, file name or stem, with the separators of any system.
-
-        Returns
-        -------
-        list of pathlib.Path
-            One where it is clear; more where it is not, as of two folders with a photograph of that name each.
+        One where it is clear; more where it is not, as of two folders with a photograph of that name each.
         """
         named = PureWindowsPath(name.casefold())
         plain = plain_stem(named.stem)

@@ -21,15 +21,7 @@ def read(path: Path) -> Iterator[MaskObject | str]:
     Where masks lie beside photographs, as ``x_mask.png`` beside ``x.jpg``, only files with such a word are masks; in
     the layout of nnU-Net, only those of ``labelsTr`` and the like.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The folder, or one file.
-
-    Yields
-    ------
-    MaskObject or str
-        A mask, or what was left out because it is no picture.
+    A mask, or what was left out because it is no picture.
     """
     names = nnunet_labels(path if path.is_dir() else path.parent)
     for file in _masks(picture_files(path)):
@@ -43,15 +35,7 @@ def read(path: Path) -> Iterator[MaskObject | str]:
 def picture_files(path: Path) -> list[Path]:
     """List the pictures that a path stands for.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        A folder, searched with its subfolders, or a file.
-
-    Returns
-    -------
-    list of pathlib.Path
-        Sorted; hidden ones are left out.
+    Sorted; hidden ones are left out.
     """
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     return [file for file in files if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")]

@@ -18,22 +18,7 @@ _FIRST, _BITS, _MORE, _SIGN = 48, 5, 0x20, 0x10
 def decode(counts: Sequence[int], size: tuple[int, int]) -> NDArray[np.bool_]:
     """Turn run lengths into a mask.
 
-    Parameters
-    ----------
-    counts : sequence of int
-        Pixels outside, inside, outside ...
-    size : tuple of int
-        Rows and columns.
-
-    Returns
-    -------
-    numpy.ndarray
-        bool (row, column).
-
-    Raises
-    ------
-    DataSetError
-        Where they do not add up to the size.
+    ``counts``: pixels outside, inside, outside ... Returns bool (row, column).
     """
     if sum(counts) != size[0] * size[1] or min(counts, default=0) < 0:
         raise DataSetError(
@@ -49,21 +34,6 @@ def decompress(text: str) -> list[int]:
 
     Each number is written in digits of five bits, the lowest first, from the character ``0`` on, with a sixth bit
     where more follow; from the fourth one on, a number is what it differs by from the one before the last.
-
-    Parameters
-    ----------
-    text : str
-        The compressed counts.
-
-    Returns
-    -------
-    list of int
-        The counts.
-
-    Raises
-    ------
-    DataSetError
-        Where the text is no such counts.
     """
     counts: list[int] = []
     value = shift = 0

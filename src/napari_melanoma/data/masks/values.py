@@ -31,15 +31,7 @@ _NAMED = 3  # masks that an error names
 
 
 class LabelImageError(DataSetError):
-    """A mask has several values, and the user has not named those that are lesion.
-
-    Parameters
-    ----------
-    values : iterable of int
-        That were found.
-    names : mapping
-        Name of a class to its value, empty where no file names them.
-    """
+    """A mask has several values, and the user has not named those that are lesion."""
 
     def __init__(self, values: Iterable[int], names: Mapping[str, int]) -> None:
         self.values, self.names = tuple(values), names
@@ -49,31 +41,8 @@ class LabelImageError(DataSetError):
 def lesion_mask(path: Path, name: str, lesion: LesionValues = None, names: Mapping[str, int] | None = None) -> NDArray:
     """Read which pixels of a mask that was made elsewhere are lesion.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        PNG, BMP, JPEG, WebP or TIFF of one value a pixel, or of colors.
-    name : str
-        Of the file as the user knows it, for messages and to recognize numbered objects.
-    lesion : tuple of str, "all", "keep" or None
-        What counts where there are several values: these values or names, every value but 0, or the values as they
-        are; None where the user has not said.
-    names : mapping, optional
-        Name of a class to its value, as ``nnunet_labels`` gives it.
-
-    Returns
-    -------
-    numpy.ndarray
-        bool (row, column); uint8 with "keep".
-
-    Raises
-    ------
-    UnreadableImage
-        Where the file is no picture.
-    LabelImageError
-        Where it has several values and the user has not named those that are lesion.
-    DataSetError
-        Where a name stands for no value.
+    ``path``: PNG, BMP, JPEG, WebP or TIFF of one value a pixel, or of colors. Returns bool (row, column); uint8 with
+    "keep".
     """
     values = mask_values(path)
     if lesion == "keep":
@@ -95,20 +64,7 @@ def lesion_mask(path: Path, name: str, lesion: LesionValues = None, names: Mappi
 def mask_values(path: Path) -> NDArray:
     """Read the values of a mask.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        PNG, BMP, JPEG, WebP or TIFF.
-
-    Returns
-    -------
-    numpy.ndarray
-        Non-negative integers (row, column): gray values or indices as stored; colors are numbered, black is 0.
-
-    Raises
-    ------
-    UnreadableImage
-        Where the file is missing or no such picture.
+    Non-negative integers (row, column): gray values or indices as stored; colors are numbered, black is 0.
     """
     try:
         with path.open("rb") as file:
@@ -136,15 +92,7 @@ def mask_values(path: Path) -> NDArray:
 def nnunet_labels(folder: Path) -> dict[str, int]:
     """Read the names of the classes of an nnU-Net data set.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        With ``dataset.json``, or one of its folders (``labelsTr``).
-
-    Returns
-    -------
-    dict of str to int
-        Name to value, without the background; empty where there is no such file or it names none.
+    Name to value, without the background; empty where there is no such file or it names none.
     """
     for place in (folder, folder.parent):
         try:
@@ -202,25 +150,7 @@ def _lesion_alone(names: Mapping[str, int], found: NDArray) -> int | None:
 
 
 def numbers(lesion: Iterable[str], names: Mapping[str, int]) -> list[int]:
-    """Return the values that numbers and names of classes stand for.
-
-    Parameters
-    ----------
-    lesion : iterable of str
-        As the user named them.
-    names : mapping
-        Name of a class to its value.
-
-    Returns
-    -------
-    list of int
-        One for each.
-
-    Raises
-    ------
-    DataSetError
-        Where a name stands for no value.
-    """
+    """Return the values that numbers and names of classes stand for."""
     return [_number(one, names) for one in lesion]
 
 
@@ -249,22 +179,7 @@ def _how_to_name(keep: str = KEEP) -> str:
 
 
 def refusal(refused: Mapping[str, LabelImageError], masks: int, keep: str = KEEP) -> str:
-    """Describe why masks were not imported, with all the values that occur in them.
-
-    Parameters
-    ----------
-    refused : mapping
-        Name of a mask to what is wrong with it; at least one.
-    masks : int
-        How many masks there are, these included.
-    keep : str
-        How they are kept as classes; "" where they cannot be.
-
-    Returns
-    -------
-    str
-        A message for the user.
-    """
+    """Describe why masks were not imported, with all the values that occur in them."""
     values = sorted({value for one in refused.values() for value in one.values})
     names = {name: value for one in refused.values() for name, value in one.names.items()}
     first = list(refused)[:_NAMED]
@@ -279,22 +194,7 @@ def refusal(refused: Mapping[str, LabelImageError], masks: int, keep: str = KEEP
 def parse_values(text: str | None, *, keep: bool = True) -> LesionValues:
     """Read which values of masks are lesion.
 
-    Parameters
-    ----------
-    text : str or None
-        ``all``, ``keep``, or values and names with commas.
-    keep : bool
-        Whether masks can be kept as classes.
-
-    Returns
-    -------
-    tuple of str, "all", "keep" or None
-        None where the user has not said.
-
-    Raises
-    ------
-    InputError
-        For ``keep`` where masks cannot be kept as classes.
+    None where the user has not said.
     """
     if text == "keep" and not keep:
         raise InputError(

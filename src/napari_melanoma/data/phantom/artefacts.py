@@ -20,14 +20,8 @@ _INK = np.array([0.13, 0.06, 0.42], np.float32)
 def cover(light: Light, coverage: Map, colour: NDArray) -> None:
     """Lay a colour over the image.
 
-    Parameters
-    ----------
-    light : numpy.ndarray
-        float32 linear sRGB (row, column, channel), changed in place.
-    coverage : numpy.ndarray
-        Share of the colour, 0 to 1, (row, column).
-    colour : numpy.ndarray
-        Linear sRGB (3,).
+    ``light``: float32 linear sRGB (row, column, channel), changed in place. ``coverage``: share of the colour, 0 to 1,
+    (row, column).
     """
     seen = coverage > 0
     under = light[seen]
@@ -37,18 +31,7 @@ def cover(light: Light, coverage: Map, colour: NDArray) -> None:
 def add_hairs(light: Light, plane: Plane, count: int, skin_type: int, rng: np.random.Generator) -> None:
     """Lay hairs on the skin: curved, tapered, mostly along one direction, some with a highlight.
 
-    Parameters
-    ----------
-    light : numpy.ndarray
-        float32 linear sRGB (row, column, channel), changed in place.
-    plane : Plane
-        Its pixels.
-    count : int
-        How many hairs.
-    skin_type : int
-        Hair of types I and II may be fair.
-    rng : numpy.random.Generator
-        Draws them.
+    ``light``: float32 linear sRGB (row, column, channel), changed in place. ``plane``: its pixels.
     """
     lie = rng.uniform(0, 2 * math.pi)
     fair = rng.uniform(0, 0.9) if skin_type <= 2 else rng.uniform(0, 0.12)
@@ -84,16 +67,7 @@ def _hair(plane: Plane, lie: float, rng: np.random.Generator) -> tuple[NDArray, 
 def add_bubbles(light: Light, plane: Plane, count: int, rng: np.random.Generator) -> None:
     """Put bubbles of air into the gel, near each other: a bright rim, a darker ring within it, a glint.
 
-    Parameters
-    ----------
-    light : numpy.ndarray
-        float32 linear sRGB (row, column, channel), changed in place.
-    plane : Plane
-        Its pixels.
-    count : int
-        How many bubbles.
-    rng : numpy.random.Generator
-        Draws them.
+    ``light``: float32 linear sRGB (row, column, channel), changed in place. ``plane``: its pixels.
     """
     home = (rng.random(2) - 0.5) * plane.extent_mm
     for _ in range(count):
@@ -123,16 +97,7 @@ def _bubble(light: Light, part: Plane, centre: NDArray, radius: float, glint: fl
 def add_ink(light: Light, plane: Plane, outline: Outline, rng: np.random.Generator) -> None:
     """Draw a surgeon's pen line around a lesion, at a distance, with gaps and uneven ink.
 
-    Parameters
-    ----------
-    light : numpy.ndarray
-        float32 linear sRGB (row, column, channel), changed in place.
-    plane : Plane
-        Its pixels.
-    outline : Outline
-        The lesion.
-    rng : numpy.random.Generator
-        Draws the line.
+    ``light``: float32 linear sRGB (row, column, channel), changed in place. ``plane``: its pixels.
     """
     angle = np.linspace(0, 2 * math.pi * rng.uniform(0.55, 0.98), 160) + rng.uniform(0, 2 * math.pi)
     phase, wave = rng.uniform(0, 2 * math.pi, 2), rng.uniform(0.02, 0.07, 2)

@@ -22,23 +22,7 @@ APERTURE = 0.485
 def look_at(tissue: Tissue, plane: Plane, traits: CameraTraits, modality: PhantomModality, seed: int) -> Light:
     """Give the light that comes back from the skin, before anything lies on it.
 
-    Parameters
-    ----------
-    tissue : Tissue
-        What absorbs, scatters and rises.
-    plane : Plane
-        Its pixels.
-    traits : CameraTraits
-        Shine is used.
-    modality : {"dermoscopic", "macroscopic"}
-        A photograph sees the relief in slanting light; a polarised dermoscope does not.
-    seed : int
-        Seed of the phantom.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 linear sRGB (row, column, channel).
+    ``plane``: its pixels. Returns float32 linear sRGB (row, column, channel).
     """
     light = reflectance(tissue.melanin, tissue.blood)
     light += tissue.veil[..., None] * (_veil_light(tissue) - light)
@@ -53,21 +37,8 @@ def look_at(tissue: Tissue, plane: Plane, traits: CameraTraits, modality: Phanto
 def expose(light: Light, plane: Plane, traits: CameraTraits, seed: int) -> NDArray[np.uint8]:
     """Take the photograph.
 
-    Parameters
-    ----------
-    light : numpy.ndarray
-        float32 linear sRGB (row, column, channel) of the scene in even light; changed in place.
-    plane : Plane
-        Its pixels.
-    traits : CameraTraits
-        All but shine are used.
-    seed : int
-        Seed of the phantom.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 sRGB (row, column, channel).
+    ``light``: float32 linear sRGB (row, column, channel) of the scene in even light; changed in place. ``plane``: its
+    pixels. Returns uint8 sRGB (row, column, channel).
     """
     light *= _illumination(plane, traits, stream(seed, "camera", "light"))[..., None]
     light *= _white_balance(traits.cast, stream(seed, "camera", "cast"))

@@ -38,23 +38,7 @@ class Cells:
 def cells_on(plane: Plane, rng: np.random.Generator, cell_mm: float, jitter: float, warp_mm: float) -> Cells:
     """Look up a cellular pattern on a plane.
 
-    Parameters
-    ----------
-    plane : Plane
-        Where.
-    rng : numpy.random.Generator
-        Draws the lattice, how it is turned and how it is bent.
-    cell_mm : float
-        Mean distance of the centres.
-    jitter : float
-        Largest displacement of a centre in cells; under 0.4 keeps the distances exact but for rare corners.
-    warp_mm : float
-        How far the lattice is bent.
-
-    Returns
-    -------
-    Cells
-        For each pixel.
+    For each pixel.
     """
     reach = math.ceil((math.hypot(*plane.extent_mm) / 2 + 5 * warp_mm) / cell_mm) + 3
     lattice = _lattice(rng, reach, jitter)

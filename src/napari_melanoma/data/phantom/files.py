@@ -9,27 +9,7 @@ from napari_melanoma.data.phantom.lesion import LesionPhantom
 
 
 def save_lesion_phantom(phantom: LesionPhantom, folder: Path, name: str) -> Path:
-    """Write ``NAME.png``, ``NAME_mask.png`` (0 and 255) and ``NAME.truth.json``.
-
-    Parameters
-    ----------
-    phantom : LesionPhantom
-        What to write.
-    folder : pathlib.Path
-        Made where it is missing; files of these names are replaced.
-    name : str
-        How the files begin.
-
-    Returns
-    -------
-    pathlib.Path
-        The image.
-
-    Raises
-    ------
-    SaveError
-        Where a file cannot be written.
-    """
+    """Write ``NAME.png``, ``NAME_mask.png`` (0 and 255) and ``NAME.truth.json``."""
     from napari_melanoma.io.results import write_mask, write_rgb
 
     image = folder / f"{name}.png"

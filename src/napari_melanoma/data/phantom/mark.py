@@ -11,15 +11,7 @@ TRUTH, COHORT = ".truth.json", "cohort.json"  # beside a phantom; in the folder 
 def is_phantom(path: Path) -> bool:
     """Say whether a file was drawn by ``napari-melanoma phantom``.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        A slide, a patch or a photograph.
-
-    Returns
-    -------
-    bool
-        True where its TIFF says so, or the truth or the cohort that were written with it are still beside it.
+    True where its TIFF says so, or the truth or the cohort that were written with it are still beside it.
     """
     beside = (path.with_name(f"{path.stem}{TRUTH}"), path.parent / COHORT, path.parent.parent / COHORT)
     return any(one.is_file() for one in beside) or _says_so(path)

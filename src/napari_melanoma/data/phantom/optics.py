@@ -34,15 +34,8 @@ _WHITE = _TO_XYZ.sum(axis=1)
 def reflectance(melanin: Map, blood: Map) -> NDArray[np.float32]:
     """Colour of skin.
 
-    Parameters
-    ----------
-    melanin, blood : numpy.ndarray
-        Optical density in green, natural logarithm, (row, column).
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 linear sRGB (row, column, channel).
+    ``melanin``, ``blood``: optical density in green, natural logarithm, (row, column). Returns float32 linear sRGB
+    (row, column, channel).
     """
     light = np.empty((*melanin.shape, 3), np.float32)
     for channel, (dermis, m, b) in enumerate(zip(DERMIS, MELANIN, BLOOD, strict=True)):
@@ -53,15 +46,7 @@ def reflectance(melanin: Map, blood: Map) -> NDArray[np.float32]:
 def typology_angle(linear: NDArray) -> NDArray:
     """Individual typology angle: atan2(L* - 50, b*), the smaller the darker.
 
-    Parameters
-    ----------
-    linear : numpy.ndarray
-        Linear sRGB (..., channel).
-
-    Returns
-    -------
-    numpy.ndarray
-        Degrees (...).
+    Degrees (...).
     """
     _, y, z = np.moveaxis(np.cbrt(np.asarray(linear) @ _TO_XYZ.T / _WHITE), -1, 0)
     return np.degrees(np.arctan2(116 * y - 66, 200 * (y - z)))
@@ -71,17 +56,7 @@ def typology_angle(linear: NDArray) -> NDArray:
 def melanin_for(angle: float, blood: float) -> float:
     """Melanin that gives skin with this much blood the typology angle, by inverse interpolation.
 
-    Parameters
-    ----------
-    angle : float
-        Degrees.
-    blood : float
-        Optical density of the blood in green.
-
-    Returns
-    -------
-    float
-        Optical density of the melanin in green.
+    ``angle``: degrees.
     """
     melanin = np.linspace(0, 5, 501, dtype=np.float32)
     angles = typology_angle(reflectance(melanin[None], np.full((1, 501), blood, np.float32)))[0]
@@ -91,15 +66,7 @@ def melanin_for(angle: float, blood: float) -> float:
 def encode(linear: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Encode linear light as sRGB (IEC 61966-2-1), through a table.
 
-    Parameters
-    ----------
-    linear : numpy.ndarray
-        float32 of any shape, clipped to 0 to 1.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 of the same shape.
+    ``linear``: float32 of any shape, clipped to 0 to 1. Returns uint8 of the same shape.
     """
     steps = 1 << 13
     index = np.clip(linear * np.float32(steps - 1) + np.float32(0.5), 0, steps - 1).astype(np.uint16)

@@ -36,23 +36,8 @@ def add_lesion(
 ) -> NDArray[np.bool_]:
     """Add one lesion to the skin.
 
-    Parameters
-    ----------
-    tissue : Tissue
-        Changed in place.
-    plane : Plane
-        Its pixels.
-    outline : Outline
-        Where the lesion is.
-    traits : LesionTraits
-        How it looks.
-    name : tuple of int
-        Seed of the phantom and index of the lesion.
-
-    Returns
-    -------
-    numpy.ndarray
-        bool (row, column): the pixels whose centre lies within the outline, where the border has half its strength.
+    ``plane``: its pixels. Returns bool (row, column): the pixels whose centre lies within the outline, where the border
+    has half its strength.
     """
     box = plane.box_around(outline.centre_mm, outline.reach_mm + _SKIRT * 2 * traits.fade_mm)
     part, patch = plane.crop(box), tissue.crop(box)

@@ -22,22 +22,7 @@ _TRIES = 200
 def place_lesions(config: LesionPhantomConfig, plane: Plane) -> list[tuple[Outline, LesionTraits]]:
     """Draw the lesions of a phantom and find a place for each.
 
-    Parameters
-    ----------
-    config : LesionPhantomConfig
-        What is asked for.
-    plane : Plane
-        The whole view.
-
-    Returns
-    -------
-    list of tuple
-        Outline and traits of each lesion; no two come closer than their fading borders.
-
-    Raises
-    ------
-    ConfigError
-        Where lesions of the size that was asked for have no room.
+    Outline and traits of each lesion; no two come closer than their fading borders.
     """
     placed: list[tuple[Outline, LesionTraits]] = []
     for index in range(config.lesions):

@@ -41,23 +41,7 @@ class Plan:
 
 
 def plan_phantom(config: LesionPhantomConfig) -> Plan:
-    """Choose all that the configuration leaves open.
-
-    Parameters
-    ----------
-    config : LesionPhantomConfig
-        What was asked for.
-
-    Returns
-    -------
-    Plan
-        The same for the same configuration.
-
-    Raises
-    ------
-    ConfigError
-        Where the lesions asked for do not fit into the view.
-    """
+    """Choose all that the configuration leaves open."""
     scene, artefacts = scene_traits(config), artefact_traits(config)
     plane = Plane.of(config.size, scene.field_mm)
     lesions = tuple(place_lesions(config, plane))
@@ -71,17 +55,7 @@ def plan_phantom(config: LesionPhantomConfig) -> Plan:
 def told(plan: Plan, area_px: int) -> dict[str, Any]:
     """Tell everything that was given or drawn, and what follows from it, in values that JSON can hold.
 
-    Parameters
-    ----------
-    plan : Plan
-        What was drawn.
-    area_px : int
-        Pixels of the mask.
-
-    Returns
-    -------
-    dict
-        Positions are (row, column) in pixels; other units are in the names.
+    ``area_px``: pixels of the mask. Positions are (row, column) in pixels; other units are in the names.
     """
     return {
         "seed": plan.config.seed,

@@ -36,17 +36,8 @@ class Plane:
     def of(cls, size: tuple[int, int], field_mm: float) -> Self:
         """Plane of a whole image.
 
-        Parameters
-        ----------
-        size : tuple of int
-            Height and width in pixels.
-        field_mm : float
-            Width of the view, from the left edge of the first pixel to the right edge of the last.
-
-        Returns
-        -------
-        Plane
-            With square pixels, its origin in the middle of the image.
+        ``size``: height and width in pixels. ``field_mm``: width of the view, from the left edge of the first pixel to
+        the right edge of the last. With square pixels, its origin in the middle of the image.
         """
         height, width = size
         pixel_mm = field_mm / width
@@ -61,15 +52,7 @@ class Plane:
     def crop(self, box: Box) -> Self:
         """Give a part of the plane; textures on it are those of the whole.
 
-        Parameters
-        ----------
-        box : Box
-            Which pixels.
-
-        Returns
-        -------
-        Plane
-            With the same ``extent_mm``.
+        ``box``: which pixels.
         """
         rows, columns = box.slices
         return replace(self, y=self.y[rows], x=self.x[columns])
@@ -77,17 +60,7 @@ class Plane:
     def box_around(self, centre_mm: tuple[float, float], reach_mm: float) -> Box:
         """Find the pixels of a square.
 
-        Parameters
-        ----------
-        centre_mm : tuple of float
-            Its centre (y, x) in mm.
-        reach_mm : float
-            Half of its side.
-
-        Returns
-        -------
-        Box
-            The pixels of the plane that lie in it; empty where none does.
+        ``centre_mm``: its centre (y, x) in mm. Returns the pixels of the plane that lie in it; empty where none does.
         """
         top, bottom = np.searchsorted(self.y, (centre_mm[0] - reach_mm, centre_mm[0] + reach_mm))
         left, right = np.searchsorted(self.x, (centre_mm[1] - reach_mm, centre_mm[1] + reach_mm))
@@ -96,15 +69,8 @@ class Plane:
     def to_pixels(self, points_mm: NDArray) -> NDArray:
         """Express points in pixels.
 
-        Parameters
-        ----------
-        points_mm : numpy.ndarray
-            Points (..., 2) as (y, x) in mm.
-
-        Returns
-        -------
-        numpy.ndarray
-            The same as (row, column), 0 being the centre of the first pixel.
+        ``points_mm``: points (..., 2) as (y, x) in mm. Returns the same as (row, column), 0 being the centre of the
+        first pixel.
         """
         return (points_mm - np.array([self.y[0], self.x[0]])) / self.pixel_mm
 
@@ -112,19 +78,7 @@ class Plane:
 def noise(plane: Plane, rng: np.random.Generator, scale_mm: float) -> Map:
     """Smooth random texture of mean 0 and standard deviation 1.
 
-    Parameters
-    ----------
-    plane : Plane
-        Where to evaluate it.
-    rng : numpy.random.Generator
-        Draws the nodes; how many depends on ``plane.extent_mm`` alone.
-    scale_mm : float
-        Distance of the nodes, about half the size of a patch.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 (row, column).
+    Returns float32 (row, column).
     """
     nodes = [math.ceil(extent / scale_mm) + 4 for extent in plane.extent_mm]
     values = rng.standard_normal(nodes, dtype=np.float32)
@@ -137,21 +91,7 @@ def noise(plane: Plane, rng: np.random.Generator, scale_mm: float) -> Map:
 def fractal(plane: Plane, rng: np.random.Generator, scale_mm: float, octaves: int = 3) -> Map:
     """Random texture with detail: a sum of textures, each of half the scale and 0.6 times the amplitude of the last.
 
-    Parameters
-    ----------
-    plane : Plane
-        Where to evaluate it.
-    rng : numpy.random.Generator
-        Draws the nodes.
-    scale_mm : float
-        Distance of the nodes of the coarsest.
-    octaves : int, optional
-        How many.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 (row, column), mean 0, standard deviation 1.
+    Returns float32 (row, column), mean 0, standard deviation 1.
     """
     amplitudes = 0.6 ** np.arange(octaves)
     total = np.zeros(plane.shape, np.float32)
@@ -163,17 +103,7 @@ def fractal(plane: Plane, rng: np.random.Generator, scale_mm: float, octaves: in
 def ramp(values: Map, start: float, end: float) -> Map:
     """Rise smoothly (cubic) from 0 to 1, or fall where ``end`` is the smaller.
 
-    Parameters
-    ----------
-    values : numpy.ndarray
-        Of any shape.
-    start, end : float
-        Where it leaves 0 and where it reaches 1.
-
-    Returns
-    -------
-    numpy.ndarray
-        Of the same shape, 0 to 1.
+    Of the same shape, 0 to 1.
     """
     share = np.clip((values - np.float32(start)) / np.float32(end - start), 0, 1)
     return share * share * (3 - 2 * share)

@@ -63,27 +63,14 @@ class Ruler:
     def at(self, along_mm: float, across_mm: float) -> NDArray[np.float64]:
         """Find a point on the ruler.
 
-        Parameters
-        ----------
-        along_mm : float
-            Distance from the first tick along the row.
-        across_mm : float
-            Distance from the row towards the middle of the view.
-
-        Returns
-        -------
-        numpy.ndarray
-            (y, x) in mm from the centre of the view.
+        Returns (y, x) in mm from the centre of the view.
         """
         return np.array(self.first_mm) + along_mm * self.along + across_mm * self.across
 
     def ends_mm(self) -> NDArray[np.float64]:
         """Give the first and the last tick.
 
-        Returns
-        -------
-        numpy.ndarray
-            (2, (y, x)) in mm from the centre of the view.
+        Returns (2, (y, x)) in mm from the centre of the view.
         """
         return np.stack([self.at(0, 0), self.at(self.ticks - 1, 0)])
 
@@ -91,24 +78,7 @@ class Ruler:
 def place_ruler(
     plane: Plane, modality: PhantomModality, outlines: Sequence[Outline], rng: np.random.Generator
 ) -> Ruler:
-    """Choose the edge, upper or lower, that is further from the lesions, and lay the scale along it.
-
-    Parameters
-    ----------
-    plane : Plane
-        The whole view.
-    modality : {"dermoscopic", "macroscopic"}
-        Marks on glass, or a strip of paper.
-    outlines : sequence of Outline
-        What should not be covered.
-    rng : numpy.random.Generator
-        Draws offset and turn.
-
-    Returns
-    -------
-    Ruler
-        With as many ticks as fit into the view.
-    """
+    """Choose the edge, upper or lower, that is further from the lesions, and lay the scale along it."""
     height, width = plane.extent_mm
     above = min((o.centre_mm[0] - o.reach_mm for o in outlines), default=0.0) + height / 2
     below = height / 2 - max((o.centre_mm[0] + o.reach_mm for o in outlines), default=0.0)
@@ -127,18 +97,7 @@ def place_ruler(
 def add_ruler(light: Light, plane: Plane, ruler: Ruler, modality: PhantomModality, rng: np.random.Generator) -> None:
     """Draw the scale.
 
-    Parameters
-    ----------
-    light : numpy.ndarray
-        float32 linear sRGB (row, column, channel), changed in place.
-    plane : Plane
-        Its pixels.
-    ruler : Ruler
-        Where it lies.
-    modality : {"dermoscopic", "macroscopic"}
-        Marks on glass, or a strip of paper.
-    rng : numpy.random.Generator
-        Draws the grain of the paper.
+    ``light``: float32 linear sRGB (row, column, channel), changed in place. ``plane``: its pixels.
     """
     marks = np.zeros(plane.shape, np.float32)
     if modality == "macroscopic":

@@ -55,16 +55,9 @@ class Outline:
     def depth(self, plane: Plane) -> tuple[Map, Map, Map]:
         """Say how deep each pixel lies inside.
 
-        Parameters
-        ----------
-        plane : Plane
-            The pixels.
-
-        Returns
-        -------
-        tuple of numpy.ndarray
-            Three float32 (row, column): depth in mm, positive inside and 0 on the curve (exact there, and elsewhere to
-            first order); the distance from the centre over that of the curve; the softness of the border there.
+        ``plane``: the pixels. Three float32 (row, column): depth in mm, positive inside and 0 on the curve (exact
+        there, and elsewhere to first order); the distance from the centre over that of the curve; the softness of the
+        border there.
         """
         y, x = plane.y[:, None] - self.centre_mm[0], plane.x[None] - self.centre_mm[1]
         cosine, sine = math.cos(self.rotation), math.sin(self.rotation)
@@ -102,20 +95,7 @@ class Outline:
 
 
 def draw_outline(traits: LesionTraits, rng: np.random.Generator) -> Outline:
-    """Draw the outline of a lesion around the origin.
-
-    Parameters
-    ----------
-    traits : LesionTraits
-        Diameter, elongation, irregularity and asymmetry are used.
-    rng : numpy.random.Generator
-        Draws the curve.
-
-    Returns
-    -------
-    Outline
-        Centred on the middle of the view.
-    """
+    """Draw the outline of a lesion around the origin."""
     order = np.arange(1, _HARMONICS + 1)
     waves = rng.standard_normal((2, _HARMONICS))
     rotation = rng.uniform(0, math.pi)

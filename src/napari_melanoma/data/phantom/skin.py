@@ -17,18 +17,7 @@ FURROW_MM = 0.75
 def add_skin(tissue: Tissue, plane: Plane, traits: SkinTraits, modality: PhantomModality, seed: int) -> None:
     """Add the texture of the skin to even skin.
 
-    Parameters
-    ----------
-    tissue : Tissue
-        Changed in place.
-    plane : Plane
-        Its pixels.
-    traits : SkinTraits
-        How much of each.
-    modality : {"dermoscopic", "macroscopic"}
-        Under a dermoscope's immersion fluid the relief nearly vanishes.
-    seed : int
-        Seed of the phantom; each element has a stream of its own.
+    ``plane``: its pixels.
     """
     _mottle(tissue, plane, traits.mottling, stream(seed, "skin", "mottling"))
     if traits.furrows > 0:

@@ -8,19 +8,6 @@ import numpy as np
 
 
 def stream(seed: int, *name: str | int) -> np.random.Generator:
-    """Give the random stream of one element.
-
-    Parameters
-    ----------
-    seed : int
-        Seed of the phantom.
-    *name : str or int
-        Path of the element, such as ``("lesion", 0, "shape")``; each name is an independent child of the seed.
-
-    Returns
-    -------
-    numpy.random.Generator
-        Always the same for the same seed and name.
-    """
+    """Give the random stream of one element."""
     key = tuple(crc32(str(part).encode()) for part in name)
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))

@@ -13,14 +13,9 @@ from napari_melanoma.data.phantom.plane import Map
 def draw_stroke(coverage: Map, points: NDArray, half_widths: NDArray) -> None:
     """Draw an anti-aliased line into a map of coverage, keeping what is already there where it covers more.
 
-    Parameters
-    ----------
-    coverage : numpy.ndarray
-        float32 (row, column), 0 to 1; changed in place.
-    points : numpy.ndarray
-        Corners of the line (n, 2) as (row, column) of pixel centres; may leave the image.
-    half_widths : numpy.ndarray
-        Half the width in pixels at each corner, (n,). A line thinner than a pixel gets fainter, not thinner.
+    ``coverage``: float32 (row, column), 0 to 1; changed in place. ``points``: corners of the line (n, 2) as (row,
+    column) of pixel centres; may leave the image. ``half_widths``: half the width in pixels at each corner, (n,). A
+    line thinner than a pixel gets fainter, not thinner.
     """
     points, half_widths = _dense(points, half_widths)
     reach = math.ceil(float(half_widths.max()) + 0.5)
@@ -37,17 +32,7 @@ def draw_stroke(coverage: Map, points: NDArray, half_widths: NDArray) -> None:
 def bezier(corners: NDArray, samples: int = 64) -> NDArray:
     """Points on a quadratic Bezier curve.
 
-    Parameters
-    ----------
-    corners : numpy.ndarray
-        Start, control point and end (3, 2).
-    samples : int, optional
-        How many points.
-
-    Returns
-    -------
-    numpy.ndarray
-        (samples, 2).
+    Returns (samples, 2).
     """
     t = np.linspace(0, 1, samples)[:, None]
     return (1 - t) ** 2 * corners[0] + 2 * t * (1 - t) * corners[1] + t**2 * corners[2]

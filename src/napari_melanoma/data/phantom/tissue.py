@@ -29,17 +29,7 @@ class Tissue:
     def blank(cls, shape: tuple[int, int], melanin: float, blood: float) -> Tissue:
         """Make even, flat skin.
 
-        Parameters
-        ----------
-        shape : tuple of int
-            Rows and columns.
-        melanin, blood : float
-            Optical densities in green.
-
-        Returns
-        -------
-        Tissue
-            Without veil or relief.
+        Without veil or relief.
         """
         flat = np.zeros(shape, np.float32)
         return cls(flat + np.float32(melanin), flat + np.float32(blood), flat, flat.copy(), (melanin, blood))
@@ -47,15 +37,7 @@ class Tissue:
     def crop(self, box: Box) -> Tissue:
         """Give a view of a part; changes to it are changes to the whole.
 
-        Parameters
-        ----------
-        box : Box
-            Which pixels.
-
-        Returns
-        -------
-        Tissue
-            The part.
+        ``box``: which pixels.
         """
         part = box.slices
         return Tissue(self.melanin[part], self.blood[part], self.veil[part], self.relief_mm[part], self.base)

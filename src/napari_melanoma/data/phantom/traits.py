@@ -78,15 +78,7 @@ class CameraTraits:
 def scene_traits(config: LesionPhantomConfig) -> SceneTraits:
     """Choose the view and the skin; where a diameter is given and the view is not, the view makes room for it.
 
-    Parameters
-    ----------
-    config : LesionPhantomConfig
-        What was asked for.
-
-    Returns
-    -------
-    SceneTraits
-        Given or drawn.
+    Given or drawn.
     """
     from napari_melanoma.data.phantom.optics import TYPE_ANGLES
 
@@ -105,19 +97,7 @@ def scene_traits(config: LesionPhantomConfig) -> SceneTraits:
 def lesion_traits(config: LesionPhantomConfig, index: int, view_mm: float) -> LesionTraits:
     """Choose how a lesion looks.
 
-    Parameters
-    ----------
-    config : LesionPhantomConfig
-        What was asked for.
-    index : int
-        Which lesion, from 0.
-    view_mm : float
-        Shorter side of the view.
-
-    Returns
-    -------
-    LesionTraits
-        Given or drawn.
+    Given or drawn.
     """
     rng = stream(config.seed, "lesion", index, "traits")
     macroscopic = config.modality == "macroscopic"
@@ -143,15 +123,7 @@ def lesion_traits(config: LesionPhantomConfig, index: int, view_mm: float) -> Le
 def skin_traits(config: LesionPhantomConfig) -> SkinTraits:
     """Choose what the skin around shows.
 
-    Parameters
-    ----------
-    config : LesionPhantomConfig
-        What was asked for.
-
-    Returns
-    -------
-    SkinTraits
-        Given or drawn.
+    Given or drawn.
     """
     rng = stream(config.seed, "skin", "traits")
     macroscopic = config.modality == "macroscopic"
@@ -167,15 +139,7 @@ def skin_traits(config: LesionPhantomConfig) -> SkinTraits:
 def artefact_traits(config: LesionPhantomConfig) -> ArtefactTraits:
     """Choose what lies on the skin.
 
-    Parameters
-    ----------
-    config : LesionPhantomConfig
-        What was asked for.
-
-    Returns
-    -------
-    ArtefactTraits
-        Given or drawn.
+    Given or drawn.
     """
     rng = stream(config.seed, "artefacts", "traits")
     macroscopic = config.modality == "macroscopic"
@@ -192,15 +156,7 @@ def artefact_traits(config: LesionPhantomConfig) -> ArtefactTraits:
 def camera_traits(config: LesionPhantomConfig) -> CameraTraits:
     """Choose how the picture is taken.
 
-    Parameters
-    ----------
-    config : LesionPhantomConfig
-        What was asked for.
-
-    Returns
-    -------
-    CameraTraits
-        Given or drawn.
+    Given or drawn.
     """
     rng = stream(config.seed, "camera", "traits")
     macroscopic = config.modality == "macroscopic"

@@ -23,36 +23,7 @@ AS_IT_IS = Mapping()
 
 @dataclass(frozen=True)
 class SourceSpec:
-    """What a set says of itself.
-
-    Parameters
-    ----------
-    name : str
-        As users type it.
-    title : str
-        Its own name.
-    licence : str
-        Under which its images may be used.
-    url : str
-        Where it is downloaded or asked for.
-    modality : {"dermoscopic", "macroscopic", "tbp_tile", ""}
-        Of its images; "" where the table says so for each, or nobody does.
-    reference : str
-        What to cite.
-    layout : str
-        What the folder holds once it is downloaded, one line a part.
-    images : int
-        How many the complete set has; 0 where that is not fixed.
-    ids : str
-        Regular expression of its images' names, where nobody else names an image so: a row of that name is the same
-        image in every table; a group in it, where there is one, is what tells them apart. "" where another set may use
-        the same names.
-    folders : str
-        Regular expression of what people call a folder of the set, in lower case, where that tells; further words may
-        follow. "" where a name does not tell.
-    public : bool
-        False for what is the user's own; a row of a public set names it as its source and has its licence.
-    """
+    """What a set says of itself."""
 
     name: str
     title: str
@@ -69,19 +40,7 @@ class SourceSpec:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One image of a set: its files, and what the set says of it in its own columns and words.
-
-    Parameters
-    ----------
-    image_id : str
-        Its name in the set.
-    image : SourceFile or None
-        The photograph; None where a table names it and the folder does not hold it.
-    mask : SourceFile or None
-        The drawn lesion, where there is one.
-    values : mapping
-        Column to text; columns that are not there are empty.
-    """
+    """One image of a set: its files, and what the set says of it in its own columns and words."""
 
     image_id: str
     image: SourceFile | None
@@ -91,17 +50,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Found:
-    """What a folder holds of a set.
-
-    Parameters
-    ----------
-    records : list of Record
-        In order of their ids.
-    notes : list of (str, str)
-        What was noticed about its tables: about what, and a sentence.
-    unread : list of str
-        Tables in it that were not read.
-    """
+    """What a folder holds of a set."""
 
     records: list[Record]
     notes: list[tuple[str, str]]
@@ -123,25 +72,7 @@ class Source:
     def find(self, folder: Path, mapping: Mapping = AS_IT_IS) -> Found:
         """Find the images of the set, and the rows of its tables.
 
-        Parameters
-        ----------
-        folder : pathlib.Path
-            That it was downloaded or unpacked into; a table alone will do.
-        mapping : Mapping
-            What the columns and words of its tables mean, where they are not the published ones.
-
-        Returns
-        -------
-        Found
-            Each id once; records without an image are rows of a table.
-
-        Raises
-        ------
-        InputError
-            Where there is no such folder, or an archive or a table in it cannot be read.
-        DataSetError
-            Where the folder does not hold the set: what was expected, what was found, where to get it and under which
-            licence.
+        Each id once; records without an image are rows of a table.
         """
         tree = SourceTree.scan(folder, mapping)
         try:
@@ -159,15 +90,7 @@ class Source:
 def where_to_get(spec: SourceSpec) -> str:
     """Say where a set comes from and what may be done with it.
 
-    Parameters
-    ----------
-    spec : SourceSpec
-        Of the set.
-
-    Returns
-    -------
-    str
-        One or two sentences.
+    One or two sentences.
     """
     return f"Get {spec.title} from {spec.url} (licence: {spec.licence})."
 
@@ -176,10 +99,7 @@ def where_to_get(spec: SourceSpec) -> str:
 def sources() -> dict[str, Source]:
     """List the sets that can be imported.
 
-    Returns
-    -------
-    dict of str to Source
-        By name, in alphabetical order.
+    By name, in alphabetical order.
     """
     modules = listed(__name__, __path__, "SPEC", "find")
     found = {module.SPEC.name: Source(module.SPEC, module.find) for module in modules}
@@ -189,38 +109,14 @@ def sources() -> dict[str, Source]:
 def source_of(folder: str) -> str | None:
     """Tell a set by the name of a folder, or as a paper writes it.
 
-    Parameters
-    ----------
-    folder : str
-        Such as ``"SMARTSKINS"`` or ``"isic2017-small"``.
-
-    Returns
-    -------
-    str or None
-        The name that ``sources`` has for it; None where the folder's name does not tell.
+    Returns the name that ``sources`` has for it; None where the folder's name does not tell.
     """
     word, specs = folder.strip().lower(), [source.spec for source in sources().values()]
     return next((s.name for s in specs if s.folders and re.match(rf"({s.folders})(?![^\W_])", word)), None)
 
 
 def find_source(name: str) -> Source:
-    """Look a set up by its name.
-
-    Parameters
-    ----------
-    name : str
-        As ``sources`` lists it.
-
-    Returns
-    -------
-    Source
-        The set.
-
-    Raises
-    ------
-    InputError
-        Where there is none of that name, with those that there are.
-    """
+    """Look a set up by its name."""
     known = sources()
     if name not in known:
         raise InputError(f"there is no source named '{name}' (known: {', '.join(known)}).")

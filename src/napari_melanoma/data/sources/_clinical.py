@@ -63,18 +63,8 @@ _NO_SPREAD = re.compile(r"new primary|no metastasis", re.IGNORECASE)
 def patients_of(tree: SourceTree, patient: str) -> dict[str, list[dict[str, str]]]:
     """Gather what all tables of a folder say of each patient.
 
-    Parameters
-    ----------
-    tree : SourceTree
-        Of the folder; tables may be those of the GDC, the biotab files of TCGA, of Xena, cBioPortal or CPTAC.
-    patient : str
-        Regular expression of the name of a patient; rows that name none are passed over, as are further header lines.
-
-    Returns
-    -------
-    dict
-        Patient to rows, in order of the tables' names, those about the primary tumour first; columns by their plain
-        names (``plain_name``), cells that say nothing left out.
+    Patient to rows, in order of the tables' names, those about the primary tumour first; columns by their plain names
+    (``plain_name``), cells that say nothing left out.
     """
     found: dict[str, list[dict[str, str]]] = defaultdict(list)
     name = re.compile(patient)
@@ -101,33 +91,14 @@ def _rows(tree: SourceTree, file: SourceFile) -> Iterator[list[tuple[str, str]]]
 
 
 def plain_name(column: str) -> str:
-    """Give the name of a column without that of its table, in lower case.
-
-    Parameters
-    ----------
-    column : str
-        Such as ``diagnoses.ajcc_pathologic_m``, ``gender.demographic``, ``consent/age`` or ``CLARK_LEVEL``.
-
-    Returns
-    -------
-    str
-        Such as ``ajcc_pathologic_m``.
-    """
+    """Give the name of a column without that of its table, in lower case."""
     return _NODE.sub("", column.strip().lower().replace(" ", "_"))
 
 
 def facts_of(rows: Rows) -> dict[str, str]:
     """Say what is known of a patient, in our columns and the words of the tables.
 
-    Parameters
-    ----------
-    rows : sequence of mapping
-        Of the patient.
-
-    Returns
-    -------
-    dict
-        Column to text; what is not known is left out. A thickness of 0 is not one, and is left out too.
+    Column to text; what is not known is left out. A thickness of 0 is not one, and is left out too.
     """
     found = {ours: _first(rows, theirs)[1] for ours, theirs in _FACTS.items()}
     found["age"] = _years(found["age"])
@@ -146,15 +117,7 @@ def spread_of(rows: Rows) -> tuple[str, str]:
     follow-up says that no new tumour came, or a new primary alone. All else is not known: a recurrence that is called
     locoregional among it.
 
-    Parameters
-    ----------
-    rows : sequence of mapping
-        Of the patient.
-
-    Returns
-    -------
-    tuple of str
-        ``"1"``, ``"0"`` or ``""``, and the column that says so.
+    Returns ``"1"``, ``"0"`` or ``""``, and the column that says so.
     """
     for columns, pattern in (
         (_DISTANT, re.compile(r"p?M1.*", re.IGNORECASE)),

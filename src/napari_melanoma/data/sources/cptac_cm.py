@@ -36,16 +36,8 @@ _MELANOMA = "cm"
 def find(tree: SourceTree) -> list[Record]:
     """Find the slides of tumours and what is known of their patients, or the slides or patients that a table names.
 
-    Parameters
-    ----------
-    tree : SourceTree
-        Of the folder that it was downloaded into.
-
-    Returns
-    -------
-    list of Record
-        A row a slide, named as its file, ``slide`` saying where it lies; slides are not copied. Slides that a table
-        calls normal tissue, lymph node or another tumour are left out. Empty where there is no table.
+    A row a slide, named as its file, ``slide`` saying where it lies; slides are not copied. Slides that a table calls
+    normal tissue, lymph node or another tumour are left out. Empty where there is no table.
     """
     patients = patients_of(tree, PATIENT)
     files = {file.stem: file.name for file in tree.files if file.suffix == ".svs" and _SLIDE.fullmatch(file.stem)}

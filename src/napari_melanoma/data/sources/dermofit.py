@@ -29,15 +29,7 @@ CLASS = re.compile(r"(?:^|/)(AK|BCC|DF|IEC|MEL|ML|PYO|SCC|SK|VASC)/", re.IGNOREC
 def find(tree: SourceTree) -> list[Record]:
     """Find its images; the class is the folder, and it publishes no patient.
 
-    Parameters
-    ----------
-    tree : SourceTree
-        Of the folder that it was unpacked into.
-
-    Returns
-    -------
-    list of Record
-        Empty where there are none.
+    Empty where there are none.
     """
     within = tree.part(lambda file: CLASS.search(file.name) is not None)
     records = paired_records(within, {}, {"modality": SPEC.modality})

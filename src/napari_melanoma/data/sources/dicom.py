@@ -28,15 +28,7 @@ MARK, MARK_AT = b"DICM", 128  # what makes a file without suffix a DICOM file
 def find(tree: SourceTree) -> list[Record]:
     """Find the images and say what their headers do; files and patients get pseudonyms, names and dates are left out.
 
-    Parameters
-    ----------
-    tree : SourceTree
-        Of the folder.
-
-    Returns
-    -------
-    list of Record
-        Rows without an image: a DICOM file would bring its patient's name along. Empty where there are none.
+    Returns rows without an image: a DICOM file would bring its patient's name along. Empty where there are none.
     """
     found: dict[str, Record] = {}
     for file in tree.files:

@@ -24,15 +24,7 @@ where you have fetched them, the images <md5hash>.jpg in any folder: the table s
 def find(tree: SourceTree) -> list[Record]:
     """Find its images and rows; its authors say that many labels are wrong (``qc``).
 
-    Parameters
-    ----------
-    tree : SourceTree
-        Of the folder that it was downloaded into.
-
-    Returns
-    -------
-    list of Record
-        Empty where there are none.
+    Empty where there are none.
     """
     known = known_of_images(tree, r"fitzpatrick17k\w*\.csv", SPEC.name)
     images = tree.find("", r"([0-9a-f]{32})\.(?:jpe?g|png)")

@@ -32,15 +32,7 @@ WORKBOOKS = (".xlsx", ".xls", ".ods")
 def find(tree: SourceTree) -> list[Record]:
     """Find its images; what the table says is kept, known columns under our names.
 
-    Parameters
-    ----------
-    tree : SourceTree
-        Of the folder.
-
-    Returns
-    -------
-    list of Record
-        Empty where there are none.
+    Empty where there are none.
     """
     known = known_of_images(tree, TABLES)
     for file in tree.files:

@@ -30,15 +30,7 @@ MASKS = r"(?:^|/)HAM10000_segmentations_lesion_tschandl(?:/|$)"
 def find(tree: SourceTree) -> list[Record]:
     """Find its images; several may show one lesion (``lesion_id``), and none is in a split.
 
-    Parameters
-    ----------
-    tree : SourceTree
-        Of the folder that it was downloaded into.
-
-    Returns
-    -------
-    list of Record
-        Empty where there are none.
+    Empty where there are none.
     """
     known = known_of_images(tree, r"HAM10000_metadata(?:\.tab|\.csv|\.txt)?", SPEC.name)
     return joined_records(tree.find(IMAGES, IMAGE), tree.find(MASKS, MASK), known, {"modality": SPEC.modality})

@@ -33,15 +33,7 @@ MALIGNANT = ("malignant", "1", "1.0")
 def find(tree: SourceTree) -> list[Record]:
     """Find its images; of a benign one the challenge does not say what it is.
 
-    Parameters
-    ----------
-    tree : SourceTree
-        Of the folder that it was downloaded into.
-
-    Returns
-    -------
-    list of Record
-        Empty where there are none.
+    Empty where there are none.
     """
     known: dict[str, dict[str, str]] = {}
     for part, split in (("Training", "train"), ("Test", "test")):

@@ -33,15 +33,7 @@ PARTS = tuple(Part(split, f"ISIC-2017_{name}_Data", f"ISIC-2017_{name}_Part1_Gro
 def find(tree: SourceTree) -> list[Record]:
     """Find its images; ``nevus`` means, as in the challenge, neither melanoma nor seborrheic keratosis.
 
-    Parameters
-    ----------
-    tree : SourceTree
-        Of the folder that it was downloaded into.
-
-    Returns
-    -------
-    list of Record
-        Empty where there are none.
+    Empty where there are none.
     """
     known: Known = {}
     for split, name in NAMES:

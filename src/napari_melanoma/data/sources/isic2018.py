@@ -31,14 +31,6 @@ PARTS = (
 def find(tree: SourceTree) -> list[Record]:
     """Find its images; the challenge publishes no diagnosis for this task.
 
-    Parameters
-    ----------
-    tree : SourceTree
-        Of the folder that it was downloaded into.
-
-    Returns
-    -------
-    list of Record
-        Empty where there are none.
+    Empty where there are none.
     """
     return challenge_records(tree, PARTS, SPEC, {})

@@ -33,15 +33,7 @@ CLASSES = {name: name for name in ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC"
 def find(tree: SourceTree) -> list[Record]:
     """Find its images and rows; several images may show one lesion (``lesion_id``).
 
-    Parameters
-    ----------
-    tree : SourceTree
-        Of the folder that it was downloaded into.
-
-    Returns
-    -------
-    list of Record
-        Empty where there are none.
+    Empty where there are none.
     """
     known: Known = {}
     for split, part in PARTS:

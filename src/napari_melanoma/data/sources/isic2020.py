@@ -33,15 +33,7 @@ PARTS = (
 def find(tree: SourceTree) -> list[Record]:
     """Find its images and rows; of two that show the same picture the later names the earlier.
 
-    Parameters
-    ----------
-    tree : SourceTree
-        Of the folder that it was downloaded into.
-
-    Returns
-    -------
-    list of Record
-        Empty where there are none.
+    Empty where there are none.
     """
     known: Known = {}
     images: dict[str, SourceFile] = {}

@@ -42,15 +42,7 @@ def find(tree: SourceTree) -> list[Record]:
     The set has no splits of its own: what a list of labels calls so was drawn by whoever made the list, perhaps through
     the images of one patient, and stays under another name.
 
-    Parameters
-    ----------
-    tree : SourceTree
-        Of the folder that it was downloaded into.
-
-    Returns
-    -------
-    list of Record
-        Empty where there are none.
+    Empty where there are none.
     """
     known = known_of_images(tree, "|".join(TABLES), SPEC.name)
     for image_id, row in known.items():

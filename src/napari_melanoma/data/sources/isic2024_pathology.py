@@ -27,15 +27,7 @@ def find(tree: SourceTree) -> list[Record]:
 
     A case may have several biopsies: it is their lesion.
 
-    Parameters
-    ----------
-    tree : SourceTree
-        Of the folder that it lies in.
-
-    Returns
-    -------
-    list of Record
-        Empty where there are none.
+    Empty where there are none.
     """
     found: dict[str, Record] = {}
     taken: set[str] = set()

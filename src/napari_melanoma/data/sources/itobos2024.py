@@ -28,15 +28,7 @@ IMAGE = r"(.+)\.(?:png|jpe?g)"
 def find(tree: SourceTree) -> list[Record]:
     """Find its images and rows; an image shows many lesions, so it has no diagnosis, and it has no mask.
 
-    Parameters
-    ----------
-    tree : SourceTree
-        Of the folder that it was downloaded into.
-
-    Returns
-    -------
-    list of Record
-        Empty where there are none.
+    Empty where there are none.
     """
     records: dict[str, Record] = {}
     for split in ("train", "test"):

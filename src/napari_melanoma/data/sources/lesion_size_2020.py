@@ -26,15 +26,7 @@ where you have them, the images ISIC_*.jpg in any folder""",
 def find(tree: SourceTree) -> list[Record]:
     """Find its images and rows; what its tables call a patient is the image again, so no patient is known.
 
-    Parameters
-    ----------
-    tree : SourceTree
-        Of the folder that it was downloaded into.
-
-    Returns
-    -------
-    list of Record
-        Empty where there are none.
+    Empty where there are none.
     """
     known = known_of_images(tree, r"lesion-size-2020_\w+\.csv", SPEC.name)
     for image_id, row in known.items():

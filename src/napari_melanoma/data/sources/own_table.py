@@ -26,15 +26,7 @@ TABLES = r".+\.(?:csv|tsv|tab)"  # a .txt beside them may be anything
 def find(tree: SourceTree) -> list[Record]:
     """Find the rows of all its tables, with their images where those are there.
 
-    Parameters
-    ----------
-    tree : SourceTree
-        Of the folder, or of the table alone.
-
-    Returns
-    -------
-    list of Record
-        Empty where there are none.
+    Empty where there are none.
     """
     known = known_of_images(tree, ".+" if len(tree.files) == 1 else TABLES)
     return paired_records(tree, known, {}) if known else []

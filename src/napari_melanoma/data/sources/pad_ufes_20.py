@@ -31,15 +31,7 @@ MASKS = r"(?:^|/|[ _-])(?:lesion_)?masks?(?:/|$)"
 def find(tree: SourceTree) -> list[Record]:
     """Find its images; the patient is known, and a lesion's number is unique only within its patient.
 
-    Parameters
-    ----------
-    tree : SourceTree
-        Of the folder that it was downloaded into.
-
-    Returns
-    -------
-    list of Record
-        Empty where there are none.
+    Empty where there are none.
     """
     known = known_of_images(tree, r"(?:PAD-UFES-20_)?metadata\.csv", SPEC.name)
     known = {image_id: row for image_id, row in known.items() if re.fullmatch(SPEC.ids, image_id)}

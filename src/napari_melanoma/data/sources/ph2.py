@@ -37,15 +37,7 @@ CRITERIA = (
 def find(tree: SourceTree) -> list[Record]:
     """Find its images; it publishes no patient, age, sex or split.
 
-    Parameters
-    ----------
-    tree : SourceTree
-        Of the folder that it was unpacked into.
-
-    Returns
-    -------
-    list of Record
-        Empty where there are none.
+    Empty where there are none.
     """
     known = {image_id: PackedRow(row) for image_id, row in _known(tree.text(r"PH2_dataset\.txt") or "")}
     masks = tree.find(r"(?:^|/)IMD\d+_lesion$", r"(IMD\d+)_lesion\.(?:bmp|png)")

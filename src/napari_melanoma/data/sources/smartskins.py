@@ -34,15 +34,7 @@ DERMOSCOPE = re.compile(r"dermosc|dermlite|(?:^|[ _/-])DL3", re.IGNORECASE)
 def find(tree: SourceTree) -> list[Record]:
     """Find its macroscopic images that have a mask.
 
-    Parameters
-    ----------
-    tree : SourceTree
-        Of the folder that it was unpacked into.
-
-    Returns
-    -------
-    list of Record
-        Empty where no image has a mask.
+    Empty where no image has a mask.
     """
     phone = tree.part(lambda file: not DERMOSCOPE.search(file.name))
     known = known_of_images(phone, r".+\.csv", SPEC.name)

@@ -40,16 +40,8 @@ def find(tree: SourceTree) -> list[Record]:
     A slide of a metastasis shows the answer, so it is left out; that it exists says that the melanoma has spread.
     Frozen sections are left out too.
 
-    Parameters
-    ----------
-    tree : SourceTree
-        Of the folder that it was downloaded into.
-
-    Returns
-    -------
-    list of Record
-        A row a slide, named as its file, ``slide`` saying where it lies; slides are not copied. A row a patient where
-        the folder holds no slides. Empty where there is no table.
+    A row a slide, named as its file, ``slide`` saying where it lies; slides are not copied. A row a patient where the
+    folder holds no slides. Empty where there is no table.
     """
     known = {patient: facts_of(rows) for patient, rows in patients_of(tree, PATIENT).items()}
     slides = {file.stem: file for file in tree.files if file.suffix in (".svs", ".tif", ".tiff")}

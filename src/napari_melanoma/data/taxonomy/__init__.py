@@ -34,17 +34,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Taxonomy:
-    """Our words of one kind and what others say for them.
-
-    Parameters
-    ----------
-    name : str
-        Such as ``site``.
-    entries : dict of str to Word
-        By word, in the order of the file, ``unknown`` last.
-    translations : dict
-        (source, plain form of a word) to ours; the source is "" where everybody means it so.
-    """
+    """Our words of one kind and what others say for them."""
 
     name: str
     entries: Mapping[str, Word]
@@ -58,62 +48,25 @@ class Taxonomy:
     def parent(self, word: str) -> str:
         """Name the word above one.
 
-        Parameters
-        ----------
-        word : str
-            One of ours.
-
-        Returns
-        -------
-        str
-            "" where there is none above it.
+        Returns "" where there is none above it.
         """
         return self.entries[word].parent
 
     def title(self, word: str) -> str:
-        """Say how people read a word.
-
-        Parameters
-        ----------
-        word : str
-            One of ours.
-
-        Returns
-        -------
-        str
-            Such as ``Upper extremity``.
-        """
+        """Say how people read a word."""
         return self.entries[word].title
 
     def fact(self, word: str, name: str) -> str:
         """Say what else the table tells of a word.
 
-        Parameters
-        ----------
-        word : str
-            One of ours.
-        name : str
-            Column of the table, such as ``target`` of a diagnosis.
-
-        Returns
-        -------
-        str
-            "" where it tells nothing.
+        Returns "" where it tells nothing.
         """
         return self.entries[word].facts.get(name, "")
 
     def line(self, word: str) -> Iterator[str]:
         """Go up from a word.
 
-        Parameters
-        ----------
-        word : str
-            One of ours.
-
-        Yields
-        ------
-        str
-            The word, the one above it, and so on.
+        Yields the word, the one above it, and so on.
         """
         while word in self.entries:
             yield word
@@ -122,32 +75,14 @@ class Taxonomy:
     def within(self, word: str, above: str) -> bool:
         """Tell whether a word is another one or lies below it.
 
-        Parameters
-        ----------
-        word, above : str
-            Two of ours.
-
-        Returns
-        -------
-        bool
-            True also where both are the same.
+        True also where both are the same.
         """
         return above in self.line(word)
 
     def translate(self, theirs: str, source: str = "") -> str | None:
         """Say a word of others in ours.
 
-        Parameters
-        ----------
-        theirs : str
-            However it is written.
-        source : str
-            Name of the public set that says it, "" for anybody.
-
-        Returns
-        -------
-        str or None
-            One of ``words``; ``unknown`` where they say that nobody knows, None where the word is not in the table.
+        One of ``words``; ``unknown`` where they say that nobody knows, None where the word is not in the table.
         """
         if not plain(theirs):
             return UNKNOWN
@@ -159,23 +94,7 @@ class Taxonomy:
 
 @cache
 def taxonomy(name: str) -> Taxonomy:
-    """Read a taxonomy.
-
-    Parameters
-    ----------
-    name : str
-        One of ``names()``.
-
-    Returns
-    -------
-    Taxonomy
-        Read once.
-
-    Raises
-    ------
-    InputError
-        Where there is none of that name, or its tables contradict themselves.
-    """
+    """Read a taxonomy."""
     if name not in names():
         raise InputError(f"there is no taxonomy named '{name}' (known: {', '.join(names())}).")
     entries = {row["word"]: _word(row) for row in read_rows(HERE / f"{name}.csv")}
@@ -191,10 +110,7 @@ def taxonomy(name: str) -> Taxonomy:
 def names() -> tuple[str, ...]:
     """Name the taxonomies.
 
-    Returns
-    -------
-    tuple of str
-        In alphabetical order.
+    In alphabetical order.
     """
     return tuple(sorted(path.stem for path in HERE.glob("*.csv") if (HERE / f"{path.stem}_words.csv").is_file()))
 
@@ -202,15 +118,7 @@ def names() -> tuple[str, ...]:
 def read_rows(path: Path) -> list[dict[str, str]]:
     """Read one of the tables of this folder.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        CSV in UTF-8 with a header.
-
-    Returns
-    -------
-    list of dict
-        Column to text, "" where a cell is missing.
+    Column to text, "" where a cell is missing.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
         return [{key: (text or "").strip() for key, text in row.items()} for row in csv_dicts(file)]

@@ -16,15 +16,7 @@ _SPELT_OUT = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue"})
 def plain(word: str) -> str:
     """Write a word in the one way in which words are compared.
 
-    Parameters
-    ----------
-    word : str
-        In any case, with accents, commas, brackets, hyphens and underscores.
-
-    Returns
-    -------
-    str
-        Lower case without accents, its parts with single blanks between them.
+    Lower case without accents, its parts with single blanks between them.
     """
     if _NEGATIVE.fullmatch(word):
         return word.strip()
@@ -36,15 +28,7 @@ def plain(word: str) -> str:
 def spellings(word: str) -> tuple[str, ...]:
     """Give the plain forms of a word: with an umlaut without its dots, and spelt out with an e.
 
-    Parameters
-    ----------
-    word : str
-        As a person writes it.
-
-    Returns
-    -------
-    tuple of str
-        One or two.
+    One or two.
     """
     composed = unicodedata.normalize("NFC", word.lower())
     return tuple(dict.fromkeys((plain(word), plain(composed.translate(_SPELT_OUT)))))

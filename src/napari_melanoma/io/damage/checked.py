@@ -20,25 +20,7 @@ class Checked:
 
 
 def missing_rows(decoded: int, rows: int) -> str:
-    """Say how much of a picture is missing.
-
-    Parameters
-    ----------
-    decoded : int
-        Rows that could be decoded.
-    rows : int
-        Rows that the header states.
-
-    Returns
-    -------
-    str
-        The end of a message.
-
-    Raises
-    ------
-    NothingDecoded
-        Where there is none.
-    """
+    """Say how much of a picture is missing."""
     if decoded <= 0:
         raise NothingDecoded(f"is damaged: none of its {rows} rows could be decoded. Copy or export it again.")
     lost = _percent(rows - decoded, rows)
@@ -48,20 +30,7 @@ def missing_rows(decoded: int, rows: int) -> str:
 def missing_bytes(found: int, expected: int) -> str:
     """Say how much of the compressed data of a picture is missing, where rows cannot be counted.
 
-    Parameters
-    ----------
-    found, expected : int
-        Bytes.
-
-    Returns
-    -------
-    str
-        The end of a message.
-
-    Raises
-    ------
-    NothingDecoded
-        Where none was found.
+    ``found``, ``expected``: bytes.
     """
     if found <= 0:
         raise NothingDecoded("is damaged: none of the data of its picture were found. Copy or export it again.")

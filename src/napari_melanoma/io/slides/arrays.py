@@ -18,16 +18,8 @@ if TYPE_CHECKING:
 class LevelArray:
     """One level, or a rectangle of it, as an array; a tile that cannot be decoded is a striped mark.
 
-    Parameters
-    ----------
-    slide : TiledSlide
-        Open, and kept open by whoever made it.
-    level : int
-        Index in ``slide.info.levels``.
-    box : Box, optional
-        In pixels of that level; the whole level by default.
-    channel : int, optional
-        Of fluorescence: one channel, (row, column). Without it (row, column, channel).
+    ``box``: in pixels of that level; the whole level by default. ``channel``: of fluorescence: one channel, (row,
+    column). Without it (row, column, channel).
     """
 
     def __init__(self, slide: TiledSlide, level: int, box: Box | None = None, channel: int | None = None) -> None:

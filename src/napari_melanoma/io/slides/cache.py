@@ -16,13 +16,7 @@ LEAST_BYTES, MOST_BYTES = 96 * 2**20, 192 * 2**20
 
 
 class TileCache:
-    """Arrays by key, together never larger than a number of bytes; safe to use from several threads.
-
-    Parameters
-    ----------
-    limit_bytes : int
-        How much is kept at most. An array that is larger by itself is not kept.
-    """
+    """Arrays by key, together never larger than a number of bytes; safe to use from several threads."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
@@ -39,15 +33,7 @@ class TileCache:
     def get(self, key: Hashable) -> NDArray | None:
         """Give an array that was kept.
 
-        Parameters
-        ----------
-        key : hashable
-            Under which it was put.
-
-        Returns
-        -------
-        numpy.ndarray or None
-            Read-only; None where it is not there, or no longer.
+        Read-only; None where it is not there, or no longer.
         """
         with self._lock:
             found = self._kept.get(key)
@@ -56,15 +42,7 @@ class TileCache:
             return found
 
     def put(self, key: Hashable, array: NDArray) -> None:
-        """Keep an array, in place of those that were used longest ago.
-
-        Parameters
-        ----------
-        key : hashable
-            Replaced where it is there.
-        array : numpy.ndarray
-            Made read-only, as others get it too.
-        """
+        """Keep an array, in place of those that were used longest ago."""
         array.flags.writeable = False
         with self._lock:
             self._drop_gone()
@@ -81,11 +59,6 @@ class TileCache:
 
         A slide that nobody holds is found to be so at any moment, also while this very thread is within the cache: then
         its arrays are dropped a little later, instead of waiting for ever.
-
-        Parameters
-        ----------
-        owner : hashable
-            A slide that was closed.
         """
         self._gone.append(owner)
         if self._lock.acquire(blocking=False):
@@ -111,10 +84,7 @@ class TileCache:
 def memory_limit() -> int:
     """How much the cache of all slides keeps on this machine: a sixty-fourth of the memory, within bounds.
 
-    Returns
-    -------
-    int
-        Bytes.
+    Bytes.
     """
     import psutil
 
@@ -129,10 +99,7 @@ _shared_lock = Lock()
 def shared_cache() -> TileCache:
     """Give the one cache that all slides of this process share.
 
-    Returns
-    -------
-    TileCache
-        Made when it is first asked for.
+    Made when it is first asked for.
     """
     global _shared
     with _shared_lock:

@@ -15,26 +15,14 @@ MOST_NAMED = 20  # in the log; a truncated slide may have thousands
 
 
 class FoundDamage:
-    """Where damaged tiles were found; the first ones are named in the log, each once.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The slide.
-    """
+    """Where damaged tiles were found; the first ones are named in the log, each once."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._found: dict[tuple[int, Box], None] = {}
 
     def add(self, fault: DamagedTile) -> None:
-        """Keep where a tile is that cannot be decoded.
-
-        Parameters
-        ----------
-        fault : DamagedTile
-            As its reader raised it.
-        """
+        """Keep where a tile is that cannot be decoded."""
         known = len(self._found)
         self._found.setdefault((fault.level, fault.box))
         if len(self._found) == known:
@@ -47,17 +35,7 @@ class FoundDamage:
     def at(self, level: int, downsample: float) -> tuple[Box, ...]:
         """Say where tiles of one level were found to be damaged.
 
-        Parameters
-        ----------
-        level : int
-            The level.
-        downsample : float
-            Of that level.
-
-        Returns
-        -------
-        tuple of Box
-            In pixels of level 0.
+        In pixels of level 0.
         """
         return tuple(_scaled(box, downsample) for found, box in tuple(self._found) if found == level)
 
@@ -65,21 +43,7 @@ class FoundDamage:
 def damaged(path: Path, level: int, box: Box, error: Exception) -> DamagedTile:
     """Make the error that says which tile is damaged, and what to do.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The slide.
-    level : int
-        The level that the tile belongs to.
-    box : Box
-        Where it is, in pixels of that level.
-    error : Exception
-        What its decoder says.
-
-    Returns
-    -------
-    DamagedTile
-        To be raised.
+    ``box``: where it is, in pixels of that level.
     """
     reason = shorten(str(error), width=160, placeholder=" ...") or type(error).__name__
     said = (

@@ -17,18 +17,7 @@ FOLDER_BESIDE = ".mrxs"  # its content lies in a folder of its name
 
 
 class FileReader:
-    """An open file that several threads read without a common position.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-
-    Raises
-    ------
-    OSError
-        Where it cannot be opened.
-    """
+    """An open file that several threads read without a common position."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -37,25 +26,7 @@ class FileReader:
         self.size = os.fstat(self._file.fileno()).st_size
 
     def read(self, offset: int, count: int) -> bytes:
-        """Read bytes at a place.
-
-        Parameters
-        ----------
-        offset, count : int
-            Where, and how many.
-
-        Returns
-        -------
-        bytes
-            All of them.
-
-        Raises
-        ------
-        EOFError
-            Where the file ends before: it is truncated.
-        InputError
-            Where the drive or the network fails.
-        """
+        """Read bytes at a place."""
         try:
             data = self._at(offset, count)
         except (OSError, ValueError) as error:
@@ -86,21 +57,6 @@ def fingerprint_of(path: Path) -> str:
     of all tiles, which differ wherever another picture was compressed. Names and places play no part, so that a copy
     under another name is the same slide. Bytes that were changed between the samples, and no lengths with them, are
     not seen.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        A file, with the folder that belongs to it; or a folder, of which up to ``MOST_FILES`` files are looked at.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
-
-    Raises
-    ------
-    OSError
-        Where it cannot be read.
     """
     digest = hashlib.sha256()
     files = [path] if path.is_file() else []

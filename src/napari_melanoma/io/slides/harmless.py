@@ -24,15 +24,7 @@ _HARMLESS = re.compile(
 def harmless(properties: Mapping[str, str]) -> Mapping[str, str]:
     """Keep the properties of a slide that cannot point at a patient.
 
-    Parameters
-    ----------
-    properties : mapping of str to str
-        As the file has them; names such as ``aperio.AppMag`` or ``dicom.PatientName``.
-
-    Returns
-    -------
-    mapping of str to str
-        Those whose name is known to be harmless, with short values; read-only and sorted.
+    Those whose name is known to be harmless, with short values; read-only and sorted.
     """
     kept = {name: value for name, value in sorted(properties.items()) if _is_harmless(name) and len(value) <= _LONGEST}
     return MappingProxyType(kept)

@@ -25,17 +25,9 @@ def slide_layers(slide: TiledSlide) -> list[SlideLayer]:
     Only the part that was scanned is shown, where the scanner says which; ``translate`` puts it to its place, so that
     a pixel of level 0 always lies at its row and column times the pixel size.
 
-    Parameters
-    ----------
-    slide : TiledSlide
-        Stays open as long as the layers are looked at.
-
-    Returns
-    -------
-    list of tuple
-        (levels, keywords, ``"image"``): one RGB layer, or one for each channel of fluorescence, in its colour and added
-        to the others. The keywords' metadata holds ``napari_melanoma`` with ``role`` ``"slide"``, ``path``, ``info``
-        (``SlideInfo``), ``slide`` (open), ``pixel_size``, ``warnings`` and ``given_scale`` to tell whose it is.
+    Returns (levels, keywords, ``"image"``): one RGB layer, or one for each channel of fluorescence, in its colour and
+    added to the others. The keywords' metadata holds ``napari_melanoma`` with ``role`` ``"slide"``, ``path``, ``info``
+    (``SlideInfo``), ``slide`` (open), ``pixel_size``, ``warnings`` and ``given_scale`` to tell whose it is.
     """
     boxes = _shown(slide)
     keywords = _keywords(slide, boxes[0])

@@ -50,18 +50,7 @@ _ONE_COLOUR = 0.1  # share of the brightest channel below which another is compr
 
 
 class Handle:
-    """OpenSlide's handle, opened again after an error: its own answers nothing but that error from then on.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The slide.
-
-    Raises
-    ------
-    openslide.OpenSlideError
-        Where it cannot be opened.
-    """
+    """OpenSlide's handle, opened again after an error: its own answers nothing but that error from then on."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._lock = path, Lock()
@@ -70,24 +59,7 @@ class Handle:
     def read(self, level: int, location: tuple[int, int], size: tuple[int, int]) -> Image:
         """Read a region as OpenSlide does.
 
-        Parameters
-        ----------
-        level : int
-            OpenSlide's own.
-        location : tuple of int
-            Column and row in pixels of level 0.
-        size : tuple of int
-            Width and height in pixels of the level.
-
-        Returns
-        -------
-        PIL.Image.Image
-            RGBA.
-
-        Raises
-        ------
-        OSError
-            Where it cannot be decoded.
+        ``location``: column and row in pixels of level 0. ``size``: width and height in pixels of the level. RGBA.
         """
         from openslide import OpenSlideError
 
@@ -108,17 +80,7 @@ class Handle:
 
 
 class OpenSlideSource(Source):
-    """One level as OpenSlide has it.
-
-    Parameters
-    ----------
-    handle : Handle
-        The slide.
-    level : int
-        OpenSlide's own.
-    single : bool
-        Whether the three colours are one channel of fluorescence.
-    """
+    """One level as OpenSlide has it."""
 
     def __init__(self, handle: Handle, level: int, *, single: bool) -> None:
         width, height = handle.slide.level_dimensions[level]
@@ -140,15 +102,7 @@ class OpenSlideSource(Source):
 def vendor_of(path: Path) -> str | None:
     """Ask OpenSlide whose format a file is.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        A file.
-
-    Returns
-    -------
-    str or None
-        OpenSlide's word for the vendor; None where it does not know the file, or cannot read its beginning.
+    OpenSlide's word for the vendor; None where it does not know the file, or cannot read its beginning.
     """
     from openslide import OpenSlide, OpenSlideError
 
@@ -161,15 +115,7 @@ def vendor_of(path: Path) -> str | None:
 def opaque(image: Image) -> NDArray[np.uint8]:
     """Lay an RGBA image over white.
 
-    Parameters
-    ----------
-    image : PIL.Image.Image
-        RGBA.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 (row, column, channel=3).
+    ``image``: RGBA. Returns uint8 (row, column, channel=3).
     """
     from PIL import Image as PillowImage
 
@@ -184,22 +130,7 @@ def opaque(image: Image) -> NDArray[np.uint8]:
 def open_with_openslide(path: Path, given: PixelSize | None = None) -> TiledSlide:
     """Open a slide with OpenSlide.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        A file; of DICOM, one of those that make up the slide.
-    given : PixelSize, optional
-        The user's own pixel size of level 0; wins over what the file says.
-
-    Returns
-    -------
-    TiledSlide
-        Open; the caller closes it.
-
-    Raises
-    ------
-    UnreadableImage
-        Where OpenSlide cannot open it.
+    ``given``: the user's own pixel size of level 0; wins over what the file says. Open; the caller closes it.
     """
     from openslide import OpenSlideError
 

@@ -42,22 +42,8 @@ def open_picture(path: Path, given: PixelSize | None = None) -> TiledSlide:
     Neither format can be read in parts, so that it is decoded as a whole, into a temporary file rather than into
     memory; the file goes when the slide is closed, or the process ends.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-    given : PixelSize, optional
-        The user's own pixel size; these formats state none that is meant for what they show.
-
-    Returns
-    -------
-    TiledSlide
-        Open; the caller closes it.
-
-    Raises
-    ------
-    UnreadableImage
-        Where it is damaged, has other than 8-bit grey, RGB or RGBA, or does not fit onto the disk when unpacked.
+    ``given``: the user's own pixel size; these formats state none that is meant for what they show. Open; the caller
+    closes it.
     """
     folder = tempfile.TemporaryDirectory(prefix=temporary_prefix("slide"), ignore_cleanup_errors=True)
     try:

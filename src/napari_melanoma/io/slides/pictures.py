@@ -18,17 +18,7 @@ _SHOWN_PERCENT = (10, 99.8)  # glass around the tissue; without a few grains of 
 def fitted(rgb: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """Scale a picture to a size by averaging.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 (row, column, channel=3).
-    height, width : int
-        Of the result.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 (row, column, channel=3).
+    ``rgb``: uint8 (row, column, channel=3). Returns uint8 (row, column, channel=3).
     """
     from PIL import Image
 
@@ -40,15 +30,7 @@ def fitted(rgb: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]
 def laid_over_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Lay RGBA over white; RGB stays as it is.
 
-    Parameters
-    ----------
-    pixels : numpy.ndarray
-        uint8 (row, column, channel=3 or 4).
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 (row, column, channel=3).
+    ``pixels``: uint8 (row, column, channel=3 or 4). Returns uint8 (row, column, channel=3).
     """
     if pixels.shape[2] == 3:
         return pixels
@@ -59,17 +41,7 @@ def laid_over_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def channel_colour(index: int, colours: Sequence[tuple[int, int, int]]) -> tuple[int, int, int]:
     """Colour of a channel: the file's own, else one of a fixed order.
 
-    Parameters
-    ----------
-    index : int
-        Of the channel.
-    colours : sequence of tuple of int
-        8-bit RGB colours that the file names; may be empty.
-
-    Returns
-    -------
-    tuple of int
-        8-bit RGB.
+    ``colours``: 8-bit RGB colours that the file names; may be empty. 8-bit RGB.
     """
     return colours[index] if index < len(colours) else DEFAULT_COLOURS[index % len(DEFAULT_COLOURS)]
 
@@ -77,15 +49,7 @@ def channel_colour(index: int, colours: Sequence[tuple[int, int, int]]) -> tuple
 def limits(channel: NDArray) -> tuple[float, float]:
     """The values between which a channel is shown: from its background to nearly its brightest.
 
-    Parameters
-    ----------
-    channel : numpy.ndarray
-        (row, column).
-
-    Returns
-    -------
-    tuple of float
-        At least 1 apart.
+    ``channel``: (row, column).
     """
     if not channel.size:
         return 0.0, 1.0
@@ -96,17 +60,8 @@ def limits(channel: NDArray) -> tuple[float, float]:
 def in_colours(channels: NDArray, colours: Sequence[tuple[int, int, int]]) -> NDArray[np.uint8]:
     """Lay channels over each other, each in its colour.
 
-    Parameters
-    ----------
-    channels : numpy.ndarray
-        (row, column, channel), unsigned integers.
-    colours : sequence of tuple of int
-        8-bit RGB colours that the file names; may be empty.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 (row, column, channel=3).
+    ``channels``: (row, column, channel), unsigned integers. ``colours``: 8-bit RGB colours that the file names; may be
+    empty. Returns uint8 (row, column, channel=3).
     """
     shown = np.zeros((*channels.shape[:2], 3), np.float32)
     for index in range(channels.shape[2]):
@@ -120,19 +75,7 @@ def in_colours(channels: NDArray, colours: Sequence[tuple[int, int, int]]) -> ND
 def marked_tile(height: int, width: int, channels: int, dtype: np.dtype) -> NDArray:
     """Draw what stands in the place of a tile that cannot be decoded: stripes in a colour that tissue does not have.
 
-    Parameters
-    ----------
-    height, width : int
-        Of the tile.
-    channels : int
-        Of the slide; other than three, the stripes are bright in all of them.
-    dtype : numpy.dtype
-        Of the slide.
-
-    Returns
-    -------
-    numpy.ndarray
-        (row, column, channel).
+    Returns (row, column, channel).
     """
     stripes = (np.add.outer(np.arange(height), np.arange(width)) // _STRIPE_PX) % 2 == 0
     if channels == 3 and dtype == np.uint8:

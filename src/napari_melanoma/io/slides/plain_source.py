@@ -33,15 +33,7 @@ class Block:
     def line(self, row: int, left: int, right: int) -> NDArray:
         """Read a part of one line.
 
-        Parameters
-        ----------
-        row, left, right : int
-            The line, its first column, and the column after its last.
-
-        Returns
-        -------
-        numpy.ndarray
-            (column, sample), of the type in the file.
+        Returns (column, sample), of the type in the file.
         """
         _, width, samples = self.shape
         pixel = samples * self.stored.itemsize
@@ -54,14 +46,7 @@ class PlainSource(Source):
 
     Lines are read by themselves rather than mapped: a mapped file that shrinks, or whose drive goes, kills the process.
 
-    Parameters
-    ----------
-    block : Block
-        The image.
-    convert : callable
-        From samples to pixels of the slide.
-    step : int
-        How many rows and columns become one: columns are averaged, and of the rows a few.
+    ``convert``: from samples to pixels of the slide.
     """
 
     def __init__(self, block: Block, convert: Callable[[NDArray], NDArray], step: int = 1) -> None:
@@ -70,13 +55,7 @@ class PlainSource(Source):
         self._block, self._convert, self.step = block, convert, step
 
     def coarser(self) -> PlainSource:
-        """Give the same image at half the resolution.
-
-        Returns
-        -------
-        PlainSource
-            Of the same file.
-        """
+        """Give the same image at half the resolution."""
         return PlainSource(self._block, self._convert, 2 * self.step)
 
     def _tile(self, row: int, column: int) -> NDArray:

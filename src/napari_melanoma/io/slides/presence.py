@@ -20,11 +20,6 @@ class Presence:
 
     The first damaged tile after good ones has the content looked at; every eighth in a row has the slide opened anew,
     which looks at all files that it consists of.
-
-    Parameters
-    ----------
-    info : SlideInfo
-        Of the slide as it was opened.
     """
 
     def __init__(self, info: SlideInfo) -> None:
@@ -39,15 +34,7 @@ class Presence:
     def damaged(self) -> bool:
         """Note that a tile could not be decoded, and look after the slide where it is time.
 
-        Returns
-        -------
-        bool
-            Whether the slide was looked after and is there: the tile is worth another try.
-
-        Raises
-        ------
-        InputError
-            Where the slide is no longer there, or another one.
+        Whether the slide was looked after and is there: the tile is worth another try.
         """
         with self._lock:
             turn, self._damaged = self._damaged % IN_A_ROW, self._damaged + 1
@@ -74,20 +61,7 @@ class Presence:
 
 
 def gone(path: Path, reason: object) -> InputError:
-    """Make the error that says that a slide can be read no more, and what to do.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The slide.
-    reason : object
-        What was seen of that.
-
-    Returns
-    -------
-    InputError
-        The caller raises it.
-    """
+    """Make the error that says that a slide can be read no more, and what to do."""
     said = f"{path} can be read no more ({reason})" if path.exists() else f"{path} has gone"
     return InputError(
         f"{said}: it was removed, or its drive was disconnected, while it was analysed. Put it back and run "

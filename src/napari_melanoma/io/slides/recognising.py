@@ -40,15 +40,7 @@ _X_TAG = 282
 def is_slide(path: Path) -> bool:
     """Tell whether a file or folder is a whole slide, rather than a photograph or something else.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        A file, a folder of DICOM files, or an OME-Zarr folder.
-
-    Returns
-    -------
-    bool
-        False also for what does not exist or cannot be read, unless its name is that of a scanner's format.
+    False also for what does not exist or cannot be read, unless its name is that of a scanner's format.
     """
     if path.is_dir():
         return _is_image_zarr(path) or dicom_in(path) is not None
@@ -66,20 +58,7 @@ def is_slide(path: Path) -> bool:
 def find_slides(inputs: Iterable[str | Path]) -> list[Path]:
     """List the slides that files, folders and glob patterns name; results of analyses within folders are none.
 
-    Parameters
-    ----------
-    inputs : iterable of str or pathlib.Path
-        What the user named; ``~`` stands for the home folder. A file that is named outright is kept whatever it is.
-
-    Returns
-    -------
-    list of pathlib.Path
-        Each slide once: a file, or the folder where a folder is one slide (DICOM, OME-Zarr). In natural order.
-
-    Raises
-    ------
-    InputError
-        Where an input does not exist or yields no slide.
+    Each slide once: a file, or the folder where a folder is one slide (DICOM, OME-Zarr). In natural order.
     """
     found: dict[Path, Path] = {}
     for named in inputs:
@@ -97,18 +76,7 @@ def find_slides(inputs: Iterable[str | Path]) -> list[Path]:
 
 
 def is_zarr(folder: Path) -> bool:
-    """Whether a folder is an OME-Zarr image.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Any folder.
-
-    Returns
-    -------
-    bool
-        By the files that Zarr keeps its metadata in.
-    """
+    """Whether a folder is an OME-Zarr image."""
     return any((folder / mark).is_file() for mark in ZARR_MARKS)
 
 
@@ -129,15 +97,7 @@ def _is_image_zarr(folder: Path) -> bool:
 def dicom_in(folder: Path) -> Path | None:
     """Find a file of a DICOM slide in a folder.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Its subfolders are not looked into.
-
-    Returns
-    -------
-    pathlib.Path or None
-        The first file, by name, that holds tissue and not a label or an overview.
+    Returns the first file, by name, that holds tissue and not a label or an overview.
     """
     for path in sorted(folder.iterdir()):
         if path.is_file() and not path.name.startswith(".") and _is_volume(path):

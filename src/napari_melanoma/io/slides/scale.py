@@ -64,22 +64,10 @@ def judged(
 ) -> Scale:
     """Judge what a file says of its scale.
 
-    Parameters
-    ----------
-    y_um, x_um : float or None
-        Micrometres per pixel along rows' and columns' axis; None where the file does not say.
-    magnification : float, optional
-        Of the objective.
-    origin : str
-        Where it stands, for the messages.
-    fine_camera : bool, optional
-        Whether the scanner is of a make whose cameras have pixels so small that 20x is finer than 0.3 micrometres.
-
-    Returns
-    -------
-    Scale
-        Without a pixel size where there is none or one that no slide has; with a warning then, and where the two
-        sides differ by more than 1 % or size and magnification contradict each other.
+    ``y_um``, ``x_um``: micrometres per pixel along rows' and columns' axis; None where the file does not say.
+    ``fine_camera``: whether the scanner is of a make whose cameras have pixels so small that 20x is finer than 0.3
+    micrometres. Without a pixel size where there is none or one that no slide has; with a warning then, and where the
+    two sides differ by more than 1 % or size and magnification contradict each other.
     """
     if y_um is None or x_um is None:
         return Scale(None, magnification, (NOT_STATED,))
@@ -97,17 +85,7 @@ def judged(
 def with_given(scale: Scale, given: PixelSize | None) -> Scale:
     """Let the user's own pixel size win over that of the file.
 
-    Parameters
-    ----------
-    scale : Scale
-        What the file says.
-    given : PixelSize or None
-        What the user says.
-
-    Returns
-    -------
-    Scale
-        With a warning where the two contradict each other.
+    With a warning where the two contradict each other.
     """
     if given is None:
         return scale

@@ -41,13 +41,7 @@ Job = tuple[int, Cell]
 
 
 class Sharpener:
-    """A thread that builds tiles, those asked for last first.
-
-    Parameters
-    ----------
-    build : callable
-        Takes a level and a cell of its grid; builds the exact tile and keeps it.
-    """
+    """A thread that builds tiles, those asked for last first."""
 
     def __init__(self, build: Callable[[int, Cell], object]) -> None:
         self._build = build
@@ -58,26 +52,12 @@ class Sharpener:
         self._ended = False
 
     def watch(self, watcher: Callable[[], None]) -> None:
-        """Have a function called, in the thread, each time that all tiles asked for are exact.
-
-        Parameters
-        ----------
-        watcher : callable
-            Without arguments; a window hands over to its own thread there.
-        """
+        """Have a function called, in the thread, each time that all tiles asked for are exact."""
         with self._lock:
             self._watchers.append(watcher)
 
     def ask(self, level: int, cells: Sequence[Cell]) -> None:
-        """Ask for exact tiles.
-
-        Parameters
-        ----------
-        level : int
-            Of the slide.
-        cells : sequence of tuple of int
-            In its grid.
-        """
+        """Ask for exact tiles."""
         with self._lock:
             for cell in cells:
                 self._jobs.pop((level, cell), None)
@@ -121,15 +101,7 @@ class Sharpener:
 def is_rough_at_first(grid: BuiltGrid) -> bool:
     """Say whether an exact view of a level takes so long that a rough one comes first.
 
-    Parameters
-    ----------
-    grid : BuiltGrid
-        The level.
-
-    Returns
-    -------
-    bool
-        True where it is halved often, and the level of the file is large.
+    True where it is halved often, and the level of the file is large.
     """
     return grid.depth >= ROUGH_DEPTH and grid.base.height * grid.base.width > ROUGH_PX
 
@@ -143,23 +115,7 @@ def rough_tiles(
 ) -> dict[Cell, NDArray]:
     """Draw tiles of a built level from samples of the file, finer and finer as long as that is quick.
 
-    Parameters
-    ----------
-    grid : BuiltGrid
-        The level.
-    cells : sequence of tuple of int
-        Rows and columns in its grid.
-    tile : callable
-        Gives a tile of the level of the file.
-    rows_at : callable
-        Gives a few whole rows of that level, at and around one.
-    each : callable
-        As ``map``; with threads, perhaps.
-
-    Returns
-    -------
-    dict
-        Cell to (row, column, channel): a mosaic of mean colours, or lines where the file is made of strips.
+    Cell to (row, column, channel): a mosaic of mean colours, or lines where the file is made of strips.
     """
     strips = grid.base.columns == 1 and grid.base.tile_width >= STRIP_PX
     most = MOST_SIDE if strips else samples_a_side(len(cells), grid.depth)
@@ -206,17 +162,7 @@ def _lines(grid: BuiltGrid, side: int, rows_at: Callable[[int], NDArray], cell: 
 def samples_a_side(tiles: int, depth: int) -> int:
     """How many pieces a mosaic has in each direction, so that a view decodes few tiles.
 
-    Parameters
-    ----------
-    tiles : int
-        In the view.
-    depth : int
-        How often the level is halved.
-
-    Returns
-    -------
-    int
-        A power of two, at most ``2**depth``.
+    A power of two, at most ``2**depth``.
     """
     side = 2
     while side < 2**depth and tiles * (2 * side) ** 2 <= SAMPLES:

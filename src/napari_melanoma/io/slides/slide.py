@@ -25,14 +25,7 @@ _AS_FINE = 1.01  # levels are cut to whole pixels, so that their downsample is o
 class DamagedTile(MelanomaError):  # noqa: N818 - reads as what it is at the place it is raised
     """A tile of a slide cannot be decoded; the others can.
 
-    Parameters
-    ----------
-    message : str
-        What was expected, what was found and what to do.
-    level : int
-        The level that it belongs to.
-    box : Box
-        Where it is, in pixels of that level.
+    ``box``: where it is, in pixels of that level.
     """
 
     def __init__(self, message: str, level: int, box: Box) -> None:
@@ -61,40 +54,9 @@ class Level:
 class SlideInfo:
     """What is known of a slide without looking at its pixels.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file or folder that was opened.
-    name : str
-        Its name without suffix, as results are named.
-    format : str
-        In words, such as ``"Aperio SVS"``.
-    levels : tuple of Level
-        From fine to coarse; level 0 has downsample 1.
-    pixel_size : PixelSize, optional
-        Micrometres per pixel of level 0; None where neither the file nor the user says.
-    magnification : float, optional
-        Of the objective.
-    bounds : Box, optional
-        Where tissue was scanned, in pixels of level 0; None where the file does not say.
-    kind : {"brightfield", "fluorescence"}
-        Brightfield is read as RGB, anything else as channels.
-    channels : tuple of str
-        Their names, in order; ``("red", "green", "blue")`` in brightfield.
-    colours : tuple of tuple of int
-        An 8-bit RGB colour for each channel; empty where the file does not say.
-    properties : mapping of str to str
-        What the file says that cannot point at a patient.
-    associated : tuple of str
-        Names of label, macro and other images, which may show the patient's name; never loaded unless asked for.
-    has_profile : bool
-        Whether there is an ICC profile, see ``apply_profile``.
-    warnings : tuple of str
-        What a user should know before trusting a number: no scale, a scale that is doubtful, planes left out.
-    doubts : tuple of str
-        Those of the warnings that are about the scale, which no longer matter where the user sets it.
-    fingerprint : str
-        Of the content, quick to compute; ties results to the slide wherever it lies.
+    ``pixel_size``: micrometres per pixel of level 0; None where neither the file nor the user says. ``bounds``: where
+    tissue was scanned, in pixels of level 0; None where the file does not say. ``kind``: brightfield is read as RGB,
+    anything else as channels. ``colours``: an 8-bit RGB colour for each channel; empty where the file does not say.
     """
 
     path: Path
@@ -124,25 +86,8 @@ class Slide(ABC):
     def read_region(self, level: int, box: Box) -> NDArray[np.uint8] | NDArray[np.uint16]:
         """Read a rectangle of pixels.
 
-        Parameters
-        ----------
-        level : int
-            Index in ``info.levels``.
-        box : Box
-            In pixels of that level; it may reach outside.
-
-        Returns
-        -------
-        numpy.ndarray
-            Brightfield: uint8 (row, column, channel=3), white outside. Fluorescence: uint8 or uint16
-            (row, column, channel), zero outside. The caller may change it.
-
-        Raises
-        ------
-        DamagedTile
-            Where a tile within the box cannot be decoded.
-        InputError
-            Where the file can be read no more, or the level does not exist.
+        ``box``: in pixels of that level; it may reach outside. Brightfield: uint8 (row, column, channel=3), white
+        outside. Fluorescence: uint8 or uint16 (row, column, channel), zero outside. The caller may change it.
         """
 
     @abstractmethod
@@ -150,69 +95,27 @@ class Slide(ABC):
         """Let go of the file; reading afterwards is an error."""
 
     def profile(self) -> bytes | None:
-        """Give the ICC profile, where there is one.
-
-        Returns
-        -------
-        bytes or None
-            As the file holds it.
-        """
+        """Give the ICC profile, where there is one."""
         return None
 
     def associated_image(self, name: str) -> NDArray[np.uint8]:
         """Read the label, macro or another image beside the slide, which may show the patient's name.
 
-        Parameters
-        ----------
-        name : str
-            One of ``info.associated``.
-
-        Returns
-        -------
-        numpy.ndarray
-            uint8 (row, column, channel=3).
-
-        Raises
-        ------
-        KeyError
-            Where there is none of that name.
+        Returns uint8 (row, column, channel=3).
         """
         raise KeyError(name)
 
     def thumbnail(self, side_px: int) -> NDArray[np.uint8]:
         """Read the whole slide as a small picture.
 
-        Parameters
-        ----------
-        side_px : int
-            Length of its longer side.
-
-        Returns
-        -------
-        numpy.ndarray
-            uint8 (row, column, channel=3); channels of fluorescence are laid over each other in their colours.
-
-        Raises
-        ------
-        DamagedTile
-            As ``read_region``.
+        Returns uint8 (row, column, channel=3); channels of fluorescence are laid over each other in their colours.
         """
         return self._small(self.read_region, side_px)
 
     def thumbnail_around_damage(self, side_px: int) -> tuple[NDArray[np.uint8], tuple[Box, ...]]:
         """Read the whole slide as a small picture, also where tiles cannot be decoded.
 
-        Parameters
-        ----------
-        side_px : int
-            Length of its longer side.
-
-        Returns
-        -------
-        picture : numpy.ndarray
-            As ``thumbnail``, with marks in the place of what is damaged.
-        damage : tuple of Box
-            Where that is, in pixels of level 0.
+        Returns as ``thumbnail``, with marks in the place of what is damaged. Where that is, in pixels of level 0.
         """
         return self._around_damage(side_px)
 
@@ -237,15 +140,8 @@ class Slide(ABC):
     def best_level(self, downsample: float) -> int:
         """Find the coarsest level that is at least as fine as asked.
 
-        Parameters
-        ----------
-        downsample : float
-            Pixels of level 0 that one pixel may span.
-
-        Returns
-        -------
-        int
-            Index in ``info.levels``; 0 where the slide itself is coarser.
+        ``downsample``: pixels of level 0 that one pixel may span. Index in ``info.levels``; 0 where the slide itself is
+        coarser.
         """
         fine = [index for index, level in enumerate(self.info.levels) if level.downsample <= downsample * _AS_FINE]
         return max(fine, default=0)
@@ -262,15 +158,7 @@ class Slide(ABC):
 def downsample_of(full: tuple[int, int], size: tuple[int, int]) -> float:
     """How many pixels of level 0 one pixel of a level spans, freed of the cutting to whole pixels.
 
-    Parameters
-    ----------
-    full, size : tuple of int
-        Height and width of level 0 and of the level.
-
-    Returns
-    -------
-    float
-        A whole number where the sizes allow it.
+    A whole number where the sizes allow it.
     """
     ratios = [whole / part for whole, part in zip(full, size, strict=True)]
     whole_number = round(sum(ratios) / 2)
@@ -283,17 +171,8 @@ def downsample_of(full: tuple[int, int], size: tuple[int, int]) -> float:
 def apply_profile(rgb: NDArray[np.uint8], slide: Slide) -> NDArray[np.uint8]:
     """Convert pixels of a slide to sRGB by its ICC profile.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 (row, column, channel=3), as ``read_region`` gives them.
-    slide : Slide
-        Whose pixels they are.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8, same shape; the pixels as they are where the slide has no profile, or one that is damaged.
+    ``rgb``: uint8 (row, column, channel=3), as ``read_region`` gives them. ``slide``: whose pixels they are. Returns
+    uint8, same shape; the pixels as they are where the slide has no profile, or one that is damaged.
     """
     profile = slide.profile()
     if not profile:

@@ -19,17 +19,7 @@ GAP = 3.0  # between neighbours; scanners write steps of 2 and of 4
 class Grid:
     """One level as a grid of tiles.
 
-    Parameters
-    ----------
-    height, width : int
-        Of the level in pixels.
-    tile_height, tile_width : int
-        Of its tiles; those at the far edges may be smaller.
-
-    Raises
-    ------
-    ValueError
-        Where one of them is below 1.
+    ``height``, ``width``: of the level in pixels.
     """
 
     def __init__(self, height: int, width: int, tile_height: int, tile_width: int) -> None:
@@ -51,27 +41,13 @@ class Grid:
     def size_of(self, row: int, column: int) -> tuple[int, int]:
         """Height and width of a tile, cut at the far edges.
 
-        Parameters
-        ----------
-        row, column : int
-            In the grid.
-
-        Returns
-        -------
-        tuple of int
-            In pixels.
+        In pixels.
         """
         height = min(self.tile_height, self.height - row * self.tile_height)
         return height, min(self.tile_width, self.width - column * self.tile_width)
 
     def coarser(self) -> Grid:
-        """Give a level of half the resolution that is computed from this one.
-
-        Returns
-        -------
-        Grid
-            Of tiles of the same size.
-        """
+        """Give a level of half the resolution that is computed from this one."""
         return BuiltGrid(self)
 
 
@@ -81,42 +57,14 @@ class Source(Grid, ABC):
     def tile(self, row: int, column: int) -> NDArray:
         """Decode one tile; called from several threads.
 
-        Parameters
-        ----------
-        row, column : int
-            In the grid.
-
-        Returns
-        -------
-        numpy.ndarray
-            (row, column, channel), of the size that ``size_of`` tells.
-
-        Raises
-        ------
-        Exception
-            Of the kinds in ``formats.DAMAGE`` where it cannot be decoded.
-        InputError
-            Where the file can be read no more.
+        Returns (row, column, channel), of the size that ``size_of`` tells.
         """
         return self._tile(row, column)
 
     def rows_at(self, row: int) -> NDArray:
         """Decode as few whole rows as can be, at and around one; called from several threads.
 
-        Parameters
-        ----------
-        row : int
-            Of the level.
-
-        Returns
-        -------
-        numpy.ndarray
-            (row, column, channel), as wide as the tiles of the first column.
-
-        Raises
-        ------
-        Exception
-            As ``tile``.
+        Returns (row, column, channel), as wide as the tiles of the first column.
         """
         return self._tile(row // self.tile_height, 0)
 
@@ -130,11 +78,6 @@ class BuiltGrid(Grid):
 
     Each of its tiles is four tiles of the level below, averaged; the slide reads those, keeps what it may and asks
     ``reduced`` for the rest.
-
-    Parameters
-    ----------
-    below : Grid
-        The next finer level.
     """
 
     def __init__(self, below: Grid) -> None:
@@ -152,35 +95,14 @@ class BuiltGrid(Grid):
         return 1 + (self.below.depth if isinstance(self.below, BuiltGrid) else 0)
 
     def parts_of(self, row: int, column: int) -> list[tuple[int, int]]:
-        """Tiles of the level below that a tile is made of.
-
-        Parameters
-        ----------
-        row, column : int
-            In the grid of this level.
-
-        Returns
-        -------
-        list of tuple of int
-            Rows and columns in the grid below.
-        """
+        """Tiles of the level below that a tile is made of."""
         rows = range(2 * row, min(2 * row + 2, self.below.rows))
         return [(r, c) for r in rows for c in range(2 * column, min(2 * column + 2, self.below.columns))]
 
     def joined(self, row: int, column: int, parts: list[NDArray]) -> NDArray:
         """Make a tile of the tiles below it.
 
-        Parameters
-        ----------
-        row, column : int
-            In the grid.
-        parts : list of numpy.ndarray
-            As ``parts_of`` names them.
-
-        Returns
-        -------
-        numpy.ndarray
-            (row, column, channel).
+        Returns (row, column, channel).
         """
         side_height, side_width = self.tile_height, self.tile_width
         height = min(2 * side_height, self.below.height - 2 * row * side_height)
@@ -195,15 +117,7 @@ class BuiltGrid(Grid):
 def halved(tile: NDArray) -> NDArray:
     """Average pixels two by two; an odd last row or column is averaged by itself.
 
-    Parameters
-    ----------
-    tile : numpy.ndarray
-        (row, column, channel), unsigned integers.
-
-    Returns
-    -------
-    numpy.ndarray
-        Half as high and wide, rounded up, same type.
+    ``tile``: (row, column, channel), unsigned integers. Half as high and wide, rounded up, same type.
     """
     if tile.dtype == np.uint8 and tile.shape[2] == 3:
         from PIL import Image
@@ -220,15 +134,7 @@ def halved(tile: NDArray) -> NDArray:
 def with_missing(sources: Sequence[Grid]) -> list[tuple[Grid, bool]]:
     """Fill the gaps of a pyramid, and go on to a level that fits a screen: whoever zooms out reads few tiles then.
 
-    Parameters
-    ----------
-    sources : sequence of Grid
-        Levels of the file, from fine to coarse.
-
-    Returns
-    -------
-    list of tuple
-        Each level, and whether it is built.
+    Each level, and whether it is built.
     """
     levels: list[tuple[Grid, bool]] = []
     for finer, coarser in zip(sources, [*sources[1:], None], strict=True):

@@ -42,20 +42,7 @@ class Colours:
 def colours_of(page: TiffPage) -> Colours:
     """Tell what the samples of a page are.
 
-    Parameters
-    ----------
-    page : tifffile.TiffPage
-        Of the finest level.
-
-    Returns
-    -------
-    Colours
-        Brightfield for RGB, YCbCr and palettes, which become 8-bit RGB; channels keep their 8 or 16 bits.
-
-    Raises
-    ------
-    UnreadableImage
-        Where they are anything else, such as floating points or CMYK.
+    Brightfield for RGB, YCbCr and palettes, which become 8-bit RGB; channels keep their 8 or 16 bits.
     """
     photometric, samples = int(page.photometric), page.samplesperpixel
     if photometric == _PALETTE and samples == 1:

@@ -43,19 +43,7 @@ class Said:
 def said_by(tiff: TiffFile, series: TiffPageSeries, planes: Planes) -> Said:
     """Read what a file says of its main image.
 
-    Parameters
-    ----------
-    tiff : tifffile.TiffFile
-        An open file.
-    series : tifffile.TiffPageSeries
-        The finest level.
-    planes : Planes
-        Its pages.
-
-    Returns
-    -------
-    Said
-        In the dialect of the file; by the tags of the page where it has none.
+    In the dialect of the file; by the tags of the page where it has none.
     """
     flag = next((flag for flag in _FORMATS if flag in tiff.flags), "")
     reader = {"svs": _aperio, "ome": _ome, "qpi": _perkin_elmer}.get(flag, _plain)
@@ -123,17 +111,7 @@ def _ome(name: str, tiff: TiffFile, series: TiffPageSeries, planes: Planes) -> S
 def resolution_um(page: TiffPage, tag: int) -> float | None:
     """Micrometres per pixel by a resolution tag.
 
-    Parameters
-    ----------
-    page : tifffile.TiffPage
-        The page.
-    tag : int
-        282 along columns' axis (x), 283 along rows' (y).
-
-    Returns
-    -------
-    float or None
-        None where there is no tag, no unit, or a placeholder of one dot.
+    None where there is no tag, no unit, or a placeholder of one dot.
     """
     unit = _UNIT_UM.get(int(page.tags.valueof(_UNIT_TAG, 1)))
     numerator, denominator = page.tags.valueof(tag, (0, 0))

@@ -28,22 +28,7 @@ class Planes:
 def main_and_others(tiff: TiffFile) -> tuple[list[TiffPageSeries], dict[str, TiffPageSeries]]:
     """Tell the slide's levels from the pictures beside it.
 
-    Parameters
-    ----------
-    tiff : tifffile.TiffFile
-        An open file.
-
-    Returns
-    -------
-    levels : list of tifffile.TiffPageSeries
-        Of the image with the most pixels, from fine to coarse.
-    others : dict
-        Label, macro and the like by name, in lower case.
-
-    Raises
-    ------
-    UnreadableImage
-        Where no page is an image: the file is truncated or damaged.
+    Of the image with the most pixels, from fine to coarse. Label, macro and the like by name, in lower case.
     """
     found = [series for series in tiff.series if {"Y", "X"} <= set(series.axes) and min(_size(series)) > 0]
     if not found:
@@ -64,15 +49,7 @@ def main_and_others(tiff: TiffFile) -> tuple[list[TiffPageSeries], dict[str, Tif
 def planes_of(level: TiffPageSeries) -> Planes:
     """Pick the pages of a level: all channels, and the first plane of what else is stacked.
 
-    Parameters
-    ----------
-    level : tifffile.TiffPageSeries
-        Of any axes with rows and columns.
-
-    Returns
-    -------
-    Planes
-        The pages; with a warning where focal planes or points in time were left out.
+    Returns the pages; with a warning where focal planes or points in time were left out.
     """
     stacked = [(axis, length) for axis, length in zip(level.axes, level.shape, strict=True) if axis not in _PLANE_AXES]
     if len(level.pages) == 1:

@@ -38,22 +38,7 @@ _ICC_TAG = 34675
 def open_tiff(path: Path, given: PixelSize | None = None) -> TiledSlide:
     """Open a TIFF file as a slide.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-    given : PixelSize, optional
-        The user's own pixel size of level 0; wins over what the file says.
-
-    Returns
-    -------
-    TiledSlide
-        Open; the caller closes it.
-
-    Raises
-    ------
-    UnreadableImage
-        Where it is no TIFF, is damaged before its first pixel, or holds no image that can be shown as a slide.
+    ``given``: the user's own pixel size of level 0; wins over what the file says. Open; the caller closes it.
     """
     from tifffile import TiffFile
 

@@ -29,21 +29,7 @@ _SEPARATE = 2
 class TiffSource(Source):
     """A level of tiles or strips, each decoded by itself.
 
-    Parameters
-    ----------
-    pages : sequence of tifffile.TiffPage
-        One, or one for each channel.
-    reader : FileReader
-        The file.
-    convert : callable
-        From what the codec gives, (row, column, sample), to pixels of the slide.
-    fill : int
-        What stands for a tile that was left out of the file.
-
-    Raises
-    ------
-    UnreadableImage
-        Where one tile is too large to be decoded as a whole.
+    ``convert``: from what the codec gives, (row, column, sample), to pixels of the slide.
     """
 
     def __init__(self, pages: Sequence[TiffPage], reader: FileReader, convert: Convert, fill: int) -> None:
@@ -64,15 +50,7 @@ class TiffSource(Source):
     def rows_at(self, row: int) -> NDArray:
         """Decode the one strip, or the tile, that holds a row, as ``Source.rows_at`` says.
 
-        Parameters
-        ----------
-        row : int
-            Of the level.
-
-        Returns
-        -------
-        numpy.ndarray
-            (row, column, channel).
+        Returns (row, column, channel).
         """
         page = self._pages[0]
         if page.is_tiled:
@@ -124,17 +102,7 @@ def _refuse_large_tile(source: TiffSource, page: TiffPage) -> None:
 def block_of(page: TiffPage, reader: FileReader) -> Block | None:
     """Find the unpacked block that a page is, all of which is in its file.
 
-    Parameters
-    ----------
-    page : tifffile.TiffPage
-        The page.
-    reader : FileReader
-        Its file.
-
-    Returns
-    -------
-    Block or None
-        None where the page is packed, truncated, in several pieces, or the samples of a pixel are apart.
+    None where the page is packed, truncated, in several pieces, or the samples of a pixel are apart.
     """
     together = page.planarconfig != _SEPARATE or page.samplesperpixel == 1
     if not (together and page.is_memmappable and page.dataoffsets[0] + page.nbytes <= reader.size):

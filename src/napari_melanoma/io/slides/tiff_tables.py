@@ -28,18 +28,7 @@ class _Layout:
 
 
 def length_tables(file: BinaryIO) -> Iterator[bytes]:
-    """Give the lengths of tiles or strips of each page, pages within pages too, as they stand in the file.
-
-    Parameters
-    ----------
-    file : binary file
-        At any position; one that is no TIFF, or is damaged, gives what can be read of it, perhaps nothing.
-
-    Yields
-    ------
-    bytes
-        A table.
-    """
+    """Give the lengths of tiles or strips of each page, pages within pages too, as they stand in the file."""
     file.seek(0)
     head = file.read(16)
     order = {b"II": "<", b"MM": ">"}.get(head[:2])

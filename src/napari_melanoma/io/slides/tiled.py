@@ -51,21 +51,7 @@ class Extras:
 
 
 class TiledSlide(Slide):
-    """A slide whose levels are sources of tiles.
-
-    Parameters
-    ----------
-    info : SlideInfo
-        What is known of it.
-    sources : sequence of Grid
-        One for each level in ``info``.
-    dtype : numpy.dtype
-        Of its tiles.
-    extras : Extras, optional
-        What the file has beside its tiles.
-    cache : TileCache, optional
-        Where decoded tiles are kept; the one of all slides by default.
-    """
+    """A slide whose levels are sources of tiles."""
 
     def __init__(
         self,
@@ -95,17 +81,7 @@ class TiledSlide(Slide):
     def read_region(self, level: int, box: Box) -> NDArray:
         """Read a rectangle of pixels, as ``Slide.read_region`` says.
 
-        Parameters
-        ----------
-        level : int
-            Index in ``info.levels``.
-        box : Box
-            In pixels of that level; it may reach outside.
-
-        Returns
-        -------
-        numpy.ndarray
-            (row, column, channel).
+        ``box``: in pixels of that level; it may reach outside. Returns (row, column, channel).
         """
         return self._region(level, box, marked=False)
 
@@ -115,22 +91,7 @@ class TiledSlide(Slide):
         A striped mark stands in the place of each tile that cannot be decoded. Overviews of a large image without
         coarser levels are rough at first; ``watch`` says when they are exact.
 
-        Parameters
-        ----------
-        level : int
-            Index in ``info.levels``.
-        box : Box
-            In pixels of that level; it may reach outside.
-
-        Returns
-        -------
-        numpy.ndarray
-            As ``read_region``.
-
-        Raises
-        ------
-        InputError
-            Where the file can be read no more, or the level does not exist.
+        ``box``: in pixels of that level; it may reach outside.
         """
         return self._region(level, box, marked=True, rough=True)
 
@@ -142,38 +103,18 @@ class TiledSlide(Slide):
         return picture, self._damage.at(base, self.info.levels[base].downsample)
 
     def watch(self, watcher: Callable[[], None]) -> None:
-        """Have a function called each time that what was shown roughly can be read exactly.
-
-        Parameters
-        ----------
-        watcher : callable
-            Without arguments; called in a thread of its own.
-        """
+        """Have a function called each time that what was shown roughly can be read exactly."""
         self._sharpener.watch(watcher)
 
     def profile(self) -> bytes | None:
-        """Give the ICC profile, where there is one.
-
-        Returns
-        -------
-        bytes or None
-            As the file holds it.
-        """
+        """Give the ICC profile, where there is one."""
         self._refuse_closed()
         return self._extras.profile()
 
     def associated_image(self, name: str) -> NDArray[np.uint8]:
         """Read the label, macro or another image beside the slide, as ``Slide.associated_image`` says.
 
-        Parameters
-        ----------
-        name : str
-            One of ``info.associated``.
-
-        Returns
-        -------
-        numpy.ndarray
-            uint8 (row, column, channel=3).
+        Returns uint8 (row, column, channel=3).
         """
         self._refuse_closed()
         return self._extras.associated[name]()

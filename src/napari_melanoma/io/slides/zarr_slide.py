@@ -34,15 +34,7 @@ _AXES = "tczyx"  # of version 0.2, which does not name them
 
 
 class ZarrSource(Source):
-    """One level of an OME-Zarr image.
-
-    Parameters
-    ----------
-    array : zarr.Array
-        Of any order of axes.
-    axes : sequence of str
-        Names of its axes; other than ``c``, ``y`` and ``x``, the first of each is taken.
-    """
+    """One level of an OME-Zarr image."""
 
     def __init__(self, array: Array, axes: Sequence[str]) -> None:
         sides = {axis: (length, chunk) for axis, length, chunk in zip(axes, array.shape, array.chunks, strict=True)}
@@ -66,22 +58,7 @@ class ZarrSource(Source):
 def open_zarr(folder: Path, given: PixelSize | None = None) -> TiledSlide:
     """Open an OME-Zarr folder as a slide.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Of version 0.2 to 0.5.
-    given : PixelSize, optional
-        The user's own pixel size of level 0; wins over what the metadata says.
-
-    Returns
-    -------
-    TiledSlide
-        Open; the caller closes it.
-
-    Raises
-    ------
-    UnreadableImage
-        Where it holds no multiscale image of 8 or 16 bits.
+    ``given``: the user's own pixel size of level 0; wins over what the metadata says. Open; the caller closes it.
     """
     import zarr
 

@@ -20,10 +20,7 @@ class AnySize(nn.Module):
 
     The names of its state are those of the network inside, so that weights fit with and without it.
 
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Float (batch, 3, row, column), sides divisible by 32, to logits (batch, class, row, column).
+    ``network``: float (batch, 3, row, column), sides divisible by 32, to logits (batch, class, row, column).
     """
 
     def __init__(self, network: nn.Module) -> None:

@@ -32,19 +32,7 @@ class Pooled(NamedTuple):
 
 
 class Gated(nn.Module):
-    """Attention scores of Ilse et al. 2018: ``w (tanh(V h) * sigmoid(U h))``, equation 9; plain without U, equation 8.
-
-    Parameters
-    ----------
-    features : int
-        Of a tile.
-    hidden : int
-        Rows of V and U.
-    heads : int
-        Scores of a tile.
-    gated : bool
-        With U.
-    """
+    """Attention scores of Ilse et al. 2018: ``w (tanh(V h) * sigmoid(U h))``, equation 9; without U equation 8."""
 
     def __init__(self, features: int, hidden: int, heads: int, gated: bool) -> None:
         super().__init__()
@@ -59,13 +47,7 @@ class Gated(nn.Module):
 
 
 class BagNetwork(nn.Module):
-    """Tiles to a common space, a weighted mean of them for each head, a linear layer.
-
-    Parameters
-    ----------
-    config : AttentionMilConfig
-        Sizes, dropout, and how tiles are weighed.
-    """
+    """Tiles to a common space, a weighted mean of them for each head, a linear layer."""
 
     def __init__(self, config: AttentionMilConfig) -> None:
         super().__init__()
@@ -87,20 +69,7 @@ class BagNetwork(nn.Module):
     def over(self, pieces: Iterable[Tensor]) -> Pooled:
         """Go through a bag piece by piece.
 
-        Parameters
-        ----------
-        pieces : iterable of torch.Tensor
-            float (tile, feature), of one tile at least; where they lie does not matter.
-
-        Returns
-        -------
-        Pooled
-            On the network's device.
-
-        Raises
-        ------
-        ValueError
-            Where there is no piece.
+        ``pieces``: float (tile, feature), of one tile at least; where they lie does not matter.
         """
         scores: list[Tensor] = []
         device = self.head.weight.device

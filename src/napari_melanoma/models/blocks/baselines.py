@@ -22,13 +22,7 @@ FACTORS = (48271, 69621, 39373)  # primitive roots of it
 
 
 class SimpleCNN(nn.Module):
-    """Three convolutions, each with max-pooling, then two fully connected layers that draw a coarse mask.
-
-    Parameters
-    ----------
-    config : SimpleCNNConfig
-        Widths, the grid that is looked at, the mask that is drawn.
-    """
+    """Three convolutions, each with max-pooling, then two fully connected layers that draw a coarse mask."""
 
     def __init__(self, config: SimpleCNNConfig) -> None:
         super().__init__()
@@ -57,13 +51,6 @@ class Coin(nn.Module):
     """Draws each pixel's probability from its place and colour: uniform, and the same each time it is asked.
 
     A hash of whole numbers, for a generator would answer otherwise on each device and in each exported form.
-
-    Parameters
-    ----------
-    seed : int
-        Below 2^31.
-    classes : int
-        Maps that come out.
     """
 
     def __init__(self, seed: int, classes: int) -> None:
@@ -84,13 +71,7 @@ class Coin(nn.Module):
 
 
 class ConstantNegative(nn.Module):
-    """Finds no lesion.
-
-    Parameters
-    ----------
-    classes : int
-        Maps that come out.
-    """
+    """Finds no lesion."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()

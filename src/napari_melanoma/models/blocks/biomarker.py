@@ -29,11 +29,6 @@ class BiomarkerNetwork(Classifier):
     The deepest maps are those of the encoder, weighed by attention, and behind them those of the depth: one whose mean
     is the standardised depth and, where the spread is told, one for the logarithm of its variance. So whoever keeps
     the deepest maps keeps all that the head and the depth come from.
-
-    Parameters
-    ----------
-    config : BiomarkerConfig
-        Its options.
     """
 
     def __init__(self, config: BiomarkerConfig) -> None:
@@ -55,15 +50,8 @@ class BiomarkerNetwork(Classifier):
     def encode(self, images: Tensor) -> list[Tensor]:
         """Give maps of features; the deepest, last, are weighed by attention, and those of the depth stand behind.
 
-        Parameters
-        ----------
-        images : torch.Tensor
-            Normalised float (batch, 3, row, column), of one scale where a depth is told.
-
-        Returns
-        -------
-        list of torch.Tensor
-            Each float (batch, channel, row, column).
+        ``images``: normalised float (batch, 3, row, column), of one scale where a depth is told. Each float (batch,
+        channel, row, column).
         """
         *before, deepest = cast("list[Tensor]", self.encoder(images))
         shown = deepest if self.narrow is None else self.narrow(deepest)
@@ -93,30 +81,15 @@ class BiomarkerNetwork(Classifier):
     def told_depth(self, maps: Sequence[Tensor]) -> Tensor:
         """Give the depth as a network says it.
 
-        Parameters
-        ----------
-        maps : sequence of torch.Tensor
-            What ``encode`` gave; the deepest is looked at alone.
-
-        Returns
-        -------
-        torch.Tensor
-            Float (batch, 1 or 2): standardised depth and, where it is told, the logarithm of its variance.
+        Returns float (batch, 1 or 2): standardised depth and, where it is told, the logarithm of its variance.
         """
         return pooled(maps[-1][:, self.image_features :])
 
     def attended(self, images: Tensor) -> Tensor | None:
         """Give the weights of the places.
 
-        Parameters
-        ----------
-        images : torch.Tensor
-            Normalised float (batch, 3, row, column).
-
-        Returns
-        -------
-        torch.Tensor or None
-            Float (batch, 1, row, column) in [0, 1]; None where the network has no attention.
+        ``images``: normalised float (batch, 3, row, column). Returns float (batch, 1, row, column) in [0, 1]; None
+        where the network has no attention.
         """
         if self.attention is None:
             return None
@@ -126,31 +99,12 @@ class BiomarkerNetwork(Classifier):
     def in_mm(self, depth: Tensor) -> Tensor:
         """Turn depths as ``told_depth`` gives them into millimetres.
 
-        Parameters
-        ----------
-        depth : torch.Tensor
-            Standardised, float of any shape.
-
-        Returns
-        -------
-        torch.Tensor
-            Of that shape, 0 or more.
+        Of that shape, 0 or more.
         """
         return in_mm(depth, self.scale)
 
     def standardised(self, mm: Tensor) -> Tensor:
-        """Turn millimetres into depths as the network learns them.
-
-        Parameters
-        ----------
-        mm : torch.Tensor
-            Float of any shape.
-
-        Returns
-        -------
-        torch.Tensor
-            Of that shape.
-        """
+        """Turn millimetres into depths as the network learns them."""
         return standardised(mm, self.scale)
 
 

@@ -19,13 +19,7 @@ if TYPE_CHECKING:
 
 
 class DepthInput(nn.Module):
-    """The depth as numbers for a classifier: as it is, one-hot between edges, or both; measured where that is known.
-
-    Parameters
-    ----------
-    config : BiomarkerConfig
-        Source, encoding, edges and scale.
-    """
+    """The depth as numbers for a classifier: as it is, one-hot between edges, or both; measured where that is known."""
 
     def __init__(self, config: BiomarkerConfig) -> None:
         super().__init__()
@@ -40,12 +34,8 @@ class DepthInput(nn.Module):
     def forward(self, said: Tensor, continuous: Tensor | None) -> Tensor:
         """Give float (batch, width).
 
-        Parameters
-        ----------
-        said : torch.Tensor
-            Standardised depth as the picture tells it, float (batch, 1).
-        continuous : torch.Tensor or None
-            Float (batch, input), the measured depth perhaps among them.
+        ``said``: standardised depth as the picture tells it, float (batch, 1). ``continuous``: float (batch, input),
+        the measured depth perhaps among them.
         """
         depth = said if self._measured is None or continuous is None else self._known(said, continuous, self._measured)
         parts = [] if self._encoding == "one_hot" else [depth]
@@ -63,15 +53,7 @@ class DepthInput(nn.Module):
 
 
 class Branches(FusionBlock):
-    """Deepest maps and row to one vector: what each branch that is switched on says, side by side.
-
-    Parameters
-    ----------
-    features : int
-        Maps that the image has among the deepest; those of the depth stand behind them. 0: none.
-    config : BiomarkerConfig
-        Which branches, and how.
-    """
+    """Deepest maps and row to one vector: what each branch that is switched on says, side by side."""
 
     def __init__(self, features: int, config: BiomarkerConfig) -> None:
         shape = _beside_depth(config) if config.use_table else TabularShape()
@@ -105,37 +87,14 @@ class Branches(FusionBlock):
 def in_mm(depth: Tensor, scale: DepthScale) -> Tensor:
     """Give millimetres.
 
-    Parameters
-    ----------
-    depth : torch.Tensor
-        Float of any shape, on the scale.
-    scale : DepthScale
-        The network's.
-
-    Returns
-    -------
-    torch.Tensor
-        Of that shape, 0 or more.
+    Of that shape, 0 or more.
     """
     plain = depth * scale.std + scale.mean
     return (torch.expm1(plain) if scale.log else plain).clamp(min=0)
 
 
 def standardised(mm: Tensor, scale: DepthScale) -> Tensor:
-    """Bring millimetres to the scale of a network.
-
-    Parameters
-    ----------
-    mm : torch.Tensor
-        Float of any shape, 0 or more.
-    scale : DepthScale
-        The network's.
-
-    Returns
-    -------
-    torch.Tensor
-        Of that shape.
-    """
+    """Bring millimetres to the scale of a network."""
     plain = mm.clamp(min=0)
     return ((torch.log1p(plain) if scale.log else plain) - scale.mean) / scale.std
 

@@ -18,14 +18,7 @@ if TYPE_CHECKING:
 class LinearHead(nn.Sequential):
     """One linear layer, as P1 has it.
 
-    Parameters
-    ----------
-    width : int
-        Of the vectors.
-    classes : int
-        Logits that come out.
-    dropout : float
-        Share of the values dropped before it.
+    ``classes``: logits that come out.
     """
 
     def __init__(self, width: int, classes: int, dropout: float) -> None:
@@ -37,16 +30,7 @@ class TwoLayerHead(nn.Module):
 
     The sigmoid of two classes has one logit; beside it stands 0 for the other class, so that softmax says the same.
 
-    Parameters
-    ----------
-    width : int
-        Of the vectors.
-    hidden : int
-        Width between the layers.
-    classes : int
-        Logits that come out.
-    dropout : float
-        Share of the values dropped between the layers.
+    ``classes``: logits that come out.
     """
 
     def __init__(self, width: int, hidden: int, classes: int, dropout: float) -> None:
@@ -69,16 +53,7 @@ class TwoLayerHead(nn.Module):
 class LayeredHead(nn.Sequential):
     """P3's head: fully connected layers with ReLU, 128 and 64 wide in the paper, and one for the classes.
 
-    Parameters
-    ----------
-    width : int
-        Of the vectors.
-    hidden : sequence of int
-        Widths of the layers before the last.
-    classes : int
-        Logits that come out.
-    dropout : float
-        Share of the values dropped behind each of them.
+    ``classes``: logits that come out.
     """
 
     def __init__(self, width: int, hidden: Sequence[int], classes: int, dropout: float) -> None:

@@ -23,16 +23,7 @@ class Classifier(nn.Module):
     ``decide(encode(images), continuous, categories)`` is ``forward``; whoever asks again with another row keeps what
     ``encode`` gave.
 
-    Parameters
-    ----------
-    encoder : torch.nn.Module
-        Float (batch, 3, row, column) to maps, the deepest last.
-    fusion : FusionBlock
-        Deepest maps and row to one vector.
-    head : torch.nn.Module
-        The vector to logits.
-    tabular : TabularShape
-        The inputs from the table; the attribute is empty where the fusion leaves the table aside.
+    ``encoder``: float (batch, 3, row, column) to maps, the deepest last. ``head``: the vector to logits.
     """
 
     def __init__(self, encoder: nn.Module, fusion: FusionBlock, head: nn.Module, tabular: TabularShape) -> None:
@@ -60,44 +51,24 @@ class Classifier(nn.Module):
     def attended(self, images: Tensor) -> Tensor | None:
         """Give the weights of places, where it has spatial attention.
 
-        Parameters
-        ----------
-        images : torch.Tensor
-            Normalised float (batch, 3, row, column).
-
-        Returns
-        -------
-        torch.Tensor or None
-            Float (batch, 1, row, column) in [0, 1]; None where it has none.
+        ``images``: normalised float (batch, 3, row, column). Returns float (batch, 1, row, column) in [0, 1]; None
+        where it has none.
         """
         return None
 
     def forward(self, images: Tensor, continuous: Tensor | None = None, categories: Tensor | None = None) -> Tensor:
         """Give logits, float (batch, class).
 
-        Parameters
-        ----------
-        images : torch.Tensor
-            Normalised float (batch, 3, row, column), sides of 64 or more.
-        continuous : torch.Tensor or None
-            Float (batch, input); None where the table gives none.
-        categories : torch.Tensor or None
-            int64 (batch, embedding); None where the table gives none.
+        ``images``: normalised float (batch, 3, row, column), sides of 64 or more. ``continuous``: float (batch, input);
+        None where the table gives none. ``categories``: int64 (batch, embedding); None where the table gives none.
         """
         return self.decide(self.encode(images), continuous, categories)
 
     def encode(self, images: Tensor) -> list[Tensor]:
         """Give maps of features.
 
-        Parameters
-        ----------
-        images : torch.Tensor
-            Normalised float (batch, 3, row, column).
-
-        Returns
-        -------
-        list of torch.Tensor
-            The deepest last, each float (batch, channel, row, column).
+        ``images``: normalised float (batch, 3, row, column). Returns the deepest last, each float (batch, channel, row,
+        column).
         """
         maps: list[Tensor] = self.encoder(images)
         return maps
@@ -107,19 +78,8 @@ class Classifier(nn.Module):
     ) -> Tensor:
         """Answer for maps that are there already, with whatever rows of the table.
 
-        Parameters
-        ----------
-        maps : sequence of torch.Tensor
-            What ``encode`` gave; the deepest is looked at alone.
-        continuous : torch.Tensor or None
-            Float (batch, input); None where the table gives none.
-        categories : torch.Tensor or None
-            int64 (batch, embedding); None where the table gives none.
-
-        Returns
-        -------
-        torch.Tensor
-            Logits, float (batch, class).
+        ``continuous``: float (batch, input); None where the table gives none. ``categories``: int64 (batch, embedding);
+        None where the table gives none. Logits, float (batch, class).
         """
         logits: Tensor = self.head(self.fusion(maps[-1], continuous, categories))
         return logits
@@ -127,14 +87,6 @@ class Classifier(nn.Module):
     def embed(self, maps: Sequence[Tensor]) -> Tensor:
         """Give the image as one vector, before the table has a say.
 
-        Parameters
-        ----------
-        maps : sequence of torch.Tensor
-            What ``encode`` gave.
-
-        Returns
-        -------
-        torch.Tensor
-            The means of the deepest maps, float (batch, feature).
+        Returns the means of the deepest maps, float (batch, feature).
         """
         return pooled(maps[-1])

@@ -19,19 +19,7 @@ MakeBlock = Callable[[int, int], nn.Module]
 def convolution(inside: int, out: int, *, side: int = 3, normalisation: bool = True) -> nn.Sequential:
     """Make a convolution that keeps the size, with batch normalisation where asked for, and ReLU.
 
-    Parameters
-    ----------
-    inside, out : int
-        Channels that come in and go out.
-    side : int
-        Of the kernel, in pixels; odd.
-    normalisation : bool
-        Whether batch normalisation follows; the convolution needs no bias then.
-
-    Returns
-    -------
-    torch.nn.Sequential
-        Float (batch, inside, row, column) to (batch, out, row, column).
+    ``side``: of the kernel, in pixels; odd. Returns float (batch, inside, row, column) to (batch, out, row, column).
     """
     layers: list[nn.Module] = [nn.Conv2d(inside, out, side, padding=side // 2, bias=not normalisation)]
     if normalisation:
@@ -42,19 +30,7 @@ def convolution(inside: int, out: int, *, side: int = 3, normalisation: bool = T
 def double_convolution(inside: int, out: int, *, dropout: float = 0.0, normalisation: bool = True) -> nn.Sequential:
     """Make the block of the U-Net: two convolutions of 3 x 3, with dropout between them.
 
-    Parameters
-    ----------
-    inside, out : int
-        Channels that come in and go out.
-    dropout : float
-        Share of the values that are dropped while learning.
-    normalisation : bool
-        Whether batch normalisation follows each convolution.
-
-    Returns
-    -------
-    torch.nn.Sequential
-        Float (batch, inside, row, column) to (batch, out, row, column).
+    Returns float (batch, inside, row, column) to (batch, out, row, column).
     """
     return nn.Sequential(
         convolution(inside, out, normalisation=normalisation),
@@ -68,17 +44,6 @@ class RecurrentConvolution(nn.Module):
 
     Recurrent convolutional layer of Liang and Hu 2015 (doi:10.1109/CVPR.2015.7298958), unfolded over ``steps``: one
     pass forward and one for each step.
-
-    Parameters
-    ----------
-    channels : int
-        That come in and go out.
-    steps : int
-        How often the answer is fed back.
-    shared : bool
-        Whether all passes have the same weights.
-    normalisation : bool
-        Whether batch normalisation follows each convolution.
     """
 
     def __init__(self, channels: int, *, steps: int, shared: bool, normalisation: bool = True) -> None:
@@ -100,19 +65,6 @@ class RecurrentResidual(nn.Module):
     """The block of R2U-Net: a 1 x 1 convolution to the channels of the level, past which two recurrent ones lead.
 
     Alom et al. 2018 (arXiv:1802.06955), figure 4d.
-
-    Parameters
-    ----------
-    inside, out : int
-        Channels that come in and go out.
-    steps : int
-        How often each answer is fed back.
-    shared : bool
-        Whether all passes of a recurrent convolution have the same weights.
-    dropout : float
-        Share of the values that are dropped between the two while learning.
-    normalisation : bool
-        Whether batch normalisation follows each 3 x 3 convolution.
     """
 
     def __init__(
@@ -133,34 +85,12 @@ class RecurrentResidual(nn.Module):
 
 
 def plain_block(config: UShapeConfig) -> MakeBlock:
-    """Choose the block of the U-Net, as a configuration asks for it.
-
-    Parameters
-    ----------
-    config : UShapeConfig
-        Its dropout and normalisation.
-
-    Returns
-    -------
-    callable
-        From channels in and out to a module.
-    """
+    """Choose the block of the U-Net, as a configuration asks for it."""
     return partial(double_convolution, dropout=config.dropout, normalisation=config.normalisation)
 
 
 def recurrent_block(config: RecurrentConfig) -> MakeBlock:
-    """Choose the block of R2U-Net, as a configuration asks for it.
-
-    Parameters
-    ----------
-    config : RecurrentConfig
-        Its steps, sharing, dropout and normalisation.
-
-    Returns
-    -------
-    callable
-        From channels in and out to a module.
-    """
+    """Choose the block of R2U-Net, as a configuration asks for it."""
     return partial(
         RecurrentResidual,
         steps=config.steps,

@@ -23,15 +23,7 @@ DROPOUT = 0.1
 
 
 class PyramidPooling(nn.Module):
-    """What is seen of the whole image, of each place, and around it at several distances (ASPP).
-
-    Parameters
-    ----------
-    inside, out : int
-        Channels that come in and go out.
-    rates : sequence of int
-        Dilation of each separable convolution; none in the reduced head.
-    """
+    """What is seen of the whole image, of each place, and around it at several distances (ASPP)."""
 
     def __init__(self, inside: int, out: int, rates: Sequence[int]) -> None:
         super().__init__()
@@ -50,15 +42,7 @@ class PyramidPooling(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Joins what is known with where it is seen, at a quarter of the image's size.
-
-    Parameters
-    ----------
-    low : int
-        Channels of the features at a quarter of the size.
-    channels : int
-        Of the pooled features and of what comes out.
-    """
+    """Joins what is known with where it is seen, at a quarter of the image's size."""
 
     def __init__(self, low: int, channels: int) -> None:
         super().__init__()
@@ -74,19 +58,7 @@ class Decoder(nn.Module):
 
 
 class DeepLab(nn.Module):
-    """DeepLabv3+ over the aligned Xception.
-
-    Parameters
-    ----------
-    encoder : AlignedXception
-        Gives features at a quarter of the size, and the deepest.
-    rates : sequence of int
-        Dilations of the pyramid pooling.
-    channels : int
-        Of the decoder.
-    classes : int
-        Maps that come out.
-    """
+    """DeepLabv3+ over the aligned Xception."""
 
     def __init__(self, encoder: AlignedXception, rates: Sequence[int], channels: int, classes: int) -> None:
         super().__init__()
@@ -102,17 +74,7 @@ class DeepLab(nn.Module):
 
 
 class ReducedDeepLab(nn.Module):
-    """DeepLab with the head of the official MobileNetV2 models: no dilated branches, no decoder.
-
-    Parameters
-    ----------
-    encoder : MobileNetV2
-        Gives the deepest features.
-    channels : int
-        Of the head.
-    classes : int
-        Maps that come out.
-    """
+    """DeepLab with the head of the official MobileNetV2 models: no dilated branches, no decoder."""
 
     def __init__(self, encoder: MobileNetV2, channels: int, classes: int) -> None:
         super().__init__()

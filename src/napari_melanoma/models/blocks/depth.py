@@ -26,21 +26,7 @@ HIDDEN = 128  # features of a place that attention looks at
 def output_size(size: int, filter_size: int, stride: int = 1, padding: int = 0) -> int:
     """Say how long a side is behind a convolution or a pooling layer (P3, equation 3).
 
-    Parameters
-    ----------
-    size : int
-        Of the side before it, in pixels or places.
-    filter_size : int
-        Side of the filter.
-    stride : int, optional
-        Of the filter.
-    padding : int, optional
-        Added at each end.
-
-    Returns
-    -------
-    int
-        floor((size + 2 padding - filter_size) / stride) + 1.
+    ``size``: of the side before it, in pixels or places.
     """
     return (size + 2 * padding - filter_size) // stride + 1
 
@@ -48,17 +34,7 @@ def output_size(size: int, filter_size: int, stride: int = 1, padding: int = 0) 
 def places_left(size: int, layers: int) -> int:
     """Say how many places a side of a picture has behind the layers of the depth module.
 
-    Parameters
-    ----------
-    size : int
-        Of the side, in pixels.
-    layers : int
-        Convolutions, a max-pool behind each.
-
-    Returns
-    -------
-    int
-        Of 512 pixels and three layers 64.
+    ``size``: of the side, in pixels. Of 512 pixels and three layers 64.
     """
     for _ in range(layers):
         size = output_size(output_size(size, FILTER, padding=FILTER // 2), POOL, stride=POOL)
@@ -69,17 +45,6 @@ class DepthConvolutions(nn.Module):
     """P3's percolation depth module: convolutions, each with max-pool and ReLU, then a regression over all places.
 
     A linear layer wants a fixed number of values: the last maps are brought to a grid.
-
-    Parameters
-    ----------
-    channels : sequence of int
-        Maps behind each convolution; three in P3.
-    grid : int
-        Places of the grid, along either side.
-    outputs : int
-        Numbers that are told: the depth, and the logarithm of its variance.
-    normalisation : bool
-        Batch normalisation behind each convolution; P3 names none.
     """
 
     def __init__(self, channels: Sequence[int], grid: int, outputs: int, normalisation: bool) -> None:
@@ -97,17 +62,8 @@ class DepthConvolutions(nn.Module):
     def forward(self, images: Tensor, maps: Tensor) -> Tensor:
         """Give what each place of the grid adds.
 
-        Parameters
-        ----------
-        images : torch.Tensor
-            Normalised float (batch, 3, row, column).
-        maps : torch.Tensor
-            Of the encoder; not looked at.
-
-        Returns
-        -------
-        torch.Tensor
-            Float (batch, output, row, column); the mean over the places is the answer.
+        ``images``: normalised float (batch, 3, row, column). Returns float (batch, output, row, column); the mean over
+        the places is the answer.
         """
         seen = adaptive_avg_pool2d(self.layers(images), self.grid)
         return (seen[:, None] * self.weight).sum(dim=2) * self.grid**2 + self.bias  # their mean is the linear layer
@@ -117,13 +73,6 @@ class DepthAttention(nn.Module):
     """Attention pooling over the places of the encoder's deepest map: the depth is a weighted mean over them.
 
     Gated attention as of Ilse et al. 2018, arXiv:1802.04712, equation 9, with places for instances.
-
-    Parameters
-    ----------
-    features : int
-        Maps of the encoder.
-    outputs : int
-        Numbers that are told.
     """
 
     def __init__(self, features: int, outputs: int) -> None:
@@ -135,17 +84,8 @@ class DepthAttention(nn.Module):
     def forward(self, images: Tensor, maps: Tensor) -> Tensor:
         """Give what each place of the map adds.
 
-        Parameters
-        ----------
-        images : torch.Tensor
-            Not looked at.
-        maps : torch.Tensor
-            The encoder's deepest, float (batch, channel, row, column).
-
-        Returns
-        -------
-        torch.Tensor
-            Float (batch, output, row, column); the mean over the places is the answer.
+        ``maps``: the encoder's deepest, float (batch, channel, row, column). Returns float (batch, output, row,
+        column); the mean over the places is the answer.
         """
         places = self.project(maps.flatten(2).transpose(1, 2))
         weights = self.attention(places).softmax(dim=1)
@@ -156,17 +96,8 @@ class DepthAttention(nn.Module):
 def spread(told: Tensor, like: Tensor) -> Tensor:
     """Bring a map to the size of another; its mean stays what it is.
 
-    Parameters
-    ----------
-    told : torch.Tensor
-        Float (batch, output, row, column).
-    like : torch.Tensor
-        Float (batch, channel, row, column), whose rows and columns are taken.
-
-    Returns
-    -------
-    torch.Tensor
-        Float (batch, output, row, column).
+    ``told``: float (batch, output, row, column). ``like``: float (batch, channel, row, column), whose rows and columns
+    are taken. Returns float (batch, output, row, column).
     """
     resized = interpolate(told, like.shape[-2:], mode="bilinear", align_corners=False)
     return resized + (told.mean(dim=(2, 3), keepdim=True) - resized.mean(dim=(2, 3), keepdim=True))

@@ -18,15 +18,7 @@ if TYPE_CHECKING:
 
 
 class FusionBlock(nn.Module):
-    """Base of the ways to join; ``width`` is that of the vector that comes out.
-
-    Parameters
-    ----------
-    features : int
-        Maps that the encoder gives.
-    config : FusionConfig
-        Sizes, and the inputs from the table.
-    """
+    """Base of the ways to join; ``width`` is that of the vector that comes out."""
 
     hears_table = True
 
@@ -42,31 +34,16 @@ class FusionBlock(nn.Module):
     def forward(self, maps: Tensor, continuous: Tensor | None, categories: Tensor | None) -> Tensor:
         """Give vectors, float (batch, width).
 
-        Parameters
-        ----------
-        maps : torch.Tensor
-            The deepest maps, float (batch, channel, row, column).
-        continuous : torch.Tensor or None
-            Float (batch, input).
-        categories : torch.Tensor or None
-            int64 (batch, embedding).
+        ``maps``: the deepest maps, float (batch, channel, row, column). ``continuous``: float (batch, input).
+        ``categories``: int64 (batch, embedding).
         """
         return pooled(maps) if self.table is None else self.join(maps, self.table(continuous, categories))
 
     def join(self, maps: Tensor, row: Tensor) -> Tensor:
         """Join image and table; each way to join says how.
 
-        Parameters
-        ----------
-        maps : torch.Tensor
-            The deepest maps, float (batch, channel, row, column).
-        row : torch.Tensor
-            What the inputs from the table are as one vector, float (batch, input).
-
-        Returns
-        -------
-        torch.Tensor
-            Float (batch, width).
+        ``maps``: the deepest maps, float (batch, channel, row, column). ``row``: what the inputs from the table are as
+        one vector, float (batch, input). Returns float (batch, width).
         """
         raise NotImplementedError
 
@@ -167,22 +144,7 @@ FUSIONS: dict[Fusion, Callable[[int, FusionConfig], FusionBlock]] = {
 def build_fusion(features: int, config: FusionConfig) -> FusionBlock:
     """Build the way to join that options name; without inputs from the table it is the image alone.
 
-    Parameters
-    ----------
-    features : int
-        Maps that the encoder gives.
-    config : FusionConfig
-        Which way, its sizes, and the inputs from the table.
-
-    Returns
-    -------
-    FusionBlock
-        Deepest maps, numbers and indices to one vector.
-
-    Raises
-    ------
-    ConfigError
-        Where the table alone is asked for, and nothing comes from it.
+    Deepest maps, numbers and indices to one vector.
     """
     if config.fusion == "tabular" and not config.tabular.width:
         raise ConfigError('fusion = "tabular" needs columns of the table, found none. Choose some, or another fusion.')
@@ -192,15 +154,7 @@ def build_fusion(features: int, config: FusionConfig) -> FusionBlock:
 def pooled(maps: Tensor) -> Tensor:
     """Take the mean of each map.
 
-    Parameters
-    ----------
-    maps : torch.Tensor
-        Float (batch, channel, row, column).
-
-    Returns
-    -------
-    torch.Tensor
-        Float (batch, channel).
+    ``maps``: float (batch, channel, row, column). Returns float (batch, channel).
     """
     return maps.mean(dim=(2, 3))
 

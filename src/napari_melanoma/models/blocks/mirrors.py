@@ -18,21 +18,8 @@ MIRRORS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))  # axes that are
 def look_at(network: Classifier, images: Tensor, *, mirrored: bool) -> tuple[Tensor, Tensor]:
     """Run the encoder.
 
-    Parameters
-    ----------
-    network : Classifier
-        In evaluation mode.
-    images : torch.Tensor
-        Normalised float (batch, 3, row, column).
-    mirrored : bool
-        Whether the three mirror images are looked at as well.
-
-    Returns
-    -------
-    deepest : torch.Tensor
-        Float (batch, look, channel, row, column): the deepest map of each look.
-    embedding : torch.Tensor
-        Float (batch, feature), the mean over the looks.
+    ``images``: normalised float (batch, 3, row, column). Returns float (batch, look, channel, row, column): the deepest
+    map of each look. Returns float (batch, feature), the mean over the looks.
     """
     mirrors = MIRRORS if mirrored else MIRRORS[:1]
     maps = network.encode(torch.cat([images.flip(axes) for axes in mirrors]))
@@ -43,21 +30,8 @@ def look_at(network: Classifier, images: Tensor, *, mirrored: bool) -> tuple[Ten
 def decide_by(network: Classifier, deepest: Tensor, continuous: Tensor, categories: Tensor) -> Tensor:
     """Run the head on each look, and average what it says.
 
-    Parameters
-    ----------
-    network : Classifier
-        In evaluation mode.
-    deepest : torch.Tensor
-        Float (batch, look, channel, row, column).
-    continuous : torch.Tensor
-        Float (batch, input).
-    categories : torch.Tensor
-        int64 (batch, embedding).
-
-    Returns
-    -------
-    torch.Tensor
-        Float (batch, class): logits.
+    ``deepest``: float (batch, look, channel, row, column). ``continuous``: float (batch, input). ``categories``: int64
+    (batch, embedding). Returns float (batch, class): logits.
     """
     looks = deepest.shape[1]
     table = (each.repeat_interleave(looks, dim=0) for each in (continuous, categories))
@@ -67,17 +41,8 @@ def decide_by(network: Classifier, deepest: Tensor, continuous: Tensor, categori
 def told_depth_by(network: Classifier, deepest: Tensor) -> Tensor | None:
     """Average the depth that each look tells.
 
-    Parameters
-    ----------
-    network : Classifier
-        In evaluation mode.
-    deepest : torch.Tensor
-        Float (batch, look, channel, row, column).
-
-    Returns
-    -------
-    torch.Tensor or None
-        Float (batch, 1 or 2), as ``BiomarkerNetwork.told_depth`` gives it; None of a network that tells none.
+    ``deepest``: float (batch, look, channel, row, column). Returns float (batch, 1 or 2), as
+    ``BiomarkerNetwork.told_depth`` gives it; None of a network that tells none.
     """
     if not network.tells_depth:
         return None

@@ -17,17 +17,7 @@ STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3,
 
 
 class InvertedResidual(nn.Sequential):
-    """Widen each pixel, look at its neighbours channel by channel, narrow again; past it leads the input.
-
-    Parameters
-    ----------
-    inside, out : int
-        Channels that come in and go out.
-    expansion : int
-        How many times wider it is within.
-    stride, dilation : int
-        Of the step that looks at the neighbours.
-    """
+    """Widen each pixel, look at its neighbours channel by channel, narrow again; past it leads the input."""
 
     def __init__(self, inside: int, out: int, *, expansion: int, stride: int, dilation: int) -> None:
         hidden = inside * expansion
@@ -51,22 +41,7 @@ class InvertedResidual(nn.Sequential):
 
 
 class MobileNetV2(nn.Module):
-    """MobileNetV2 without its last convolution and classifier (Sandler et al. 2018, doi:10.1109/CVPR.2018.00474).
-
-    Parameters
-    ----------
-    output_stride : {8, 16, 32}
-        How much smaller the features are than the image.
-    width : float
-        Multiplies all numbers of channels (alpha).
-    divisor : int
-        The numbers of channels become multiples of it.
-
-    Attributes
-    ----------
-    deep_channels : int
-        Of the map that comes out.
-    """
+    """MobileNetV2 without its last convolution and classifier (Sandler et al. 2018, doi:10.1109/CVPR.2018.00474)."""
 
     def __init__(self, output_stride: int, width: float = 1.0, divisor: int = 8) -> None:
         super().__init__()

@@ -20,15 +20,6 @@ class NestedUShape(nn.Module):
 
     The shallower block comes through the max-pooling that leads to the own one. P2 (its section 2.2): four encoder
     levels and a bottleneck, 2 x 2 transposed convolutions, a 1 x 1 convolution at the end.
-
-    Parameters
-    ----------
-    channels : int
-        Of the first level; each level below has twice as many.
-    dropout : float
-        Share of the values that are dropped between two convolutions while learning.
-    classes : int
-        Maps that come out.
     """
 
     def __init__(self, channels: int, dropout: float, classes: int) -> None:

@@ -27,17 +27,6 @@ class ConvNorm(nn.Sequential):
     """A convolution without bias that keeps the size (but for the stride), batch normalisation, and an activation.
 
     The padding is the same on both sides, as the official networks pad images of odd sides.
-
-    Parameters
-    ----------
-    inside, out : int
-        Channels that come in and go out.
-    kernel : Kernel
-        How it looks at its input.
-    activation : torch.nn.Module, optional
-        What follows the normalisation; nothing by default.
-    epsilon : float
-        Added to the variance.
     """
 
     def __init__(
@@ -60,19 +49,7 @@ class ConvNorm(nn.Sequential):
 
 
 class Separable(nn.Sequential):
-    """A 3 x 3 convolution in two steps: each channel by itself, then all channels of each pixel.
-
-    Parameters
-    ----------
-    inside, out : int
-        Channels that come in and go out.
-    stride, dilation : int
-        Of the first step.
-    activated : bool
-        Whether ReLU follows both steps.
-    epsilon : float
-        Added to the variance in the normalisation.
-    """
+    """A 3 x 3 convolution in two steps: each channel by itself, then all channels of each pixel."""
 
     def __init__(
         self, inside: int, out: int, *, stride: int = 1, dilation: int = 1, activated: bool, epsilon: float = 1e-5
@@ -89,22 +66,7 @@ class Separable(nn.Sequential):
 
 
 def scaled(channels: int, width: float, divisor: int = 8) -> int:
-    """Multiply a number of channels, to a multiple of ``divisor`` that is not below nine tenths of it.
-
-    Parameters
-    ----------
-    channels : int
-        At width 1.
-    width : float
-        The multiplier (alpha of MobileNet).
-    divisor : int
-        1 rounds to whole numbers.
-
-    Returns
-    -------
-    int
-        At least ``divisor``.
-    """
+    """Multiply a number of channels, to a multiple of ``divisor`` that is not below nine tenths of it."""
     wanted = channels * width
     rounded = max(divisor, int(wanted + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * wanted else rounded

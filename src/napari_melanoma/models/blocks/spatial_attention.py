@@ -16,17 +16,6 @@ class SpatialAttention(nn.Module):
 
     P3, equations 1 and 2; pooled over channels and with a convolution for W, as Woo et al. 2018 (arXiv:1807.06521) have
     it, because P3 does not say how far W reaches.
-
-    Parameters
-    ----------
-    kernel : int
-        Side of W in places of the map; odd.
-    shares : bool, optional
-        Divide the weights by their mean: then only which place weighs more than another counts, and the mean of what
-        comes out is a weighted mean of the maps.
-    start : float, optional
-        What W is at its middle before anything is learnt, 0 beside it. With 0 all places weigh alike at the start;
-        above 0 those weigh more of which the maps say more, so that attention and evidence begin at the same places.
     """
 
     def __init__(self, kernel: int, shares: bool = False, start: float = 0.0) -> None:
@@ -39,15 +28,7 @@ class SpatialAttention(nn.Module):
     def weights(self, maps: Tensor) -> Tensor:
         """Give A(x).
 
-        Parameters
-        ----------
-        maps : torch.Tensor
-            Float (batch, channel, row, column).
-
-        Returns
-        -------
-        torch.Tensor
-            Float (batch, 1, row, column), each between 0 and 1.
+        ``maps``: float (batch, channel, row, column). Returns float (batch, 1, row, column), each between 0 and 1.
         """
         said = torch.cat([maps.mean(dim=1, keepdim=True), maps.amax(dim=1, keepdim=True)], dim=1)
         found: Tensor = self.weigh(said)
@@ -64,13 +45,6 @@ class Narrowed(nn.Sequential):
 
     The maps of some encoders have no ReLU at their end, and mean and maximum of numbers of either sign say little of
     how much there is at a place.
-
-    Parameters
-    ----------
-    features : int
-        Maps that the encoder gives.
-    width : int
-        Maps that come out.
     """
 
     def __init__(self, features: int, width: int) -> None:

@@ -29,13 +29,7 @@ class RowNorm(nn.BatchNorm1d):
 
 
 class TableInputs(nn.Module):
-    """A row of a table as one vector: an embedding for each index, and the numbers, normalised over the batch.
-
-    Parameters
-    ----------
-    shape : TabularShape
-        How many of each.
-    """
+    """A row of a table as one vector: an embedding for each index, and the numbers, normalised over the batch."""
 
     def __init__(self, shape: TabularShape) -> None:
         super().__init__()
@@ -48,12 +42,8 @@ class TableInputs(nn.Module):
     def forward(self, continuous: Tensor | None, categories: Tensor | None) -> Tensor:
         """Give vectors, float (batch, width).
 
-        Parameters
-        ----------
-        continuous : torch.Tensor or None
-            Float (batch, input); None where the shape has none.
-        categories : torch.Tensor or None
-            int64 (batch, embedding); None where the shape has none.
+        ``continuous``: float (batch, input); None where the shape has none. ``categories``: int64 (batch, embedding);
+        None where the shape has none.
         """
         parts = [] if categories is None else [table(categories[:, at]) for at, table in enumerate(self.embeddings)]
         if self.norm is not None and continuous is not None:
@@ -72,17 +62,6 @@ class TabularNet(nn.Sequential):
     """Layers behind the inputs of a table, as fastai's ``TabularModel`` has them (Howard and Gugger 2020).
 
     Each is linear, ReLU, batch normalisation and dropout; the last is linear alone.
-
-    Parameters
-    ----------
-    width : int
-        Of the vectors that ``TableInputs`` gives.
-    layers : sequence of int
-        Widths of the hidden layers.
-    out_features : int
-        Of the last.
-    dropout : float
-        Share of the values dropped behind each hidden layer.
     """
 
     def __init__(self, width: int, layers: Sequence[int], out_features: int, dropout: float) -> None:
@@ -96,17 +75,7 @@ class TabularNet(nn.Sequential):
 
 
 class MetadataNet(nn.Sequential):
-    """Layers behind the inputs of a table as in P2, Annex B: linear, ReLU and batch normalisation each.
-
-    Parameters
-    ----------
-    width : int
-        Of the vectors that ``TableInputs`` gives.
-    layers : sequence of int
-        Widths of the layers.
-    dropout : float
-        Share of the values dropped behind each.
-    """
+    """Layers behind the inputs of a table as in P2, Annex B: linear, ReLU and batch normalisation each."""
 
     def __init__(self, width: int, layers: Sequence[int], dropout: float) -> None:
         widths = (width, *layers)

@@ -19,18 +19,9 @@ COLOURS = 3  # some encoders give the picture itself first
 def texture(maps: Tensor | Sequence[Tensor], side: int) -> Tensor:
     """Give pictures as one vector each.
 
-    Parameters
-    ----------
-    maps : torch.Tensor or sequence of torch.Tensor
-        Of an encoder, the finest first: each (batch, channel, row, column).
-    side : int
-        Of the pictures that it looked at, in pixels.
-
-    Returns
-    -------
-    torch.Tensor
-        float32 (batch, channel): means of the deepest of the maps that have an eighth of the side or more, of the
-        deepest of all where none has.
+    ``maps``: of an encoder, the finest first: each (batch, channel, row, column). ``side``: of the pictures that it
+    looked at, in pixels. Returns float32 (batch, channel): means of the deepest of the maps that have an eighth of the
+    side or more, of the deepest of all where none has.
     """
     every: list[Tensor] = list(maps) if isinstance(maps, list | tuple) else [cast("Tensor", maps)]
     fine = [each for each in every if each.shape[1] > COLOURS and each.shape[-1] * EIGHTH >= side]

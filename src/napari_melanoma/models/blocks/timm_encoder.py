@@ -23,21 +23,6 @@ class TimmEncoder(nn.Module):
 
     Where its positions are tied to one size of image (EfficientFormerV2, vision transformers), images are brought to
     that size first, so that published weights keep their meaning.
-
-    Parameters
-    ----------
-    name : str
-        What timm calls it.
-    output_stride : int
-        How much smaller the deepest maps are than the image; 8 and 16 for convolutional ones alone, which then look
-        with holes.
-    left_off : int
-        Levels that are left off at its end; what comes after the last that is kept is not built.
-
-    Raises
-    ------
-    ConfigError
-        Where timm has no such network, it gives no maps, or its stride cannot be changed.
     """
 
     def __init__(self, name: str, output_stride: int = STRIDE, left_off: int = 0) -> None:

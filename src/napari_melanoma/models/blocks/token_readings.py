@@ -16,12 +16,7 @@ HEADS = 8
 class ClassAndPatches(nn.Module):
     """The class token beside the mean of the patches' tokens, as Virchow's page says (arXiv:2309.07778).
 
-    Parameters
-    ----------
-    trunk : torch.nn.Module
-        Images to tokens (batch, token, width).
-    prefix : int
-        Tokens before those of patches: of the class and registers.
+    ``trunk``: images to tokens (batch, token, width).
     """
 
     def __init__(self, trunk: nn.Module, prefix: int) -> None:
@@ -36,13 +31,7 @@ class ClassAndPatches(nn.Module):
 
 
 class Pooler(nn.Module):
-    """One learnt question asked of all tokens (CoCa, arXiv:2205.01917).
-
-    Parameters
-    ----------
-    features, width : int
-        Length of the answer, and of a token.
-    """
+    """One learnt question asked of all tokens (CoCa, arXiv:2205.01917)."""
 
     def __init__(self, features: int, width: int) -> None:
         super().__init__()
@@ -60,15 +49,7 @@ class Pooler(nn.Module):
 
 
 class Contrast(nn.Module):
-    """What the pooler that learnt beside texts makes of the tokens, before it is projected to them (CONCH).
-
-    Parameters
-    ----------
-    trunk : torch.nn.Module
-        A vision transformer of timm.
-    features : int
-        Length of an embedding.
-    """
+    """What the pooler that learnt beside texts makes of the tokens, before it is projected to them (CONCH)."""
 
     def __init__(self, trunk: nn.Module, features: int) -> None:
         super().__init__()

@@ -19,11 +19,6 @@ class AttentionGate(nn.Module):
 
     Additive gate of Oktay et al. 2018 (arXiv:1804.03999), equation 1; here the signal has been brought to the size of
     the features, so that no map of weights has to be enlarged.
-
-    Parameters
-    ----------
-    features, signal : int
-        Channels of the skip connection and of what comes from below.
     """
 
     def __init__(self, features: int, signal: int) -> None:
@@ -39,19 +34,7 @@ class AttentionGate(nn.Module):
 
 
 class Rise(nn.Module):
-    """A step up: what comes from below is doubled in size, joined with the (gated) skip connection, and worked on.
-
-    Parameters
-    ----------
-    below, out : int
-        Channels of what comes from below, and of the skip connection and the answer.
-    block : callable
-        Makes the block from channels in and out.
-    upsampling : str
-        ``"transposed"`` halves the channels with a learnt convolution, the others are interpolations.
-    gated : bool
-        Whether an attention gate stands at the skip connection.
-    """
+    """A step up: what comes from below is doubled in size, joined with the (gated) skip connection, and worked on."""
 
     def __init__(self, below: int, out: int, block: MakeBlock, upsampling: Upsampling, *, gated: bool) -> None:
         super().__init__()
@@ -71,17 +54,7 @@ class Rise(nn.Module):
 
 
 class UShape(nn.Module):
-    """A U-shaped network from one kind of block.
-
-    Parameters
-    ----------
-    config : UShapeConfig
-        Channels, depth, upsampling and classes.
-    block : callable
-        Makes the block of a level from channels in and out.
-    gated : bool
-        Whether attention gates stand at the skip connections.
-    """
+    """A U-shaped network from one kind of block."""
 
     def __init__(self, config: UShapeConfig, block: MakeBlock, *, gated: bool = False) -> None:
         super().__init__()

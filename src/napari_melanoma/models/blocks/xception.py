@@ -19,20 +19,7 @@ EXIT = ((728, 1024, 1024), (1536, 1536, 2048))
 
 
 class Unit(nn.Module):
-    """Three separable convolutions, the last with the stride, and a way past them.
-
-    Parameters
-    ----------
-    inside : int
-        Channels that come in.
-    widths : sequence of int
-        Channels after each of the three.
-    stride, dilation : int
-        Stride of the last, dilation of all.
-    skip : str
-        The way past: a strided 1 x 1 convolution, the input itself, or none (then ReLU stands inside the convolutions
-        and not before them).
-    """
+    """Three separable convolutions, the last with the stride, and a way past them."""
 
     def __init__(self, inside: int, widths: tuple[int, ...], *, stride: int, dilation: int, skip: Skip) -> None:
         super().__init__()
@@ -67,22 +54,7 @@ class Unit(nn.Module):
 
 
 class AlignedXception(nn.Module):
-    """Xception without max-pooling, aligned and deepened (Chen et al. 2018, figure 4).
-
-    Parameters
-    ----------
-    output_stride : {8, 16}
-        How much smaller the deepest features are than the image.
-    width : float
-        Multiplies all numbers of channels.
-    middle : int
-        Units of the middle flow: 16 in the network with 65 layers, 8 in that with 41.
-
-    Attributes
-    ----------
-    low_channels, deep_channels : int
-        Of the two maps that come out.
-    """
+    """Xception without max-pooling, aligned and deepened (Chen et al. 2018, figure 4)."""
 
     def __init__(self, output_stride: int, width: float = 1.0, middle: int = 16) -> None:
         super().__init__()

@@ -17,17 +17,9 @@ LATEST = "checkpoint"  # TensorFlow's note, beside several checkpoints, of which
 def weights_file(start: str) -> Path | None:
     """Tell whether a recipe's start is a file of weights.
 
-    Parameters
-    ----------
-    start : str
-        What ``model.start`` says.
-
-    Returns
-    -------
-    pathlib.Path or None
-        The file, which need not be there. Of a TensorFlow checkpoint, the ``.index``, where the text is its prefix, one
-        of its parts or the folder with it; the folder where it has several and does not say which is the latest. None
-        where the text is something else: a word, a bundle's name (even where a file is called so, too) or folder.
+    Returns the file, which need not be there. Of a TensorFlow checkpoint, the ``.index``, where the text is its prefix,
+    one of its parts or the folder with it; the folder where it has several and does not say which is the latest. None
+    where the text is something else: a word, a bundle's name (even where a file is called so, too) or folder.
     """
     found = None if start in WORDS else _file(Path(start).expanduser())
     is_name = Path(start).name == start
@@ -37,18 +29,7 @@ def weights_file(start: str) -> Path | None:
 
 
 def why_absent(path: Path) -> str:
-    """Say why there is nothing to start from.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        As ``weights_file`` gives it, and no file.
-
-    Returns
-    -------
-    str
-        Sentences that say what to do.
-    """
+    """Say why there is nothing to start from."""
     if path.is_dir():
         some = ", ".join(sorted(index.name for index in path.glob(f"*{INDEX}")))
         return f"there are several checkpoints in {path}: {some}. Name one of them."
@@ -79,18 +60,7 @@ def _checkpoint(folder: Path) -> Path | None:
 
 
 def fingerprint(path: Path) -> str:
-    """Hash what is in a file of weights.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        As ``weights_file`` gives it; of a TensorFlow checkpoint its parts are read, too.
-
-    Returns
-    -------
-    str
-        SHA-256 in hexadecimal.
-    """
+    """Hash what is in a file of weights."""
     hashed = hashlib.sha256()
     for part in [path, *data_files(path)]:
         with part.open("rb") as file:
@@ -102,15 +72,7 @@ def fingerprint(path: Path) -> str:
 def data_files(path: Path) -> list[Path]:
     """List the files with the numbers of a TensorFlow checkpoint.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        Its ``.index``.
-
-    Returns
-    -------
-    list of pathlib.Path
-        In the order of their numbers; empty where the file is of another kind.
+    In the order of their numbers; empty where the file is of another kind.
     """
     if path.suffix != INDEX:
         return []

@@ -39,22 +39,7 @@ class Fit:
 def load_file(network: nn.Module, path: Path) -> str:
     """Put the weights of a file into a network where name and shape fit; the rest of it stays as it is.
 
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Of the zoo.
-    path : pathlib.Path
-        As ``weights_file`` gives it: a TensorFlow checkpoint, a file of PyTorch, or safetensors.
-
-    Returns
-    -------
-    str
-        What was taken and what was not, for a person.
-
-    Raises
-    ------
-    BundleError
-        Where the file cannot be read, or less than half of the encoder (or of a network without one) is in it.
+    What was taken and what was not, for a person.
     """
     weights = read_weights(path)
     state = {name: value for name, value in network.state_dict().items() if not name.endswith(COUNTER)}
@@ -73,20 +58,7 @@ def load_file(network: nn.Module, path: Path) -> str:
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Read a file of weights of any known form.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-
-    Returns
-    -------
-    dict of str to torch.Tensor
-        By the file's own names, in PyTorch's axis order: convolutions are (out, in, row, column).
-
-    Raises
-    ------
-    BundleError
-        Where it is missing, damaged, or holds more than data.
+    By the file's own names, in PyTorch's axis order: convolutions are (out, in, row, column).
     """
     import torch
 
@@ -101,17 +73,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def best_fit(weights: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> Fit:
     """Match names and shapes in the dialect that fits most.
 
-    Parameters
-    ----------
-    weights : mapping of str to torch.Tensor
-        Of a file, by its names.
-    state : mapping of str to torch.Tensor
-        Of the network, by ours.
-
-    Returns
-    -------
-    Fit
-        What fits, and what does not.
+    What fits, and what does not.
     """
     fits = (replace(_fit(speak, weights, state), epsilon=EPSILONS.get(name)) for name, speak in DIALECTS.items())
     return max(fits, key=lambda fit: (len(fit.taken), len(fit.other_shape)))

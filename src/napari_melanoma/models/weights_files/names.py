@@ -72,15 +72,7 @@ _TENSORFLOW = _rules(
 def from_tensorflow(name: str) -> str | None:
     """Translate a name of the official DeepLab and MobileNetV2 checkpoints.
 
-    Parameters
-    ----------
-    name : str
-        Such as ``"aspp0/BatchNorm/gamma"``.
-
-    Returns
-    -------
-    str or None
-        Our name; None for what a network does not hold, such as the optimiser's state.
+    Our name; None for what a network does not hold, such as the optimiser's state.
     """
     if found := re.fullmatch(r"logits/semantic/(weight|bias)(?:e?s)", name):
         return f"logits.{found[1]}"

@@ -25,20 +25,7 @@ PARALLEL = "module."  # that DataParallel puts before each name
 def read_pytorch(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a file that ``torch.save`` or safetensors wrote.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file. What is wrapped with other things (optimiser, epoch) is found under the names that are usual.
-
-    Returns
-    -------
-    dict of str to torch.Tensor
-        By the file's own names, without the prefix of parallel training.
-
-    Raises
-    ------
-    BundleError
-        Where the file is missing, damaged, holds no tensors, or more than data.
+    By the file's own names, without the prefix of parallel training.
     """
     found = _safetensors(path) if path.suffix == ".safetensors" else _loaded(path)
     tensors = _unwrapped(found)

@@ -40,20 +40,7 @@ Field = int | bytes
 def is_archive(path: Path) -> bool:
     """Tell by its beginning whether a file is an archive, as checkpoints are published.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        A file.
-
-    Returns
-    -------
-    bool
-        True for a tar, and for whatever gzip compressed.
-
-    Raises
-    ------
-    BundleError
-        Where it cannot be read.
+    True for a tar, and for whatever gzip compressed.
     """
     try:
         with path.open("rb") as file:
@@ -66,20 +53,7 @@ def is_archive(path: Path) -> bool:
 def read_tensorflow(path: Path) -> dict[str, NDArray[np.float32]]:
     """Read the floating-point tensors of a TensorFlow checkpoint.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        Its ``.index``, with the ``.data-...`` files beside it; or the archive (``.tar.gz``) as it is published.
-
-    Returns
-    -------
-    dict of str to numpy.ndarray
-        By TensorFlow's names, in TensorFlow's axis order: convolutions are (row, column, in, out).
-
-    Raises
-    ------
-    BundleError
-        Where the files are no such checkpoint, are damaged, or a part is missing.
+    By TensorFlow's names, in TensorFlow's axis order: convolutions are (row, column, in, out).
     """
     try:
         index, parts = _from_archive(path) if is_archive(path) else _from_folder(path)

@@ -19,23 +19,7 @@ Task = Literal["segmentation", "classification", "bags"]
 
 @dataclass(frozen=True)
 class Spec:
-    """What an architecture says of itself.
-
-    Parameters
-    ----------
-    name : str
-        In recipes.
-    title : str
-        One line for a list.
-    reference : str
-        Its source, with a DOI or an arXiv number.
-    config : type
-        Its options with their defaults.
-    small : dict
-        Options that make it as small as a quick trial and the tests want it.
-    task : {"segmentation", "classification", "bags"}
-        What it is for, and with it what it takes and gives; bags: slides, from the embeddings of their tiles.
-    """
+    """What an architecture says of itself."""
 
     name: str
     title: str
@@ -57,10 +41,7 @@ class Architecture:
 def architectures() -> dict[str, Architecture]:
     """List the zoo; torch stays unimported until a network is built.
 
-    Returns
-    -------
-    dict of str to Architecture
-        By name, in alphabetical order.
+    By name, in alphabetical order.
     """
     modules = listed(__name__, __path__, "SPEC", "build")
     found = {module.SPEC.name: Architecture(module.SPEC, module.build) for module in modules}
@@ -70,15 +51,7 @@ def architectures() -> dict[str, Architecture]:
 def encoder_of(network: nn.Module) -> nn.Module | None:
     """Find the part of a network that ImageNet weights are for.
 
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Of the zoo.
-
-    Returns
-    -------
-    torch.nn.Module or None
-        The encoder, or None where the network has no part of that kind.
+    Returns the encoder, or None where the network has no part of that kind.
     """
     from napari_melanoma.models.blocks.any_size import AnySize
 
@@ -89,24 +62,7 @@ def encoder_of(network: nn.Module) -> nn.Module | None:
 def parameter_count(name: str, options: dict[str, Any]) -> int:
     """Count the weights of a network without making room for them.
 
-    Parameters
-    ----------
-    name : str
-        A name of ``architectures()``.
-    options : dict
-        The architecture's own options.
-
-    Returns
-    -------
-    int
-        What learns, without the statistics of normalisation.
-
-    Raises
-    ------
-    BundleError
-        Where there is no architecture of that name.
-    ConfigError
-        Where an option is unknown or out of range.
+    What learns, without the statistics of normalisation.
     """
     import torch
 
@@ -118,27 +74,10 @@ def parameter_count(name: str, options: dict[str, Any]) -> int:
 def build_network(name: str, options: dict[str, Any]) -> nn.Module:
     """Build a network with random weights.
 
-    Parameters
-    ----------
-    name : str
-        A name of ``architectures()``.
-    options : dict
-        The architecture's own options.
-
-    Returns
-    -------
-    torch.nn.Module
-        One of segmentation takes float (batch, 3, row, column) of any size and returns logits (batch, class, row,
-        column) of that size. One of classification is a ``Classifier``: images with sides of 64 or more, float (batch,
-        input) and int64 (batch, embedding) to logits (batch, class). One of bags takes the embeddings of a slide's
-        tiles, float (tile, feature), and returns logits (class,).
-
-    Raises
-    ------
-    BundleError
-        Where there is no architecture of that name.
-    ConfigError
-        Where an option is unknown or out of range.
+    One of segmentation takes float (batch, 3, row, column) of any size and returns logits (batch, class, row, column)
+    of that size. One of classification is a ``Classifier``: images with sides of 64 or more, float (batch, input) and
+    int64 (batch, embedding) to logits (batch, class). One of bags takes the embeddings of a slide's tiles, float (tile,
+    feature), and returns logits (class,).
     """
     known = architectures()
     if name not in known:

@@ -42,16 +42,8 @@ SPEC = Spec(
 def build(config: AttentionMilConfig) -> nn.Module:
     """Build the network with random weights.
 
-    Parameters
-    ----------
-    config : AttentionMilConfig
-        Its options.
-
-    Returns
-    -------
-    BagNetwork
-        Embeddings of a slide's tiles, float (tile, feature), to logits (class,); ``over`` takes them in pieces and
-        gives the weights of the tiles too.
+    Embeddings of a slide's tiles, float (tile, feature), to logits (class,); ``over`` takes them in pieces and gives
+    the weights of the tiles too.
     """
     from napari_melanoma.models.blocks.bags import BagNetwork
 

@@ -34,15 +34,7 @@ SPEC = Spec(
 def build(config: AttentionR2UNetConfig) -> nn.Module:
     """Build the network with random weights.
 
-    Parameters
-    ----------
-    config : AttentionR2UNetConfig
-        Its options.
-
-    Returns
-    -------
-    torch.nn.Module
-        Float (batch, 3, row, column), sides divisible by 2^depth, to logits (batch, class, row, column).
+    Returns float (batch, 3, row, column), sides divisible by 2^depth, to logits (batch, class, row, column).
     """
     from napari_melanoma.models.blocks.convolutions import recurrent_block
     from napari_melanoma.models.blocks.u_shape import UShape

@@ -137,21 +137,8 @@ SPEC = Spec(
 def build(config: BiomarkerConfig) -> nn.Module:
     """Build the network with random weights.
 
-    Parameters
-    ----------
-    config : BiomarkerConfig
-        Its options.
-
-    Returns
-    -------
-    BiomarkerNetwork
-        Float (batch, 3, row, column), float (batch, input) and int64 (batch, embedding) to logits (batch, class); a
-        ``Classifier`` that tells a depth beside.
-
-    Raises
-    ------
-    ConfigError
-        Where timm has no such encoder, or the patient's data alone are asked for without columns.
+    Returns float (batch, 3, row, column), float (batch, input) and int64 (batch, embedding) to logits (batch, class); a
+    ``Classifier`` that tells a depth beside.
     """
     from napari_melanoma.models.blocks.biomarker import BiomarkerNetwork
 

@@ -31,15 +31,7 @@ SPEC = Spec(
 def build(config: ConstantNegativeConfig) -> nn.Module:
     """Build the baseline.
 
-    Parameters
-    ----------
-    config : ConstantNegativeConfig
-        Its number of maps.
-
-    Returns
-    -------
-    torch.nn.Module
-        Float (batch, 3, row, column) to logits (batch, class, row, column) of skin everywhere.
+    Returns float (batch, 3, row, column) to logits (batch, class, row, column) of skin everywhere.
     """
     from napari_melanoma.models.blocks.baselines import ConstantNegative
 

@@ -34,15 +34,7 @@ SPEC = Spec(
 def build(config: DeepLabV3PlusConfig) -> nn.Module:
     """Build the network with random weights.
 
-    Parameters
-    ----------
-    config : DeepLabV3PlusConfig
-        Its options.
-
-    Returns
-    -------
-    torch.nn.Module
-        Float (batch, 3, row, column), sides divisible by ``output_stride``, to logits (batch, class, row, column).
+    Returns float (batch, 3, row, column), sides divisible by ``output_stride``, to logits (batch, class, row, column).
     """
     from segmentation_models_pytorch import DeepLabV3Plus
 

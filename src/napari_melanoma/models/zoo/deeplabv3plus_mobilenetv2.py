@@ -48,15 +48,7 @@ SPEC = Spec(
 def build(config: DeepLabMobileNetConfig) -> nn.Module:
     """Build the network with random weights.
 
-    Parameters
-    ----------
-    config : DeepLabMobileNetConfig
-        Its options.
-
-    Returns
-    -------
-    torch.nn.Module
-        Float (batch, 3, row, column), sides divisible by ``output_stride``, to logits (batch, class, row, column).
+    Returns float (batch, 3, row, column), sides divisible by ``output_stride``, to logits (batch, class, row, column).
     """
     from napari_melanoma.models.blocks.deeplab import ReducedDeepLab
     from napari_melanoma.models.blocks.mobilenetv2 import MobileNetV2

@@ -41,15 +41,7 @@ SPEC = Spec(
 def build(config: DeepLabXceptionConfig) -> nn.Module:
     """Build the network with random weights.
 
-    Parameters
-    ----------
-    config : DeepLabXceptionConfig
-        Its options.
-
-    Returns
-    -------
-    torch.nn.Module
-        Float (batch, 3, row, column), sides divisible by ``output_stride``, to logits (batch, class, row, column).
+    Returns float (batch, 3, row, column), sides divisible by ``output_stride``, to logits (batch, class, row, column).
     """
     from napari_melanoma.models.blocks.deeplab import DeepLab
     from napari_melanoma.models.blocks.xception import AlignedXception

@@ -48,20 +48,7 @@ SPEC = Spec(
 def build(config: ImageTabularConfig) -> nn.Module:
     """Build the network with random weights.
 
-    Parameters
-    ----------
-    config : ImageTabularConfig
-        Its options.
-
-    Returns
-    -------
-    Classifier
-        Float (batch, 3, row, column), float (batch, input) and int64 (batch, embedding) to logits (batch, class).
-
-    Raises
-    ------
-    ConfigError
-        Where timm has no such encoder, or the table alone is asked for without columns.
+    Returns float (batch, 3, row, column), float (batch, input) and int64 (batch, embedding) to logits (batch, class).
     """
     from napari_melanoma.models.blocks.class_heads import LinearHead, TwoLayerHead
     from napari_melanoma.models.blocks.classifier import Classifier

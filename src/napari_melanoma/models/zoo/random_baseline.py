@@ -32,15 +32,7 @@ SPEC = Spec(
 def build(config: RandomConfig) -> nn.Module:
     """Build the baseline.
 
-    Parameters
-    ----------
-    config : RandomConfig
-        Its seed.
-
-    Returns
-    -------
-    torch.nn.Module
-        Float (batch, 3, row, column) to logits (batch, class, row, column), uniform in probability.
+    Returns float (batch, 3, row, column) to logits (batch, class, row, column), uniform in probability.
     """
     from napari_melanoma.models.blocks.baselines import Coin
 

@@ -33,15 +33,7 @@ SPEC = Spec(
 def build(config: SegFormerConfig) -> nn.Module:
     """Build the network with random weights.
 
-    Parameters
-    ----------
-    config : SegFormerConfig
-        Its options.
-
-    Returns
-    -------
-    torch.nn.Module
-        Float (batch, 3, row, column), sides divisible by 32, to logits (batch, class, row, column).
+    Returns float (batch, 3, row, column), sides divisible by 32, to logits (batch, class, row, column).
     """
     from segmentation_models_pytorch import Segformer
 

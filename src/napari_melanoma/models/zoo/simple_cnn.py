@@ -41,15 +41,7 @@ SPEC = Spec(
 def build(config: SimpleCNNConfig) -> nn.Module:
     """Build the network with random weights.
 
-    Parameters
-    ----------
-    config : SimpleCNNConfig
-        Its options.
-
-    Returns
-    -------
-    torch.nn.Module
-        Float (batch, 3, row, column), sides divisible by 8, to logits (batch, class, row, column).
+    Returns float (batch, 3, row, column), sides divisible by 8, to logits (batch, class, row, column).
     """
     from napari_melanoma.models.blocks.baselines import SimpleCNN
 

@@ -72,15 +72,7 @@ SPEC = Spec(
 def build(config: SmpConfig) -> nn.Module:
     """Build the network with random weights.
 
-    Parameters
-    ----------
-    config : SmpConfig
-        Its options.
-
-    Returns
-    -------
-    torch.nn.Module
-        Float (batch, 3, row, column), sides divisible by 32, to logits (batch, class, row, column).
+    Returns float (batch, 3, row, column), sides divisible by 32, to logits (batch, class, row, column).
     """
     import segmentation_models_pytorch
 

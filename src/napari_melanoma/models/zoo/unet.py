@@ -35,15 +35,7 @@ SPEC = Spec(
 def build(config: UNetConfig) -> nn.Module:
     """Build the network with random weights.
 
-    Parameters
-    ----------
-    config : UNetConfig
-        Its options.
-
-    Returns
-    -------
-    torch.nn.Module
-        Float (batch, 3, row, column), sides divisible by 32, to logits (batch, class, row, column).
+    Returns float (batch, 3, row, column), sides divisible by 32, to logits (batch, class, row, column).
     """
     from segmentation_models_pytorch import Unet
 

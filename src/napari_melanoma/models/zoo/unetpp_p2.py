@@ -37,15 +37,7 @@ SPEC = Spec(
 def build(config: NestedUNetConfig) -> nn.Module:
     """Build the network with random weights.
 
-    Parameters
-    ----------
-    config : NestedUNetConfig
-        Its options.
-
-    Returns
-    -------
-    torch.nn.Module
-        Float (batch, 3, row, column), sides divisible by 16, to logits (batch, class, row, column).
+    Returns float (batch, 3, row, column), sides divisible by 16, to logits (batch, class, row, column).
     """
     from napari_melanoma.models.blocks.nested import NestedUShape
 

@@ -21,28 +21,7 @@ KINDS = (nn.BatchNorm2d, nn.BatchNorm3d)  # those of rows belong to the table, w
 
 
 def measure_normalisation(network: nn.Module, batches: Iterable[Sequence[Tensor]]) -> int:
-    """Replace the statistics of batch normalisation by those of other images; no weight changes.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Whose normalisation of maps is measured; whatever else it has, dropout too, does as in use.
-    batches : iterable of sequence of torch.Tensor
-        What ``network`` is called with, such as ``(images, continuous, categories)``, or ``(images,)`` for an encoder.
-        Every batch counts alike.
-
-    Returns
-    -------
-    int
-        How many batches there were.
-
-    Raises
-    ------
-    ConfigError
-        Where the network has no such normalisation.
-    DataSetError
-        Where there was no batch; the statistics are what they were.
-    """
+    """Replace the statistics of batch normalisation by those of other images; no weight changes."""
     norms = [module for module in network.modules() if isinstance(module, KINDS) and module.running_mean is not None]
     if not norms:
         raise ConfigError("adabn needs an encoder with batch normalisation, this one has none. Choose another method.")

@@ -34,20 +34,7 @@ class _Reversal(torch.autograd.Function):
 
 
 def reversed_gradient(features: Tensor, strength: float = 1.0) -> Tensor:
-    """Give what comes in; on the way back its gradient is turned round and multiplied.
-
-    Parameters
-    ----------
-    features : torch.Tensor
-        Of any shape.
-    strength : float
-        The factor, 0 or more; 0 lets nothing back.
-
-    Returns
-    -------
-    torch.Tensor
-        The same values.
-    """
+    """Give what comes in; on the way back its gradient is turned round and multiplied."""
     reversed_: Tensor = _Reversal.apply(features, strength)
     return reversed_
 
@@ -57,15 +44,7 @@ def ramp(progress: float) -> float:
 
     Features that nothing has been learnt from yet would only be disturbed by it.
 
-    Parameters
-    ----------
-    progress : float
-        Share of the training that is done, 0 to 1.
-
-    Returns
-    -------
-    float
-        2 / (1 + exp(-10 progress)) - 1, as in the paper.
+    ``progress``: share of the training that is done, 0 to 1. 2 / (1 + exp(-10 progress)) - 1, as in the paper.
     """
     return 2 / (1 + math.exp(-STEEPNESS * progress)) - 1
 
@@ -75,15 +54,6 @@ class DomainAdversary(nn.Module):
 
     Its loss is as small as its layers can make it and, through the reversed gradient, as large as whatever gave the
     features can; ``strength`` says how much of the gradient goes back, and is set as the training goes on (``ramp``).
-
-    Parameters
-    ----------
-    features : int
-        Width of the features.
-    domains : int
-        How many there are.
-    hidden : int
-        Width of its layer.
     """
 
     def __init__(self, features: int, domains: int = 2, hidden: int = 64) -> None:
@@ -94,11 +64,6 @@ class DomainAdversary(nn.Module):
     def forward(self, features: Tensor, domains: Tensor) -> Tensor:
         """Give the cross-entropy of what it says, a scalar.
 
-        Parameters
-        ----------
-        features : torch.Tensor
-            Float (batch, feature).
-        domains : torch.Tensor
-            int64 (batch,), counted from 0.
+        ``features``: float (batch, feature). ``domains``: int64 (batch,), counted from 0.
         """
         return cross_entropy(self.layers(reversed_gradient(features, self.strength)).float(), domains)

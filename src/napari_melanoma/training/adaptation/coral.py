@@ -17,18 +17,9 @@ if TYPE_CHECKING:
 def coral_loss(features: Tensor, domains: Tensor) -> Tensor:
     """Distance between the covariances of domains, the mean over all pairs of them.
 
-    Parameters
-    ----------
-    features : torch.Tensor
-        Float (batch, feature).
-    domains : torch.Tensor
-        int64 (batch,), counted from 0; a domain of fewer than two in the batch has no covariance and is left out.
-
-    Returns
-    -------
-    torch.Tensor
-        A scalar: the squared Frobenius norm of the difference, over four times the square of the number of features;
-        0 where fewer than two domains are there.
+    ``features``: float (batch, feature). ``domains``: int64 (batch,), counted from 0; a domain of fewer than two in the
+    batch has no covariance and is left out. A scalar: the squared Frobenius norm of the difference, over four times the
+    square of the number of features; 0 where fewer than two domains are there.
     """
     known, counts = torch.unique(domains, return_counts=True)
     found = [_covariance(features[domains == domain]) for domain in known[counts > 1]]

@@ -18,18 +18,8 @@ BRIGHTEST = 255.0
 def swap_amplitudes(images: Tensor, partners: Tensor, reach: float) -> Tensor:
     """Give images the amplitudes of their partners where frequencies are low; phases stay.
 
-    Parameters
-    ----------
-    images, partners : torch.Tensor
-        (batch, channel, row, column), both uint8, or both float in [0, 255].
-    reach : float
-        How far from the mean the square of frequencies goes on each side, as a share of the shorter side, up to one
-        half; what rounds to none leaves the mean alone, which is swapped always.
-
-    Returns
-    -------
-    torch.Tensor
-        Of the same dtype and shape, in [0, 255].
+    ``images``, ``partners``: (batch, channel, row, column), both uint8, or both float in [0, 255]. Of the same dtype
+    and shape, in [0, 255].
     """
     with torch.autocast(images.device.type, enabled=False):
         own, other = torch.fft.fft2(images.float()), torch.fft.fft2(partners.float())

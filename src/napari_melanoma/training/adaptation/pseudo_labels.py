@@ -17,18 +17,8 @@ if TYPE_CHECKING:
 def pseudo_label_loss(logits: Tensor, sure: float) -> Tensor:
     """Compare what a network says with its likeliest class, of those images of which it is sure.
 
-    Parameters
-    ----------
-    logits : torch.Tensor
-        Float (image, class), of images without answers.
-    sure : float
-        Probability from which the likeliest class counts as the answer.
-
-    Returns
-    -------
-    torch.Tensor
-        A scalar: the sum of the cross-entropies over the number of all images, sure or not, so that few sure ones say
-        little; 0 where there is none.
+    ``logits``: float (image, class), of images without answers. A scalar: the sum of the cross-entropies over the
+    number of all images, sure or not, so that few sure ones say little; 0 where there is none.
     """
     with torch.no_grad():
         probability, label = logits.softmax(1).max(1)

@@ -30,16 +30,7 @@ if TYPE_CHECKING:
 class BatchAugmentation:
     """Varies batches of images and masks; what becomes of an image follows from the seed and its key alone.
 
-    Parameters
-    ----------
-    config : AugmentationConfig
-        How much of what.
-    side : int
-        Side in pixels of what comes out, a multiple of 16.
-    seed : int
-        Of the run.
-    classes : int
-        1 for masks of 0 and 255; of label images how many classes there are.
+    ``side``: side in pixels of what comes out, a multiple of 16.
     """
 
     def __init__(self, config: AugmentationConfig, side: int, seed: int, classes: int = 1) -> None:
@@ -63,20 +54,10 @@ class BatchAugmentation:
     def __call__(self, images: Tensor, masks: Tensor, keys: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Vary a batch.
 
-        Parameters
-        ----------
-        images, masks : torch.Tensor
-            uint8 (batch, 3, row, column) and (batch, 1, row, column), on any device; where images are mixed, the
-            partners that ``Partners.of`` names follow.
-        keys : numpy.ndarray
-            int64 (batch, 2): epoch and image of each.
-
-        Returns
-        -------
-        images : torch.Tensor
-            float32 in [0, 255] (batch, 3, side, side).
-        masks : torch.Tensor
-            uint8 0 or 255 (batch, 1, side, side), or the numbers of classes.
+        ``images``, ``masks``: uint8 (batch, 3, row, column) and (batch, 1, row, column), on any device; where images
+        are mixed, the partners that ``Partners.of`` names follow. ``keys``: int64 (batch, 2): epoch and image of each.
+        Returns float32 in [0, 255] (batch, 3, side, side). Returns uint8 0 or 255 (batch, 1, side, side), or the
+        numbers of classes.
         """
         if self._still and images.shape[-2:] == (self._side, self._side):
             return self._mirrored(images, masks, keys)
@@ -100,17 +81,7 @@ class BatchAugmentation:
 def one_hot(labels: Tensor, classes: int) -> Tensor:
     """Give each class a map of its own.
 
-    Parameters
-    ----------
-    labels : torch.Tensor
-        uint8 (batch, 1, row, column), numbers of classes.
-    classes : int
-        How many there are.
-
-    Returns
-    -------
-    torch.Tensor
-        uint8 0 or 1 (batch, class, row, column).
+    ``labels``: uint8 (batch, 1, row, column), numbers of classes. Returns uint8 0 or 1 (batch, class, row, column).
     """
     numbers = torch.arange(classes, dtype=labels.dtype, device=labels.device)
     return (labels == numbers[:, None, None]).to(torch.uint8)

@@ -35,12 +35,7 @@ NAMES = (
 class Chances:
     """What chance has in store for the images of a batch, kept where the processor can read it without waiting.
 
-    Parameters
-    ----------
-    seeds : tuple of int
-        One for each image, for whatever needs more than a few numbers.
-    numbers : numpy.ndarray
-        float64 (image, name) in [0, 1), a column for each of ``NAMES``.
+    ``numbers``: float64 (image, name) in [0, 1), a column for each of ``NAMES``.
     """
 
     seeds: tuple[int, ...]
@@ -53,49 +48,21 @@ class Chances:
     def between(self, name: str, low: float, high: float) -> NDArray[np.float64]:
         """Give each image's number, stretched to a range.
 
-        Parameters
-        ----------
-        name : str
-            One of ``NAMES``.
-        low, high : float
-            The ends of the range.
-
-        Returns
-        -------
-        numpy.ndarray
-            float64 (image,).
+        Returns float64 (image,).
         """
         return low + (high - low) * self.numbers[:, NAMES.index(name)]
 
     def chosen(self, name: str, probability: float) -> NDArray[np.int64]:
         """Say which images something happens to.
 
-        Parameters
-        ----------
-        name : str
-            One of ``NAMES``.
-        probability : float
-            Of it happening to an image.
-
-        Returns
-        -------
-        numpy.ndarray
-            int64, their places in the batch, ascending.
+        Returns int64, their places in the batch, ascending.
         """
         return np.flatnonzero(self.between(name, 0, 1) < probability)
 
     def of(self, places: NDArray[np.int64]) -> Chances:
         """Keep some images of the batch.
 
-        Parameters
-        ----------
-        places : numpy.ndarray
-            int64, their places.
-
-        Returns
-        -------
-        Chances
-            In the order of the places.
+        ``places``: int64, their places. In the order of the places.
         """
         return Chances(tuple(self.seeds[place] for place in places), self.numbers[places])
 
@@ -103,17 +70,7 @@ class Chances:
 def chances(seed: int, keys: Iterable[tuple[int, int]]) -> Chances:
     """Draw the numbers of a batch.
 
-    Parameters
-    ----------
-    seed : int
-        Of the run.
-    keys : iterable of tuple of int
-        (epoch, image) for each image of the batch.
-
-    Returns
-    -------
-    Chances
-        In the order of the keys.
+    In the order of the keys.
     """
     seeds = tuple(seed_of(seed, int(epoch), int(image)) for epoch, image in keys)
     numbers = np.array([np.random.default_rng(each).random(len(NAMES)) for each in seeds])

@@ -26,11 +26,6 @@ class ColorJitter(v2.Transform):
 
     Each of the four is linear in the colours (contrast pulls towards the mean grey, hue is a turn about the grey axis),
     so that together they are one 3 x 3 matrix and one offset for an image, and one multiplication for the batch.
-
-    Parameters
-    ----------
-    config : AugmentationConfig
-        The ranges.
     """
 
     def __init__(self, config: AugmentationConfig) -> None:
@@ -57,19 +52,8 @@ class ColorJitter(v2.Transform):
 def color_maps(config: AugmentationConfig, chance: Chances) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Turn chance into the maps of colours.
 
-    Parameters
-    ----------
-    config : AugmentationConfig
-        The ranges.
-    chance : Chances
-        Of the batch.
-
-    Returns
-    -------
-    matrix : numpy.ndarray
-        float64 (batch, 3, 3), from colour to colour.
-    towards_grey : numpy.ndarray
-        float64 (batch,): what share of its mean grey is added to an image.
+    Returns float64 (batch, 3, 3), from colour to colour. Returns float64 (batch,): what share of its mean grey is added
+    to an image.
     """
     brightness = _factor(chance, "brightness", config.brightness)
     contrast = _factor(chance, "contrast", config.contrast)

@@ -36,17 +36,8 @@ class Vignette(Chosen):
 def light_left(images: Tensor, chance: Chances) -> Tensor:
     """Say how much of the light each pixel keeps.
 
-    Parameters
-    ----------
-    images : torch.Tensor
-        float32 (any, 3, row, column), for its size and place.
-    chance : Chances
-        Of the images that are darkened.
-
-    Returns
-    -------
-    torch.Tensor
-        float32 (image, 1, row, column) in [0, 1].
+    ``images``: float32 (any, 3, row, column), for its size and place. Returns float32 (image, 1, row, column) in [0,
+    1].
     """
     rows, columns = pixel_centres(images)
     row, column, stop, softness, darkness = (

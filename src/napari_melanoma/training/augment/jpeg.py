@@ -59,17 +59,8 @@ class Recompress(Look):
 def recompress(images: Tensor, quality: NDArray[np.float64]) -> Tensor:
     """Lose what JPEG with colour of half the resolution loses, as most cameras and programs write it.
 
-    Parameters
-    ----------
-    images : torch.Tensor
-        float32 (batch, 3, row, column) in [0, 255]; rows and columns are multiples of 16.
-    quality : numpy.ndarray
-        float64 (batch,), 1 to 99, as libjpeg counts it.
-
-    Returns
-    -------
-    torch.Tensor
-        float32, alike; not clipped.
+    ``images``: float32 (batch, 3, row, column) in [0, 255]; rows and columns are multiples of 16. ``quality``: float64
+    (batch,), 1 to 99, as libjpeg counts it. Returns float32, alike; not clipped.
     """
     device = images.device
     planes = torch.einsum("pc,bcyx->bpyx", on(device, YCBCR), images)
@@ -82,17 +73,8 @@ def recompress(images: Tensor, quality: NDArray[np.float64]) -> Tensor:
 def steps(table: tuple[int, ...], quality: NDArray[np.float64]) -> NDArray[np.float64]:
     """Scale a table to qualities, as libjpeg does.
 
-    Parameters
-    ----------
-    table : tuple of int
-        64 steps for quality 50, row by row.
-    quality : numpy.ndarray
-        float64 (batch,), 1 to 99.
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 (batch, 64): multiples to which the coefficients are rounded.
+    ``quality``: float64 (batch,), 1 to 99. Returns float64 (batch, 64): multiples to which the coefficients are
+    rounded.
     """
     percent = np.where(quality < 50, np.floor(5000 / quality), 200 - 2 * quality)
     return np.clip(np.floor((np.array(table) * percent[:, None] + 50) / 100), 1, 255)

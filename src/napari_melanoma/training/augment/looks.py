@@ -19,13 +19,7 @@ if TYPE_CHECKING:
 
 
 class Chosen(v2.Transform):
-    """What befalls some images of a batch; the others cost nothing.
-
-    Parameters
-    ----------
-    config : AugmentationConfig
-        Says how likely it is.
-    """
+    """What befalls some images of a batch; the others cost nothing."""
 
     name: str  # of the number that decides, and of the field ``<name>_probability``
 
@@ -65,34 +59,15 @@ class Look(Chosen):
     def _change(self, images: Tensor, chance: Chances) -> Tensor:
         """Change images.
 
-        Parameters
-        ----------
-        images : torch.Tensor
-            float32 (chosen, 3, row, column) in [0, 255], a copy.
-        chance : Chances
-            Of the chosen images.
-
-        Returns
-        -------
-        torch.Tensor
-            Alike; values outside the range are clipped by the caller.
+        ``images``: float32 (chosen, 3, row, column) in [0, 255], a copy. Returns alike; values outside the range are
+        clipped by the caller.
         """
 
 
 def on(device: torch.device, values: NDArray[np.float64]) -> Tensor:
     """Bring one number for each image to where the images are.
 
-    Parameters
-    ----------
-    device : torch.device
-        Where to.
-    values : numpy.ndarray
-        float64 (image, ...).
-
-    Returns
-    -------
-    torch.Tensor
-        float32 of the same shape.
+    ``values``: float64 (image, ...). Returns float32 of the same shape.
     """
     return torch.from_numpy(values.astype(np.float32)).to(device, non_blocking=True)
 
@@ -100,15 +75,7 @@ def on(device: torch.device, values: NDArray[np.float64]) -> Tensor:
 def pixel_centres(images: Tensor) -> tuple[Tensor, Tensor]:
     """Give where the pixels of images are, in shares of their sides.
 
-    Parameters
-    ----------
-    images : torch.Tensor
-        Float (batch, 3, row, column).
-
-    Returns
-    -------
-    rows, columns : torch.Tensor
-        Of the images' type, (1, row, 1) and (1, 1, column), in [0, 1].
+    ``images``: float (batch, 3, row, column). Of the images' type, (1, row, 1) and (1, 1, column), in [0, 1].
     """
     rows, columns = (
         (torch.arange(count, device=images.device, dtype=images.dtype) + 0.5) / count for count in images.shape[-2:]

@@ -28,25 +28,9 @@ def mix(images: Tensor, masks: Tensor, chance: Chances, config: AugmentationConf
     a patch is a rectangle of another image in its own place (CutMix, Yun et al. 2019, doi:10.1109/ICCV.2019.00612). A
     mask here takes the same path as a fourth channel would.
 
-    Parameters
-    ----------
-    images, masks : torch.Tensor
-        uint8 (batch + partners, 3, row, column) and (batch + partners, 1, row, column); the partners in the order of
-        ``Partners.of``.
-    chance : Chances
-        Of the batch.
-    config : AugmentationConfig
-        How likely it is.
-
-    Returns
-    -------
-    images, masks : torch.Tensor
-        uint8 (batch, 3, row, column) and (batch, 1, row, column); masks of mosaics have values in between.
-
-    Raises
-    ------
-    ValueError
-        Where there are more or fewer partners than the images take.
+    ``images``, ``masks``: uint8 (batch + partners, 3, row, column) and (batch + partners, 1, row, column); the partners
+    in the order of ``Partners.of``. Returns uint8 (batch, 3, row, column) and (batch, 1, row, column); masks of mosaics
+    have values in between.
     """
     takers, count = Takers(config, chance), len(chance)
     if len(images) != count + takers.partners:
@@ -70,17 +54,7 @@ def mix(images: Tensor, masks: Tensor, chance: Chances, config: AugmentationConf
 def mosaic(tiles: Tensor, chance: Chances) -> Tensor:
     """Show four images in the corners of one, at about half their size, as much of each as its corner holds.
 
-    Parameters
-    ----------
-    tiles : torch.Tensor
-        uint8 (mosaic, 4, channel, side, side).
-    chance : Chances
-        Of the mosaics.
-
-    Returns
-    -------
-    torch.Tensor
-        uint8 (mosaic, channel, side, side).
+    ``tiles``: uint8 (mosaic, 4, channel, side, side). Returns uint8 (mosaic, channel, side, side).
     """
     side = tiles.shape[-1]
     turn = on(tiles.device, chance.between("corner", 0, TILES)).long()[:, None] + torch.arange(4, device=tiles.device)
@@ -94,19 +68,7 @@ def mosaic(tiles: Tensor, chance: Chances) -> Tensor:
 def rectangles(side: int, chance: Chances, device: torch.device) -> Tensor:
     """Draw the rectangle of each patch.
 
-    Parameters
-    ----------
-    side : int
-        Of the images, in pixels.
-    chance : Chances
-        Of the images that get one.
-    device : torch.device
-        Where the images are.
-
-    Returns
-    -------
-    torch.Tensor
-        bool (image, 1, side, side).
+    ``side``: of the images, in pixels. Returns bool (image, 1, side, side).
     """
     centres = (torch.arange(side, device=device) + 0.5) / side
     inside = []

@@ -23,15 +23,7 @@ DONORS = ("donor",)
 
 
 class Takers:
-    """Which images of a batch take something from partners; mosaics have three each, and come first.
-
-    Parameters
-    ----------
-    config : AugmentationConfig
-        How likely it is.
-    chance : Chances
-        Of the batch.
-    """
+    """Which images of a batch take something from partners; mosaics have three each, and come first."""
 
     def __init__(self, config: AugmentationConfig, chance: Chances) -> None:
         self.mosaic = chance.chosen("mosaic", config.mosaic_probability)
@@ -49,17 +41,6 @@ class Partners:
     An image that is learnt from takes from those that are learnt from, one of the base data from the base data, so that
     the shares of a step stay what they are; never from itself where there is another, and a mosaic shows four images
     where there are four.
-
-    Parameters
-    ----------
-    config : AugmentationConfig
-        How likely it is.
-    seed : int
-        Of the run.
-    learn : int
-        How many images are learnt from.
-    base : int, optional
-        How many of the base data follow them.
     """
 
     def __init__(self, config: AugmentationConfig, seed: int, learn: int, base: int = 0) -> None:
@@ -75,15 +56,8 @@ class Partners:
     def of(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
         """Choose the partners of a batch.
 
-        Parameters
-        ----------
-        keys : numpy.ndarray
-            int64 (batch, 2): epoch and key of each image.
-
-        Returns
-        -------
-        numpy.ndarray
-            int64 (partner,), places of images: three for each mosaic, then one for each patch.
+        ``keys``: int64 (batch, 2): epoch and key of each image. Returns int64 (partner,), places of images: three for
+        each mosaic, then one for each patch.
         """
         chance = chances(self._seed, keys)
         takers = Takers(self._config, chance)
@@ -104,14 +78,6 @@ class Partners:
 def is_mixing(config: AugmentationConfig) -> bool:
     """Say whether images are mixed at all.
 
-    Parameters
-    ----------
-    config : AugmentationConfig
-        How likely it is.
-
-    Returns
-    -------
-    bool
-        False where the loader need not read partners.
+    False where the loader need not read partners.
     """
     return config.mosaic_probability > 0 or config.cutmix_probability > 0

@@ -21,14 +21,7 @@ if TYPE_CHECKING:
 class Warp(v2.Transform):
     """Moves each image and its mask by a map of its own; beyond the border both are mirrored.
 
-    Parameters
-    ----------
-    config : AugmentationConfig
-        The ranges.
-    side : int
-        Of what comes out, in pixels.
-    several : bool
-        Whether a mask has a map for each of several classes, of which the one with the greatest share wins.
+    ``side``: of what comes out, in pixels.
     """
 
     def __init__(self, config: AugmentationConfig, side: int, *, several: bool = False) -> None:
@@ -58,17 +51,8 @@ def sampling_grid(matrix: Tensor, side: int) -> Tensor:
     The same numbers as ``torch.nn.functional.affine_grid`` gives without aligned corners, from two sums of a row and a
     column instead of a product with every pixel's coordinates, which takes a third of the time of the sampling itself.
 
-    Parameters
-    ----------
-    matrix : torch.Tensor
-        float32 (batch, 2, 3).
-    side : int
-        Of the square, in pixels.
-
-    Returns
-    -------
-    torch.Tensor
-        float32 (batch, row, column, 2) in [-1, 1], (x, y) order.
+    ``matrix``: float32 (batch, 2, 3). ``side``: of the square, in pixels. Returns float32 (batch, row, column, 2) in
+    [-1, 1], (x, y) order.
     """
     centres = (2 * torch.arange(side, device=matrix.device) + 1) / side - 1
     along_rows = matrix[:, :, 1, None] * centres + matrix[:, :, 2, None]
@@ -79,17 +63,7 @@ def sampling_grid(matrix: Tensor, side: int) -> Tensor:
 def affine_maps(config: AugmentationConfig, chance: Chances) -> NDArray[np.float32]:
     """Turn chance into the maps from output to input coordinates, both in [-1, 1] with (x, y) order.
 
-    Parameters
-    ----------
-    config : AugmentationConfig
-        The ranges.
-    chance : Chances
-        Of the batch.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 (batch, 2, 3).
+    Returns float32 (batch, 2, 3).
     """
     elsewhere = chance.between("elsewhere", 0, 1) < config.elsewhere_probability
     zoom = np.exp(chance.between("zoom", *np.log(config.scale))) * np.where(elsewhere, 2, 1)
@@ -109,16 +83,6 @@ def affine_maps(config: AugmentationConfig, chance: Chances) -> NDArray[np.float
 def are_mirrored(config: AugmentationConfig, chance: Chances) -> NDArray[np.bool_]:
     """Say which images of a batch are mirrored, left and right.
 
-    Parameters
-    ----------
-    config : AugmentationConfig
-        Whether any is.
-    chance : Chances
-        Of the images.
-
-    Returns
-    -------
-    numpy.ndarray
-        Bool (batch,).
+    Returns bool (batch,).
     """
     return np.asarray(config.flip & (chance.between("flip", 0, 1) < 0.5))

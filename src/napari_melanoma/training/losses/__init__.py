@@ -46,10 +46,7 @@ class Loss:
 def losses() -> dict[str, Loss]:
     """List the losses; torch stays unimported until one is computed.
 
-    Returns
-    -------
-    dict of str to Loss
-        By name, in alphabetical order.
+    By name, in alphabetical order.
     """
     modules = listed(__name__, __path__, "SPEC", "loss")
     found = {module.SPEC.name: Loss(module.SPEC, module.loss) for module in modules}
@@ -59,19 +56,10 @@ def losses() -> dict[str, Loss]:
 def make_loss(name: str, lesion_weight: float | Tensor = 1.0) -> LossFunction:
     """Give a loss by its name, with its weight.
 
-    Parameters
-    ----------
-    name : str
-        A key of ``losses()``.
-    lesion_weight : float or torch.Tensor
-        How many times a pixel of lesion counts in cross-entropy; of several classes float (class,). Losses of overlap
-        have no use for it: they weigh a lesion by its share of the image already.
-
-    Returns
-    -------
-    callable
-        Logits and target, both float (batch, 1, row, column), the target in [0, 1], to a scalar; those of several
-        classes have as many maps, and the target adds up to one over them.
+    ``lesion_weight``: how many times a pixel of lesion counts in cross-entropy; of several classes float (class,).
+    Losses of overlap have no use for it: they weigh a lesion by its share of the image already. Logits and target, both
+    float (batch, 1, row, column), the target in [0, 1], to a scalar; those of several classes have as many maps, and
+    the target adds up to one over them.
     """
     known = losses()[name]
     return partial(known.function, lesion_weight=lesion_weight) if known.spec.weighted else known.function
@@ -82,22 +70,9 @@ def make_class_loss(
 ) -> LossFunction:
     """Give a loss of classification by its name.
 
-    Parameters
-    ----------
-    name : str
-        A key of ``losses()`` whose task is classification.
-    weights : torch.Tensor, optional
-        Float (class,): how many times each class counts. Their sum over the lesions learnt from should be the number
-        of lesions, so that the loss stays of the size that learning rates are meant for.
-    gamma : float
-        Of a focused loss: how much less what is sure counts.
-    label_smoothing : float
-        Share of each answer that is spread evenly over all classes (Szegedy et al. 2016, doi:10.1109/CVPR.2016.308).
-
-    Returns
-    -------
-    callable
-        Logits and shares of the classes, both float (batch, class), each row of shares summing to 1, to a scalar.
+    ``weights``: float (class,): how many times each class counts. Their sum over the lesions learnt from should be the
+    number of lesions, so that the loss stays of the size that learning rates are meant for. Logits and shares of the
+    classes, both float (batch, class), each row of shares summing to 1, to a scalar.
     """
     known = losses()[name]
     function = partial(known.function, gamma=gamma) if known.spec.focused else known.function

@@ -17,15 +17,8 @@ SMOOTH = 1.0  # pixel; an image without lesion has an index too, and a gradient
 def dice_index(logits: Tensor, target: Tensor) -> Tensor:
     """Dice index of the probabilities (Milletari et al. 2016, doi:10.1109/3DV.2016.79).
 
-    Parameters
-    ----------
-    logits, target : torch.Tensor
-        Float (batch, class, row, column); the target in [0, 1].
-
-    Returns
-    -------
-    torch.Tensor
-        (batch,), of several classes (class,), in (0, 1].
+    ``logits``, ``target``: float (batch, class, row, column); the target in [0, 1]. Returns (batch,), of several
+    classes (class,), in (0, 1].
     """
     common, total = _sums(logits, target)
     return (2 * common + SMOOTH) / (total + SMOOTH)
@@ -34,15 +27,8 @@ def dice_index(logits: Tensor, target: Tensor) -> Tensor:
 def jaccard_index(logits: Tensor, target: Tensor) -> Tensor:
     """Jaccard index of the probabilities (Yuan et al. 2017, doi:10.1109/TMI.2017.2695227).
 
-    Parameters
-    ----------
-    logits, target : torch.Tensor
-        Float (batch, class, row, column); the target in [0, 1].
-
-    Returns
-    -------
-    torch.Tensor
-        (batch,), of several classes (class,), in (0, 1].
+    ``logits``, ``target``: float (batch, class, row, column); the target in [0, 1]. Returns (batch,), of several
+    classes (class,), in (0, 1].
     """
     common, total = _sums(logits, target)
     return (common + SMOOTH) / (total - common + SMOOTH)

@@ -20,17 +20,8 @@ SPEC = Spec(
 def loss(logits: Tensor, target: Tensor, lesion_weight: float = 1.0) -> Tensor:
     """Binary cross-entropy, averaged over pixels and images.
 
-    Parameters
-    ----------
-    logits, target : torch.Tensor
-        Float (batch, 1, row, column); the target in [0, 1].
-    lesion_weight : float
-        How many times a pixel of lesion counts in the cross-entropy, against one of skin.
-
-    Returns
-    -------
-    torch.Tensor
-        A scalar.
+    ``logits``, ``target``: float (batch, 1, row, column); the target in [0, 1]. ``lesion_weight``: how many times a
+    pixel of lesion counts in the cross-entropy, against one of skin.
     """
     from torch.nn.functional import binary_cross_entropy_with_logits
 

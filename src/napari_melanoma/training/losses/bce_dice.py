@@ -21,16 +21,7 @@ SPEC = Spec(
 def loss(logits: Tensor, target: Tensor, lesion_weight: float = 1.0) -> Tensor:
     """Sum of binary cross-entropy and soft Dice.
 
-    Parameters
-    ----------
-    logits, target : torch.Tensor
-        Float (batch, 1, row, column); the target in [0, 1].
-    lesion_weight : float
-        How many times a pixel of lesion counts in the cross-entropy, against one of skin.
-
-    Returns
-    -------
-    torch.Tensor
-        A scalar.
+    ``logits``, ``target``: float (batch, 1, row, column); the target in [0, 1]. ``lesion_weight``: how many times a
+    pixel of lesion counts in the cross-entropy, against one of skin.
     """
     return bce.loss(logits, target, lesion_weight) + (1 - dice_index(logits, target)).mean()

@@ -25,20 +25,8 @@ def loss(logits: Tensor, shares: Tensor) -> Tensor:
     sigmoid of their difference, so that this is the same number as ``cross_entropy``; it is listed apart so that a
     recipe can name a loss as its paper does, and refuses more classes, of which P2's network has no use.
 
-    Parameters
-    ----------
-    logits, shares : torch.Tensor
-        Float (batch, 2); the shares say how much of the answer each class is, weights of classes among them.
-
-    Returns
-    -------
-    torch.Tensor
-        A scalar.
-
-    Raises
-    ------
-    ConfigError
-        Where there are more classes than two.
+    ``logits``, ``shares``: float (batch, 2); the shares say how much of the answer each class is, weights of classes
+    among them.
     """
     from torch.nn.functional import softplus
 

@@ -24,18 +24,9 @@ def loss(logits: Tensor, target: Tensor, lesion_weight: float | Tensor = 1.0) ->
     With one map and a sigmoid, as in P4, the probability of lesion is p and that of skin 1 - p: the same number as
     ``bce``. It is listed apart so that a recipe can name a loss as its paper does.
 
-    Parameters
-    ----------
-    logits, target : torch.Tensor
-        Float (batch, class, row, column); the target in [0, 1], of several classes adding up to one.
-    lesion_weight : float or torch.Tensor
-        How many times a pixel of lesion counts in the cross-entropy, against one of skin; of several classes float
-        (class,), or 1.
-
-    Returns
-    -------
-    torch.Tensor
-        A scalar.
+    ``logits``, ``target``: float (batch, class, row, column); the target in [0, 1], of several classes adding up to
+    one. ``lesion_weight``: how many times a pixel of lesion counts in the cross-entropy, against one of skin; of
+    several classes float (class,), or 1.
     """
     if logits.shape[1] == 1:
         return bce.loss(logits, target, float(lesion_weight))

@@ -22,16 +22,7 @@ SPEC = Spec(
 def loss(logits: Tensor, target: Tensor, lesion_weight: float | Tensor = 1.0) -> Tensor:
     """Sum of cross-entropy and soft Dice; of one map the same number as ``bce_dice``.
 
-    Parameters
-    ----------
-    logits, target : torch.Tensor
-        Float (batch, class, row, column); the target in [0, 1], of several classes adding up to one.
-    lesion_weight : float or torch.Tensor
-        As ``ce`` takes it.
-
-    Returns
-    -------
-    torch.Tensor
-        A scalar.
+    ``logits``, ``target``: float (batch, class, row, column); the target in [0, 1], of several classes adding up to
+    one.
     """
     return ce.loss(logits, target, lesion_weight) + (1 - dice_index(logits, target)).mean()

@@ -24,16 +24,7 @@ def loss(logits: Tensor, target: Tensor, lesion_weight: float | Tensor = 1.0) ->
 
     Where the overlap is small its logarithm falls steeply, so that it pulls hardest at the start of a training.
 
-    Parameters
-    ----------
-    logits, target : torch.Tensor
-        Float (batch, class, row, column); the target in [0, 1], of several classes adding up to one.
-    lesion_weight : float or torch.Tensor
-        As ``ce`` takes it.
-
-    Returns
-    -------
-    torch.Tensor
-        A scalar.
+    ``logits``, ``target``: float (batch, class, row, column); the target in [0, 1], of several classes adding up to
+    one.
     """
     return ce.loss(logits, target, lesion_weight) - dice_index(logits, target).log().mean()

@@ -20,15 +20,8 @@ SPEC = Spec(
 def loss(logits: Tensor, shares: Tensor) -> Tensor:
     """Minus the log probability of the right class, averaged over lesions.
 
-    Parameters
-    ----------
-    logits, shares : torch.Tensor
-        Float (batch, class); the shares say how much of the answer each class is, weights of classes among them.
-
-    Returns
-    -------
-    torch.Tensor
-        A scalar.
+    ``logits``, ``shares``: float (batch, class); the shares say how much of the answer each class is, weights of
+    classes among them.
     """
     from torch.nn.functional import log_softmax
 

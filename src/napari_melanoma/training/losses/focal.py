@@ -23,17 +23,8 @@ SPEC = Spec(
 def loss(logits: Tensor, shares: Tensor, gamma: float = GAMMA) -> Tensor:
     """Cross-entropy, each class's part times ``(1 - probability) ** gamma``, averaged over lesions.
 
-    Parameters
-    ----------
-    logits, shares : torch.Tensor
-        Float (batch, class); the shares say how much of the answer each class is, weights of classes among them.
-    gamma : float
-        How much less what is sure counts; 0 is cross-entropy.
-
-    Returns
-    -------
-    torch.Tensor
-        A scalar.
+    ``logits``, ``shares``: float (batch, class); the shares say how much of the answer each class is, weights of
+    classes among them.
     """
     from torch.nn.functional import log_softmax
 

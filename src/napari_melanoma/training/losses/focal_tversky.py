@@ -24,15 +24,7 @@ SPEC = Spec(
 def loss(logits: Tensor, target: Tensor) -> Tensor:
     """One minus the Tversky index of the probabilities, to the power of 3/4, by image.
 
-    Parameters
-    ----------
-    logits, target : torch.Tensor
-        Float (batch, 1, row, column); the target in [0, 1].
-
-    Returns
-    -------
-    torch.Tensor
-        A scalar in (0, 1).
+    ``logits``, ``target``: float (batch, 1, row, column); the target in [0, 1]. A scalar in (0, 1).
     """
     probability, axes = logits.sigmoid(), (1, 2, 3)
     common = (probability * target).sum(axes)

@@ -21,14 +21,7 @@ SPEC = Spec(
 def loss(logits: Tensor, target: Tensor) -> Tensor:
     """One minus the Jaccard index of the probabilities, by image or by class.
 
-    Parameters
-    ----------
-    logits, target : torch.Tensor
-        Float (batch, class, row, column); the target in [0, 1], of several classes adding up to one.
-
-    Returns
-    -------
-    torch.Tensor
-        A scalar in [0, 1).
+    ``logits``, ``target``: float (batch, class, row, column); the target in [0, 1], of several classes adding up to
+    one. A scalar in [0, 1).
     """
     return (1 - jaccard_index(logits, target)).mean()

@@ -48,10 +48,7 @@ class Schedule:
 def schedules() -> dict[str, Schedule]:
     """List the schedules; torch stays unimported until one is built.
 
-    Returns
-    -------
-    dict of str to Schedule
-        By name, in alphabetical order.
+    By name, in alphabetical order.
     """
     modules = listed(__name__, __path__, "SPEC", "build")
     found = {module.SPEC.name: Schedule(module.SPEC, module.build) for module in modules}

@@ -18,20 +18,7 @@ SPEC = Spec(
 
 
 def build(optimiser: Optimizer, course: Course) -> LRScheduler:
-    """Stay at the given rates.
-
-    Parameters
-    ----------
-    optimiser : torch.optim.Optimizer
-        Whose groups' rates are set; they hold the highest.
-    course : Course
-        Not needed here.
-
-    Returns
-    -------
-    torch.optim.lr_scheduler.LRScheduler
-        To be advanced after each step.
-    """
+    """Stay at the given rates."""
     from torch.optim.lr_scheduler import LambdaLR
 
     return LambdaLR(optimiser, lambda step: 1.0)

@@ -21,20 +21,7 @@ SPEC = Spec(
 
 
 def build(optimiser: Optimizer, course: Course) -> LRScheduler:
-    """Rise linearly over a twentieth of the run, then fall to nothing along a cosine.
-
-    Parameters
-    ----------
-    optimiser : torch.optim.Optimizer
-        Whose groups' rates are set; they hold the highest.
-    course : Course
-        The steps of the whole run.
-
-    Returns
-    -------
-    torch.optim.lr_scheduler.LRScheduler
-        To be advanced after each step.
-    """
+    """Rise linearly over a twentieth of the run, then fall to nothing along a cosine."""
     from torch.optim.lr_scheduler import LambdaLR
 
     rise = max(1, round(WARM_UP * course.steps))

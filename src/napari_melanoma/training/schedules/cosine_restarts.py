@@ -19,20 +19,7 @@ SPEC = Spec(
 
 
 def build(optimiser: Optimizer, course: Course) -> LRScheduler:
-    """Fall to nothing along a cosine in each cycle, and begin the next one at the highest rate again.
-
-    Parameters
-    ----------
-    optimiser : torch.optim.Optimizer
-        Whose groups' rates are set; they hold the highest.
-    course : Course
-        The steps of the first cycle, and by what each further one is longer.
-
-    Returns
-    -------
-    torch.optim.lr_scheduler.LRScheduler
-        To be advanced after each step.
-    """
+    """Fall to nothing along a cosine in each cycle, and begin the next one at the highest rate again."""
     from torch.optim.lr_scheduler import LambdaLR
 
     def factor(step: int) -> float:
@@ -45,17 +32,7 @@ def build(optimiser: Optimizer, course: Course) -> LRScheduler:
 def place_in_cycle(step: int, course: Course) -> tuple[int, int]:
     """Find where in its cycle a step is; a function of the step alone, so that a resumed run goes on with the same.
 
-    Parameters
-    ----------
-    step : int
-        Counted from 0.
-    course : Course
-        Steps of the first cycle and growth of the further ones.
-
-    Returns
-    -------
-    done, length : int
-        Steps of the cycle that lie before this one, and steps of the cycle.
+    Steps of the cycle that lie before this one, and steps of the cycle.
     """
     start, length, exact = 0, course.cycle_steps, float(course.cycle_steps)
     while step >= start + length:

@@ -20,20 +20,7 @@ SPEC = Spec(
 
 
 def build(optimiser: Optimizer, course: Course) -> LRScheduler:
-    """Rise over a fifth of the run, then fall to nothing; momentum goes the other way.
-
-    Parameters
-    ----------
-    optimiser : torch.optim.Optimizer
-        Whose groups' rates are set; they hold the highest.
-    course : Course
-        The steps of the whole run.
-
-    Returns
-    -------
-    torch.optim.lr_scheduler.LRScheduler
-        To be advanced after each step.
-    """
+    """Rise over a fifth of the run, then fall to nothing; momentum goes the other way."""
     from torch.optim.lr_scheduler import OneCycleLR
 
     rates, steps = [group["lr"] for group in optimiser.param_groups], max(course.steps, 2)

@@ -28,24 +28,7 @@ LOOK_MS = 40
 
 
 class Answering(QObject):
-    """Asks the classifier about every analysed photograph, and shows what it says of the one in view.
-
-    Parameters
-    ----------
-    controls : LesionControls
-        The dock.
-    work : LesionWork
-        Tells of masks.
-    client : WorkerClient
-        Answers.
-
-    Attributes
-    ----------
-    answered : Signal(str)
-        There is another answer about the photograph of this identity, or none any more.
-    failed : Signal(object)
-        An exception of something that the user asked for by hand.
-    """
+    """Asks the classifier about every analysed photograph, and shows what it says of the one in view."""
 
     answered = Signal(str)
     failed = Signal(object)
@@ -98,15 +81,7 @@ class Answering(QObject):
     def answer(self, identity: str) -> Answer | None:
         """Give the answer about a photograph as it is drawn and filled in now.
 
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-
-        Returns
-        -------
-        Answer or None
-            None where there is none, or it was about another mask, patient or model.
+        None where there is none, or it was about another mask, patient or model.
         """
         said = self._said.get(identity)
         return None if said is None or said.question != self._question(identity) else said.answer
@@ -114,15 +89,7 @@ class Answering(QObject):
     def told(self, identity: str) -> LesionResult:
         """Give what is known of a photograph together with what is said of it now, as it is saved.
 
-        Parameters
-        ----------
-        identity : str
-            Of an analysed photograph.
-
-        Returns
-        -------
-        LesionResult
-            With the answer, the form and the heatmap in sight; without them where there is no answer to it.
+        With the answer, the form and the heatmap in sight; without them where there is no answer to it.
         """
         lesion, answer, asked = self._work.book.lesions[identity], self.answer(identity), self._asked_about(identity)
         result = lesion.result
@@ -132,15 +99,7 @@ class Answering(QObject):
         return replace(result, told=answer, form=self.filling.row(identity), heatmap=heat)
 
     def when_answered(self, identity: str, then: Callable[[], None]) -> None:
-        """Wait until everything has followed what was drawn and filled in, or cannot.
-
-        Parameters
-        ----------
-        identity : str
-            Of a photograph; of several wishes about one, the last is fulfilled.
-        then : callable
-            Called when no answer about it is awaited.
-        """
+        """Wait until everything has followed what was drawn and filled in, or cannot."""
         self.filling.settle()
         self._after[identity] = then
         self._look()
@@ -156,13 +115,7 @@ class Answering(QObject):
         self.heatmap.follow(identity, self._asked_about(identity))
 
     def refresh(self, identity: str) -> None:
-        """Ask about a photograph, unless what is known of it still holds.
-
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-        """
+        """Ask about a photograph, unless what is known of it still holds."""
         question, said = self._question(identity), self._said.get(identity)
         if question is None:
             if self._said.pop(identity, None) is not None:

@@ -56,27 +56,7 @@ Find = Callable[[Question], "LesionResult | None"]
 class AnswerQueue(QObject):
     """Asks the worker, and keeps the arrays that it reads in files for as long as they may be asked about again.
 
-    Parameters
-    ----------
-    client : WorkerClient
-        Answers.
-    find : callable
-        Gives the result with the photograph and the mask of a question, or None where they are other ones by now.
-    parent : QObject
-        Who goes with it.
-
-    Attributes
-    ----------
-    started : Signal(object)
-        A ``Question`` is asked now.
-    progressed : Signal(object)
-        A ``Progress``.
-    answered : Signal(object, object)
-        The ``Question``; what the worker said, a dict, or for an explanation the heat, float32 (row, column).
-    failed : Signal(object, object)
-        The ``Question``; an exception.
-    rested : Signal()
-        Nothing is asked any more.
+    ``answered``: the ``Question``; what the worker said, a dict, or for an explanation the heat, float32 (row, column).
     """
 
     started = Signal(object)
@@ -106,15 +86,7 @@ class AnswerQueue(QObject):
     def waits_for(self, identity: str) -> bool:
         """Say whether an answer about a photograph is awaited.
 
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-
-        Returns
-        -------
-        bool
-            False also where it is only asked where an answer comes from.
+        False also where it is only asked where an answer comes from.
         """
         every = (*self._waiting.values(), *([self._asked] if self._asked else []))
         return any(question.identity == identity and not question.method for question in every)
@@ -122,27 +94,13 @@ class AnswerQueue(QObject):
     def concerns(self, identity: str) -> bool:
         """Say whether anything about a photograph is awaited, also where an answer comes from.
 
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-
-        Returns
-        -------
-        bool
-            True until all of it was told.
+        True until all of it was told.
         """
         every = (*self._waiting.values(), *([self._asked] if self._asked else []))
         return any(question.identity == identity for question in every)
 
     def ask(self, question: Question) -> None:
-        """Ask soon; a question about the same that waits is forgotten.
-
-        Parameters
-        ----------
-        question : Question
-            What to ask.
-        """
+        """Ask soon; a question about the same that waits is forgotten."""
         if question != self._asked:
             self._waiting.pop(question.key, None)
             self._waiting[question.key] = question
@@ -151,13 +109,7 @@ class AnswerQueue(QObject):
             self._waiting.pop(question.key, None)
 
     def drop(self, identity: str) -> None:
-        """Forget what waits about a photograph.
-
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-        """
+        """Forget what waits about a photograph."""
         for key in [key for key, question in self._waiting.items() if question.identity == identity]:
             del self._waiting[key]
 

@@ -22,13 +22,7 @@ PATIENCE_MS = 200  # what is computed sooner is not announced, so that nothing j
 
 
 class Notice(QFrame):
-    """A sentence with the colour of a warning at its side; hidden while there is none.
-
-    Parameters
-    ----------
-    name, spoken : str
-        Object name and accessible name of the sentence.
-    """
+    """A sentence with the colour of a warning at its side; hidden while there is none."""
 
     def __init__(self, name: str, spoken: str) -> None:
         super().__init__()
@@ -42,13 +36,7 @@ class Notice(QFrame):
         self.hide()
 
     def say(self, text: str) -> None:
-        """Show a sentence.
-
-        Parameters
-        ----------
-        text : str
-            Plain text; nothing is shown where it is empty.
-        """
+        """Show a sentence."""
         self.words.setText(text)
         self.setVisible(bool(text))
 
@@ -74,13 +62,7 @@ class Nearest(QTreeWidget):
         header.setSectionResizeMode(2, QHeaderView.ResizeMode.ResizeToContents)
 
     def show_cases(self, cases: Sequence[Neighbour]) -> None:
-        """Show cases.
-
-        Parameters
-        ----------
-        cases : sequence of Neighbour
-            The nearest first.
-        """
+        """Show cases."""
         self.clear()
         for case in cases:
             item = QTreeWidgetItem([words.class_title(case.diagnosis), case.image_id, f"{case.distance:.3g}"])
@@ -95,15 +77,7 @@ class Nearest(QTreeWidget):
 
 
 class AnswerSection(QWidget):
-    """Shows an answer, or why there is none.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Knows the colours.
-    heatmap : QWidget, optional
-        The controls of the heatmap, which stand below what they explain.
-    """
+    """Shows an answer, or why there is none."""
 
     def __init__(self, icons: ThemedIcons, heatmap: QWidget | None = None) -> None:
         super().__init__()
@@ -149,47 +123,21 @@ class AnswerSection(QWidget):
         self.show_none("")
 
     def show_none(self, why: str) -> None:
-        """Show why there is no answer.
-
-        Parameters
-        ----------
-        why : str
-            Rich text.
-        """
+        """Show why there is no answer."""
         self._mark("")
         self.hint.setText(why)
         self.hint.setVisible(bool(why))
         self.about.hide()
 
     def show_earlier(self, answer: Answer, note: str, why: str) -> None:
-        """Show an answer that was saved before, as one of before.
-
-        Parameters
-        ----------
-        answer : Answer
-            Of the photograph in view.
-        note : str
-            When it was saved, and what is another by now.
-        why : str
-            Rich text: why there is none of now.
-        """
+        """Show an answer that was saved before, as one of before."""
         self.show_answer(answer, awaited=True)
         self.hint.setText(why)
         self.hint.show()
         self.earlier.say(note)
 
     def show_answer(self, answer: Answer, *, awaited: bool, outdated: str = "") -> None:
-        """Show an answer.
-
-        Parameters
-        ----------
-        answer : Answer
-            Of the photograph in view.
-        awaited : bool
-            Whether the inputs have changed since; until there is a new one, this one is grayed.
-        outdated : str, optional
-            Why it is grayed, shown above it unless the new one is there in a moment.
-        """
+        """Show an answer."""
         self.hint.hide()
         self._mark(outdated)
         self.about.setEnabled(not awaited)

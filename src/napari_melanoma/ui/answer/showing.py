@@ -35,23 +35,7 @@ def show_answer(
     *,
     changing: bool = False,
 ) -> None:
-    """Show what is known of the photograph in view.
-
-    Parameters
-    ----------
-    controls : LesionControls
-        The dock.
-    said : Said or None
-        What was said last.
-    known : Question or None
-        What would be asked now; None where there is nothing to ask, or nobody.
-    waits : bool
-        Whether an answer is awaited.
-    earlier : tuple, optional
-        An answer that was saved before, and a note on it; shown where there is no newer one.
-    changing : bool
-        Whether the border is being moved, so that something else will be asked in a moment.
-    """
+    """Show what is known of the photograph in view."""
     section, waits = controls.answer, waits or changing
     is_now = known is not None and said is not None and said.question == known and not changing
     if said is not None and said.answer is not None and (is_now or _is_alike(said, known, waits)):

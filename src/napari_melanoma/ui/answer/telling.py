@@ -18,17 +18,7 @@ TOLD = "Answer in"  # so many seconds
 
 
 class AnswerTelling(QObject):
-    """Follows the questions of a queue.
-
-    Parameters
-    ----------
-    status : StatusLine
-        Of the dock.
-    queue : AnswerQueue
-        Asks.
-    parent : QObject
-        Who goes with it.
-    """
+    """Follows the questions of a queue."""
 
     def __init__(self, status: StatusLine, queue: AnswerQueue, parent: QObject) -> None:
         super().__init__(parent)

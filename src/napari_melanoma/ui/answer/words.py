@@ -20,33 +20,14 @@ SHOWN_CHANGE = 0.005  # half of the last digit that is said
 def class_title(word: str) -> str:
     """Say how people read a class.
 
-    Parameters
-    ----------
-    word : str
-        Of a bundle.
-
-    Returns
-    -------
-    str
-        As the taxonomy of diagnoses has it; else the word with spaces, its first letter a capital.
+    Returns as the taxonomy of diagnoses has it; else the word with spaces, its first letter a capital.
     """
     known = taxonomy("diagnosis")
     return known.title(word) if word in known.entries else _capital(word.replace("_", " "))
 
 
 def field_title(name: str) -> str:
-    """Say how people read a column.
-
-    Parameters
-    ----------
-    name : str
-        Of the table, or of a bundle alone.
-
-    Returns
-    -------
-    str
-        Such as ``Body site``.
-    """
+    """Say how people read a column."""
     column = column_named(name)
     return name.replace("_", " ").capitalize() if column is None else column.title
 
@@ -54,15 +35,7 @@ def field_title(name: str) -> str:
 def class_bars(answer: Answer) -> list[Bar]:
     """Give a row for each class, the likeliest first; of many, the last rows are one.
 
-    Parameters
-    ----------
-    answer : Answer
-        Of a classifier.
-
-    Returns
-    -------
-    list of Bar
-        On a scale from 0 to 1; faint where the class can be ruled out.
+    On a scale from 0 to 1; faint where the class can be ruled out.
     """
     order = sorted(zip(answer.classes, answer.probabilities, strict=True), key=lambda pair: -pair[1])
     if len(order) > MOST_CLASSES + 1:
@@ -103,16 +76,8 @@ def _class_bar(answer: Answer, name: str, probability: float) -> Bar:
 def change_bars(answer: Answer) -> tuple[list[Bar], float]:
     """Give a row for each column of the form: how much it adds to the probability of the class that is asked about.
 
-    Parameters
-    ----------
-    answer : Answer
-        Of a classifier.
-
-    Returns
-    -------
-    tuple
-        List of Bar, the largest change first and columns that nobody filled in last; and the end of the scale, which
-        goes as far to both sides.
+    Returns list of Bar, the largest change first and columns that nobody filled in last; and the end of the scale,
+    which goes as far to both sides.
     """
     changes = sorted(answer.contributions, key=lambda change: -abs(change.change))
     rows = [_change_bar(answer, change) for change in changes]
@@ -137,17 +102,7 @@ def _change_bar(answer: Answer, change: Contribution) -> Bar:
 def value_words(name: str, value: str) -> str:
     """Say what stands in a column.
 
-    Parameters
-    ----------
-    name : str
-        Of the column.
-    value : str
-        As the table holds it.
-
-    Returns
-    -------
-    str
-        In lower case, as within a sentence.
+    In lower case, as within a sentence.
     """
     column = column_named(name)
     if column is None or column.kind not in ("word", "yes_no"):
@@ -159,15 +114,7 @@ def value_words(name: str, value: str) -> str:
 def verdict(answer: Answer) -> str:
     """Say the answer in a sentence, its first letter a capital.
 
-    Parameters
-    ----------
-    answer : Answer
-        Of a classifier.
-
-    Returns
-    -------
-    str
-        Such as ``Inconclusive: melanoma 0.31 (95 % interval 0.20–0.44).``, or why it is not valid.
+    Such as ``Inconclusive: melanoma 0.31 (95 % interval 0.20–0.44).``, or why it is not valid.
     """
     return _sentence(answer.verdict)
 
@@ -175,15 +122,7 @@ def verdict(answer: Answer) -> str:
 def side(answer: Answer) -> str:
     """Say on which side of the operating point the answer lies.
 
-    Parameters
-    ----------
-    answer : Answer
-        Of a classifier.
-
-    Returns
-    -------
-    str
-        A sentence; empty where the model has no operating point.
+    A sentence; empty where the model has no operating point.
     """
     return _sentence(answer.side)
 
@@ -191,15 +130,7 @@ def side(answer: Answer) -> str:
 def warnings(answer: Answer) -> str:
     """Say what to be careful about.
 
-    Parameters
-    ----------
-    answer : Answer
-        Of a classifier.
-
-    Returns
-    -------
-    str
-        A sentence a line; empty where there is nothing to warn of.
+    A sentence a line; empty where there is nothing to warn of.
     """
     return "\n".join(_sentence(said) for said in answer.warnings)
 
@@ -207,15 +138,7 @@ def warnings(answer: Answer) -> str:
 def about_form(answer: Answer) -> str:
     """Say what the picture alone would say, and what of the form went unused.
 
-    Parameters
-    ----------
-    answer : Answer
-        Of a classifier.
-
-    Returns
-    -------
-    str
-        Empty where the model looks at the picture alone and nothing was filled in.
+    Empty where the model looks at the picture alone and nothing was filled in.
     """
     said = []
     if answer.contributions:
@@ -229,15 +152,7 @@ def about_form(answer: Answer) -> str:
 def short(answer: Answer) -> str:
     """Say the answer in a few words for a row of a list.
 
-    Parameters
-    ----------
-    answer : Answer
-        Of a classifier.
-
-    Returns
-    -------
-    str
-        Such as ``melanoma 0.31 (95 % interval 0.20–0.44)``, or ``Not valid``.
+    Such as ``melanoma 0.31 (95 % interval 0.20–0.44)``, or ``Not valid``.
     """
     return answer.number if answer.validity.valid else NOT_VALID
 

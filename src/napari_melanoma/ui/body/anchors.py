@@ -16,16 +16,8 @@ NEIGHBOURS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 def anchors(drawing: Drawing) -> dict[Place, QPointF]:
     """Find a point in each site of a drawing.
 
-    Parameters
-    ----------
-    drawing : Drawing
-        On the sheet.
-
-    Returns
-    -------
-    dict
-        Site and laterality to a point in the coordinates of the drawing, in the middle of what is well inside; in the
-        order in which the sites are drawn.
+    Site and laterality to a point in the coordinates of the drawing, in the middle of what is well inside; in the order
+    in which the sites are drawn.
     """
     scale = 2.0 if drawing.is_detail else 1.0  # pixels for a unit of the sheet: details have small sites
     frame = drawing.frame

@@ -14,10 +14,7 @@ _FOOT = "26.8,388 28.8,391.4 31.8,394.4 32.4,396.8 29.4,398.2 25.8,399 21,400.2 
 def back() -> Drawing:
     """Draw the back.
 
-    Returns
-    -------
-    Drawing
-        400 high; the patient's right is where x is positive.
+    400 high; the patient's right is where x is positive.
     """
     outline = trunk(_FOOT)
     whole = together(outline, *fingers(), *(mirrored(finger) for finger in fingers()))

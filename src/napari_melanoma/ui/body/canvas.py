@@ -26,22 +26,7 @@ CHOOSING = (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Space)
 
 
 class BodyCanvas(QWidget):
-    """Front, back and details of the body.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Knows the colours of the theme.
-
-    Attributes
-    ----------
-    site_chosen : Signal(str, str)
-        Site and laterality of what was clicked, or chosen with Enter.
-    pointed : Signal(str, str)
-        Those under the mouse or the keyboard's cursor; both empty where there are none.
-    lesion_chosen : Signal(str)
-        Identity of the mark that was clicked.
-    """
+    """Front, back and details of the body."""
 
     site_chosen = Signal(str, str)
     pointed = Signal(str, str)
@@ -74,26 +59,12 @@ class BodyCanvas(QWidget):
         return min(MOST_MARK_PX, max(MARK_PX, MARK_PX * self._fit.scale**0.5))
 
     def set_place(self, place: Place) -> None:
-        """Show which site is chosen; nothing is signalled.
-
-        Parameters
-        ----------
-        place : (str, str)
-            Site and laterality, either may be empty.
-        """
+        """Show which site is chosen; nothing is signalled."""
         self._place = place
         self.update()
 
     def set_marks(self, marks: Sequence[BodyMark], current: str) -> None:
-        """Show marks.
-
-        Parameters
-        ----------
-        marks : sequence of BodyMark
-            In their order.
-        current : str
-            Identity of the one that stands out, "" for none.
-        """
+        """Show marks."""
         self._marks = {mark.identity: mark for mark in marks}
         self._current = current
         self._placed = None
@@ -102,10 +73,7 @@ class BodyCanvas(QWidget):
     def mark_places(self) -> dict[str, QPointF]:
         """Say where the marks stand.
 
-        Returns
-        -------
-        dict
-            Identity to point in pixels of the widget; without those whose site is not on the chart.
+        Identity to point in pixels of the widget; without those whose site is not on the chart.
         """
         if self._placed is None:
             self._placed = self._place_marks()
@@ -120,15 +88,7 @@ class BodyCanvas(QWidget):
     def place_of(self, spot: Spot) -> QPointF:
         """Say where a site is.
 
-        Parameters
-        ----------
-        spot : Spot
-            Of the chart.
-
-        Returns
-        -------
-        QPointF
-            A point well inside it, in pixels of the widget.
+        A point well inside it, in pixels of the widget.
         """
         return self._fit.to_widget(spot.anchor)
 
@@ -216,18 +176,7 @@ class BodyCanvas(QWidget):
         self._point_at(None)
 
     def event(self, event: QEvent) -> bool:
-        """Say what is under the mouse in a tooltip.
-
-        Parameters
-        ----------
-        event : QEvent
-            Any of Qt's.
-
-        Returns
-        -------
-        bool
-            Whether it was dealt with.
-        """
+        """Say what is under the mouse in a tooltip."""
         if event.type() == QEvent.Type.ToolTip and isinstance(event, QHelpEvent):
             self._show_tip(event)
             return True

@@ -48,18 +48,7 @@ class Spot:
         return self.region.place
 
     def on(self, laterality: str) -> Spot:
-        """Give the same spot, said to be on a side.
-
-        Parameters
-        ----------
-        laterality : str
-            ``left``, ``right`` or ``midline``.
-
-        Returns
-        -------
-        Spot
-            With the same anchor.
-        """
+        """Give the same spot, said to be on a side."""
         return replace(self, region=replace(self.region, laterality=laterality))
 
 
@@ -73,30 +62,14 @@ class Fit:
     def to_sheet(self, point: QPointF) -> QPointF:
         """Say where on the sheet a point of the widget is.
 
-        Parameters
-        ----------
-        point : QPointF
-            In pixels.
-
-        Returns
-        -------
-        QPointF
-            In units of the sheet.
+        ``point``: in pixels.
         """
         return (point - self.corner) * (1 / self.scale)
 
     def to_widget(self, point: QPointF) -> QPointF:
         """Say where in the widget a point of the sheet is.
 
-        Parameters
-        ----------
-        point : QPointF
-            In units of the sheet.
-
-        Returns
-        -------
-        QPointF
-            In pixels.
+        In pixels.
         """
         return point * self.scale + self.corner
 
@@ -111,15 +84,7 @@ class Chart:
     def fit(self, width: float, height: float) -> Fit:
         """Fit the sheet into a widget.
 
-        Parameters
-        ----------
-        width, height : float
-            In pixels.
-
-        Returns
-        -------
-        Fit
-            Both directions alike.
+        ``width``, ``height``: in pixels.
         """
         scale = max(min(width / self.size.width(), height / self.size.height()), 1e-3)
         size = self.size * scale
@@ -128,15 +93,7 @@ class Chart:
     def at(self, point: QPointF) -> Spot | None:
         """Say what is at a point.
 
-        Parameters
-        ----------
-        point : QPointF
-            On the sheet.
-
-        Returns
-        -------
-        Spot or None
-            None where there is no body. A broad site that a body has once is left or right where the point is.
+        None where there is no body. A broad site that a body has once is left or right where the point is.
         """
         for drawing in self.drawings:
             region = drawing.at(point) if drawing.frame.contains(point) else None
@@ -148,17 +105,7 @@ class Chart:
     def spot_of(self, site: str, laterality: str) -> Spot | None:
         """Say where a mark for a place stands.
 
-        Parameters
-        ----------
-        site : str
-            A word of either taxonomy, "" or ``unknown``.
-        laterality : str
-            ``left``, ``right``, ``midline``; "" or ``unknown`` where nobody knows it.
-
-        Returns
-        -------
-        Spot or None
-            None where the place is not known well enough, such as an arm of which nobody says which.
+        None where the place is not known well enough, such as an arm of which nobody says which.
         """
         word = WHOLE_REGIONS.get(site, site)
         side = MIDLINE if laterality in ("", UNKNOWN) else laterality
@@ -181,17 +128,7 @@ class Chart:
     def beside(self, spot: Spot, direction: Point) -> Spot:
         """Go from one region to the next.
 
-        Parameters
-        ----------
-        spot : Spot
-            Where to begin.
-        direction : (x, y)
-            One of them is 0, the other 1 or -1.
-
-        Returns
-        -------
-        Spot
-            The nearest that lies that way, counting twice what it lies aside; the same one where there is none.
+        Returns the nearest that lies that way, counting twice what it lies aside; the same one where there is none.
         """
 
         def far(other: Spot) -> float:
@@ -211,13 +148,7 @@ class Chart:
 
 @lru_cache(maxsize=1)
 def chart() -> Chart:
-    """Lay the sheet out.
-
-    Returns
-    -------
-    Chart
-        Always the same one.
-    """
+    """Lay the sheet out."""
     rooms = (
         (front(), QRectF(4, 20, 160, 350)),
         (back(), QRectF(176, 20, 160, 350)),

@@ -20,18 +20,6 @@ def curve(*runs: Run, closed: bool = True) -> QPainterPath:
 
     Cubic curves that run at each point as the line between its neighbours does, after Catmull and Rom (1974); how far
     depends on the distance to the next point alone, so that nothing overshoots where points lie close.
-
-    Parameters
-    ----------
-    *runs : str or sequence of (x, y)
-        Points, as in the attribute of SVG: ``"0,0 10,2.5"``. A single closed run is smooth all round.
-    closed : bool, optional
-        Whether the end is joined to the beginning.
-
-    Returns
-    -------
-    QPainterPath
-        The curve.
     """
     pieces = [points_of(run) for run in runs]
     first = pieces[0]
@@ -51,15 +39,7 @@ def curve(*runs: Run, closed: bool = True) -> QPainterPath:
 def points_of(run: Run) -> list[Point]:
     """Give the points of a run.
 
-    Parameters
-    ----------
-    run : str or sequence of (x, y)
-        As ``curve`` takes it.
-
-    Returns
-    -------
-    list of (x, y)
-        In their order.
+    In their order.
     """
     if isinstance(run, str):
         return [(float(x), float(y)) for x, y in (point.split(",") for point in run.split())]
@@ -87,20 +67,7 @@ def _tangent(before: Point, at: Point, after: Point, length: float) -> Point:
 
 
 def capsule(start: Point, end: Point, widths: Point) -> QPainterPath:
-    """Draw a tapered shape with round ends, such as a finger.
-
-    Parameters
-    ----------
-    start, end : (x, y)
-        Centres of the two ends.
-    widths : (float, float)
-        At the start and at the end.
-
-    Returns
-    -------
-    QPainterPath
-        Closed.
-    """
+    """Draw a tapered shape with round ends, such as a finger."""
     length = math.dist(start, end)
     along = ((end[0] - start[0]) / length, (end[1] - start[1]) / length)
     across = (-along[1], along[0])
@@ -120,20 +87,7 @@ def capsule(start: Point, end: Point, widths: Point) -> QPainterPath:
 
 
 def oval(centre: Point, width: float, height: float) -> QPainterPath:
-    """Draw an ellipse.
-
-    Parameters
-    ----------
-    centre : (x, y)
-        Its middle.
-    width, height : float
-        Its whole extent.
-
-    Returns
-    -------
-    QPainterPath
-        Closed.
-    """
+    """Draw an ellipse."""
     path = QPainterPath()
     path.addEllipse(QPointF(*centre), width / 2, height / 2)
     return path
@@ -142,64 +96,26 @@ def oval(centre: Point, width: float, height: float) -> QPainterPath:
 def mirrored(path: QPainterPath) -> QPainterPath:
     """Give the mirror image on the other side of the midline.
 
-    Parameters
-    ----------
-    path : QPainterPath
-        Any.
-
-    Returns
-    -------
-    QPainterPath
-        With each x negated; runs the other way round, so that what was drawn clockwise is so again.
+    With each x negated; runs the other way round, so that what was drawn clockwise is so again.
     """
     return MIRROR.map(path).toReversed()
 
 
 def both_halves(half: Run) -> QPainterPath:
-    """Close half an outline that begins and ends on the midline.
-
-    Parameters
-    ----------
-    half : str or sequence of (x, y)
-        From the top to the bottom, where x is positive.
-
-    Returns
-    -------
-    QPainterPath
-        Smooth all round.
-    """
+    """Close half an outline that begins and ends on the midline."""
     points = points_of(half)
     return curve(points[:-1] + [(-x, y) for x, y in reversed(points)][:-1])
 
 
 def symmetrical(path: QPainterPath) -> QPainterPath:
-    """Put a shape and its mirror image together.
-
-    Parameters
-    ----------
-    path : QPainterPath
-        Closed shapes, or lines.
-
-    Returns
-    -------
-    QPainterPath
-        Both.
-    """
+    """Put a shape and its mirror image together."""
     return together(path, mirrored(path))
 
 
 def together(*paths: QPainterPath) -> QPainterPath:
     """Put closed shapes into one that covers what any of them covers.
 
-    Parameters
-    ----------
-    *paths : QPainterPath
-        They may overlap.
-
-    Returns
-    -------
-    QPainterPath
-        Holds the outlines as they are, all drawn in one direction.
+    Holds the outlines as they are, all drawn in one direction.
     """
     whole = QPainterPath()
     whole.setFillRule(Qt.FillRule.WindingFill)
@@ -209,18 +125,7 @@ def together(*paths: QPainterPath) -> QPainterPath:
 
 
 def lines(*runs: Run) -> QPainterPath:
-    """Draw several open curves.
-
-    Parameters
-    ----------
-    *runs : str or sequence of (x, y)
-        Each a curve of its own.
-
-    Returns
-    -------
-    QPainterPath
-        To be stroked.
-    """
+    """Draw several open curves."""
     whole = QPainterPath()
     for run in runs:
         whole.addPath(curve(run, closed=False))
@@ -234,22 +139,7 @@ def _is_clockwise(path: QPainterPath) -> bool:
 
 
 def sleeve(start: Point, end: Point, half: float, bow: float = 0.0) -> QPainterPath:
-    """Draw a piece of a limb: what lies between two cuts across its axis.
-
-    Parameters
-    ----------
-    start, end : (x, y)
-        Where the axis enters and leaves.
-    half : float
-        How far the cuts reach to each side.
-    bow : float, optional
-        How far the cuts bulge towards the end, as a ring round something round does.
-
-    Returns
-    -------
-    QPainterPath
-        Closed.
-    """
+    """Draw a piece of a limb: what lies between two cuts across its axis."""
     length = math.dist(start, end)
     along = ((end[0] - start[0]) / length, (end[1] - start[1]) / length)
 

@@ -21,10 +21,7 @@ _TOES = (
 def front() -> Drawing:
     """Draw the front.
 
-    Returns
-    -------
-    Drawing
-        400 high; the patient's left is where x is positive.
+    400 high; the patient's left is where x is positive.
     """
     outline = trunk(_FOOT)
     tips = [*fingers(), *(capsule(*toe) for toe in _TOES)]

@@ -16,10 +16,7 @@ _NECK = "27,96 25.6,116 26,128 31,141"
 def face() -> Drawing:
     """Draw the face.
 
-    Returns
-    -------
-    Drawing
-        142 high; the patient's left is where x is positive.
+    142 high; the patient's left is where x is positive.
     """
     head, ears, neck = both_halves(_HEAD), symmetrical(curve(_EAR)), _neck()
     throat = curve("0,90 50,90", "50,150 0,150")
@@ -32,13 +29,7 @@ def face() -> Drawing:
 
 
 def mouth() -> Drawing:
-    """Draw the open mouth.
-
-    Returns
-    -------
-    Drawing
-        32 high.
-    """
+    """Draw the open mouth."""
     lips = both_halves("0,-12.4 4.6,-15.2 10,-14.4 19,-7.6 26,0 19,9.6 10,15.4 0,17")
     cavity = both_halves("0,-8.2 9.6,-8.8 18,-3.8 21.2,0.2 14,7.6 7,10.2 0,10.8")
     teeth = lines("0,-4.4 8,-4.8 15.6,-2", "3.6,-8.4 3.6,-4.6", "9.4,-8.6 9,-4.6")

@@ -38,10 +38,7 @@ _TOES: tuple[Digit, ...] = (
 def hands() -> Drawing:
     """Draw the backs of both hands, fingers up.
 
-    Returns
-    -------
-    Drawing
-        104 high; the patient's left is where x is positive.
+    104 high; the patient's left is where x is positive.
     """
     knuckles = curve("0,52 14,50 24,46.6 34,45.6 43,49.6 50,58 51,70 46,77 52,88 80,88", "80,-9 0,-9")
     wrist = curve("0,93 31,95.4 60,93", "60,120 0,120")
@@ -62,10 +59,7 @@ def hands() -> Drawing:
 def soles() -> Drawing:
     """Draw both soles, toes up.
 
-    Returns
-    -------
-    Drawing
-        100 high; the patient's left is where x is positive.
+    100 high; the patient's left is where x is positive.
     """
     roots = curve("0,20.6 12,18.6 20,16.4 28,17.4 35,20.6 41,27 60,34", "60,-9 0,-9")
     rest = curve("0,0 60,0", "60,120 0,120")
@@ -83,10 +77,7 @@ def soles() -> Drawing:
 def toes() -> Drawing:
     """Draw the toes as seen from the front, for their nails.
 
-    Returns
-    -------
-    Drawing
-        64 high; the patient's left is where x is positive.
+    64 high; the patient's left is where x is positive.
     """
     digits = [capsule(*toe) for toe in _TOES]
     foot = curve("17.4,66 14,56 11,44 9.2,32 12,22 20,19 31,20.6 39.8,25 42.8,34 40.4,46 36,58 33.4,66 25.4,68.6")

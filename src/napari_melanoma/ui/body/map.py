@@ -21,21 +21,7 @@ INVITATION = "Click where the lesion is."
 
 
 class BodyMap(QWidget):
-    """Shows where lesions are, and lets a person say where one is.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Knows the colours of the theme.
-
-    Attributes
-    ----------
-    site_chosen : Signal(str, str)
-        A person chose: a word of the taxonomy ``sub_site`` or ``site``, or ``unknown``; and ``left``, ``right``,
-        ``midline`` or "" where the side is not known.
-    lesion_chosen : Signal(str)
-        Identity of the mark that was clicked.
-    """
+    """Shows where lesions are, and lets a person say where one is."""
 
     site_chosen = Signal(str, str)
     lesion_chosen = Signal(str)
@@ -68,28 +54,12 @@ class BodyMap(QWidget):
         return self._place
 
     def set_site(self, site: str, laterality: str = "") -> None:
-        """Show a site as chosen; nothing is signalled.
-
-        Parameters
-        ----------
-        site : str
-            A word of the taxonomy ``sub_site`` or ``site``; "" or ``unknown`` for none.
-        laterality : str, optional
-            ``left``, ``right``, ``midline`` or "".
-        """
+        """Show a site as chosen; nothing is signalled."""
         self._place = (site, laterality)
         self._show()
 
     def set_lesions(self, marks: Sequence[BodyMark], current: str = "") -> None:
-        """Show lesions as numbered dots.
-
-        Parameters
-        ----------
-        marks : sequence of BodyMark
-            In their order.
-        current : str, optional
-            Identity of the one that stands out.
-        """
+        """Show lesions as numbered dots."""
         self._marks = tuple(marks)
         self.canvas.set_marks(self._marks, current)
         self._tell_apart()

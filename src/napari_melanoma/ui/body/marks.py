@@ -27,17 +27,7 @@ class BodyMark:
 def spread(places: Sequence[Point], distance: float) -> list[Point]:
     """Move points apart until all are some distance from one another, each about where it was.
 
-    Parameters
-    ----------
-    places : sequence of (x, y)
-        Where they should be; several may be the same.
-    distance : float
-        The least between two.
-
-    Returns
-    -------
-    list of (x, y)
-        In the same order; always the same for the same places.
+    In the same order; always the same for the same places.
     """
     points = [_beside(place, places[:number].count(place), distance) for number, place in enumerate(places)]
     for turn in range(ROUNDS):

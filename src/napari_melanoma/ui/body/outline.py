@@ -40,34 +40,19 @@ _THUMB = ((79.4, 211), (92.4, 228.8), (6.2, 4))
 
 
 def head() -> QPainterPath:
-    """Draw the head without ears, as seen from the front.
-
-    Returns
-    -------
-    QPainterPath
-        55 high.
-    """
+    """Draw the head without ears, as seen from the front."""
     return both_halves(_HEAD)
 
 
 def occiput() -> QPainterPath:
-    """Draw the head as seen from behind, where the neck hides the chin.
-
-    Returns
-    -------
-    QPainterPath
-        Down to the hairline.
-    """
+    """Draw the head as seen from behind, where the neck hides the chin."""
     return both_halves(_OCCIPUT)
 
 
 def ear() -> QPainterPath:
     """Draw an ear.
 
-    Returns
-    -------
-    QPainterPath
-        Where x is positive; a part of it lies under the head.
+    Where x is positive; a part of it lies under the head.
     """
     return curve(_EAR)
 
@@ -75,10 +60,7 @@ def ear() -> QPainterPath:
 def fingers() -> list[QPainterPath]:
     """Draw thumb and fingers.
 
-    Returns
-    -------
-    list of QPainterPath
-        Where x is positive; their roots lie in the palm.
+    Where x is positive; their roots lie in the palm.
     """
     return [capsule(*finger) for finger in (*_FINGERS, _THUMB)]
 
@@ -86,15 +68,7 @@ def fingers() -> list[QPainterPath]:
 def trunk(foot: str) -> QPainterPath:
     """Draw the body without head, fingers and toes.
 
-    Parameters
-    ----------
-    foot : str
-        From the outer to the inner ankle, where x is positive.
-
-    Returns
-    -------
-    QPainterPath
-        Symmetrical, one outline.
+    Symmetrical, one outline.
     """
     leg = f"{_SIDE} {foot} {_LEG_INSIDE}"
     right = [points_of(run) for run in (_NECK, _ARM_OUTSIDE, _PALM, _PALM_INSIDE, _ARM_INSIDE, leg)]
@@ -103,18 +77,7 @@ def trunk(foot: str) -> QPainterPath:
 
 
 def edge(foot: str) -> QPainterPath:
-    """Draw what of the trunk's outline is an edge of the body: not where fingers begin, nor the neck under the head.
-
-    Parameters
-    ----------
-    foot : str
-        As ``trunk`` takes it.
-
-    Returns
-    -------
-    QPainterPath
-        Lines.
-    """
+    """Draw what of the trunk's outline is an edge of the body: not where fingers begin, nor the neck under the head."""
     beside_thumb = _PALM.rpartition(" ")[0]
     return symmetrical(
         lines(_ARM_OUTSIDE, beside_thumb, f"{_PALM_INSIDE} {_ARM_INSIDE}", f"{_SIDE} {foot} {_LEG_INSIDE}")

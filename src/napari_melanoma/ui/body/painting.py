@@ -39,15 +39,7 @@ LIGHT = Ink("#f6f3f0", "#565d67", "#7d7068", "#b9b2ac", "#454b54", "#d3cac3", "#
 def ink(palette: Palette) -> Ink:
     """Give the colours for a theme.
 
-    Parameters
-    ----------
-    palette : Palette
-        Of the theme.
-
-    Returns
-    -------
-    Ink
-        For a dark or a light ground.
+    For a dark or a light ground.
     """
     return DARK if palette.dark else LIGHT
 
@@ -55,21 +47,7 @@ def ink(palette: Palette) -> Ink:
 def paint_drawing(
     painter: QPainter, drawing: Drawing, colours: Ink, chosen: Collection[Place], pointed: Collection[Place]
 ) -> None:
-    """Paint one drawing.
-
-    Parameters
-    ----------
-    painter : QPainter
-        Scaled to the units of the chart.
-    drawing : Drawing
-        What to paint.
-    colours : Ink
-        Of the theme.
-    chosen : collection of (str, str)
-        Sites with laterality that are chosen.
-    pointed : collection of (str, str)
-        Those that are pointed at.
-    """
+    """Paint one drawing."""
     for part in drawing.parts:
         painter.strokePath(part.path, QPen(QColor(colours.edge), 1.7))
         painter.save()
@@ -85,17 +63,7 @@ def paint_drawing(
 
 
 def paint_words(painter: QPainter, drawing: Drawing, colours: Ink) -> None:
-    """Write what a drawing shows above it, and which side of the patient is which beside that.
-
-    Parameters
-    ----------
-    painter : QPainter
-        Scaled to the units of the chart.
-    drawing : Drawing
-        What is shown.
-    colours : Ink
-        Of the theme.
-    """
+    """Write what a drawing shows above it, and which side of the patient is which beside that."""
     frame = drawing.frame
     font = QFont(painter.font())
     font.setPixelSize(9 if drawing.is_detail else 11)
@@ -131,20 +99,7 @@ def _paint_sites(
 def paint_mark(painter: QPainter, at: QPointF, across: float, label: str, colours: Ink, current: bool) -> None:
     """Paint the numbered dot of a lesion.
 
-    Parameters
-    ----------
-    painter : QPainter
-        In pixels.
-    at : QPointF
-        Its centre.
-    across : float
-        Its diameter.
-    label : str
-        One or two characters can be read.
-    colours : Ink
-        Of the theme.
-    current : bool
-        Whether it stands out.
+    ``painter``: in pixels.
     """
     half = across / 2 - 1
     painter.setPen(QPen(QColor(colours.mark_edge), 2.4 if current else 1.2))
@@ -161,14 +116,7 @@ def paint_mark(painter: QPainter, at: QPointF, across: float, label: str, colour
 def paint_cursor(painter: QPainter, at: QPointF, colours: Ink) -> None:
     """Paint where the keyboard stands.
 
-    Parameters
-    ----------
-    painter : QPainter
-        In pixels.
-    at : QPointF
-        The site's anchor.
-    colours : Ink
-        Of the theme.
+    ``painter``: in pixels.
     """
     painter.setBrush(Qt.BrushStyle.NoBrush)
     painter.setPen(QPen(QColor(colours.line), 1.6))

@@ -45,33 +45,14 @@ class Part:
     def at(self, point: QPointF) -> Region | None:
         """Say which region is at a point.
 
-        Parameters
-        ----------
-        point : QPointF
-            In the coordinates of the drawing.
-
-        Returns
-        -------
-        Region or None
-            None where the point is outside.
+        None where the point is outside.
         """
         if not self.path.contains(point):
             return None
         return next((region for region in self.regions if region.shape.contains(point)), None)
 
     def moved(self, by: QTransform) -> Part:
-        """Give the same part elsewhere.
-
-        Parameters
-        ----------
-        by : QTransform
-            Moves and scales.
-
-        Returns
-        -------
-        Part
-            With every path mapped.
-        """
+        """Give the same part elsewhere."""
         regions = tuple(replace(region, shape=by.map(region.shape)) for region in self.regions)
         return Part(by.map(self.path), regions, by.map(self.shade))
 
@@ -92,18 +73,7 @@ class Drawing:
     is_detail: bool = True
 
     def moved(self, by: QTransform) -> Drawing:
-        """Give the same drawing elsewhere.
-
-        Parameters
-        ----------
-        by : QTransform
-            Moves and scales.
-
-        Returns
-        -------
-        Drawing
-            With every path mapped.
-        """
+        """Give the same drawing elsewhere."""
         parts = tuple(part.moved(by) for part in self.parts)
         return replace(self, parts=parts, lines=by.map(self.lines), creases=by.map(self.creases))
 
@@ -123,15 +93,7 @@ class Drawing:
     def at(self, point: QPointF) -> Region | None:
         """Say which region is at a point.
 
-        Parameters
-        ----------
-        point : QPointF
-            In the coordinates of the drawing.
-
-        Returns
-        -------
-        Region or None
-            None where the point is outside.
+        None where the point is outside.
         """
         found = (part.at(point) for part in reversed(self.parts))
         return next((region for region in found if region is not None), None)
@@ -140,15 +102,7 @@ class Drawing:
 def middle(*shapes: Shape) -> list[Region]:
     """Give regions of the midline.
 
-    Parameters
-    ----------
-    *shapes : (str, QPainterPath)
-        Site and shape.
-
-    Returns
-    -------
-    list of Region
-        In their order.
+    In their order.
     """
     return [Region(site, MIDLINE, shape) for site, shape in shapes]
 
@@ -156,17 +110,7 @@ def middle(*shapes: Shape) -> list[Region]:
 def both_sides(shapes: Sequence[Shape], positive: str) -> list[Region]:
     """Give regions of one half, and their mirror images.
 
-    Parameters
-    ----------
-    shapes : sequence of (str, QPainterPath)
-        Site and shape where x is positive.
-    positive : {"left", "right"}
-        Which side of the patient that is.
-
-    Returns
-    -------
-    list of Region
-        First those of the half that was given.
+    First those of the half that was given.
     """
     negative = RIGHT if positive == LEFT else LEFT
     return [Region(site, positive, shape) for site, shape in shapes] + [

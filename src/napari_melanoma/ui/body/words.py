@@ -21,13 +21,7 @@ WHOLE_REGIONS = {
 
 
 def words() -> tuple[str, ...]:
-    """Give every word for a place: each body site with the places within it after it.
-
-    Returns
-    -------
-    tuple of str
-        Words of the taxonomies ``site`` and ``sub_site`` without ``unknown``.
-    """
+    """Give every word for a place: each body site with the places within it after it."""
     sites, within = taxonomy("site"), taxonomy("sub_site")
     return tuple(
         word
@@ -40,15 +34,7 @@ def words() -> tuple[str, ...]:
 def columns_of(word: str) -> tuple[str, str]:
     """Say what stands in the table for a place.
 
-    Parameters
-    ----------
-    word : str
-        Of either taxonomy, or ``unknown``.
-
-    Returns
-    -------
-    tuple of str
-        Cells of ``site`` and ``sub_site``; "" where nothing is known.
+    Cells of ``site`` and ``sub_site``; "" where nothing is known.
     """
     within = taxonomy("sub_site")
     if word in within.words and word != UNKNOWN:
@@ -59,15 +45,7 @@ def columns_of(word: str) -> tuple[str, str]:
 def word_of(site: str, sub_site: str) -> str:
     """Say which place the cells of a table mean.
 
-    Parameters
-    ----------
-    site, sub_site : str
-        As the table has them; "" and ``unknown`` for not known.
-
-    Returns
-    -------
-    str
-        The narrower of the two; "" where neither is known.
+    Returns the narrower of the two; "" where neither is known.
     """
     return next((word for word in (sub_site, site) if word not in ("", UNKNOWN)), "")
 
@@ -75,17 +53,7 @@ def word_of(site: str, sub_site: str) -> str:
 def title(word: str, laterality: str = "") -> str:
     """Say a place as people do.
 
-    Parameters
-    ----------
-    word : str
-        Of either taxonomy, "" or ``unknown``; any other stands for itself.
-    laterality : str, optional
-        ``left``, ``right``, ``midline`` or "".
-
-    Returns
-    -------
-    str
-        Such as ``Left forearm`` or ``Chest, midline``.
+    Such as ``Left forearm`` or ``Chest, midline``.
     """
     if word in ("", UNKNOWN):
         return "Site unknown"
@@ -99,17 +67,7 @@ def title(word: str, laterality: str = "") -> str:
 def is_within(place: Place, whole: Place) -> bool:
     """Tell whether a place of the chart is one that was chosen, or belongs to it.
 
-    Parameters
-    ----------
-    place : (str, str)
-        A site that is drawn, and its laterality.
-    whole : (str, str)
-        A word of either taxonomy, and ``left``, ``right``, ``midline`` or "" for any.
-
-    Returns
-    -------
-    bool
-        False for what is not known.
+    False for what is not known.
     """
     (word, laterality), (wanted, side) = place, whole
     one_sided = side not in ("", UNKNOWN) and word not in ALWAYS_MIDDLE

@@ -33,30 +33,7 @@ SAMPLE = "napari-melanoma sample case"
 
 
 class CaseAdding(QObject):
-    """Opens and makes cases, and adds images to the one that is open.
-
-    Parameters
-    ----------
-    dock : CaseControls
-        In whose window is asked.
-    desk : CaseDesk
-        Takes what is found.
-    settings : CaseSettings
-        Knows recent cases.
-
-    Attributes
-    ----------
-    started, finished : Signal()
-        Files are being looked at; no more.
-    progressed : Signal(object)
-        A ``Progress``.
-    added : Signal(str)
-        Images were added; id of the row that shall be at hand.
-    said : Signal(str)
-        A sentence for the status line.
-    failed : Signal(object)
-        An exception.
-    """
+    """Opens and makes cases, and adds images to the one that is open."""
 
     started = Signal()
     finished = Signal()
@@ -89,15 +66,7 @@ class CaseAdding(QObject):
         return self.gathering.busy or self._drawing is not None
 
     def take(self, paths: Sequence[Path], lesion: str = "") -> None:
-        """Take files that were dropped or chosen: a case is opened, anything else is added.
-
-        Parameters
-        ----------
-        paths : sequence of pathlib.Path
-            Not empty.
-        lesion : str, optional
-            Id of the lesion on which they were dropped.
-        """
+        """Take files that were dropped or chosen: a case is opened, anything else is added."""
         case = next((path for path in paths if path.name == CASE or (path / CASE).is_file()), None)
         store = self._desk.store
         folder = case.parent if case is not None and case.name == CASE else case
@@ -118,13 +87,7 @@ class CaseAdding(QObject):
             self._drawing.cancel()
 
     def follow(self, link: str) -> None:
-        """Do what a link says.
-
-        Parameters
-        ----------
-        link : str
-            Its target.
-        """
+        """Do what a link says."""
         if link.startswith(RECENT):
             self._desk.open(Path(link.removeprefix(RECENT)))
             return
@@ -151,13 +114,7 @@ class CaseAdding(QObject):
         dialog.open()
 
     def fill(self, menu: QMenu) -> None:
-        """Fill the menu as it is now.
-
-        Parameters
-        ----------
-        menu : QMenu
-            What was in it goes.
-        """
+        """Fill the menu as it is now."""
         menu.clear()
         entries = {"new": "New case ...", "open": "Open a case ...", "folder": "Add a folder ..."}
         entries |= {"show": "Show the case folder", "close": "Close the case"}

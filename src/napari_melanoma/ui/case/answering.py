@@ -25,30 +25,7 @@ NONE_INSTALLED = "No model that says what a lesion may be is installed"
 
 
 class CaseAnswering(QObject):
-    """Has the worker answer about all lesions at once, over the images of each.
-
-    Parameters
-    ----------
-    desk : CaseDesk
-        The open case.
-    parent : QObject
-        The dock.
-    client : WorkerClient, optional
-        Answers; the one that all docks share by default.
-
-    Attributes
-    ----------
-    started : Signal()
-        The worker is asked.
-    changed : Signal()
-        There are other answers, or none any more.
-    progressed : Signal(object)
-        A ``Progress``.
-    finished : Signal(str)
-        Nothing is asked any more; what was done, empty where it failed or the case is another one.
-    failed : Signal(object)
-        An exception: the answers are those of before.
-    """
+    """Has the worker answer about all lesions at once, over the images of each."""
 
     started = Signal()
     changed = Signal()
@@ -107,15 +84,7 @@ class CaseAnswering(QObject):
             self._end("Stopped. The answers are those of before.")
 
     def show(self, page: LesionPage, lesion: str) -> None:
-        """Show the answer about a lesion, or how to get one.
-
-        Parameters
-        ----------
-        page : LesionPage
-            Where.
-        lesion : str
-            Its id.
-        """
+        """Show the answer about a lesion, or how to get one."""
         told = None if self.answers is None else self.answers.of(lesion)
         how = f"{self.why_not}." if self.why_not else "Press <i>answer</i> above to ask what each lesion may be."
         page.show_answer(told, self._is_current(lesion), how)

@@ -41,13 +41,7 @@ UNDO_KEY, REDO_KEY, OPEN_KEY, LESION_KEY, IMAGE_KEY = (
 
 
 class CaseControls(QWidget):
-    """What a user sees of the Case dock.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer that it is docked in.
-    """
+    """What a user sees of the Case dock."""
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
@@ -122,31 +116,13 @@ class CaseControls(QWidget):
         self.status.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
 
     def show_open(self, is_open: bool) -> None:
-        """Show the case, or the invitation.
-
-        Parameters
-        ----------
-        is_open : bool
-            Whether a case is open.
-        """
+        """Show the case, or the invitation."""
         self.welcome.setVisible(not is_open)
         for part in (self._head, self._scroll, self.open, self.file):
             part.setVisible(is_open)
 
     def show_actions(self, editable: bool, images: int, is_part: bool, undone: str, redone: str) -> None:
-        """Show what can be done now, and why not where it cannot.
-
-        Parameters
-        ----------
-        editable : bool
-            Whether the case may be changed.
-        images : int
-            How many would be opened.
-        is_part : bool
-            Whether a lesion or an image is at hand.
-        undone, redone : str
-            What undo and redo would do; empty for nothing.
-        """
+        """Show what can be done now, and why not where it cannot."""
         for button, what, key in ((self.undo, undone, UNDO_KEY), (self.redo, redone, REDO_KEY)):
             name = button.accessibleName()
             button.setEnabled(editable and bool(what))
@@ -161,13 +137,7 @@ class CaseControls(QWidget):
         self.tree.editable = editable
 
     def show_asking(self, why_not: str) -> None:
-        """Show whether a classifier can be asked.
-
-        Parameters
-        ----------
-        why_not : str
-            Why it cannot; empty where it can.
-        """
+        """Show whether a classifier can be asked."""
         self.answer.setEnabled(not why_not)
         tip = "Ask a model what each lesion may be, over all of its images, and how it compares with the others"
         self.answer.setToolTip(f"{why_not}." if why_not else tip)
@@ -188,12 +158,6 @@ class CaseNotice(QFrame):
         self.hide()
 
     def say(self, text: str) -> None:
-        """Show a sentence.
-
-        Parameters
-        ----------
-        text : str
-            Rich text; empty hides it.
-        """
+        """Show a sentence."""
         self.words.setText(text)
         self.setVisible(bool(text))

@@ -26,36 +26,14 @@ GAP_PX = 6
 
 
 class CaseDelegate(PictureRows):
-    """Paints rows in the colours of the theme.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Knows the colours.
-    find : callable
-        Gives the picture of a file, or None.
-    parent : QWidget
-        The view.
-    """
+    """Paints rows in the colours of the theme."""
 
     def __init__(self, icons: ThemedIcons, find: Callable[[Path], QPixmap | None], parent: QWidget) -> None:
         super().__init__(icons, PICTURE_PX, WIDTH_PX, parent)
         self._find = find
 
     def paint_row(self, painter: QPainter, place: QRect, index: QModelIndex, look: RowLook) -> None:
-        """Paint a lesion or an image.
-
-        Parameters
-        ----------
-        painter : QPainter
-            Of the view.
-        place : QRect
-            The row.
-        index : QModelIndex
-            Which one.
-        look : RowLook
-            Its colours.
-        """
+        """Paint a lesion or an image."""
         row = index.data(ROW_ROLE)
         if not isinstance(row, CaseRow):
             return

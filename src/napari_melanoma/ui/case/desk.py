@@ -20,24 +20,7 @@ if TYPE_CHECKING:
 
 
 class CaseDesk(QObject):
-    """Opens, changes, saves and closes one case.
-
-    Parameters
-    ----------
-    parent : QObject
-        The dock.
-
-    Attributes
-    ----------
-    opened : Signal()
-        Another case is open, or none.
-    changed : Signal()
-        The case is another value.
-    failed : Signal(object)
-        An exception: a case could not be opened or made; the one before stays open.
-    saving : CaseSaving
-        Brings the case to its file.
-    """
+    """Opens, changes, saves and closes one case."""
 
     opened = Signal()
     changed = Signal()
@@ -75,25 +58,11 @@ class CaseDesk(QObject):
         return self._opening.busy or self.saving.busy
 
     def open(self, folder: Path) -> None:
-        """Open a case in the place of the one that is open.
-
-        Parameters
-        ----------
-        folder : pathlib.Path
-            Of the case, or its ``case.json``.
-        """
+        """Open a case in the place of the one that is open."""
         self.saving.when_saved(partial(self._swap, partial(_open, self.store, folder)))
 
     def create(self, folder: Path, case: Case | None = None) -> None:
-        """Make a case in the place of the one that is open.
-
-        Parameters
-        ----------
-        folder : pathlib.Path
-            Made where it is missing.
-        case : Case, optional
-            What it holds; nothing by default.
-        """
+        """Make a case in the place of the one that is open."""
         self.saving.when_saved(partial(self._swap, partial(_create, folder, case)))
 
     def close(self) -> None:
@@ -101,51 +70,23 @@ class CaseDesk(QObject):
         self.saving.when_saved(partial(self._take, None))
 
     def look_in(self, folder: Path) -> None:
-        """Look in a folder for images that are missing.
-
-        Parameters
-        ----------
-        folder : pathlib.Path
-            With its subfolders.
-        """
+        """Look in a folder for images that are missing."""
         store = self.store
         if store is not None:
             self.saving.when_saved(partial(self._swap, partial(_look_in, store, folder)))
 
     def edit(self, case: Case, what: str, key: str = "") -> None:
-        """Change the case as a step, and save it soon.
-
-        Parameters
-        ----------
-        case : Case
-            After the edit.
-        what : str
-            What was done, for tooltips.
-        key : str, optional
-            Edits in a row with the same one are one step.
-        """
+        """Change the case as a step, and save it soon."""
         if self.may_edit and self.history is not None and self.history.edit(case, what, key):
             self._on_edited()
 
     def take_back(self, key: str) -> None:
-        """Take edits of one field back that are still going on.
-
-        Parameters
-        ----------
-        key : str
-            Theirs.
-        """
+        """Take edits of one field back that are still going on."""
         if self.may_edit and self.history is not None and self.history.take_back(key):
             self._on_edited()
 
     def amend(self, case: Case) -> None:
-        """Change a mask or a scale, which is no step of the case.
-
-        Parameters
-        ----------
-        case : Case
-            After it.
-        """
+        """Change a mask or a scale, which is no step of the case."""
         if self.may_edit and self.history is not None and case != self.history.case:
             self.history.amend(case)
             self._on_edited()
@@ -153,20 +94,14 @@ class CaseDesk(QObject):
     def undo(self) -> str:
         """Take a step back.
 
-        Returns
-        -------
-        str
-            What it was; empty where there was none.
+        What it was; empty where there was none.
         """
         return self._turn(self.history.undo) if self.may_edit and self.history is not None else ""
 
     def redo(self) -> str:
         """Take a step again.
 
-        Returns
-        -------
-        str
-            What it was; empty where there was none.
+        What it was; empty where there was none.
         """
         return self._turn(self.history.redo) if self.may_edit and self.history is not None else ""
 

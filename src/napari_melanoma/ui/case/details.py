@@ -29,20 +29,7 @@ NEW = "new"
 
 
 class LesionPage(QWidget):
-    """One lesion: where it is, and what was found.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Knows the colours.
-    settings : Settings
-        Which sections are open.
-
-    Attributes
-    ----------
-    forms : tuple of CaseForm
-        Their signals are about the lesion at hand.
-    """
+    """One lesion: where it is, and what was found."""
 
     def __init__(self, icons: ThemedIcons, settings: Settings) -> None:
         super().__init__()
@@ -79,17 +66,7 @@ class LesionPage(QWidget):
             column.addWidget(fold)
 
     def show_lesion(self, case: Case, lesion: CaseLesion, editable: bool) -> None:
-        """Show a lesion.
-
-        Parameters
-        ----------
-        case : Case
-            With all lesions, for the body map.
-        lesion : CaseLesion
-            Which.
-        editable : bool
-            Whether the case may be changed.
-        """
+        """Show a lesion."""
         self.title.setText(f"Lesion {words.numbers(case)[lesion.id]}: {words.place(lesion)}")
         self.body.set_lesions(words.marks(case), lesion.id)
         self.body.set_site(word_of(lesion.site, lesion.sub_site), lesion.laterality)
@@ -100,17 +77,7 @@ class LesionPage(QWidget):
         show_guesses(self.confirm, len(lesion.guesses), editable)
 
     def show_answer(self, told: LesionAnswer | None, current: bool, why_none: str) -> None:
-        """Show what a classifier says of the lesion.
-
-        Parameters
-        ----------
-        told : LesionAnswer or None
-            None where it was not asked.
-        current : bool
-            Whether images, masks and what is known of the patient are still those that it was asked about.
-        why_none : str
-            What to do to be told, or to be told anew.
-        """
+        """Show what a classifier says of the lesion."""
         if told is None:
             self.odd.hide()
             self.answer.show_none(why_none)
@@ -123,13 +90,7 @@ class LesionPage(QWidget):
 
 
 class ImagePage(QWidget):
-    """One image: how it was taken, and of which lesion it is.
-
-    Attributes
-    ----------
-    lesion_chosen : Signal(str)
-        It belongs to the lesion of this id, to ``loose``, or to a ``new`` one.
-    """
+    """One image: how it was taken, and of which lesion it is."""
 
     lesion_chosen = Signal(str)
 
@@ -153,19 +114,7 @@ class ImagePage(QWidget):
         self.lesion.activated.connect(self._on_lesion)
 
     def show_image(self, case: Case, lesion: CaseLesion | None, image: CaseImage, editable: bool) -> None:
-        """Show an image.
-
-        Parameters
-        ----------
-        case : Case
-            With all lesions, for the list.
-        lesion : CaseLesion or None
-            The one it is of.
-        image : CaseImage
-            Which.
-        editable : bool
-            Whether the case may be changed.
-        """
+        """Show an image."""
         self.title.setText(image.path.name)
         self.title.setToolTip(str(image.path))
         self.lesion.clear()
@@ -187,10 +136,7 @@ class ImagePage(QWidget):
 def heading() -> QElidingLabel:
     """Make a title that is cut with dots where there is no room for all of it.
 
-    Returns
-    -------
-    QElidingLabel
-        Bold, plain text.
+    Bold, plain text.
     """
     label = QElidingLabel()
     font = label.font()
@@ -202,17 +148,7 @@ def heading() -> QElidingLabel:
 
 
 def show_guesses(button: QAbstractButton, count: int, editable: bool) -> None:
-    """Offer to confirm what was guessed.
-
-    Parameters
-    ----------
-    button : QAbstractButton
-        With which it is done.
-    count : int
-        How many guesses there are.
-    editable : bool
-        Whether the case may be changed.
-    """
+    """Offer to confirm what was guessed."""
     button.setText(f"{counted(count, 'guess')} ✓")
     button.setVisible(count > 0)
     button.setEnabled(editable)

@@ -33,13 +33,7 @@ TELL_MS = 1000  # how often it is said how long ago the case was saved
 
 
 class CaseDock(CaseControls):
-    """Make, look at and change a case.
-
-    Parameters
-    ----------
-    napari_viewer : napari.viewer.Viewer
-        The viewer that it is docked in.
-    """
+    """Make, look at and change a case."""
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer)

@@ -24,24 +24,7 @@ PLACE = ("site", "sub_site", "laterality")
 
 
 class CaseEditing(QObject):
-    """Takes the wishes of the controls to the desk.
-
-    Parameters
-    ----------
-    desk : CaseDesk
-        The open case.
-    tree : CaseTree
-        Says what is at hand.
-    parent : QObject
-        The dock.
-
-    Attributes
-    ----------
-    said : Signal(str)
-        A sentence for the status line.
-    made : Signal(str)
-        The lesion of this id is new, and shall be at hand.
-    """
+    """Takes the wishes of the controls to the desk."""
 
     said = Signal(str)
     made = Signal(str)
@@ -52,61 +35,25 @@ class CaseEditing(QObject):
         self._tree = tree
 
     def set_patient(self, name: str, text: str) -> None:
-        """Set a field of the patient.
-
-        Parameters
-        ----------
-        name : str
-            Of the field.
-        text : str
-            Empty for unknown.
-        """
+        """Set a field of the patient."""
         self._edit(lambda case: edit.set_patient(case, **{name: text}), f"patient's {_said(name)}", f"patient {name}")
 
     def set_part(self, name: str, text: str) -> None:
-        """Set a field of the lesion or image at hand.
-
-        Parameters
-        ----------
-        name : str
-            Of the field.
-        text : str
-            Empty for unknown.
-        """
+        """Set a field of the lesion or image at hand."""
         part, change = self._tree.current, edit.set_lesion if self._is_lesion() else edit.set_image
         of = f"lesion {self._number(part)}" if self._is_lesion() else "the image"
         self._edit(lambda case: change(case, part, **{name: text}), f"{_said(name)} of {of}", f"{part} {name}")
 
     def refuse_patient(self, name: str) -> None:
-        """Take back what was typed on the way to what is not allowed.
-
-        Parameters
-        ----------
-        name : str
-            Of the field of the patient.
-        """
+        """Take back what was typed on the way to what is not allowed."""
         self._desk.take_back(f"patient {name}")
 
     def refuse_part(self, name: str) -> None:
-        """Take back what was typed on the way to what is not allowed.
-
-        Parameters
-        ----------
-        name : str
-            Of the field of the lesion or image at hand.
-        """
+        """Take back what was typed on the way to what is not allowed."""
         self._desk.take_back(f"{self._tree.current} {name}")
 
     def set_place(self, word: str, laterality: str) -> None:
-        """Say where the lesion at hand is.
-
-        Parameters
-        ----------
-        word : str
-            Of the taxonomies ``site`` and ``sub_site``.
-        laterality : str
-            Side of the patient.
-        """
+        """Say where the lesion at hand is."""
         lesion = self._tree.current
         if self._is_lesion():
             values = dict(zip(PLACE, (*columns_of(word), laterality), strict=True))
@@ -115,23 +62,11 @@ class CaseEditing(QObject):
             self.said.emit(f"{said}.")
 
     def confirm_patient(self, name: str) -> None:
-        """Confirm a guess about the patient.
-
-        Parameters
-        ----------
-        name : str
-            Of the field.
-        """
+        """Confirm a guess about the patient."""
         self._edit(lambda case: edit.confirm(case, "", name), f"patient's {_said(name)} confirmed")
 
     def confirm_part(self, name: str = "") -> None:
-        """Confirm a guess about what is at hand.
-
-        Parameters
-        ----------
-        name : str, optional
-            Of the field; all by default.
-        """
+        """Confirm a guess about what is at hand."""
         part, fields = self._tree.current, [name] if name else []
         self._edit(lambda case: edit.confirm(case, part, *fields), "guesses confirmed")
 
@@ -159,17 +94,7 @@ class CaseEditing(QObject):
             self.made.emit(case.lesions[-1].id)
 
     def move(self, images: Sequence[str], lesion: str, place: int = -1) -> None:
-        """Move images to a lesion.
-
-        Parameters
-        ----------
-        images : sequence of str
-            Their ids.
-        lesion : str
-            Its id, ``loose`` for none; "" or ``new`` for a new one.
-        place : int, optional
-            Among the images that are there; at the end by default.
-        """
+        """Move images to a lesion."""
         is_new = lesion in ("", NEW)
 
         def moved(case: Case) -> Case:
@@ -188,13 +113,7 @@ class CaseEditing(QObject):
         self.said.emit(f"{count} moved to {where}.")
 
     def remove(self, parts: Sequence[str]) -> None:
-        """Take lesions and images out of the case.
-
-        Parameters
-        ----------
-        parts : sequence of str
-            Their ids; images of a lesion stay as images of none.
-        """
+        """Take lesions and images out of the case."""
         case = self._desk.case
         lesions = set() if case is None else {lesion.id for lesion in case.lesions}
         there = lesions | (set() if case is None else {image.id for _, image in case.each_image()})

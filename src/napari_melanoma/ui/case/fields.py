@@ -26,28 +26,7 @@ Check = Callable[[Column, str], str]
 
 
 class CaseField(QWidget):
-    """A column of the table as a control.
-
-    Parameters
-    ----------
-    part : {"patient", "lesion", "image"}
-        Of what; it stands before the object name.
-    column : Column
-        What may stand in it.
-    check : callable, optional
-        Says what is wrong with a text; by default what the table does not allow.
-
-    Attributes
-    ----------
-    edited : Signal(str, str)
-        Its name, and a text that is allowed; empty for unknown.
-    refused : Signal(str)
-        Its name: what stands in it is not allowed, so what was typed on the way there was not meant.
-    rested : Signal()
-        The user has left it.
-    confirmed : Signal(str)
-        Its name: the user says that the guess is right.
-    """
+    """A column of the table as a control."""
 
     edited = Signal(str, str)
     refused = Signal(str)
@@ -122,17 +101,7 @@ class CaseField(QWidget):
         return self._check(self.column, self.text)
 
     def show_value(self, text: str, origin: Origin | None, editable: bool) -> None:
-        """Show what the case says; nobody is told. What is not allowed stays to be corrected.
-
-        Parameters
-        ----------
-        text : str
-            As the table holds it.
-        origin : str or None
-            Where it was guessed from; None where it was not.
-        editable : bool
-            Whether the case may be changed.
-        """
+        """Show what the case says; nobody is told. What is not allowed stays to be corrected."""
         if isinstance(self.control, StillCombo):
             self.control.setCurrentIndex(max(0, self.control.findData(text)))
             self.control.setEnabled(editable)

@@ -37,28 +37,7 @@ IMAGE: Rows = (("modality", "taken_on"),)
 
 
 class CaseForm(QWidget):
-    """Fields of a patient, a lesion or an image.
-
-    Parameters
-    ----------
-    part : {"patient", "lesion", "image"}
-        Of what.
-    rows : sequence of tuple of str
-        Names of fields, those of a row side by side.
-    name : str
-        Object name.
-
-    Attributes
-    ----------
-    edited : Signal(str, str)
-        Name of a field, and a text that is allowed; empty for unknown.
-    refused : Signal(str)
-        Name of a field in which stands what is not allowed.
-    rested : Signal()
-        The user has left a field.
-    confirmed : Signal(str)
-        Name of a field whose guess is right.
-    """
+    """Fields of a patient, a lesion or an image."""
 
     edited = Signal(str, str)
     refused = Signal(str)
@@ -93,15 +72,7 @@ class CaseForm(QWidget):
         return [field.fault for field in self.fields.values() if field.fault]
 
     def show_part(self, part: CasePart, editable: bool) -> None:
-        """Show what the case says.
-
-        Parameters
-        ----------
-        part : CasePart
-            Patient, lesion or image.
-        editable : bool
-            Whether the case may be changed.
-        """
+        """Show what the case says."""
         shown = getattr(part, "id", "")
         if shown != self._shown:
             self.forget()

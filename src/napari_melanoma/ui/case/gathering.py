@@ -43,26 +43,7 @@ class Found:
 
 
 class CaseGathering(QObject):
-    """Gathers for one wish at a time; a newer one takes the place of one at work.
-
-    Parameters
-    ----------
-    dock : QWidget
-        In whose window is asked.
-
-    Attributes
-    ----------
-    started : Signal()
-        Files are being looked at.
-    progressed : Signal(object)
-        A ``Progress``.
-    gathered : Signal(object)
-        A ``Found``.
-    failed : Signal(object)
-        An exception.
-    finished : Signal()
-        Nothing is looked at any more.
-    """
+    """Gathers for one wish at a time; a newer one takes the place of one at work."""
 
     started = Signal()
     progressed = Signal(object)
@@ -83,13 +64,7 @@ class CaseGathering(QObject):
         return self._job is not None
 
     def start(self, wish: Wish) -> None:
-        """Gather.
-
-        Parameters
-        ----------
-        wish : Wish
-            What.
-        """
+        """Gather."""
         self._wish = wish
         if self._job is not None:
             self._job.cancel()

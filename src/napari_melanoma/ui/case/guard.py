@@ -18,17 +18,7 @@ LOOK_MS = 50
 
 
 class CaseGuard(WindowGuard):
-    """Watches the main window of a dock.
-
-    Parameters
-    ----------
-    dock : QWidget
-        Whose window is watched, once the dock is in one.
-    desk : CaseDesk
-        Saves the case.
-    keeping : CaseKeeping
-        Keeps what is drawn.
-    """
+    """Watches the main window of a dock."""
 
     def __init__(self, dock: QWidget, desk: CaseDesk, keeping: CaseKeeping) -> None:
         super().__init__(dock)
@@ -49,10 +39,7 @@ class CaseGuard(WindowGuard):
     def may_close(self) -> bool:
         """Save first, and then close the window.
 
-        Returns
-        -------
-        bool
-            False where something is still to be saved; the window is closed when it is.
+        False where something is still to be saved; the window is closed when it is.
         """
         if self._closing or not self._is_behind():
             return True

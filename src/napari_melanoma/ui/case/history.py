@@ -9,13 +9,7 @@ STEPS = 200
 
 
 class CaseHistory:
-    """Remembers cases; edits of one field in a row are one step.
-
-    Parameters
-    ----------
-    case : Case
-        Where it begins.
-    """
+    """Remembers cases; edits of one field in a row are one step."""
 
     def __init__(self, case: Case) -> None:
         self.case = case
@@ -36,19 +30,7 @@ class CaseHistory:
     def edit(self, case: Case, what: str, key: str = "") -> bool:
         """Take a step.
 
-        Parameters
-        ----------
-        case : Case
-            After it.
-        what : str
-            What was done, for a tooltip.
-        key : str, optional
-            Edits in a row with the same one, which is not empty, are one step.
-
-        Returns
-        -------
-        bool
-            False where the case is the same.
+        False where the case is the same.
         """
         if case == self.case:
             return False
@@ -60,15 +42,7 @@ class CaseHistory:
     def take_back(self, key: str) -> bool:
         """Take the edits in a row back that are still going on, as if they had not been made.
 
-        Parameters
-        ----------
-        key : str
-            Theirs.
-
-        Returns
-        -------
-        bool
-            False where there are none.
+        False where there are none.
         """
         if not key or key != self._key or not self._before:
             return False
@@ -81,32 +55,20 @@ class CaseHistory:
         self._key = ""
 
     def amend(self, case: Case) -> None:
-        """Change the case without a step: a mask, whose steps the viewer takes back.
-
-        Parameters
-        ----------
-        case : Case
-            With it.
-        """
+        """Change the case without a step: a mask, whose steps the viewer takes back."""
         self.case = case
 
     def undo(self) -> str:
         """Take the last step back.
 
-        Returns
-        -------
-        str
-            What it was; empty where there was none.
+        What it was; empty where there was none.
         """
         return self._turn(self._before, self._after)
 
     def redo(self) -> str:
         """Take a step again.
 
-        Returns
-        -------
-        str
-            What it was; empty where there was none.
+        What it was; empty where there was none.
         """
         return self._turn(self._after, self._before)
 
@@ -122,17 +84,7 @@ class CaseHistory:
 def with_masks_of(case: Case, known: Case) -> Case:
     """Give a case the corrections, results and scales of another one.
 
-    Parameters
-    ----------
-    case : Case
-        Of before or after.
-    known : Case
-        As it is now.
-
-    Returns
-    -------
-    Case
-        With its own images, of which those that both have are as they are now.
+    With its own images, of which those that both have are as they are now.
     """
     now = {image.id: image for _, image in known.each_image()}
     for _, image in case.each_image():

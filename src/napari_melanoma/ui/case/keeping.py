@@ -25,17 +25,7 @@ State = tuple[object, ...]
 
 
 class CaseKeeping(QObject):
-    """Writes masks and results through the Lesion dock's own queue, so that each is what is seen.
-
-    Parameters
-    ----------
-    desk : CaseDesk
-        The open case.
-    opening : CaseOpening
-        Tells of analyses and corrections.
-    parent : QObject
-        The dock.
-    """
+    """Writes masks and results through the Lesion dock's own queue, so that each is what is seen."""
 
     def __init__(self, desk: CaseDesk, opening: CaseOpening, parent: QObject) -> None:
         super().__init__(parent)

@@ -17,17 +17,7 @@ if TYPE_CHECKING:
 def notice_of(desk: CaseDesk, link: Callable[[str, str], str]) -> str:
     """Say the most important one.
 
-    Parameters
-    ----------
-    desk : CaseDesk
-        With the open case.
-    link : callable
-        Makes a link from its target and words.
-
-    Returns
-    -------
-    str
-        Rich text; empty where there is nothing to be said.
+    Rich text; empty where there is nothing to be said.
     """
     store, case = desk.store, desk.case
     if store is None or case is None:

@@ -40,32 +40,7 @@ RAISE_MS = 50  # after the Lesion dock has come to the front
 
 
 class CaseOpening(BesideLesion):
-    """Shows images one at a time, with the Lesion dock behind it.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where they are shown.
-    dock : QWidget
-        The Case dock.
-    find : callable
-        Gives the image of the case whose file it takes, or None.
-
-    Attributes
-    ----------
-    lesion_opened : Signal()
-        There is another Lesion dock.
-    slide_found : Signal(object)
-        What was to be opened is a slide, whatever the case calls it; its ``pathlib.Path``.
-    analysed : Signal(str, object)
-        The mask, or what follows from it, of the image of this id is something else; identity of the photograph.
-    working : Signal(str)
-        What is being done, as the status line calls it: ``opening``, ``analysing`` or nothing.
-    progressed : Signal(object)
-        How far an analysis is, a ``Progress``.
-    failed : Signal(object)
-        An exception.
-    """
+    """Shows images one at a time, with the Lesion dock behind it."""
 
     lesion_opened = Signal()
     working = Signal(str)
@@ -101,13 +76,7 @@ class CaseOpening(BesideLesion):
         return mine or (self.lesion is not None and self.lesion.busy)
 
     def open(self, images: list[CaseImage]) -> None:
-        """Open images, the last one in view.
-
-        Parameters
-        ----------
-        images : list of CaseImage
-            Photographs whose files are there.
-        """
+        """Open images, the last one in view."""
         had = self.lesion
         self.lesion_dock()
         if had is not self.lesion:
@@ -119,26 +88,12 @@ class CaseOpening(BesideLesion):
     def is_wanted(self, path: Path) -> bool:
         """Say whether a photograph is open, or about to be.
 
-        Parameters
-        ----------
-        path : pathlib.Path
-            Its file.
-
-        Returns
-        -------
-        bool
-            False where it was closed.
+        False where it was closed.
         """
         return path in self._wanted or self.image(path) is not None
 
     def close(self, paths: list[Path]) -> None:
-        """Take photographs out of the viewer with all that was made from them, unless they hold unsaved work.
-
-        Parameters
-        ----------
-        paths : list of pathlib.Path
-            Their files.
-        """
+        """Take photographs out of the viewer with all that was made from them, unless they hold unsaved work."""
         for path in paths:
             image = self.image(path)
             if image is None:
@@ -150,26 +105,14 @@ class CaseOpening(BesideLesion):
                     self.viewer.layers.remove(layer)
 
     def tell_left(self, paths: list[Path]) -> None:
-        """Tell once more of photographs that stayed open, as what was drawn on them is kept nowhere.
-
-        Parameters
-        ----------
-        paths : list of pathlib.Path
-            Their files.
-        """
+        """Tell once more of photographs that stayed open, as what was drawn on them is kept nowhere."""
         for path in paths:
             image = self.image(path)
             if image is not None and self.lesion is not None:
                 self._on_changed(str(linked.identity(image)))
 
     def join(self, lesion: LesionDock) -> None:
-        """Listen to a Lesion dock; called once for each.
-
-        Parameters
-        ----------
-        lesion : LesionDock
-            The dock.
-        """
+        """Listen to a Lesion dock; called once for each."""
         for known in (self._looked, self._unknown, self.restored):
             known.clear()  # this one knows nothing of what is open
         lesion.work.changed.connect(self._on_changed)
@@ -318,15 +261,7 @@ class CaseOpening(BesideLesion):
 def ruler(layer: Image) -> PixelSize | None:
     """Give the scale that a person gave a photograph.
 
-    Parameters
-    ----------
-    layer : napari.layers.Image
-        The photograph.
-
-    Returns
-    -------
-    PixelSize or None
-        None where nobody did.
+    None where nobody did.
     """
     given: PixelSize | None = layer.metadata.get(KEY, {}).get("ruler")
     return given

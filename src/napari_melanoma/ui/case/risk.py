@@ -27,13 +27,7 @@ SHARES = "What each part changes"
 
 
 class RiskSection(QWidget):
-    """The answer as bars, and below it in words.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Knows the colours.
-    """
+    """The answer as bars, and below it in words."""
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
@@ -57,20 +51,7 @@ class RiskSection(QWidget):
             column.addWidget(part)
 
     def show_lesion(self, case: Case, lesion: CaseLesion) -> bool:
-        """Show the risk of a lesion.
-
-        Parameters
-        ----------
-        case : Case
-            As it stands.
-        lesion : CaseLesion
-            Which.
-
-        Returns
-        -------
-        bool
-            Whether there is any.
-        """
+        """Show the risk of a lesion."""
         from napari_melanoma.workflows.case_risk import answer_of, changed_since, overruled, risk_of
 
         told = risk_of(lesion)

@@ -40,19 +40,7 @@ def rows_of(
 ) -> tuple[CaseRow, ...]:
     """Give the rows of a case.
 
-    Parameters
-    ----------
-    case : Case
-        What to show.
-    missing : collection of str
-        Ids of images whose file is gone.
-    answers : mapping, optional
-        What a classifier says, by the id of the lesion, as long as it fits the case.
-
-    Returns
-    -------
-    tuple of CaseRow
-        Lesions, and at the end the images of none where there are any.
+    Lesions, and at the end the images of none where there are any.
     """
     numbers = words.numbers(case)
     said = answers or {}

@@ -20,20 +20,7 @@ NAMES = (
 
 
 def write_sample(folder: Path, run: RunContext) -> Path:
-    """Draw the images; meant for a thread.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Made where it is missing.
-    run : RunContext
-        To report progress, and to ask whether to go on.
-
-    Returns
-    -------
-    pathlib.Path
-        The folder.
-    """
+    """Draw the images; meant for a thread."""
     for seed, name in enumerate(run.track(NAMES, "Drawing the sample")):
         modality = "dermoscopic" if "dermo" in name else "macroscopic"
         config = LesionPhantomConfig(seed=seed, modality=modality, size=(SIZE, SIZE))

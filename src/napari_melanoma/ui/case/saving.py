@@ -38,25 +38,7 @@ class Drawing(Protocol):
 class CaseSaving(QObject):
     """Saves one case at a time.
 
-    Parameters
-    ----------
-    parent : QObject
-        Who goes with it.
-    case : callable
-        Gives the case as it is now.
-
-    Attributes
-    ----------
-    saved : Signal()
-        What is in the file, or why it is not, is something else.
-    refused : Signal()
-        It could not be saved; what waited for it does not happen.
-    fault : Exception or None
-        Why the last save failed.
-    saved_at : float
-        When the last one was, in seconds as ``time.time`` gives them; 0 for never.
-    drawing : Drawing or None
-        Is waited for before a case is left.
+    ``saved_at``: when the last one was, in seconds as ``time.time`` gives them; 0 for never.
     """
 
     saved = Signal()
@@ -98,13 +80,7 @@ class CaseSaving(QObject):
         return self._store is not None and not self._store.read_only
 
     def turn_to(self, store: CaseStore | None) -> None:
-        """Be about another case, which is as it is in its file.
-
-        Parameters
-        ----------
-        store : CaseStore or None
-            None where no case is open.
-        """
+        """Be about another case, which is as it is in its file."""
         self._store = self._held.store = store
         self._in_file, self.fault, self._held.pending = self._case(), None, None
         self.saved_at = 0.0
@@ -115,28 +91,14 @@ class CaseSaving(QObject):
         self._settling.start()
 
     def save(self, *, over: bool = False, anew: bool = False) -> None:
-        """Save at once.
-
-        Parameters
-        ----------
-        over : bool
-            Whether to write over what another program changed in the file.
-        anew : bool
-            Whether to write also where nothing was edited.
-        """
+        """Save at once."""
         self._settling.stop()
         if anew:
             self._in_file = None
         self._saving.submit("save", partial(self._prepare, over))
 
     def when_saved(self, then: Callable[[], None]) -> None:
-        """Do something when all that was edited is in the file; never where it cannot be saved.
-
-        Parameters
-        ----------
-        then : callable
-            Without arguments.
-        """
+        """Do something when all that was edited is in the file; never where it cannot be saved."""
         self._then = then
         self._advance()
 

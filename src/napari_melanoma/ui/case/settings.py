@@ -20,13 +20,7 @@ class CaseSettings(Settings):
         return [path for path in map(Path, self.kept("case/recent", [])) if (path / CASE).is_file()]
 
     def remember(self, folder: Path) -> None:
-        """Put a case at the head of the recent ones.
-
-        Parameters
-        ----------
-        folder : pathlib.Path
-            Of the case.
-        """
+        """Put a case at the head of the recent ones."""
         kept = [str(path) for path in (folder, *(path for path in self.recent if path != folder))]
         self.keep("case/recent", kept[:KEPT])
 
@@ -39,28 +33,12 @@ class CaseSettings(Settings):
     def shown(self, folder: Path) -> list[str]:
         """List the images of a case that were open in the viewer.
 
-        Parameters
-        ----------
-        folder : pathlib.Path
-            Of the case.
-
-        Returns
-        -------
-        list of str
-            Their ids, the one in view last.
+        Returns their ids, the one in view last.
         """
         return self.kept(_key(folder), [])
 
     def set_shown(self, folder: Path, images: list[str]) -> None:
-        """Remember which images of a case are open in the viewer.
-
-        Parameters
-        ----------
-        folder : pathlib.Path
-            Of the case.
-        images : list of str
-            Their ids, the one in view last.
-        """
+        """Remember which images of a case are open in the viewer."""
         self.keep(_key(folder), images)
 
 

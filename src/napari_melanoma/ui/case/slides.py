@@ -14,15 +14,7 @@ if TYPE_CHECKING:
 
 
 def show_slide(viewer: Viewer, path: Path) -> None:
-    """Open a slide in the Slide dock, or show it where it is open already.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where to.
-    path : pathlib.Path
-        The slide.
-    """
+    """Open a slide in the Slide dock, or show it where it is open already."""
     dock = show_dock(viewer, "Slide")
     assert isinstance(dock, SlideDock)
     identity = str(path.absolute())

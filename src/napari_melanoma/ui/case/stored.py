@@ -24,27 +24,8 @@ if TYPE_CHECKING:
 def stored(image: CaseImage, source: Source, run: RunContext) -> Recovered | NDArray[np.bool_] | None:
     """Read the analysis of an image and the mask that counts; meant for a thread.
 
-    Parameters
-    ----------
-    image : CaseImage
-        With correction and results.
-    source : Source
-        The photograph, as taken from its layer.
-    run : RunContext
-        Asked whether it is still wanted.
-
-    Returns
-    -------
-    Recovered or numpy.ndarray or None
-        The analysis with its mask; the corrected mask alone, bool (row, column), where the photograph has to be
-        analysed again; None where nothing is stored.
-
-    Raises
-    ------
-    InputError
-        Where the photograph is not the one that the mask was drawn on.
-    UnreadableImage
-        Where the mask is missing or damaged.
+    Returns the analysis with its mask; the corrected mask alone, bool (row, column), where the photograph has to be
+    analysed again; None where nothing is stored.
     """
     photograph = source.read()
     digest = fingerprint(photograph.rgb)

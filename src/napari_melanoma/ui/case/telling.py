@@ -21,17 +21,7 @@ OF_LESION = ("site", "sub_site", "laterality", "diameter_1_mm", "diameter_2_mm")
 
 
 class CaseTelling(QObject):
-    """Fills the form of the Lesion dock, and again when the case is edited.
-
-    Parameters
-    ----------
-    desk : CaseDesk
-        The open case.
-    opening : CaseOpening
-        Knows the Lesion dock, and which photographs are of the case.
-    parent : QObject
-        The dock.
-    """
+    """Fills the form of the Lesion dock, and again when the case is edited."""
 
     def __init__(self, desk: CaseDesk, opening: CaseOpening, parent: QObject) -> None:
         super().__init__(parent)
@@ -65,17 +55,7 @@ class CaseTelling(QObject):
 def row_of(case: Case, lesion: CaseLesion | None) -> dict[str, str]:
     """Give what a case knows of a lesion before anybody has said what it is.
 
-    Parameters
-    ----------
-    case : Case
-        Whose patient.
-    lesion : CaseLesion or None
-        None for an image of no lesion.
-
-    Returns
-    -------
-    dict
-        Columns of the harmonised table to text; what is not known is left out.
+    Columns of the harmonised table to text; what is not known is left out.
     """
     row = {name: case.patient.cell(name) for name in OF_PATIENT}
     row |= {} if lesion is None else {name: lesion.cell(name) for name in OF_LESION}

@@ -19,29 +19,7 @@ OPEN_UP_TO = 8  # lesions; of more, all but the one at hand are folded
 
 
 class CaseTree(QTreeWidget):
-    """Shows rows; what a person does with them is only told.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Knows the colours.
-    find : callable
-        Gives the picture of a file, or None.
-
-    Attributes
-    ----------
-    picked : Signal()
-        Another row is at hand.
-    opened : Signal(str)
-        The image of this id is wanted in the viewer.
-    moved : Signal(object, str, int)
-        Images (a list of ids) were dragged to the lesion of this id, ``loose`` or "" for a new one, to this place
-        among its images, or to the end for -1.
-    removed : Signal(object)
-        A list of ids is to go.
-    dropped : Signal(object, str)
-        Files (a list of paths) were dropped on the lesion of this id, or on "" for none.
-    """
+    """Shows rows; what a person does with them is only told."""
 
     picked = Signal()
     opened = Signal(str)
@@ -87,15 +65,7 @@ class CaseTree(QTreeWidget):
         return [_row(item).id for item in self._items() if item.isSelected() and _row(item).path is not None]
 
     def show_rows(self, rows: Sequence[CaseRow], current: str = "") -> None:
-        """Show other rows; folds, selection and place stay where they can.
-
-        Parameters
-        ----------
-        rows : sequence of CaseRow
-            Lesions, and those of none.
-        current : str, optional
-            Id of the row that shall be at hand; the one that is by default.
-        """
+        """Show other rows; folds, selection and place stay where they can."""
         wanted, chosen = current or self.current, {_row(item).id for item in self.selectedItems()}
         scrolled = self.verticalScrollBar().value()
         before = [_row(item) for item in self._tops()]

@@ -25,28 +25,7 @@ MOST_REOPENED = 8  # images that come back into the viewer with their case
 
 
 class CaseViewing(QObject):
-    """Takes images of the open case to the viewer.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where to.
-    dock : QWidget
-        The Case dock.
-    desk : CaseDesk
-        The open case.
-    tree : CaseTree
-        What is selected.
-    settings : CaseSettings
-        Remembers what was open.
-
-    Attributes
-    ----------
-    said : Signal(str)
-        A sentence for the status line.
-    opening : CaseOpening
-        Reads and shows them.
-    """
+    """Takes images of the open case to the viewer."""
 
     said = Signal(str)
 
@@ -91,13 +70,7 @@ class CaseViewing(QObject):
             self.opening.tell_left(before)
 
     def open(self, ids: list[str]) -> None:
-        """Open images, the last one in view; says of those that cannot be why.
-
-        Parameters
-        ----------
-        ids : list of str
-            Of images; others are passed over.
-        """
+        """Open images, the last one in view; says of those that cannot be why."""
         case = self._desk.case
         images = [] if case is None else [image for _, image in case.each_image() if image.id in ids]
         images.sort(key=lambda image: ids.index(image.id))

@@ -13,13 +13,7 @@ RECENT = "recent:"
 
 
 class CaseWelcome(Welcome):
-    """An area for the images of one patient.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Gives the colour of the links.
-    """
+    """An area for the images of one patient."""
 
     def __init__(self, icons: ThemedIcons) -> None:
         self._recent: list[Path] = []
@@ -28,13 +22,7 @@ class CaseWelcome(Welcome):
         self.setToolTip("A folder, images, a table (CSV) that names some, DICOM files, or the folder of a case")
 
     def set_recent(self, folders: Sequence[Path]) -> None:
-        """Offer cases to go on with.
-
-        Parameters
-        ----------
-        folders : sequence of pathlib.Path
-            The last one first.
-        """
+        """Offer cases to go on with."""
         self._recent = list(folders)[:MOST]
         self._say()
 

@@ -28,15 +28,7 @@ QUICK_S = 60
 def modality(image: CaseImage) -> str:
     """Say how an image was taken, in a word or two.
 
-    Parameters
-    ----------
-    image : CaseImage
-        Of a case.
-
-    Returns
-    -------
-    str
-        Such as ``dermoscopic``, with a question mark where it is a guess.
+    Such as ``dermoscopic``, with a question mark where it is a guess.
     """
     said = SHORT.get(image.modality, image.modality) or "modality unknown"
     return f"{said} ?" if "modality" in image.guesses else said
@@ -45,15 +37,7 @@ def modality(image: CaseImage) -> str:
 def place(lesion: CaseLesion) -> str:
     """Say where a lesion is.
 
-    Parameters
-    ----------
-    lesion : CaseLesion
-        Of a case.
-
-    Returns
-    -------
-    str
-        Such as ``Left upper back``, with a question mark where it is a guess.
+    Such as ``Left upper back``, with a question mark where it is a guess.
     """
     said = title(word_of(lesion.site, lesion.sub_site), lesion.laterality)
     return f"{said} ?" if {"site", "sub_site", "laterality"} & lesion.guesses.keys() else said
@@ -62,15 +46,7 @@ def place(lesion: CaseLesion) -> str:
 def numbers(case: Case) -> dict[str, str]:
     """Say how the lesions are numbered, as in the dots on the body map.
 
-    Parameters
-    ----------
-    case : Case
-        Whose.
-
-    Returns
-    -------
-    dict of str
-        Id to number: the one that files or tables give, where each has one of its own; else that of the id.
+    Id to number: the one that files or tables give, where each has one of its own; else that of the id.
     """
     given = {lesion.id: lesion.label for lesion in case.lesions if lesion.label}
     own = {lesion.id: lesion.id.removeprefix("L") for lesion in case.lesions}
@@ -80,18 +56,7 @@ def numbers(case: Case) -> dict[str, str]:
 
 
 def summary(lesion: CaseLesion) -> str:
-    """Say in short what is known of a lesion.
-
-    Parameters
-    ----------
-    lesion : CaseLesion
-        Of a case.
-
-    Returns
-    -------
-    str
-        Its diagnosis and its images.
-    """
+    """Say in short what is known of a lesion."""
     kinds = dict.fromkeys(SHORT.get(image.modality, image.modality) for image in lesion.images)
     taken = ", ".join(kind for kind in kinds if kind)
     count = counted(len(lesion.images), "image") if lesion.images else "no image yet"
@@ -102,15 +67,7 @@ def summary(lesion: CaseLesion) -> str:
 def marks(case: Case) -> list[BodyMark]:
     """Give the lesions as marks of the body map.
 
-    Parameters
-    ----------
-    case : Case
-        Whose.
-
-    Returns
-    -------
-    list of BodyMark
-        In their order.
+    In their order.
     """
     of = numbers(case)
     return [
@@ -120,51 +77,21 @@ def marks(case: Case) -> list[BodyMark]:
 
 
 def guessed(origin: Origin) -> str:
-    """Say where a guess comes from.
-
-    Parameters
-    ----------
-    origin : str
-        As the case keeps it.
-
-    Returns
-    -------
-    str
-        A sentence for a tooltip.
-    """
+    """Say where a guess comes from."""
     return f"Guessed from {ORIGINS[origin]}: nobody has confirmed it."
 
 
 def guesses(case: Case) -> int:
     """Count what nobody has confirmed.
 
-    Parameters
-    ----------
-    case : Case
-        Whose.
-
-    Returns
-    -------
-    int
-        Over patient, lesions and images.
+    Over patient, lesions and images.
     """
     parts = (case.patient, *case.lesions, *(image for _, image in case.each_image()))
     return sum(len(part.guesses) for part in parts)
 
 
 def when(seconds: float) -> str:
-    """Say how long ago something was saved.
-
-    Parameters
-    ----------
-    seconds : float
-        Since then.
-
-    Returns
-    -------
-    str
-        Such as ``2 s ago``.
-    """
+    """Say how long ago something was saved."""
     if seconds < 1:
         return "just now"
     return f"{seconds:.0f} s ago" if seconds < QUICK_S else ago(seconds)
@@ -173,17 +100,7 @@ def when(seconds: float) -> str:
 def listed(names: Iterable[str], most: int = 3) -> str:
     """Name some of many.
 
-    Parameters
-    ----------
-    names : iterable of str
-        In order.
-    most : int, optional
-        How many are named.
-
-    Returns
-    -------
-    str
-        Such as ``a, b and 4 more``.
+    Such as ``a, b and 4 more``.
     """
     every = list(names)
     more = f" and {len(every) - most} more" if len(every) > most else ""

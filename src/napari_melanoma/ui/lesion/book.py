@@ -17,13 +17,7 @@ if TYPE_CHECKING:
 
 
 class LesionBook:
-    """A ``Lesion`` for each analysed photograph, by the identity of its layer.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where the layers are.
-    """
+    """A ``Lesion`` for each analysed photograph, by the identity of its layer."""
 
     def __init__(self, viewer: Viewer) -> None:
         self.viewer = viewer
@@ -32,30 +26,14 @@ class LesionBook:
     def image(self, identity: str) -> Image | None:
         """Find a photograph.
 
-        Parameters
-        ----------
-        identity : str
-            As ``layers.identity`` gives it.
-
-        Returns
-        -------
-        napari.layers.Image or None
-            None where it was removed.
+        None where it was removed.
         """
         return next((image for image in linked.identify(self.viewer) if linked.identity(image) == identity), None)
 
     def source(self, identity: str) -> Source | None:
         """Take a photograph from its layer.
 
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-
-        Returns
-        -------
-        Source or None
-            None where it was removed.
+        None where it was removed.
         """
         image = self.image(identity)
         return None if image is None else Source.of(image)
@@ -63,15 +41,7 @@ class LesionBook:
     def mask(self, identity: str) -> Labels | None:
         """Find the mask layer of an analysed photograph.
 
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-
-        Returns
-        -------
-        napari.layers.Labels or None
-            None where there is none, or one that does not fit the photograph.
+        None where there is none, or one that does not fit the photograph.
         """
         image, lesion = self.image(identity), self.lesions.get(identity)
         labels = None if image is None or lesion is None else linked.part(self.viewer, image, "mask")
@@ -82,15 +52,7 @@ class LesionBook:
     def digest(self, identity: str) -> str | None:
         """Give the fingerprint of the mask that is shown, also where a dock of before made it.
 
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-
-        Returns
-        -------
-        str or None
-            None where there is no mask.
+        None where there is no mask.
         """
         if identity in self.lesions:
             return None if self.mask(identity) is None else self.lesions[identity].digest
@@ -100,15 +62,7 @@ class LesionBook:
     def is_corrected(self, identity: str) -> bool:
         """Say whether the mask that is shown is one that was drawn, also where a dock of before made it.
 
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-
-        Returns
-        -------
-        bool
-            False where there is no mask, or one that the model gave.
+        False where there is no mask, or one that the model gave.
         """
         if identity in self.lesions:
             return self.lesions[identity].corrected and self.mask(identity) is not None
@@ -127,17 +81,7 @@ class LesionBook:
     def orphan(self, identity: str, role: str) -> Labels | None:
         """Find a layer that was made from a photograph which was removed.
 
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-        role : str
-            What the layer was to it.
-
-        Returns
-        -------
-        napari.layers.Labels or None
-            None where it is gone as well.
+        None where it is gone as well.
         """
         layers = (layer for layer in self.viewer.layers if linked.identity(layer) == identity)
         return next((layer for layer in layers if linked.role(layer) == role), None)
@@ -145,10 +89,7 @@ class LesionBook:
     def unsaved_names(self) -> list[str]:
         """List the photographs whose corrections were not saved.
 
-        Returns
-        -------
-        list of str
-            Names of their layers; photographs that were removed are not counted.
+        Names of their layers; photographs that were removed are not counted.
         """
         images = (self.image(identity) for identity, lesion in self.lesions.items() if lesion.unsaved)
         return [image.name for image in images if image is not None]
@@ -161,13 +102,7 @@ class LesionBook:
                 recovery.remove(recovery.place(lesion.image_digest, identity))
 
     def keep_unsaved(self) -> None:
-        """Write corrections as they are at this moment, to be offered another day.
-
-        Raises
-        ------
-        SaveError
-            Where the file system refuses.
-        """
+        """Write corrections as they are at this moment, to be offered another day."""
         for identity, lesion in self.lesions.items():
             labels = self.mask(identity)
             if lesion.unsaved and labels is not None:
@@ -183,15 +118,7 @@ class LesionBook:
     def strokes(self, identity: str) -> NDArray[np.uint8] | None:
         """Copy the strokes that are drawn and not cleared.
 
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-
-        Returns
-        -------
-        numpy.ndarray or None
-            uint8 (row, column); None where there are none.
+        Returns uint8 (row, column); None where there are none.
         """
         image = self.image(identity)
         layer = None if image is None else linked.part(self.viewer, image, "scribbles")

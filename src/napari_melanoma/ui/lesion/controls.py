@@ -50,13 +50,7 @@ FLIPS_TIP = (
 
 
 class LesionControls(QWidget):
-    """What a user sees of the Lesion dock.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer that it is docked in.
-    """
+    """What a user sees of the Lesion dock."""
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
@@ -94,13 +88,7 @@ class LesionControls(QWidget):
         self.show_lesion(None)
 
     def options(self) -> LesionOptions:
-        """Give the options as the controls show them.
-
-        Returns
-        -------
-        LesionOptions
-            What an analysis started now would use.
-        """
+        """Give the options as the controls show them."""
         return LesionOptions(
             model=self.model.model,
             threshold=self.mask_controls.threshold,
@@ -110,26 +98,14 @@ class LesionControls(QWidget):
         )
 
     def set_options(self, options: LesionOptions) -> None:
-        """Show options; nothing is started.
-
-        Parameters
-        ----------
-        options : LesionOptions
-            ``options()`` gives the same back.
-        """
+        """Show options; nothing is started."""
         self.model.model = options.model
         self.mask_controls.set_values(options.threshold, options.refinement)
         self.roi.config = options.roi
         self.flips.setChecked(options.flips)
 
     def show_lesion(self, result: LesionResult | None) -> None:
-        """Show what is known of the photograph.
-
-        Parameters
-        ----------
-        result : LesionResult or None
-            None where it was not analysed.
-        """
+        """Show what is known of the photograph."""
         self.table.show_values({} if result is None else result.measurements)
         self.roi.show_roi(None if result is None else result.roi)
         self.modality.show_result(result)
@@ -139,27 +115,11 @@ class LesionControls(QWidget):
             self.mask_controls.set_own(result.model.threshold)
 
     def show_form(self, is_asked_for: bool) -> None:
-        """Show the form of the patient, where a model asks for it.
-
-        Parameters
-        ----------
-        is_asked_for : bool
-            Whether one is picked.
-        """
+        """Show the form of the patient, where a model asks for it."""
         self._patient_fold.setVisible(is_asked_for)
 
     def show_state(self, image: Image | None, count: int, running: bool) -> None:
-        """Show what can be done now, and why not where it cannot.
-
-        Parameters
-        ----------
-        image : napari.layers.Image or None
-            The photograph.
-        count : int
-            How many there are.
-        running : bool
-            Whether an analysis is running.
-        """
+        """Show what can be done now, and why not where it cannot."""
         self.welcome.setVisible(image is None)
         self.corrections.setVisible(image is not None)
         if not self.waiting.is_opening:

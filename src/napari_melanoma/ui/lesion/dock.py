@@ -42,15 +42,7 @@ PRELOAD_MS = 300  # when the dock is complete
 
 
 class LesionDock(LesionControls):
-    """Analyse the photograph in view: mask, region of interest and measurements, each of which can be corrected.
-
-    Parameters
-    ----------
-    napari_viewer : napari.viewer.Viewer
-        The viewer that it is docked in.
-    client : WorkerClient, optional
-        Answers what needs the model; the one that all docks share by default.
-    """
+    """Analyse the photograph in view: mask, region of interest and measurements, each of which can be corrected."""
 
     def __init__(self, napari_viewer: Viewer, client: WorkerClient | None = None) -> None:
         super().__init__(napari_viewer)
@@ -181,18 +173,7 @@ class LesionDock(LesionControls):
             self.answering.earlier.look_for(identity, source, saving.place(folder, image.name))
 
     def options_of(self, identity: str) -> LesionOptions:
-        """Give the options of a photograph: as the controls show them, as it was analyzed, or as it will be.
-
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-
-        Returns
-        -------
-        LesionOptions
-            Model and flips are those of the dock.
-        """
+        """Give the options of a photograph: as the controls show them, as it was analyzed, or as it will be."""
         shown = self.options()
         if identity == self.correcting.subject:
             return shown

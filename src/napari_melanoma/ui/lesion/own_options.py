@@ -29,50 +29,20 @@ class OwnOptions:
     def of(self, identity: str | None) -> LesionOptions:
         """Give the options of a photograph.
 
-        Parameters
-        ----------
-        identity : str or None
-            Of the photograph; None for one that is not known.
-
-        Returns
-        -------
-        LesionOptions
-            Its own where a value was set by hand, else those for all.
+        Its own where a value was set by hand, else those for all.
         """
         return self._own.get(str(identity), self.for_all)
 
     def set(self, identity: str, options: LesionOptions) -> None:
-        """Keep what was set by hand for a photograph.
-
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-        options : LesionOptions
-            As the controls show them.
-        """
+        """Keep what was set by hand for a photograph."""
         self._own[identity] = options
 
     def forget(self, identity: str) -> None:
-        """Forget a photograph that was removed.
-
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-        """
+        """Forget a photograph that was removed."""
         self._own.pop(identity, None)
 
     def use_for_all(self, options: LesionOptions, names: tuple[str, ...]) -> None:
-        """Let values hold for all photographs without their own, now and later.
-
-        Parameters
-        ----------
-        options : LesionOptions
-            Give the values.
-        names : tuple of str
-            Which fields: ``MASK``, ``REGION`` or ``COMMON``.
-        """
+        """Let values hold for all photographs without their own, now and later."""
         before = self.for_all
         self.settings.options = after = with_fields(before, options, names)
         self._own = {
@@ -82,36 +52,13 @@ class OwnOptions:
 
 
 def with_fields(options: LesionOptions, source: LesionOptions, names: tuple[str, ...]) -> LesionOptions:
-    """Give options with some fields of others.
-
-    Parameters
-    ----------
-    options, source : LesionOptions
-        The rest, and where the fields are from.
-    names : tuple of str
-        The fields.
-
-    Returns
-    -------
-    LesionOptions
-        New options.
-    """
+    """Give options with some fields of others."""
     return options.model_copy(update={name: getattr(source, name) for name in names})
 
 
 def same(one: LesionOptions, other: LesionOptions, names: tuple[str, ...]) -> bool:
     """Say whether two options agree in some fields.
 
-    Parameters
-    ----------
-    one, other : LesionOptions
-        The options.
-    names : tuple of str
-        The fields.
-
-    Returns
-    -------
-    bool
-        True where all of them are equal.
+    True where all of them are equal.
     """
     return all(getattr(one, name) == getattr(other, name) for name in names)

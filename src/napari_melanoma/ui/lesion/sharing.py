@@ -17,19 +17,7 @@ if TYPE_CHECKING:
 
 
 class Sharing(QObject):
-    """Keeps what is set by hand with its photograph, and applies values to all others where the user says so.
-
-    Parameters
-    ----------
-    controls : LesionControls
-        The dock.
-    work : LesionWork
-        Derives masks and regions again.
-    correcting : Correcting
-        Knows which photograph the controls show.
-    own : OwnOptions
-        Options of each photograph.
-    """
+    """Keeps what is set by hand with its photograph, and applies values to all others where the user says so."""
 
     def __init__(self, controls: LesionControls, work: LesionWork, correcting: Correcting, own: OwnOptions) -> None:
         super().__init__(controls)
@@ -86,15 +74,7 @@ class Sharing(QObject):
 def mask_in_words(options: LesionOptions) -> str:
     """Name threshold and refinement.
 
-    Parameters
-    ----------
-    options : LesionOptions
-        The options.
-
-    Returns
-    -------
-    str
-        Such as ``threshold 0.90, all lesions``.
+    Such as ``threshold 0.90, all lesions``.
     """
     refinement = options.refinement
     said = ["the model's own threshold" if options.threshold is None else f"threshold {options.threshold:.2f}"]
@@ -107,15 +87,7 @@ def mask_in_words(options: LesionOptions) -> str:
 def region_in_words(options: LesionOptions) -> str:
     """Name the options of the region of interest.
 
-    Parameters
-    ----------
-    options : LesionOptions
-        The options.
-
-    Returns
-    -------
-    str
-        Such as ``margin 10 %, black background, 299 px``.
+    Such as ``margin 10 %, black background, 299 px``.
     """
     roi = options.roi
     background = "black background" if roi.background == "zero" else "skin kept"

@@ -61,19 +61,7 @@ class Lesion:
     def new(cls, result: LesionResult, image_digest: str, digest: str, chosen: Point | None) -> Lesion:
         """Begin with a mask that the model gave.
 
-        Parameters
-        ----------
-        result : LesionResult
-            The analysis.
-        image_digest, digest : str
-            Fingerprints of the photograph's pixels and of the mask.
-        chosen : tuple of int or None
-            The point that chose the lesion.
-
-        Returns
-        -------
-        Lesion
-            With nothing to save.
+        ``image_digest``, ``digest``: fingerprints of the photograph's pixels and of the mask. With nothing to save.
         """
         return cls(result, image_digest, digest, chosen, {digest: Origin.of(result, chosen)})
 
@@ -99,13 +87,7 @@ class Lesion:
         return frozenset(digest for digest, origin in self.origins.items() if not origin.corrected)
 
     def take(self, change: Change) -> None:
-        """Take a change over.
-
-        Parameters
-        ----------
-        change : Change
-            With a result.
-        """
+        """Take a change over."""
         assert change.result is not None
         drawn = change.digest != self.digest
         self.result, self.digest, self.chosen = change.result, change.digest, change.chosen

@@ -23,17 +23,7 @@ BAND_ROWS = 128
 def drawn(result: LesionResult, mask: NDArray[np.bool_]) -> LesionResult:
     """Give the result for a mask that was drawn by hand.
 
-    Parameters
-    ----------
-    result : LesionResult
-        What was known.
-    mask : numpy.ndarray
-        bool (row, column).
-
-    Returns
-    -------
-    LesionResult
-        Marked as corrected where the mask is another one.
+    ``mask``: bool (row, column). Marked as corrected where the mask is another one.
     """
     corrected = result.corrected or bool((mask != result.mask).any())
     return replace(remeasure(result, mask, result.options), corrected=corrected)
@@ -48,23 +38,8 @@ def replacement(
 ) -> Change:
     """Prepare that a result takes the place of a mask.
 
-    Parameters
-    ----------
-    identity : str
-        Of the photograph.
-    result : LesionResult
-        The new result.
-    before : numpy.ndarray
-        uint8 (row, column), a copy of the mask as it is.
-    chosen : tuple of int or None
-        The point that chose the lesion.
-    allowed : collection of str or None
-        Fingerprints of the masks that may be replaced; None for any.
-
-    Returns
-    -------
-    Change
-        With the pixels that differ; outdated where the mask may not be replaced.
+    ``before``: uint8 (row, column), a copy of the mask as it is. With the pixels that differ; outdated where the mask
+    may not be replaced.
     """
     mask = before != 0
     if allowed is not None and fingerprint(mask) not in allowed:
@@ -82,24 +57,7 @@ def _where(different: NDArray[np.bool_]) -> tuple[NDArray[np.intp], ...]:
 
 
 def again(identity: str, lesion: Lesion, options: LesionOptions, pixel_size: PixelSize | None) -> Change:
-    """Crop and measure the same mask anew, after the scale or the options of the region changed.
-
-    Parameters
-    ----------
-    identity : str
-        Of the photograph.
-    lesion : Lesion
-        What was known.
-    options : LesionOptions
-        Give the region of interest.
-    pixel_size : PixelSize or None
-        The scale as it is now.
-
-    Returns
-    -------
-    Change
-        With the mask that it had.
-    """
+    """Crop and measure the same mask anew, after the scale or the options of the region changed."""
     result = lesion.result
     scaled = replace(result, photograph=replace(result.photograph, pixel_size=pixel_size))
     measured = replace(remeasure(scaled, result.mask, options), corrected=result.corrected)
@@ -109,19 +67,7 @@ def again(identity: str, lesion: Lesion, options: LesionOptions, pixel_size: Pix
 def by_strokes(result: LesionResult, before: NDArray[np.uint8], strokes: NDArray[np.uint8]) -> LesionResult:
     """Redraw the border from strokes inside (1) and outside (2).
 
-    Parameters
-    ----------
-    result : LesionResult
-        What was known.
-    before : numpy.ndarray
-        uint8 (row, column), a copy of the mask as it is.
-    strokes : numpy.ndarray
-        uint8 (row, column).
-
-    Returns
-    -------
-    LesionResult
-        Marked as corrected.
+    ``before``: uint8 (row, column), a copy of the mask as it is. ``strokes``: uint8 (row, column).
     """
     from napari_melanoma.analysis.scribbles import redraw
 
@@ -131,21 +77,7 @@ def by_strokes(result: LesionResult, before: NDArray[np.uint8], strokes: NDArray
 def follow(lesion: Lesion, identity: str, mask: NDArray[np.bool_], options: LesionOptions) -> Change | None:
     """Let everything follow a mask that may have been drawn on, or brought back by undo.
 
-    Parameters
-    ----------
-    lesion : Lesion
-        What was known.
-    identity : str
-        Of the photograph.
-    mask : numpy.ndarray
-        bool (row, column), a copy of the mask as it is.
-    options : LesionOptions
-        Give the region of interest.
-
-    Returns
-    -------
-    Change or None
-        None where the mask is the one that is known.
+    ``mask``: bool (row, column), a copy of the mask as it is. None where the mask is the one that is known.
     """
     digest = fingerprint(mask)
     if digest == lesion.digest:
@@ -160,19 +92,7 @@ def follow(lesion: Lesion, identity: str, mask: NDArray[np.bool_], options: Lesi
 def rederive(result: LesionResult, options: LesionOptions, chosen: Point | None) -> LesionResult:
     """Threshold and refine anew; the probability is smoothed again only where the smoothing changed.
 
-    Parameters
-    ----------
-    result : LesionResult
-        Any result of the photograph.
-    options : LesionOptions
-        The new options; the model is the result's.
-    chosen : tuple of int or None
-        A point (row, column) of the lesion that is meant.
-
-    Returns
-    -------
-    LesionResult
-        As ``workflows.lesion.derive`` gives it.
+    ``chosen``: a point (row, column) of the lesion that is meant.
     """
     # Another model, and flips or not, may be picked for next time.
     options = options.model_copy(update={"model": result.options.model, "flips": result.options.flips})
@@ -187,15 +107,7 @@ def rederive(result: LesionResult, options: LesionOptions, chosen: Point | None)
 def prediction(result: LesionResult) -> NDArray[np.bool_]:
     """Give the mask that the model gives by itself: default threshold and refinement, no click, nothing drawn.
 
-    Parameters
-    ----------
-    result : LesionResult
-        Any result of the photograph.
-
-    Returns
-    -------
-    numpy.ndarray
-        bool (row, column).
+    Returns bool (row, column).
     """
     from napari_melanoma.analysis.refinement import RefinementConfig, refine_mask, smooth_probability
 
@@ -208,21 +120,7 @@ def prediction(result: LesionResult) -> NDArray[np.bool_]:
 def preview(identity: str, result: LesionResult, options: LesionOptions, chosen: Point | None) -> Change:
     """Find the contour that a threshold would give, without a new forward pass.
 
-    Parameters
-    ----------
-    identity : str
-        Of the photograph.
-    result : LesionResult
-        Any result of the photograph.
-    options : LesionOptions
-        The options to look at; the smoothing is the result's.
-    chosen : tuple of int or None
-        A point (row, column) of the lesion that is meant.
-
-    Returns
-    -------
-    Change
-        With contours alone.
+    ``chosen``: a point (row, column) of the lesion that is meant.
     """
     from napari_melanoma.analysis.contours import contours
     from napari_melanoma.analysis.refinement import other_lesions

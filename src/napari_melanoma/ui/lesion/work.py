@@ -46,34 +46,7 @@ class Handed:
 
 
 class LesionWork(QObject):
-    """Takes wishes of the dock, and lets everything derived follow the masks.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Whose layers it works on.
-    options_of : callable
-        Gives the options of the photograph of an identity.
-    for_all : callable
-        Gives the options of photographs for which nothing was set by hand.
-    parent : QObject
-        The dock.
-
-    Attributes
-    ----------
-    changed : Signal(str)
-        The result of the photograph of this identity is another one.
-    restored : Signal(str)
-        Undo brought back a mask of the model; the controls should show how it was made.
-    saved : Signal(object, object)
-        A ``saving.Target`` and the folder that was written.
-    dropped : Signal(str)
-        The photograph of this identity was removed.
-    said : Signal(str)
-        A sentence for the status line.
-    failed : Signal(object)
-        An exception; layers and results are as they were.
-    """
+    """Takes wishes of the dock, and lets everything derived follow the masks."""
 
     changed = Signal(str)
     restored = Signal(str)
@@ -112,17 +85,7 @@ class LesionWork(QObject):
         return self.watcher.busy or self._latest.busy or self._presenter.busy or self.keeper.busy
 
     def take(self, analysed: Analysed, before: str | None, options: LesionOptions) -> None:
-        """Show what the worker found; a mask that is shown already changes in one step that can be undone.
-
-        Parameters
-        ----------
-        analysed : Analysed
-            Of a photograph that may have been removed in the meantime.
-        before : str or None
-            Fingerprint of the mask when the analysis was started: a mask that was drawn on since is kept.
-        options : LesionOptions
-            How the mask is wanted by now, which may be otherwise than when the analysis was started.
-        """
+        """Show what the worker found; a mask that is shown already changes in one step that can be undone."""
         identity, result = analysed.identity, analysed.result
         make: Make = partial(_as_wanted, result, options)
         if self.book.mask(identity) is not None:
@@ -166,13 +129,7 @@ class LesionWork(QObject):
         return lambda run: lesion_steps.follow(lesion, identity, mask, lesion.result.options)
 
     def preview(self, identity: str) -> None:
-        """Draw the contour for the options as they are now; the mask waits for ``rederive``.
-
-        Parameters
-        ----------
-        identity : str
-            Of an analysed photograph.
-        """
+        """Draw the contour for the options as they are now; the mask waits for ``rederive``."""
         lesion, options = self.book.lesions[identity], self.options_of(identity)
         work = partial(lesion_steps.preview, identity, lesion.result, options, lesion.chosen)
         self._latest.submit(f"preview {identity}", lambda: lambda run: work())
@@ -180,27 +137,14 @@ class LesionWork(QObject):
     def rederive(self, identity: str, chosen: Point | None = None, options: LesionOptions | None = None) -> None:
         """Make the mask anew from the probability.
 
-        Parameters
-        ----------
-        identity : str
-            Of an analysed photograph.
-        chosen : tuple of int, optional
-            A point (row, column) of the lesion that is meant; the one chosen before by default.
-        options : LesionOptions, optional
-            The options; by default those of the photograph as they are now.
+        ``chosen``: a point (row, column) of the lesion that is meant; the one chosen before by default.
         """
         lesion, wanted = self.book.lesions[identity], options or self.options_of(identity)
         point = chosen or lesion.chosen
         self._replace(identity, lambda known, mask: lesion_steps.rederive(known, wanted, point), point, lesion.digest)
 
     def redraw(self, identity: str) -> None:
-        """Redraw the border from the strokes of the scribbles layer.
-
-        Parameters
-        ----------
-        identity : str
-            Of an analysed photograph.
-        """
+        """Redraw the border from the strokes of the scribbles layer."""
         lesion, strokes = self.book.lesions[identity], self.book.strokes(identity)
         if strokes is None:
             self.said.emit("Draw a stroke inside the lesion or on the skin first.")
@@ -231,15 +175,7 @@ class LesionWork(QObject):
         self._latest.submit(f"{key} {identity}", prepare)
 
     def measure_again(self, identity: str, options: LesionOptions | None = None) -> None:
-        """Crop and measure anew, after the scale or the options of the region changed.
-
-        Parameters
-        ----------
-        identity : str
-            Of an analysed photograph.
-        options : LesionOptions, optional
-            The options; by default those of the photograph as they are now.
-        """
+        """Crop and measure anew, after the scale or the options of the region changed."""
         wanted = options or self.options_of(identity)
 
         def prepare() -> Work | None:
@@ -254,19 +190,7 @@ class LesionWork(QObject):
     def hand_over(
         self, key: str, identity: str, use: Callable[[Lesion], Work | None], then: Callable[[Any], None]
     ) -> None:
-        """Let a lesion be kept somewhere as it is drawn now, after which it counts as saved.
-
-        Parameters
-        ----------
-        key : str
-            What is done with it; of several wishes of one key that wait, the last is fulfilled.
-        identity : str
-            Of an analysed photograph.
-        use : callable
-            Takes the ``Lesion`` when everything has followed its mask; gives what is to be done in a thread, or None.
-        then : callable
-            Takes what that gave, on the GUI thread.
-        """
+        """Let a lesion be kept somewhere as it is drawn now, after which it counts as saved."""
         self.watcher.mark(identity)
         self.watcher.flush()
 

@@ -51,18 +51,7 @@ class FolderWelcome(Welcome):
 
 
 class ReviewControls(QWidget):
-    """What a user sees of the Review dock.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer that it is docked in.
-
-    Attributes
-    ----------
-    chosen : Signal(object)
-        The user chose or dropped these folders and photographs, a list of ``pathlib.Path``.
-    """
+    """What a user sees of the Review dock."""
 
     chosen = Signal(object)
 
@@ -131,17 +120,7 @@ class ReviewControls(QWidget):
             self.status.say(f"{paths[0].name} is no photograph. Drop a folder of photographs, or some of them.")
 
     def show_state(self, folder: str, running: bool, unrated: int) -> None:
-        """Show what can be done now, and why not where it cannot.
-
-        Parameters
-        ----------
-        folder : str
-            Which is reviewed; empty for none.
-        running : bool
-            Whether photographs are being rated.
-        unrated : int
-            How many are still to be rated.
-        """
+        """Show what can be done now, and why not where it cannot."""
         self.welcome.setVisible(not folder)
         self._work.setVisible(bool(folder))
         self.folder.setText(folder)
@@ -159,15 +138,7 @@ class ReviewControls(QWidget):
         self.count.setText(f"{counts['to do']:,} to do" + (f"; {said}" if said else ""))
 
     def show_actions(self, chosen: bool, ready: bool) -> None:
-        """Show what can be said of the photograph in view.
-
-        Parameters
-        ----------
-        chosen : bool
-            Whether one of the list is in view.
-        ready : bool
-            Whether it has a mask.
-        """
+        """Show what can be said of the photograph in view."""
         self.accept.setEnabled(ready)
         tip = f"Store the photograph with its mask as it is now, and go on ({ACCEPT_KEY})"
         self.accept.setToolTip(tip if ready else "The photograph in view has no mask yet")

@@ -22,33 +22,13 @@ MARKS = {"accepted": "✓", "corrected": "✎", "rejected": "✕", "unreadable":
 
 
 class ReviewDelegate(PictureRows):
-    """Paints rows in the colours of the theme.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Knows the colours.
-    parent : QWidget
-        The view.
-    """
+    """Paints rows in the colours of the theme."""
 
     def __init__(self, icons: ThemedIcons, parent: QWidget) -> None:
         super().__init__(icons, PICTURE_PX, WIDTH_PX, parent)
 
     def paint_row(self, painter: QPainter, place: QRect, index: QModelIndex, look: RowLook) -> None:
-        """Paint a photograph with what is known of it.
-
-        Parameters
-        ----------
-        painter : QPainter
-            Of the view.
-        place : QRect
-            The row.
-        index : QModelIndex
-            Which one.
-        look : RowLook
-            Its colours.
-        """
+        """Paint a photograph with what is known of it."""
         picture = index.data(Qt.ItemDataRole.DecorationRole)
         square = QRect(place.left() + GAP_PX, place.top() + MARGIN_PX, PICTURE_PX, PICTURE_PX)
         paint_picture(painter, square, picture if isinstance(picture, QPixmap) else None, look.faint)

@@ -34,15 +34,7 @@ if TYPE_CHECKING:
 
 
 class ReviewDock(ReviewControls):
-    """Go through a folder where it helps most: rate, look, correct, accept or reject, and on to the next.
-
-    Parameters
-    ----------
-    napari_viewer : napari.viewer.Viewer
-        The viewer that it is docked in.
-    client : WorkerClient, optional
-        Answers what needs the model; the one that all docks share by default.
-    """
+    """Go through a folder where it helps most: rate, look, correct, accept or reject, and on to the next."""
 
     def __init__(self, napari_viewer: Viewer, client: WorkerClient | None = None) -> None:
         super().__init__(napari_viewer)
@@ -116,13 +108,7 @@ class ReviewDock(ReviewControls):
         return mine or self.opening.busy or self.view.busy or self.importing.busy
 
     def open(self, chosen: Sequence[Path]) -> None:
-        """Review photographs.
-
-        Parameters
-        ----------
-        chosen : sequence of pathlib.Path
-            Folders, which are searched with their subfolders, and photographs.
-        """
+        """Review photographs."""
         self.rating.cancel()
         self.status.begin("opening", "Looking for photographs ...")
         model, how = self.model.model, str(self.how.currentData())

@@ -19,26 +19,7 @@ LISTED = 200  # faults that the details name one by one
 
 
 class MaskImport(QObject):
-    """What the button for masks made elsewhere does.
-
-    Parameters
-    ----------
-    dock : QWidget
-        The Review dock.
-    button : QToolButton
-        Gets a menu: masks as pictures, or in a file.
-
-    Attributes
-    ----------
-    started : Signal()
-        Masks are being imported now.
-    progressed, failed : Signal(object)
-        A ``Progress``; an exception.
-    imported : Signal(object)
-        The ``ImportReport``.
-    finished : Signal()
-        Last of all, in every case.
-    """
+    """What the button for masks made elsewhere does."""
 
     started = Signal()
     progressed = Signal(object)
@@ -69,30 +50,12 @@ class MaskImport(QObject):
         return self._job is not None
 
     def ask(self, kind: str = "folder", checked: bool = False) -> None:
-        """Let the user say where the masks are.
-
-        Parameters
-        ----------
-        kind : {"folder", "file"}
-            What to choose.
-        checked : bool, optional
-            As Qt's actions hand it over.
-        """
+        """Let the user say where the masks are."""
         filters = ("Masks (*.json *.geojson)", "All files (*)") if kind == "file" else ()
         self._ask("masks_dialog", f"Masks: choose the {kind}", filters, self._on_masks)
 
     def start(self, masks: Path, photographs: Path, patients: Path | None = None) -> None:
-        """Import masks; does nothing while others are being imported.
-
-        Parameters
-        ----------
-        masks : pathlib.Path
-            A folder or a file.
-        photographs : pathlib.Path
-            The folder of the photographs that they belong to.
-        patients : pathlib.Path, optional
-            The table of the photographs' patients; without one, the user has confirmed that there is none.
-        """
+        """Import masks; does nothing while others are being imported."""
         if self._job is not None or self.out is None:
             return
         self._job = Job(partial(_import, masks, photographs, self.out, self.reviewer, patients))
@@ -173,15 +136,7 @@ def _import(
 def in_words(report: ImportReport) -> tuple[str, str]:
     """Say what an import did.
 
-    Parameters
-    ----------
-    report : ImportReport
-        As ``import_masks`` gives it.
-
-    Returns
-    -------
-    tuple of str
-        One sentence, and the details, line by line; no details where everything matched.
+    One sentence, and the details, line by line; no details where everything matched.
     """
     said = [f"{len(report.added):,} mask{'' if len(report.added) == 1 else 's'} imported"]
     if report.faults:
@@ -200,15 +155,7 @@ def in_words(report: ImportReport) -> tuple[str, str]:
 
 
 def show_report(parent: QWidget, report: ImportReport) -> None:
-    """Show what did not fit, where something did not.
-
-    Parameters
-    ----------
-    parent : QWidget
-        The dock.
-    report : ImportReport
-        As ``import_masks`` gives it.
-    """
+    """Show what did not fit, where something did not."""
     sentence, details = in_words(report)
     if not details:
         return

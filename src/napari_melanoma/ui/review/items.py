@@ -24,13 +24,7 @@ WORDS: dict[str, tuple[tuple[float, str], ...]] = {
 
 
 class ReviewItems:
-    """A column for each thing that is known; an item is known by its number, which never changes.
-
-    Parameters
-    ----------
-    paths : sequence of pathlib.Path
-        The photographs.
-    """
+    """A column for each thing that is known; an item is known by its number, which never changes."""
 
     def __init__(self, paths: Sequence[Path] = ()) -> None:
         self.paths = list(paths)
@@ -46,55 +40,28 @@ class ReviewItems:
         return len(self.paths)
 
     def rate(self, item: int, known: Known) -> None:
-        """Take what the model says of a photograph.
-
-        Parameters
-        ----------
-        item : int
-            Which.
-        known : Known
-            Its rating.
-        """
+        """Take what the model says of a photograph."""
         self.scores[item] = known.score
         if not known.lesion_found:
             self.empty.add(item)
         self.know(item, known.image_sha256)
 
     def know(self, item: int, image_digest: str) -> None:
-        """Take the fingerprint of a photograph's pixels, by which the corrections know it.
-
-        Parameters
-        ----------
-        item : int
-            Which.
-        image_digest : str
-            As ``core.provenance.fingerprint`` gives it.
-        """
+        """Take the fingerprint of a photograph's pixels, by which the corrections know it."""
         if self._digests.get(item) != image_digest:
             self._digests[item] = image_digest
             self._by_digest.setdefault(image_digest, []).append(item)
         self.states[item] = self._state(self._reviews.get(image_digest))
 
     def refuse(self, item: int, why: str) -> None:
-        """Take that a file cannot be read.
-
-        Parameters
-        ----------
-        item : int
-            Which.
-        why : str
-            One sentence.
-        """
+        """Take that a file cannot be read."""
         self.refusals[item] = why
         self.states[item] = UNREADABLE
 
     def review(self, reviews: Mapping[str, str]) -> None:
         """Take what the corrections say of photographs.
 
-        Parameters
-        ----------
-        reviews : mapping
-            Review state by the fingerprint of the pixels.
+        ``reviews``: review state by the fingerprint of the pixels.
         """
         for digest in {*self._reviews, *reviews}:
             for item in self._by_digest.get(digest, ()):
@@ -109,27 +76,14 @@ class ReviewItems:
     def unrated(self) -> list[int]:
         """List what is still to be rated.
 
-        Returns
-        -------
-        list of int
-            In the order of the folder; what cannot be read is left out.
+        In the order of the folder; what cannot be read is left out.
         """
         return np.flatnonzero(np.isnan(self.scores) & (self.states != UNREADABLE)).tolist()
 
     def order(self, to_do: bool, pinned: tuple[int, int] | None = None) -> NDArray[np.intp]:
         """Give the items with the most unsure first; then what was not rated, then what cannot be read.
 
-        Parameters
-        ----------
-        to_do : bool
-            Whether to leave out what was reviewed or cannot be read.
-        pinned : tuple of int, optional
-            An item and the row in which it stays.
-
-        Returns
-        -------
-        numpy.ndarray
-            Item numbers, by row.
+        Item numbers, by row.
         """
         places = np.where(np.isnan(self.scores), LAST, (LAST - 2) * (1 - np.nan_to_num(self.scores)).clip(0, 1))
         places[self.states == UNREADABLE] = LAST
@@ -141,20 +95,7 @@ class ReviewItems:
         return np.insert(np.delete(found, there), min(pinned[1], len(found) - 1), pinned[0])
 
     def in_words(self, item: int, how: str) -> str:
-        """Say how unsure the model is of a photograph.
-
-        Parameters
-        ----------
-        item : int
-            Which.
-        how : str
-            The way it was rated.
-
-        Returns
-        -------
-        str
-            Such as ``unsure 0.52``.
-        """
+        """Say how unsure the model is of a photograph."""
         score = float(self.scores[item])
         if item in self.refusals:
             return "cannot be read"
@@ -167,10 +108,7 @@ class ReviewItems:
     def counts(self) -> dict[State, int]:
         """Count the items of each state.
 
-        Returns
-        -------
-        dict
-            Every state, 0 where there is none.
+        Every state, 0 where there is none.
         """
         counted = np.bincount(self.states, minlength=len(STATES))
         return {state: int(count) for state, count in zip(STATES, counted, strict=True)}

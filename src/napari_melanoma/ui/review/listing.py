@@ -21,22 +21,7 @@ NO_INDEX = QModelIndex()
 
 
 class ReviewList(QAbstractListModel):
-    """Rows over ``ReviewItems``.
-
-    Parameters
-    ----------
-    thumbnail : callable
-        Takes a path; gives its picture, or None and lets it be read.
-    parent : QObject
-        Who goes with it.
-
-    Attributes
-    ----------
-    items : ReviewItems
-        What the rows show; after a change of it call ``refresh`` or ``arrange``.
-    counted : Signal()
-        There are others to do than before, or another folder.
-    """
+    """Rows over ``ReviewItems``."""
 
     counted = Signal()
 
@@ -72,72 +57,31 @@ class ReviewList(QAbstractListModel):
     def item(self, row: int) -> int | None:
         """Give the item of a row.
 
-        Parameters
-        ----------
-        row : int
-            Any number.
-
-        Returns
-        -------
-        int or None
-            None where there is no such row.
+        None where there is no such row.
         """
         return int(self._order[row]) if 0 <= row < len(self._order) else None
 
     def row(self, item: int | None) -> int:
         """Give the row of an item.
 
-        Parameters
-        ----------
-        item : int or None
-            Any.
-
-        Returns
-        -------
-        int
-            -1 where it is not shown.
+        -1 where it is not shown.
         """
         return -1 if item is None or item >= len(self._rows) else int(self._rows[item])
 
     def next_to_do(self, row: int) -> int | None:
         """Find what to look at next.
 
-        Parameters
-        ----------
-        row : int
-            Where to begin; after the last row comes the first.
-
-        Returns
-        -------
-        int or None
-            The first item from there on that nobody has reviewed; None where all are.
+        Returns the first item from there on that nobody has reviewed; None where all are.
         """
         rows = np.flatnonzero(self.items.states[self._order] == TO_DO)
         return self.item(int(rows[np.searchsorted(rows, row) % len(rows)])) if len(rows) else None
 
     def state(self, item: int) -> str:
-        """Say what was said of an item.
-
-        Parameters
-        ----------
-        item : int
-            Any.
-
-        Returns
-        -------
-        str
-            One of ``STATES``.
-        """
+        """Say what was said of an item."""
         return STATES[self.items.states[item]]
 
     def set_items(self, items: ReviewItems) -> None:
-        """Show other photographs.
-
-        Parameters
-        ----------
-        items : ReviewItems
-            Of a folder.
-        """
+        """Show other photographs."""
         self.beginResetModel()
         self.items = items
         self._take(items.order(self.to_do))
@@ -145,13 +89,7 @@ class ReviewList(QAbstractListModel):
         self.counted.emit()
 
     def arrange(self, pinned: tuple[int, int] | None = None) -> None:
-        """Order the rows anew after scores, states or the filter changed.
-
-        Parameters
-        ----------
-        pinned : tuple of int, optional
-            An item and the row in which it stays, because the user is about to press it.
-        """
+        """Order the rows anew after scores, states or the filter changed."""
         order = self.items.order(self.to_do, pinned)
         if len(order) == len(self._order):
             self._move(order)
@@ -162,13 +100,7 @@ class ReviewList(QAbstractListModel):
         self.counted.emit()
 
     def refresh(self, item: int) -> None:
-        """Paint the row of an item anew.
-
-        Parameters
-        ----------
-        item : int
-            Whose picture, score or state changed.
-        """
+        """Paint the row of an item anew."""
         index = self.index(self.row(item))
         if index.isValid():
             self.dataChanged.emit(index, index)

@@ -31,25 +31,7 @@ if TYPE_CHECKING:
 class ReviewOpening(BesideLesion):
     """One photograph at a time in the viewer, with the Lesion dock beside it.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where photographs are opened.
-    dock : QWidget
-        The Review dock.
-
-    Attributes
-    ----------
-    shown : Signal(object)
-        The photograph of this ``pathlib.Path`` is in view.
-    found : Signal(object, str)
-        The photograph of this path has pixels of this fingerprint.
-    stored : Signal(object, object)
-        The photograph of this path stands in the corrections now, as the ``Stored`` says.
-    kept : Signal(str)
-        The photograph of this name stays open, because corrections on it are stored nowhere.
-    refused : Signal(object, object)
-        The photograph of this path cannot be opened; an exception.
+    ``found``: the photograph of this path has pixels of this fingerprint.
     """
 
     shown = Signal(object)
@@ -88,13 +70,7 @@ class ReviewOpening(BesideLesion):
         return identity is not None and self._wanted is not None and self.path(identity) == self._wanted
 
     def open(self, path: Path) -> None:
-        """Show a photograph; of several wishes in a row the last is fulfilled.
-
-        Parameters
-        ----------
-        path : pathlib.Path
-            Which.
-        """
+        """Show a photograph; of several wishes in a row the last is fulfilled."""
         self._wanted = path
         self.lesion_dock()
         there = self.image(path)
@@ -115,13 +91,7 @@ class ReviewOpening(BesideLesion):
             self.lesion.collecting.reject()
 
     def join(self, lesion: LesionDock) -> None:
-        """Listen to a Lesion dock; called once for each.
-
-        Parameters
-        ----------
-        lesion : LesionDock
-            The dock.
-        """
+        """Listen to a Lesion dock; called once for each."""
         lesion.collecting.stored.connect(self._on_stored)
         lesion.work.changed.connect(self._on_analysed)
         lesion.analysing.changed.connect(self._analyse)

@@ -25,23 +25,7 @@ DEATHS = 3  # of the worker in a row: it is not the photograph then
 class ReviewRating(QObject):
     """Rates photographs; an analysis that the user asks for waits for one of them at most.
 
-    Parameters
-    ----------
-    client : WorkerClient
-        Answers.
-    parent : QObject
-        Who goes with it.
-
-    Attributes
-    ----------
-    rated : Signal(int, object)
-        Number of the item and its ``Known``.
-    refused : Signal(int, str)
-        Number of the item and why it cannot be rated.
-    progressed, failed : Signal(object)
-        A ``Progress``; an exception that ended it.
-    finished : Signal(int, float)
-        How many were rated, and in how many seconds; also after ``cancel``.
+    ``finished``: how many were rated, and in how many seconds; also after ``cancel``.
     """
 
     rated = Signal(int, object)
@@ -66,19 +50,7 @@ class ReviewRating(QObject):
         return self._stage is not None
 
     def start(self, items: list[tuple[int, Path]], model: str, fingerprint: str, how: str) -> None:
-        """Begin; call where it is not busy.
-
-        Parameters
-        ----------
-        items : list of tuple
-            Numbers and paths of the photographs.
-        model : str
-            Name or path of the model.
-        fingerprint : str
-            Of its weights.
-        how : str
-            ``entropy`` or ``disagreement``.
-        """
+        """Begin; call where it is not busy."""
         self._waiting = deque(items)
         self._model, self._fingerprint, self._how = model, fingerprint, how
         self._total, self._done, self._deaths, self._began = len(items), 0, 0, time.monotonic()

@@ -60,13 +60,7 @@ class ReviewSettings(Settings):
         return list(dict.fromkeys([*self._used(), *DIAGNOSES]))
 
     def use_diagnosis(self, diagnosis: str) -> None:
-        """Offer a diagnosis first from now on.
-
-        Parameters
-        ----------
-        diagnosis : str
-            Free text; nothing is kept of an empty one.
-        """
+        """Offer a diagnosis first from now on."""
         if diagnosis:
             used = list(dict.fromkeys([diagnosis, *self._used()]))[:DIAGNOSES_KEPT]
             self._store.setValue("corrections/diagnoses", json.dumps(used))

@@ -28,28 +28,7 @@ class Listed:
 def list_photographs(chosen: Sequence[Path], model: str, how: str, run: RunContext) -> Listed:
     """Find the photographs of folders, and the ratings that were kept of them.
 
-    Parameters
-    ----------
-    chosen : sequence of pathlib.Path
-        Folders, which are searched with their subfolders, and photographs.
-    model : str
-        Name or path of a bundle.
-    how : str
-        The way of rating.
-    run : RunContext
-        Asked now and then whether to go on.
-
-    Returns
-    -------
-    Listed
-        In natural order of the paths.
-
-    Raises
-    ------
-    InputError
-        Where there is no photograph in it, or it cannot be read.
-    BundleError
-        Where there is no such model.
+    In natural order of the paths.
     """
     from napari_melanoma.io.photographs import find_photographs
 
@@ -59,29 +38,7 @@ def list_photographs(chosen: Sequence[Path], model: str, how: str, run: RunConte
 
 
 def look_up(paths: Sequence[Path], model: str, how: str, run: RunContext) -> Listed:
-    """Find the ratings that were kept of photographs.
-
-    Parameters
-    ----------
-    paths : sequence of pathlib.Path
-        The photographs.
-    model : str
-        Name or path of a bundle.
-    how : str
-        The way of rating.
-    run : RunContext
-        Asked now and then whether to go on.
-
-    Returns
-    -------
-    Listed
-        Without photographs.
-
-    Raises
-    ------
-    BundleError
-        Where there is no such model.
-    """
+    """Find the ratings that were kept of photographs."""
     from napari_melanoma.models.registry import find_bundle
     from napari_melanoma.workflows.rating_cache import RatingCache
 
@@ -92,15 +49,7 @@ def look_up(paths: Sequence[Path], model: str, how: str, run: RunContext) -> Lis
 def in_short(chosen: Sequence[Path]) -> str:
     """Say what is reviewed.
 
-    Parameters
-    ----------
-    chosen : sequence of pathlib.Path
-        Folders and photographs.
-
-    Returns
-    -------
-    str
-        Such as ``clinic``, or ``3 photographs of clinic``; empty for nothing.
+    Such as ``clinic``, or ``3 photographs of clinic``; empty for nothing.
     """
     if len(chosen) <= 1:
         return chosen[0].name if chosen else ""

@@ -13,22 +13,7 @@ ARRANGE_MS = 1000  # while ratings come in, the order is made anew so often
 
 
 class ReviewView(QListView):
-    """Rows of which one is under review.
-
-    Parameters
-    ----------
-    rows : ReviewList
-        What it shows.
-    icons : ThemedIcons
-        Knows the colours.
-
-    Attributes
-    ----------
-    item : int or None
-        The item under review.
-    chosen : Signal(int)
-        The user chose this item.
-    """
+    """Rows of which one is under review."""
 
     chosen = Signal(int)
 
@@ -57,25 +42,13 @@ class ReviewView(QListView):
         return self._arranging.isActive()
 
     def turn_to(self, item: int | None) -> None:
-        """Put an item under review without telling anybody, and bring it into sight.
-
-        Parameters
-        ----------
-        item : int or None
-            Which; None for none.
-        """
+        """Put an item under review without telling anybody, and bring it into sight."""
         self.item = item
         self._select()
         self.scrollTo(self._list.index(self._list.row(item)))
 
     def change(self, item: int) -> None:
-        """Paint an item anew, and soon make the order anew as well.
-
-        Parameters
-        ----------
-        item : int
-            Which.
-        """
+        """Paint an item anew, and soon make the order anew as well."""
         self._list.refresh(item)
         if not self._arranging.isActive():
             self._arranging.start()

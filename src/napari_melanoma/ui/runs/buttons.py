@@ -41,20 +41,7 @@ class AnyRun(Protocol):
 
 
 class RunButtons(QWidget):
-    """Pause or Continue, Cancel, Resume, Detach; a second click on any of them does nothing more.
-
-    Parameters
-    ----------
-    resumes : str, optional
-        Where Resume goes on.
-
-    Attributes
-    ----------
-    wish : Signal(str)
-        ``pause``, ``run`` or ``cancel``.
-    resume_wanted, detached : Signal()
-        Go on from the last finished epoch; look away, and let it run.
-    """
+    """Pause or Continue, Cancel, Resume, Detach; a second click on any of them does nothing more."""
 
     wish = Signal(str)
     resume_wanted = Signal()
@@ -87,13 +74,7 @@ class RunButtons(QWidget):
         return ANSWERS.get(self._wished or "", "")
 
     def show_report(self, report: AnyRun | None) -> None:
-        """Follow the state of a run.
-
-        Parameters
-        ----------
-        report : AnyRun or None
-            None for no run.
-        """
+        """Follow the state of a run."""
         same = report is not None and self._report is not None and report.path == self._report.path
         self._report = report
         if not same or (report is not None and self._fulfilled(report)):

@@ -23,20 +23,7 @@ if TYPE_CHECKING:
 
 
 class RunDesk(QObject):
-    """Takes what the user wants of runs, and shows what comes of it.
-
-    Parameters
-    ----------
-    controls : TrainControls
-        The dock.
-
-    Attributes
-    ----------
-    changed : Signal()
-        A run is being started, has been started, or has ended.
-    failed : Signal(object)
-        An exception; the run is as it was.
-    """
+    """Takes what the user wants of runs, and shows what comes of it."""
 
     changed = Signal()
     failed = Signal(object)
@@ -100,37 +87,19 @@ class RunDesk(QObject):
         return [report for report in self._reports if report.state.active]
 
     def start(self, recipe: TrainRecipe) -> None:
-        """Launch a run; nothing happens while one is being launched.
-
-        Parameters
-        ----------
-        recipe : TrainRecipe
-            What to do.
-        """
+        """Launch a run; nothing happens while one is being launched."""
         if not self.starting:
             self._controls.status.begin("starting", "Starting ...")
             self._starter.start(recipe)
 
     def resume(self, run: Path) -> None:
-        """Let a run that was stopped go on; nothing happens while one is being launched.
-
-        Parameters
-        ----------
-        run : pathlib.Path
-            Its folder.
-        """
+        """Let a run that was stopped go on; nothing happens while one is being launched."""
         if not self.starting:
             self._controls.status.begin("starting", f"Starting {run.name} again ...")
             self._starter.resume(run)
 
     def look_at(self, run: Path) -> None:
-        """Show a run.
-
-        Parameters
-        ----------
-        run : pathlib.Path
-            Its folder.
-        """
+        """Show a run."""
         if run != self._controls.page.path and self._said_of_run == self._controls.status.text:
             self._controls.status.say("")
         self._controls.page.set_run(run)

@@ -22,40 +22,20 @@ DETAILS = (
 
 
 class RunGuard(WindowGuard):
-    """Watches the main window of a dock.
-
-    Parameters
-    ----------
-    dock : QWidget
-        Whose window is watched, once the dock is in one.
-
-    Attributes
-    ----------
-    failed : Signal(object)
-        An exception: a run could not be told to stop, so the window stays.
-    """
+    """Watches the main window of a dock."""
 
     def __init__(self, dock: QWidget) -> None:
         super().__init__(dock)
         self._let_go: set[Path] = set()
 
     def let_go(self, run: Path) -> None:
-        """Ask no more about a run: the user has said that it goes on.
-
-        Parameters
-        ----------
-        run : pathlib.Path
-            Its folder.
-        """
+        """Ask no more about a run: the user has said that it goes on."""
         self._let_go.add(run)
 
     def may_close(self) -> bool:
         """Ask where a training is at work that the user has not let go.
 
-        Returns
-        -------
-        bool
-            False where the window shall stay.
+        False where the window shall stay.
         """
         from napari_melanoma.workflows.runs import list_runs
 

@@ -28,26 +28,7 @@ NONE = "No run yet. What you start is listed here, also after napari was closed.
 
 
 class RunsList(QWidget):
-    """Lists the runs of a folder, the newest first, and keeps itself up to date while it is seen.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Gives icons and colours.
-    folder : pathlib.Path, optional
-        Where the runs are; the user's own by default.
-
-    Attributes
-    ----------
-    chosen, resume_wanted : Signal(object)
-        Look at this run, a ``pathlib.Path``; go on with it.
-    removed : Signal(object)
-        The folder of this run has gone to the trash.
-    listed : Signal(object)
-        The list of ``RunReport``, read anew.
-    failed : Signal(object)
-        An exception: a run could not be removed, or the list could not be read.
-    """
+    """Lists the runs of a folder, the newest first, and keeps itself up to date while it is seen."""
 
     chosen = Signal(object)
     resume_wanted = Signal(object)
@@ -112,13 +93,7 @@ class RunsList(QWidget):
         return self._model.reports[index.row()] if chosen else None
 
     def select(self, path: Path | None) -> None:
-        """Select a run.
-
-        Parameters
-        ----------
-        path : pathlib.Path or None
-            The run folder; None, or one that is not listed, for none.
-        """
+        """Select a run."""
         found = None if path is None else self._model.row_of(path)
         if found is None:
             self.view.clearSelection()

@@ -22,26 +22,14 @@ ENDED_MARK = "✕"
 
 
 class RunsModel(QAbstractListModel):
-    """The reports of all runs, the newest first; rows that stay keep their selection.
-
-    Parameters
-    ----------
-    parent : QListView
-        Who shows them.
-    """
+    """The reports of all runs, the newest first; rows that stay keep their selection."""
 
     def __init__(self, parent: QListView) -> None:
         super().__init__(parent)
         self.reports: list[RunReport] = []
 
     def show(self, reports: list[RunReport]) -> None:
-        """Show other reports.
-
-        Parameters
-        ----------
-        reports : list of RunReport
-            In the order of the rows.
-        """
+        """Show other reports."""
         if [report.path for report in reports] != [report.path for report in self.reports]:
             self.beginResetModel()
             self.reports = reports
@@ -55,15 +43,7 @@ class RunsModel(QAbstractListModel):
     def row_of(self, path: Path) -> int | None:
         """Find the row of a run.
 
-        Parameters
-        ----------
-        path : pathlib.Path
-            The run folder.
-
-        Returns
-        -------
-        int or None
-            None where it is not listed.
+        None where it is not listed.
         """
         return next((row for row, report in enumerate(self.reports) if report.path == path), None)
 
@@ -84,15 +64,7 @@ class RunsModel(QAbstractListModel):
 
 
 class RunRows(QStyledItemDelegate):
-    """Draws a run: name and state in the first line, figures in the second.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Knows the colours.
-    view : QListView
-        Shows the runs.
-    """
+    """Draws a run: name and state in the first line, figures in the second."""
 
     def __init__(self, icons: ThemedIcons, view: QListView) -> None:
         super().__init__(view)
@@ -103,17 +75,7 @@ class RunRows(QStyledItemDelegate):
         return QSize(200, 2 * option.fontMetrics.height() + 2 * MARGIN)
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: AnyIndex) -> None:
-        """Draw the two lines.
-
-        Parameters
-        ----------
-        painter : QPainter
-            Of the list.
-        option : QStyleOptionViewItem
-            Place, font, and whether the run is selected.
-        index : QModelIndex
-            Which run.
-        """
+        """Draw the two lines."""
         model = index.model()
         if not isinstance(model, RunsModel):
             return

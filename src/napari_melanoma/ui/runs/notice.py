@@ -17,18 +17,7 @@ if TYPE_CHECKING:
 
 
 class RunNotice(QFrame):
-    """Says which runs are at work or wait; hidden where none does.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Gives the colour of links.
-
-    Attributes
-    ----------
-    chosen : Signal(object)
-        Look at this run, a ``pathlib.Path``.
-    """
+    """Says which runs are at work or wait; hidden where none does."""
 
     chosen = Signal(object)
 
@@ -48,13 +37,7 @@ class RunNotice(QFrame):
         self.hide()
 
     def show_runs(self, reports: Sequence[RunReport]) -> None:
-        """Show those that are at work or wait.
-
-        Parameters
-        ----------
-        reports : sequence of RunReport
-            Every run.
-        """
+        """Show those that are at work or wait."""
         self._reports = [report for report in reports if report.state.active]
         self._say()
         self.setVisible(bool(self._reports))

@@ -15,13 +15,7 @@ SECTION = "run_notices"
 
 
 class RunNotices(QFrame):
-    """Shows the notices of a run; the newest always, the earlier ones unless they are folded away.
-
-    Parameters
-    ----------
-    settings : Settings
-        Remembers whether they are folded.
-    """
+    """Shows the notices of a run; the newest always, the earlier ones unless they are folded away."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
@@ -42,13 +36,7 @@ class RunNotices(QFrame):
         self._show()
 
     def add(self, words: str) -> None:
-        """Take a notice; one that was said before is the newest again.
-
-        Parameters
-        ----------
-        words : str
-            A sentence.
-        """
+        """Take a notice; one that was said before is the newest again."""
         said = f"{words[:1].upper()}{words[1:]}"
         if said:
             self._said = [said, *(other for other in self._said if other != said)]

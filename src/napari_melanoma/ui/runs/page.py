@@ -18,20 +18,7 @@ if TYPE_CHECKING:
 
 
 class RunPage(QWidget):
-    """A run, live or of another day.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Gives icons and colours.
-    settings : Settings
-        Remembers which sections are open.
-
-    Attributes
-    ----------
-    left : Signal()
-        The user goes back to the settings and the list of runs.
-    """
+    """A run, live or of another day."""
 
     left = Signal()
 
@@ -60,13 +47,7 @@ class RunPage(QWidget):
         return self.run.path
 
     def set_run(self, path: Path | None) -> None:
-        """Show a run.
-
-        Parameters
-        ----------
-        path : pathlib.Path or None
-            Its folder; None for no run.
-        """
+        """Show a run."""
         if path != self.path:
             self.gate.show_comparison(None)
             self.gate.hide()

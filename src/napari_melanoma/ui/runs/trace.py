@@ -31,18 +31,7 @@ class Trace:
     _each: int = 1
 
     def add(self, events: Iterable[Mapping[str, Any]]) -> bool:
-        """Take new events; a step that lies before others repeats an epoch after a resume and replaces them.
-
-        Parameters
-        ----------
-        events : iterable of mapping
-            Any kinds; steps count, those without a loss do not.
-
-        Returns
-        -------
-        bool
-            Whether a point was added.
-        """
+        """Take new events; a step that lies before others repeats an epoch after a resume and replaces them."""
         before = len(self._epochs), self._each
         for event in events:
             place, loss = _place(event), number(event, "loss")
@@ -53,10 +42,7 @@ class Trace:
     def losses(self) -> Losses:
         """Give the points as they are.
 
-        Returns
-        -------
-        Losses
-            At most ``MOST_POINTS`` points, in order.
+        At most ``MOST_POINTS`` points, in order.
         """
         return Losses(tuple(self._epochs), tuple(self._values))
 
@@ -91,13 +77,7 @@ class Worked:
     _resting: bool = False
 
     def add(self, events: Iterable[Mapping[str, Any]]) -> None:
-        """Take new events as they come.
-
-        Parameters
-        ----------
-        events : iterable of mapping
-            Of any kind; the time of each counts.
-        """
+        """Take new events as they come."""
         for event in events:
             now, kind = number(event, "time"), event.get("kind")
             if now is None:

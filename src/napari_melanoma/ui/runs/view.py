@@ -26,26 +26,7 @@ NO_RUN = "No run is shown. Start one, or choose one from the list of runs."
 
 
 class RunView(QWidget):
-    """Follows one run folder while it is seen; starts and stops nothing itself.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Gives icons and colours.
-    settings : Settings
-        Remembers which sections are open.
-
-    Attributes
-    ----------
-    wish : Signal(str)
-        The user wants the run to ``pause``, to ``run`` on or to ``cancel``.
-    resume_wanted : Signal(object)
-        The user wants this run, a ``pathlib.Path``, to go on from its last finished epoch.
-    detached : Signal()
-        The user wants to see this run no longer; it goes on.
-    watch : RunWatch
-        Tells what happens in the folder.
-    """
+    """Follows one run folder while it is seen; starts and stops nothing itself."""
 
     wish = Signal(str)
     resume_wanted = Signal(object)
@@ -93,13 +74,7 @@ class RunView(QWidget):
         return self.watch.busy or self.samples.busy
 
     def set_run(self, path: Path | None) -> None:
-        """Show another run, or the same one from its beginning, as after a resume.
-
-        Parameters
-        ----------
-        path : pathlib.Path or None
-            The run folder; None for no run.
-        """
+        """Show another run, or the same one from its beginning, as after a resume."""
         other = path != self.path or path is None
         self.log.clear()
         self._notices.clear()

@@ -39,13 +39,7 @@ class Sight:
 
 
 class Looker:
-    """Looks at one run folder again and again, and remembers how far it has read; used by one thread at a time.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The run folder.
-    """
+    """Looks at one run folder again and again, and remembers how far it has read; used by one thread at a time."""
 
     def __init__(self, path: Path) -> None:
         from napari_melanoma.workflows.runs import RunTail
@@ -58,18 +52,7 @@ class Looker:
         self._first = True
 
     def look(self, run: RunContext) -> Sight:
-        """Read what is new.
-
-        Parameters
-        ----------
-        run : RunContext
-            Of the job.
-
-        Returns
-        -------
-        Sight
-            What there is now.
-        """
+        """Read what is new."""
         from napari_melanoma.workflows.runs import read_run
 
         told: list[dict[str, Any]] = []
@@ -93,13 +76,7 @@ class Looker:
 
 
 class LogTail:
-    """Reads what was added to ``log.txt``, or to ``output.txt`` where the run never came so far as to log.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The run folder.
-    """
+    """Reads what was added to ``log.txt``, or to ``output.txt`` where the run never came so far as to log."""
 
     def __init__(self, path: Path) -> None:
         self._folder = path
@@ -109,10 +86,7 @@ class LogTail:
     def read(self) -> str:
         """Read what is new.
 
-        Returns
-        -------
-        str
-            Whole lines; empty where there are none.
+        Whole lines; empty where there are none.
         """
         for name in ("log.txt", "output.txt"):
             try:
@@ -144,30 +118,7 @@ class LogTail:
 
 
 class RunWatch(QObject):
-    """Tells what happens in a run folder, while it is active and the run has not ended.
-
-    Parameters
-    ----------
-    parent : QObject
-        Who goes with it.
-    looker : callable, optional
-        Makes of a folder what ``look``s at it; by default at a training.
-    goes_on : callable, optional
-        Says of a report whether there may be news.
-
-    Attributes
-    ----------
-    changed : Signal(object)
-        A ``RunReport``, after each look.
-    events : Signal(object)
-        List of the events that are new since the last look, but for steps.
-    seen : Signal(object)
-        The whole ``Sight``.
-    failed : Signal(object)
-        An exception: the folder cannot be looked at.
-    expecting : bool
-        Whether to look on although the run has ended: somebody asked it to go on.
-    """
+    """Tells what happens in a run folder, while it is active and the run has not ended."""
 
     changed = Signal(object)
     events = Signal(object)
@@ -207,25 +158,13 @@ class RunWatch(QObject):
         return self._active and (self._timer.isActive() or self._job is not None)
 
     def set_run(self, path: Path | None) -> None:
-        """Watch another folder, or the same one from its beginning.
-
-        Parameters
-        ----------
-        path : pathlib.Path or None
-            None for nothing.
-        """
+        """Watch another folder, or the same one from its beginning."""
         self._looker = None if path is None else self._make(path)
         self._timer.stop()
         self.refresh()
 
     def set_active(self, active: bool) -> None:
-        """Begin or end to look; who is hidden needs no news.
-
-        Parameters
-        ----------
-        active : bool
-            Whether somebody looks.
-        """
+        """Begin or end to look; who is hidden needs no news."""
         self._active = active
         if active:
             self.refresh()

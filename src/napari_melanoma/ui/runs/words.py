@@ -32,17 +32,7 @@ class Seen:
     def after(self, events: Sequence[Mapping[str, Any]], worked: float) -> Seen:
         """Give what is known after further events.
 
-        Parameters
-        ----------
-        events : sequence of mapping
-            New ones, without steps.
-        worked : float
-            Seconds at work until now.
-
-        Returns
-        -------
-        Seen
-            A new value.
+        ``worked``: seconds at work until now.
         """
         known = replace(self, worked=worked)
         for event in events:
@@ -56,17 +46,7 @@ class Seen:
 def said_doing(report: RunReport, seen: Seen) -> str:
     """Say what a run does while it tells nothing: after its last progress, and before its first step.
 
-    Parameters
-    ----------
-    report : RunReport
-        As it was read.
-    seen : Seen
-        The last event that says what it does.
-
-    Returns
-    -------
-    str
-        Empty where the state says it.
+    Empty where the state says it.
     """
     doing = seen.doing
     if str(report.state) == "starting":
@@ -81,20 +61,7 @@ def said_doing(report: RunReport, seen: Seen) -> str:
 
 
 def said_state(report: RunReport, seen: Seen | None = None) -> str:
-    """Say where a run stands, in a few words.
-
-    Parameters
-    ----------
-    report : RunReport
-        As it was read.
-    seen : Seen, optional
-        How many validation images there are.
-
-    Returns
-    -------
-    str
-        Such as ``epoch 4 of 20``.
-    """
+    """Say where a run stands, in a few words."""
     state = str(report.state)
     if state in ("queued", "starting"):
         return state
@@ -112,17 +79,7 @@ def said_state(report: RunReport, seen: Seen | None = None) -> str:
 def said_more(report: RunReport, seen: Seen | None = None) -> str:
     """Say what else there is to know: the pace of a run at work, why one ended, and what can be done.
 
-    Parameters
-    ----------
-    report : RunReport
-        As it was read.
-    seen : Seen, optional
-        What it does, where that is something else than learning; how long it was at work.
-
-    Returns
-    -------
-    str
-        One sentence or a few figures; may be empty.
+    One sentence or a few figures; may be empty.
     """
     state, seen = str(report.state), seen or Seen()
     if said_doing(report, seen):
@@ -141,34 +98,13 @@ def said_more(report: RunReport, seen: Seen | None = None) -> str:
 def is_learning(report: RunReport) -> bool:
     """Say whether a run at work goes through its epochs, and is not before or after them.
 
-    Parameters
-    ----------
-    report : RunReport
-        As it was read.
-
-    Returns
-    -------
-    bool
-        False where it says that it is doing something else.
+    False where it says that it is doing something else.
     """
     return not report.message or report.message.startswith("Epoch ")
 
 
 def said_best(report: RunReport, seen: Seen | None = None) -> str:
-    """Say how good the best epoch was, and on which images.
-
-    Parameters
-    ----------
-    report : RunReport
-        As it was read.
-    seen : Seen, optional
-        How many validation images there are.
-
-    Returns
-    -------
-    str
-        Such as ``Jaccard 0.863 on 14 validation images at epoch 12``.
-    """
+    """Say how good the best epoch was, and on which images."""
     best = best_row(report.metrics)
     if best is None:
         return "no epoch was measured"
@@ -198,15 +134,7 @@ def _of_tuning(report: RunReport, seen: Seen) -> str:
 def best_row(metrics: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """Find the epoch with the greatest value of what picks it: Jaccard index, or AUC, of the validation images.
 
-    Parameters
-    ----------
-    metrics : sequence of mapping
-        Rows of ``metrics.csv``.
-
-    Returns
-    -------
-    mapping or None
-        Of equals that with the smallest loss, as is kept; None where none was measured.
+    Of equals that with the smallest loss, as is kept; None where none was measured.
     """
     name = monitor_in(metrics[-1] if metrics else {}).name
     measured = [row for row in metrics if number(row, name) is not None and number(row, "epoch") is not None]
@@ -216,17 +144,7 @@ def best_row(metrics: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
 def number(row: Mapping[str, Any], name: str) -> float | None:
     """Read a number that may be missing.
 
-    Parameters
-    ----------
-    row : mapping
-        A row of a table or an event.
-    name : str
-        Its key.
-
-    Returns
-    -------
-    float or None
-        None also for what is no number, or no finite one.
+    None also for what is no number, or no finite one.
     """
     try:
         value = float(row[name])
@@ -238,15 +156,7 @@ def number(row: Mapping[str, Any], name: str) -> float | None:
 def said_pace(step: Mapping[str, Any]) -> str:
     """Say how long a run takes yet, how fast it is and what memory it has.
 
-    Parameters
-    ----------
-    step : mapping
-        The last step event; empty where there is none.
-
-    Returns
-    -------
-    str
-        Such as ``3 min left · 58 images/s · 1.1 GB memory``; parts that are not known are left out.
+    Such as ``3 min left · 58 images/s · 1.1 GB memory``; parts that are not known are left out.
     """
     left, pace = number(step, "eta_s"), number(step, "images_per_second")
     memory, on_gpu = number(step, "memory_mb"), number(step, "gpu_memory_mb")
@@ -262,15 +172,7 @@ def said_pace(step: Mapping[str, Any]) -> str:
 def said_seconds(seconds: float) -> str:
     """Say a time span as people do.
 
-    Parameters
-    ----------
-    seconds : float
-        Its length.
-
-    Returns
-    -------
-    str
-        Such as ``40 s``, ``3 min``, ``1 h 20 min``.
+    Such as ``40 s``, ``3 min``, ``1 h 20 min``.
     """
     if seconds < 90:
         return f"{max(0, round(seconds))} s"
@@ -284,15 +186,7 @@ def said_seconds(seconds: float) -> str:
 def said_memory(megabytes: float) -> str:
     """Say an amount of memory.
 
-    Parameters
-    ----------
-    megabytes : float
-        In MB.
-
-    Returns
-    -------
-    str
-        Such as ``640 MB`` or ``1.1 GB``.
+    ``megabytes``: in MB. Such as ``640 MB`` or ``1.1 GB``.
     """
     return f"{megabytes:.0f} MB" if megabytes < 1000 else f"{megabytes / 1024:.1f} GB"
 
@@ -300,15 +194,7 @@ def said_memory(megabytes: float) -> str:
 def share_done(report: RunReport) -> float | None:
     """Say which share of a run is done.
 
-    Parameters
-    ----------
-    report : RunReport
-        As it was read.
-
-    Returns
-    -------
-    float or None
-        Between 0 and 1; None where it is not known.
+    Between 0 and 1; None where it is not known.
     """
     if str(report.state) == "finished":
         return 1.0
@@ -342,15 +228,7 @@ def _lower(sentence: str) -> str:
 def said_short(report: RunReport) -> str:
     """Say where a run stands, in the fewest words.
 
-    Parameters
-    ----------
-    report : RunReport
-        As it was read.
-
-    Returns
-    -------
-    str
-        Such as ``epoch 4 of 20``, or the name of the state.
+    Such as ``epoch 4 of 20``, or the name of the state.
     """
     return said_state(report) if str(report.state) in ("running", "paused") else str(report.state)
 
@@ -358,15 +236,7 @@ def said_short(report: RunReport) -> str:
 def said_facts(report: RunReport) -> str:
     """Say in one line how far a run came, how good its model is, and what it gained.
 
-    Parameters
-    ----------
-    report : RunReport
-        As it was read.
-
-    Returns
-    -------
-    str
-        Such as ``20 of 20 epochs · Jaccard 0.863 held out, +0.021 to the old``.
+    Such as ``20 of 20 epochs · Jaccard 0.863 held out, +0.021 to the old``.
     """
     epochs = f"{report.epoch} of {report.epochs} epochs" if report.epochs else f"{report.epoch} epochs"
     parts = [epochs if report.epoch or not report.state.active else ""]

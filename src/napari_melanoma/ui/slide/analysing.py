@@ -23,13 +23,7 @@ LET_GO = "The analysis is left to itself. Analyse, or opening the slide again, s
 
 
 class SlideAnalysing(QObject):
-    """Takes what the user wants of an analysis to the desk, and shows what comes of it.
-
-    Parameters
-    ----------
-    dock : SlideDock
-        The dock, with its parts.
-    """
+    """Takes what the user wants of an analysis to the desk, and shows what comes of it."""
 
     def __init__(self, dock: SlideDock) -> None:
         super().__init__(dock)

@@ -29,18 +29,6 @@ class SlideAround(QObject):
     """Holds these parts, so that the dock has one thing to turn to another slide.
 
     Depth and risk, which take long to import, are made once the dock is drawn, or when they are first asked for.
-
-    Parameters
-    ----------
-    dock : SlideDock
-        The dock.
-    viewer : napari.viewer.Viewer
-        The viewer.
-
-    Attributes
-    ----------
-    failed : Signal(object)
-        An exception of any of them.
     """
 
     failed = Signal(object)
@@ -82,13 +70,7 @@ class SlideAround(QObject):
         return self._caught_up(SlideRisk(self._dock, self._viewer, self.depth))
 
     def turn_to(self, slide: OpenSlide | None) -> None:
-        """Be about another slide, or the same with another scale.
-
-        Parameters
-        ----------
-        slide : OpenSlide or None
-            None for none.
-        """
+        """Be about another slide, or the same with another scale."""
         self._slide = slide
         for part in (self.magnifying, self.worklist, self.measuring, self.beside, self.rotating, *self._late):
             part.turn_to(slide)

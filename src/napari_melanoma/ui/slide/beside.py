@@ -30,14 +30,7 @@ NO_SCALE = "Only slides with a scale, or both without, can go together."
 class BesideView(QWidget):
     """Which slide beside the first, and whether the views go together.
 
-    Attributes
-    ----------
-    shown : Signal(bool)
-        The user wants the second view, or no longer.
-    chosen, aligned : Signal()
-        Another slide was chosen; what is in the middle of both views is the same place.
-    linked : Signal(bool)
-        Whether the views go together.
+    ``shown``: the user wants the second view, or no longer.
     """
 
     shown = Signal(bool)
@@ -65,13 +58,7 @@ class BesideView(QWidget):
         self.link.toggled.connect(self.linked)
 
     def show_slides(self, slides: list[OpenSlide]) -> None:
-        """Offer slides.
-
-        Parameters
-        ----------
-        slides : list of OpenSlide
-            All but the first.
-        """
+        """Offer slides."""
         kept = self.combo.currentData()
         self.combo.clear()
         for slide in slides:
@@ -82,12 +69,7 @@ class BesideView(QWidget):
     def show_state(self, on: bool, can_link: bool) -> None:
         """Show what can be done.
 
-        Parameters
-        ----------
-        on : bool
-            Whether there is a second view.
-        can_link : bool
-            Whether both views count in the same unit.
+        ``on``: whether there is a second view.
         """
         self.link.setEnabled(can_link)
         self.align.setEnabled(on and can_link)
@@ -95,15 +77,7 @@ class BesideView(QWidget):
 
 
 class SlideBeside(QObject):
-    """Makes the second view, and moves each when the other moves.
-
-    Parameters
-    ----------
-    dock : SlideDock
-        The dock, with its parts.
-    viewer : napari.viewer.Viewer
-        The first view.
-    """
+    """Makes the second view, and moves each when the other moves."""
 
     def __init__(self, dock: SlideDock, viewer: Viewer) -> None:
         super().__init__(dock)
@@ -132,13 +106,7 @@ class SlideBeside(QObject):
         return self._model
 
     def turn_to(self, slide: OpenSlide | None) -> None:
-        """Be about another slide.
-
-        Parameters
-        ----------
-        slide : OpenSlide or None
-            None for none.
-        """
+        """Be about another slide."""
         self._slide = slide
         self._refresh()
 

@@ -38,34 +38,12 @@ class View:
 
 
 def camera(viewer: Viewer) -> Any:  # noqa: ANN401 - napari moved it
-    """Give the camera of a viewer.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
-
-    Returns
-    -------
-    napari.components.Camera
-        Wherever this version of napari has it.
-    """
+    """Give the camera of a viewer."""
     return getattr(viewer, "scene", viewer).camera
 
 
 def scale_bar(viewer: Any) -> Any:  # noqa: ANN401 - napari moved it
-    """Give the scale bar of a viewer.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer, or the model of one.
-
-    Returns
-    -------
-    napari.components.overlays.ScaleBarOverlay
-        Wherever this version of napari has it.
-    """
+    """Give the scale bar of a viewer."""
     overlays = getattr(getattr(viewer, "canvas", None), "overlays", None)
     return viewer.scale_bar if overlays is None else overlays.scale_bar
 
@@ -73,17 +51,8 @@ def scale_bar(viewer: Any) -> Any:  # noqa: ANN401 - napari moved it
 def holds(view: View, size: tuple[int, int]) -> bool:
     """Say whether a whole slide is in view.
 
-    Parameters
-    ----------
-    view : View
-        What is in view.
-    size : tuple of int
-        Height and width of the slide, in pixels of the finest level.
-
-    Returns
-    -------
-    bool
-        Also where a narrow border is cut off.
+    ``size``: height and width of the slide, in pixels of the finest level. Returns also where a narrow border is cut
+    off.
     """
     border = WHOLE_BORDER * max(size)
     ends = (view.top + view.height, size[0]), (view.left + view.width, size[1])
@@ -93,17 +62,7 @@ def holds(view: View, size: tuple[int, int]) -> bool:
 def seen(viewer: Viewer, slide: OpenSlide) -> View:
     """Say what of a slide is in view.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
-    slide : OpenSlide
-        The slide.
-
-    Returns
-    -------
-    View
-        It may reach beyond the slide; of a slide that is turned, the box around what is in view.
+    It may reach beyond the slide; of a slide that is turned, the box around what is in view.
     """
     now = camera(viewer)
     size, zoom = viewer.canvas.size, max(float(now.zoom), 1e-12)
@@ -117,16 +76,8 @@ def seen(viewer: Viewer, slide: OpenSlide) -> View:
 def fly(viewer: Viewer, slide: OpenSlide, point: tuple[float, float], width_px: float | None = None) -> None:
     """Bring a point to the middle of the view.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
-    slide : OpenSlide
-        The slide.
-    point : tuple of float
-        (row, column) in pixels of the finest level.
-    width_px : float, optional
-        How many of these pixels the view is to be wide; as it is by default.
+    ``point``: (row, column) in pixels of the finest level. ``width_px``: how many of these pixels the view is to be
+    wide; as it is by default.
     """
     now = camera(viewer)
     y, x = slide.to_world(point)
@@ -138,14 +89,7 @@ def fly(viewer: Viewer, slide: OpenSlide, point: tuple[float, float], width_px: 
 def fly_to_box(viewer: Viewer, slide: OpenSlide, box: View) -> None:
     """Bring a box into view, with its surroundings; one that is small is not blown up beyond a pixel a pixel.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
-    slide : OpenSlide
-        The slide.
-    box : View
-        In pixels of the finest level.
+    ``box``: in pixels of the finest level.
     """
     height, width = viewer.canvas.size
     wide = max(box.width, box.height * width / max(height, 1)) / LARGEST_SHARE
@@ -155,17 +99,7 @@ def fly_to_box(viewer: Viewer, slide: OpenSlide, box: View) -> None:
 def said_place(slide: OpenSlide, point: tuple[float, float]) -> str:
     """Say where a point lies, x first as people write it.
 
-    Parameters
-    ----------
-    slide : OpenSlide
-        The slide.
-    point : tuple of float
-        (row, column) in pixels of the finest level.
-
-    Returns
-    -------
-    str
-        Such as ``3.214, 1.080 mm``; in pixels without a scale.
+    ``point``: (row, column) in pixels of the finest level. Such as ``3.214, 1.080 mm``; in pixels without a scale.
     """
     if slide.info.pixel_size is None:
         return f"{point[1]:.0f}, {point[0]:.0f} px"
@@ -175,22 +109,8 @@ def said_place(slide: OpenSlide, point: tuple[float, float]) -> str:
 def read_place(slide: OpenSlide, text: str) -> tuple[float, float]:
     """Read coordinates that somebody typed.
 
-    Parameters
-    ----------
-    slide : OpenSlide
-        The slide.
-    text : str
-        ``x, y`` with ``mm`` (by default, where the slide has a scale), ``um`` or ``px``; with decimal commas ``x; y``.
-
-    Returns
-    -------
-    tuple of float
-        (row, column) in pixels of the finest level.
-
-    Raises
-    ------
-    InputError
-        Where they are none, lie beside the slide, or need a scale that the slide has not.
+    ``text``: ``x, y`` with ``mm`` (by default, where the slide has a scale), ``um`` or ``px``; with decimal commas ``x;
+    y``. Returns (row, column) in pixels of the finest level.
     """
     found = PLACE.match(text) or PLACE_OF_COMMAS.match(text)
     if found is None:

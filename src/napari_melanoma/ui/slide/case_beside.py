@@ -20,22 +20,7 @@ NOT_IN_CASE = "{} is no image of the case that is open: drop it on its lesion in
 def case_beside(dock: SlideDock) -> tuple[Any, CaseImage]:
     """Find the case that takes what is known of the slide in view.
 
-    Parameters
-    ----------
-    dock : SlideDock
-        With its slide.
-
-    Returns
-    -------
-    ui.case.desk.CaseDesk
-        On which the case lies; the Case dock is not imported for it.
-    CaseImage
-        The slide in it.
-
-    Raises
-    ------
-    InputError
-        Where no case or slide is open, the slide is not of the case, or the case may not be changed.
+    On which the case lies; the Case dock is not imported for it.
     """
     from napari_melanoma.workflows.depth_report import image_in
 

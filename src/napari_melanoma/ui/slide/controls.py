@@ -57,13 +57,7 @@ EMPTY = "Nothing is analysed yet. The heatmap appears here while the analysis ru
 
 
 class SlideWelcome(Welcome):
-    """An area for slides, with links that do what they say: ``open`` and ``sample``.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Gives the colour of the links.
-    """
+    """An area for slides, with links that do what they say: ``open`` and ``sample``."""
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__(icons)
@@ -78,18 +72,7 @@ class SlideWelcome(Welcome):
 
 
 class SlideControls(QWidget):
-    """What a user sees of the Slide dock.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer that it is docked in.
-
-    Attributes
-    ----------
-    exporting : Signal(str)
-        What the user wants written somewhere else: one of ``ui.slide.exporting.EXPORTS``, or ``import``.
-    """
+    """What a user sees of the Slide dock."""
 
     exporting = Signal(str)
 
@@ -141,18 +124,7 @@ class SlideControls(QWidget):
         self.icons.apply()
 
     def options(self, info: SlideInfo) -> SlideOptions:
-        """Give the options as the controls show them.
-
-        Parameters
-        ----------
-        info : SlideInfo
-            Of the slide, with the scale that the user gave.
-
-        Returns
-        -------
-        SlideOptions
-            What an analysis started now would use.
-        """
+        """Give the options as the controls show them."""
         from napari_melanoma.ui.slide.lesion_work import config_at
 
         size, usual = info.pixel_size, self.advanced.options()
@@ -166,26 +138,14 @@ class SlideControls(QWidget):
         return usual.model_copy(update=here)
 
     def set_options(self, options: SlideOptions) -> None:
-        """Show options; nothing is started.
-
-        Parameters
-        ----------
-        options : SlideOptions
-            ``options()`` gives the same back, but for scale, region and corrected tissue, which are the slide's.
-        """
+        """Show options; nothing is started."""
         self.model.model = options.model
         self.tissue.method = options.tissue.method
         self.heat.threshold = options.lesions.high
         self.advanced.show(options)
 
     def show_slide(self, known: bool) -> None:
-        """Show what works on a slide, or the invitation to open one.
-
-        Parameters
-        ----------
-        known : bool
-            Whether there is a slide.
-        """
+        """Show what works on a slide, or the invitation to open one."""
         self.welcome.setVisible(not known)
         # A bar that comes and goes changes the width, on which heights depend, on which the bar depends.
         always, needed = Qt.ScrollBarPolicy.ScrollBarAlwaysOn, Qt.ScrollBarPolicy.ScrollBarAsNeeded
@@ -194,15 +154,7 @@ class SlideControls(QWidget):
         self._files.setVisible(known)
 
     def show_analyse(self, why_not: str, again: bool) -> None:
-        """Show whether the slide can be analysed, and why not where it cannot.
-
-        Parameters
-        ----------
-        why_not : str
-            Empty where it can be.
-        again : bool
-            Whether it was analysed already.
-        """
+        """Show whether the slide can be analysed, and why not where it cannot."""
         self.analyse.setEnabled(not why_not)
         self.analyse.setText("Analyse again" if again else "Analyse")
         does = "Find tissue, ask the model about each tile, find the lesions; you can go on working"
@@ -212,15 +164,7 @@ class SlideControls(QWidget):
         self.analyse_view.setToolTip(why_not or f"{beside} ({VIEW_KEY})")
 
     def show_found(self, heat: bool, lesions: bool) -> None:
-        """Show the parts that are about something that is there.
-
-        Parameters
-        ----------
-        heat : bool
-            Whether there is a heatmap.
-        lesions : bool
-            Whether lesions were looked for.
-        """
+        """Show the parts that are about something that is there."""
         self.empty.setVisible(not heat)
         self._heat_part.setVisible(heat)
         self.table.setVisible(lesions)

@@ -32,20 +32,7 @@ NOT_VALID = "The model has ended, and its result is not valid: the fold Depth sa
 
 
 class SlideDepths(QObject):
-    """Keeps layers, fold and file of the depth in step; what is in the fold is made when it is first opened.
-
-    Parameters
-    ----------
-    dock : SlideDock
-        The dock, with its parts.
-    viewer : napari.viewer.Viewer
-        The viewer.
-
-    Attributes
-    ----------
-    failed : Signal(object)
-        An exception; what was measured is as it was.
-    """
+    """Keeps layers, fold and file of the depth in step; what is in the fold is made when it is first opened."""
 
     failed = Signal(object)
 
@@ -95,13 +82,7 @@ class SlideDepths(QObject):
         return self._view
 
     def turn_to(self, slide: OpenSlide | None) -> None:
-        """Be about another slide, or the same with another scale.
-
-        Parameters
-        ----------
-        slide : OpenSlide or None
-            None for none.
-        """
+        """Be about another slide, or the same with another scale."""
         other = slide is None or self._slide is None or slide.identity != self._slide.identity
         if self._view is not None and other:
             self._view.fields.typed.now()  # what was typed is of the slide before
@@ -159,13 +140,7 @@ class SlideDepths(QObject):
             self._tell()
 
     def look(self, place: Place) -> None:
-        """Look at what was measured before, now that it is known where that is.
-
-        Parameters
-        ----------
-        place : Place
-            Of any slide.
-        """
+        """Look at what was measured before, now that it is known where that is."""
         self.keeper.look(place)
         if self.analysis is not None and self._slide is not None and self._slide.identity == place.identity:
             self.analysis.turn_to(place.own or place.folder)

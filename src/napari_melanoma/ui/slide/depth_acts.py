@@ -25,15 +25,7 @@ GONE: dict[str, Any] = {"line": None, "mm": None, "interval_mm": None, "at_least
 
 
 class DepthActs(QObject):
-    """Takes what the user does to the keeper.
-
-    Parameters
-    ----------
-    page : SlideDepths
-        With keeper, line and mitoses.
-    dock : SlideDock
-        The dock, with its parts.
-    """
+    """Takes what the user does to the keeper."""
 
     def __init__(self, page: SlideDepths, dock: SlideDock) -> None:
         super().__init__(page)
@@ -47,13 +39,7 @@ class DepthActs(QObject):
         add_shortcut(dock, "slide.depth", self._on_key)
 
     def hear(self, view: DepthView) -> None:
-        """Hear what the user does in the fold.
-
-        Parameters
-        ----------
-        view : DepthView
-            Its content.
-        """
+        """Hear what the user does in the fold."""
         keeper = self._page.keeper
         view.tool_wanted.connect(self._on_tool)
         view.taking.connect(keeper.take)

@@ -23,30 +23,13 @@ GOES_ON = "The depth is being measured; that goes on if you close napari."
 
 
 class DepthLooker:
-    """Looks at the folder of an analysis for how it fares; its maps are not read.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The folder.
-    """
+    """Looks at the folder of an analysis for how it fares; its maps are not read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def look(self, run: RunContext) -> SlideSight:
-        """Read how it fares.
-
-        Parameters
-        ----------
-        run : RunContext
-            Of the job.
-
-        Returns
-        -------
-        SlideSight
-            Without a heatmap.
-        """
+        """Read how it fares."""
         from napari_melanoma.io.slide_folder import read_content
         from napari_melanoma.workflows.slide_runs import read_slide_run
 
@@ -76,24 +59,7 @@ class DepthRunPanel(SlideRunPanel):
 
 
 class DepthAnalysis(QObject):
-    """Starts the analysis of a slide for its depth, and asks it to pause, end or go on.
-
-    Parameters
-    ----------
-    dock : SlideDock
-        The dock.
-    panel : DepthRunPanel
-        Shows how it fares.
-
-    Attributes
-    ----------
-    ended : Signal(bool, bool)
-        It has come to an end; whether it found a line, and whether its result is valid.
-    changed : Signal()
-        It is being started, or at work, or is so no more.
-    failed : Signal(object)
-        An exception: it was not started.
-    """
+    """Starts the analysis of a slide for its depth, and asks it to pause, end or go on."""
 
     ended = Signal(bool, bool)
     changed = Signal()
@@ -126,13 +92,7 @@ class DepthAnalysis(QObject):
         return self._job is not None or self._panel.active
 
     def turn_to(self, own: Path | None) -> None:
-        """Follow what was begun for another slide.
-
-        Parameters
-        ----------
-        own : pathlib.Path or None
-            The slide's own folder; None for none.
-        """
+        """Follow what was begun for another slide."""
         if own != self._own:
             self._own, self._state = own, ""
             self._panel.set_folder(None)

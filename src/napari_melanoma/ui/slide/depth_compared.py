@@ -34,21 +34,7 @@ class Compared:
 def compared_lines(depth: SlideDepth, reader: str, found: Proposed, hidden: Line | None) -> tuple[Compared, ...]:
     """Choose the lines to compare with: other readers' own only once the reader has measured.
 
-    Parameters
-    ----------
-    depth : SlideDepth
-        All readings.
-    reader : str
-        Who looks.
-    found : Proposed
-        What the analysis says.
-    hidden : tuple or None
-        The line that is shown as the one that counts.
-
-    Returns
-    -------
-    tuple of Compared
-        The analysis's, numbered, then the readers'.
+    Returns the analysis's, numbered, then the readers'.
     """
     own = depth.of(reader)
     model = [(one.line, str(number), MODEL) for number, one in enumerate(found.proposals, start=1)]
@@ -61,17 +47,7 @@ def compared_lines(depth: SlideDepth, reader: str, found: Proposed, hidden: Line
 
 
 def show_compared(viewer: Viewer, slide: OpenSlide, lines: Sequence[Compared]) -> None:
-    """Show lines in place of those that are shown.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where.
-    slide : OpenSlide
-        The slide.
-    lines : sequence of Compared
-        What to show.
-    """
+    """Show lines in place of those that are shown."""
     import numpy as np
 
     layer = slide_layers.part(viewer, slide, "readings")

@@ -21,19 +21,7 @@ NOTES_PX, LENGTH_PX = 58, 76
 
 
 class DepthFields(QWidget):
-    """The fields in their places; they tell what the user sets, and keep nothing.
-
-    Attributes
-    ----------
-    edited : Signal(str, object)
-        A field of ``Reading`` (``ulcerated``, ``clark``, ``lateral_mm``, ``deep_mm``, ``notes``) and its new value.
-    refused : Signal(str)
-        Why something that was typed is no value.
-    ruler_wanted : Signal(str)
-        ``lateral_mm`` or ``deep_mm`` shall have the length of a line that was measured.
-    tool_wanted : Signal(str)
-        ``count``, ``area`` or ``hotspot``; empty: the tool that is in hand is put away.
-    """
+    """The fields in their places; they tell what the user sets, and keep nothing."""
 
     edited = Signal(str, object)
     refused = Signal(str)
@@ -74,13 +62,7 @@ class DepthFields(QWidget):
         return False
 
     def show_reading(self, reading: Reading) -> None:
-        """Show what counts.
-
-        Parameters
-        ----------
-        reading : Reading
-            Of the reader.
-        """
+        """Show what counts."""
         self.ulceration.setCurrentIndex(list(ULCERATION.values()).index(reading.ulcerated))
         self.clark.setCurrentIndex(reading.clark or 0)
         self.estimate.setText("estimate" if reading.clark_by == "estimate" else "")
@@ -95,13 +77,7 @@ class DepthFields(QWidget):
             self.notes.blockSignals(False)
 
     def show_tool(self, name: str) -> None:
-        """Show which tool is in hand.
-
-        Parameters
-        ----------
-        name : str
-            ``count`` or ``area``; empty for none.
-        """
+        """Show which tool is in hand."""
         for own, button in self.tools.items():
             button.setChecked(own == name)
 

@@ -23,20 +23,7 @@ if TYPE_CHECKING:
 
 
 class DepthHanding(QObject):
-    """Writes the page, and hands values to the Case dock.
-
-    Parameters
-    ----------
-    dock : SlideDock
-        The dock.
-    keeper : DepthKeeper
-        Knows what counts.
-
-    Attributes
-    ----------
-    failed : Signal(object)
-        An exception: nothing was handed on.
-    """
+    """Writes the page, and hands values to the Case dock."""
 
     failed = Signal(object)
 
@@ -53,13 +40,7 @@ class DepthHanding(QObject):
         return self._latest.busy
 
     def hear(self, view: DepthView) -> None:
-        """Hear what the user does in the fold.
-
-        Parameters
-        ----------
-        view : DepthView
-            Its content.
-        """
+        """Hear what the user does in the fold."""
         view.report.clicked.connect(self._on_report)
         view.to_case.clicked.connect(self._on_case)
 

@@ -57,22 +57,7 @@ class Looked:
 
 
 class DepthKeeper(QObject):
-    """Knows the readings of slides, and keeps each change.
-
-    Parameters
-    ----------
-    parent : QObject
-        Who goes with it.
-
-    Attributes
-    ----------
-    changed : Signal()
-        Other values count now.
-    said : Signal(str)
-        What a user should know, in a sentence; empty where the last one is no longer true.
-    failed : Signal(object)
-        An exception; the readings are as they were.
-    """
+    """Knows the readings of slides, and keeps each change."""
 
     changed = Signal()
     said = Signal(str)
@@ -125,11 +110,6 @@ class DepthKeeper(QObject):
         """Go by another reader, who cannot take back what the one before has set.
 
         What was measured in this window before a name was given is that reader's: it gets the name, and its undo stays.
-
-        Parameters
-        ----------
-        reader : str
-            The name; empty for none.
         """
         before, self.reader = self.reader, reader
         if reader == before:
@@ -157,13 +137,7 @@ class DepthKeeper(QObject):
         self.said.emit(NAMED.format(reader))
 
     def turn_to(self, slide: OpenSlide | None) -> None:
-        """Be about another slide, or the same with another scale, to which what was measured is brought.
-
-        Parameters
-        ----------
-        slide : OpenSlide or None
-            None for none.
-        """
+        """Be about another slide, or the same with another scale, to which what was measured is brought."""
         same = slide is not None and self._slide is not None and slide.identity == self._slide.identity
         before, self._slide, self._size = self._size, slide, None if slide is None else slide.info.pixel_size
         if same and self.size is not None and self.size != before:
@@ -174,13 +148,7 @@ class DepthKeeper(QObject):
         self.changed.emit()
 
     def look(self, place: Place) -> None:
-        """Read what was measured before, now that it is known where that is.
-
-        Parameters
-        ----------
-        place : Place
-            Of the slide that it is about; of any other nothing happens.
-        """
+        """Read what was measured before, now that it is known where that is."""
         now, folder = self.now, place.own or place.folder
         if self._slide is None or self._slide.identity != place.identity:
             return
@@ -195,26 +163,14 @@ class DepthKeeper(QObject):
             self._latest.submit(f"{now.identity} look", lambda: work)
 
     def choose(self, index: int) -> None:
-        """Turn to another line of the analysis; what a reader has set stays.
-
-        Parameters
-        ----------
-        index : int
-            Its place in the list.
-        """
+        """Turn to another line of the analysis; what a reader has set stays."""
         now = self.now
         if now is not None and now.chosen != index:
             self._known[now.identity] = replace(now, chosen=index)
             self.changed.emit()
 
     def change(self, **values: Any) -> None:  # noqa: ANN401 - of any field
-        """Set values of the reader: a step that can be undone, recorded, kept at once.
-
-        Parameters
-        ----------
-        **values : object
-            Fields of ``Reading``; none: the analysis's are taken as they are.
-        """
+        """Set values of the reader: a step that can be undone, recorded, kept at once."""
         from napari_melanoma.analysis.depth_edits import overridden
 
         self._edit(lambda depth: overridden(depth, self.base, self.reader, _time(), **values))
@@ -228,10 +184,7 @@ class DepthKeeper(QObject):
     def draw(self, line: Any) -> None:  # noqa: ANN401 - a Line
         """Take a line that was drawn or moved by hand.
 
-        Parameters
-        ----------
-        line : tuple
-            Surface and deepest, in pixels of the finest level.
+        ``line``: surface and deepest, in pixels of the finest level.
         """
         from napari_melanoma.analysis.depth_edits import drawn_line
 
@@ -242,13 +195,7 @@ class DepthKeeper(QObject):
             self.changed.emit()
 
     def step(self, way: str) -> None:
-        """Take back the last change, or do it again.
-
-        Parameters
-        ----------
-        way : str
-            ``undo`` or ``redo``.
-        """
+        """Take back the last change, or do it again."""
         from napari_melanoma.analysis.depth_edits import restated
 
         now = self.now

@@ -27,25 +27,7 @@ MODES = {"draw": "add_line", "move": "direct"}
 class DepthLine(QObject):
     """Shows one line, and tells when the user draws or moves it.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where.
-    parent : QObject
-        Who goes with it.
-    keys : dict
-        What keys do while its layer is the active one: name as napari has it, to a function without arguments.
-
-    Attributes
-    ----------
-    moving : Signal(object)
-        Both ends as they are while the user drags one, in pixels of the finest level.
-    drawn : Signal(object)
-        Both ends when the user has let go; None where the line was deleted.
-    clicked : Signal()
-        The mouse was let go where it was pressed: no line.
-    tool_changed : Signal()
-        Another tool is in the user's hand, or none.
+    ``moving``: both ends as they are while the user drags one, in pixels of the finest level.
     """
 
     moving = Signal(object)
@@ -75,13 +57,7 @@ class DepthLine(QObject):
         return found
 
     def turn_to(self, slide: OpenSlide | None) -> None:
-        """Be about another slide; what is half drawn stays with the one before, and counts for nothing.
-
-        Parameters
-        ----------
-        slide : OpenSlide or None
-            None for none.
-        """
+        """Be about another slide; what is half drawn stays with the one before, and counts for nothing."""
         same = slide is not None and self._slide is not None and slide.identity == self._slide.identity
         if not same:
             self.take("")
@@ -92,12 +68,7 @@ class DepthLine(QObject):
     def show(self, line: Line | None, said: str) -> None:
         """Show a line in place of what is shown.
 
-        Parameters
-        ----------
-        line : tuple or None
-            Both ends in pixels of the finest level.
-        said : str
-            What stands beside it.
+        ``line``: both ends in pixels of the finest level.
         """
         slide = self._slide
         if slide is None or self._in_hand or not is_open(self._viewer, slide):
@@ -118,13 +89,7 @@ class DepthLine(QObject):
             self._showing = False
 
     def say(self, said: str) -> None:
-        """Write other words beside the line, while it moves.
-
-        Parameters
-        ----------
-        said : str
-            What it measures.
-        """
+        """Write other words beside the line, while it moves."""
         layer = self.layer
         if layer is not None and not self._in_hand:
             self._showing = True
@@ -132,13 +97,7 @@ class DepthLine(QObject):
             self._showing = False
 
     def take(self, tool: str) -> None:
-        """Put a tool into the user's hand, or away.
-
-        Parameters
-        ----------
-        tool : str
-            ``draw`` for a new line, ``move`` for the ends of the one that is there; empty: none.
-        """
+        """Put a tool into the user's hand, or away."""
         slide, before, self.tool = self._slide, self.tool, ""  # what is told in between is no change of tool
         if tool and slide is not None:
             layer = self._made()

@@ -29,21 +29,7 @@ HOTSPOT_MM2 = 1.0
 class MitosisLayers(QObject):
     """Shows marks and area, and tells when the user changes them.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where.
-    parent : QObject
-        Who goes with it.
-    keys : mapping
-        What keys do while one of its layers is the active one, as ``drawn_layers.bind`` takes them.
-
-    Attributes
-    ----------
-    changed : Signal(object, object)
-        Points and areas as they are now, in pixels of the finest level.
-    tool_changed : Signal()
-        Another tool is in the user's hand, or none.
+    ``changed``: points and areas as they are now, in pixels of the finest level.
     """
 
     changed = Signal(object, object)
@@ -62,13 +48,7 @@ class MitosisLayers(QObject):
         self.destroyed.connect(self._layer_events.close)
 
     def turn_to(self, slide: OpenSlide | None) -> None:
-        """Be about another slide.
-
-        Parameters
-        ----------
-        slide : OpenSlide or None
-            None for none.
-        """
+        """Be about another slide."""
         if slide is None or self._slide is None or slide.identity != self._slide.identity:
             self.take("")
             self._layer_events.close()
@@ -77,13 +57,7 @@ class MitosisLayers(QObject):
         self._slide = slide
 
     def show(self, mitoses: Mitoses) -> None:
-        """Show marks and areas in place of what is shown.
-
-        Parameters
-        ----------
-        mitoses : Mitoses
-            Of the reader.
-        """
+        """Show marks and areas in place of what is shown."""
         slide = self._slide
         if slide is None or self._in_hand or not is_open(self._viewer, slide):
             return
@@ -97,13 +71,7 @@ class MitosisLayers(QObject):
             self._showing = False
 
     def take(self, tool: str) -> None:
-        """Put a tool into the user's hand, or away.
-
-        Parameters
-        ----------
-        tool : str
-            ``count`` or ``area``; empty for none.
-        """
+        """Put a tool into the user's hand, or away."""
         slide, before, self.tool = self._slide, self.tool, ""
         if before and before != tool and (last := self._part(TOOLS[before][0])) is not None:
             last.mode = "pan_zoom"

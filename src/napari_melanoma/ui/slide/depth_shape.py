@@ -24,15 +24,7 @@ CLICK_PX = 8.0  # of the screen
 def made(width: float) -> Shapes:
     """Make an empty layer.
 
-    Parameters
-    ----------
-    width : float
-        Of its line in pixels of the finest level.
-
-    Returns
-    -------
-    napari.layers.Shapes
-        In pixels of the finest level.
+    ``width``: of its line in pixels of the finest level. In pixels of the finest level.
     """
     import numpy as np
     from napari.layers import Shapes
@@ -52,14 +44,7 @@ def made(width: float) -> Shapes:
 def add_line(layer: Shapes, line: Line, width: float) -> None:
     """Draw a line.
 
-    Parameters
-    ----------
-    layer : napari.layers.Shapes
-        Made here.
-    line : tuple
-        Both ends in pixels of the finest level.
-    width : float
-        In these pixels.
+    ``line``: both ends in pixels of the finest level. ``width``: in these pixels.
     """
     import numpy as np
 
@@ -69,17 +54,7 @@ def add_line(layer: Shapes, line: Line, width: float) -> None:
 def ends_of(layer: Shapes, known: Line | None) -> Line | None:
     """Read both ends of the line that was drawn last.
 
-    Parameters
-    ----------
-    layer : napari.layers.Shapes
-        Made here.
-    known : tuple or None
-        The line as it was written: what napari rounds is no move.
-
-    Returns
-    -------
-    tuple or None
-        In pixels of the finest level; None where there is no line.
+    In pixels of the finest level; None where there is no line.
     """
     if not len(layer.data):
         return None
@@ -90,15 +65,7 @@ def ends_of(layer: Shapes, known: Line | None) -> Line | None:
 
 
 def write_beside(layer: Shapes, said: str) -> None:
-    """Write beside the line what it measures.
-
-    Parameters
-    ----------
-    layer : napari.layers.Shapes
-        Made here.
-    said : str
-        The words.
-    """
+    """Write beside the line what it measures."""
     import numpy as np
 
     shown = [clear_of(data, "line", said) for data in layer.data]
@@ -111,19 +78,7 @@ def write_beside(layer: Shapes, said: str) -> None:
 def is_click(viewer: Viewer, slide: OpenSlide, line: Line) -> bool:
     """Say whether the mouse was let go where it was pressed: napari makes a short line of that.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
-    slide : OpenSlide
-        The slide.
-    line : tuple
-        Both ends in pixels of the finest level.
-
-    Returns
-    -------
-    bool
-        Whether it is too short on the screen to be meant.
+    ``line``: both ends in pixels of the finest level.
     """
     (top, left), (bottom, right) = line
     y, x = (bottom - top) * slide.um[0], (right - left) * slide.um[1]

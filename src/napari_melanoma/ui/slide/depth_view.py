@@ -44,28 +44,7 @@ AUTOMATIC = "Let '{}' draw the tissue of the whole slide and find the thickest p
 
 
 class DepthView(QWidget):
-    """The controls in their places.
-
-    Parameters
-    ----------
-    settings : Settings
-        Remembers the reader.
-    icons : ThemedIcons
-        Knows the colors of the theme.
-
-    Attributes
-    ----------
-    tool_wanted : Signal(str)
-        ``draw`` or ``move``; empty: the tool is put away.
-    automatic_wanted, taking : Signal()
-        Measure by a model; take the line of the model that is chosen.
-    chosen : Signal(int)
-        A line of the model was clicked.
-    stepped : Signal(str)
-        ``undo`` or ``redo``.
-    reader_changed : Signal(str)
-        Somebody else measures from now on.
-    """
+    """The controls in their places."""
 
     tool_wanted = Signal(str)
     automatic_wanted = Signal()
@@ -114,31 +93,13 @@ class DepthView(QWidget):
         self._connect()
 
     def show_hint(self, drawing: str) -> None:
-        """Show which tool is in hand, and how to use it.
-
-        Parameters
-        ----------
-        drawing : str
-            ``draw`` or ``move``; empty for none.
-        """
+        """Show which tool is in hand, and how to use it."""
         self.draw.setChecked(drawing == "draw")
         self.move_ends.setChecked(drawing == "move")
         self.hint.setText(HINTS[drawing])
 
     def show_lines(self, said: Sequence[str], tips: Sequence[str], chosen: int, words: str) -> None:
-        """List what the model found.
-
-        Parameters
-        ----------
-        said : sequence of str
-            A line each.
-        tips : sequence of str
-            What to know of each.
-        chosen : int
-            Which of them.
-        words : str
-            Above them; empty where there was no analysis.
-        """
+        """List what the model found."""
         self.found.setText(words)
         self.found.setVisible(bool(words))
         self.lines.setVisible(bool(said))
@@ -151,29 +112,13 @@ class DepthView(QWidget):
         self.lines.setCurrentRow(chosen if said else -1)
 
     def show_automatic(self, models: tuple[str, ...] | None, why_not: str) -> None:
-        """Show whether a model can measure.
-
-        Parameters
-        ----------
-        models : tuple of str or None
-            Those that can; None where that is not known yet.
-        why_not : str
-            Empty where one can be started.
-        """
+        """Show whether a model can measure."""
         said = why_not or (NO_MODEL if models == () else "")
         self.automatic.setEnabled(bool(models) and not said)
         self.automatic.setToolTip(said or AUTOMATIC.format((models or ("",))[0]))
 
     def show_readers(self, rows: Sequence[Sequence[str]], said: str) -> None:
-        """Show the readers beside each other.
-
-        Parameters
-        ----------
-        rows : sequence of sequence of str
-            As ``COLUMNS`` names their cells.
-        said : str
-            Below them.
-        """
+        """Show the readers beside each other."""
         self.table.setRowCount(len(rows))
         for at, cells in enumerate(rows):
             for column, cell in enumerate(cells):

@@ -64,30 +64,7 @@ class Request:
 
 
 class SlideDesk(QObject):
-    """Finds the results of slides, and starts and asks the processes that make them.
-
-    Parameters
-    ----------
-    parent : QObject
-        The dock.
-    settings : Settings
-        Remembers where results go.
-
-    Attributes
-    ----------
-    found : Signal(object)
-        The ``Place`` of a slide.
-    started : Signal(object)
-        The folder of an analysis that was launched, or is at work already.
-    differs : Signal(object, str)
-        A ``Request`` that was not started, for there are results made another way; what differs.
-    at_work : Signal(object)
-        Slides that are being analysed: list of (slide, folder).
-    failed : Signal(object)
-        An exception.
-    changed : Signal()
-        Something is being started, or is so no more.
-    """
+    """Finds the results of slides, and starts and asks the processes that make them."""
 
     found = Signal(object)
     started = Signal(object)
@@ -131,15 +108,7 @@ class SlideDesk(QObject):
         return self.starting or self._looking.busy or self._telling.busy
 
     def look_for(self, info: SlideInfo, identity: str) -> None:
-        """Find the results of a slide.
-
-        Parameters
-        ----------
-        info : SlideInfo
-            Of the slide.
-        identity : str
-            Of the slide.
-        """
+        """Find the results of a slide."""
         work = partial(_look, self.root, info, identity)
         self._looking.submit(identity, lambda: work)
 
@@ -149,13 +118,7 @@ class SlideDesk(QObject):
         self._looking.submit("at work", lambda: work)
 
     def start(self, request: Request) -> None:
-        """Launch an analysis; nothing happens while one is being launched.
-
-        Parameters
-        ----------
-        request : Request
-            What is wanted.
-        """
+        """Launch an analysis; nothing happens while one is being launched."""
         if self._job is not None:
             return
         self._job = Job(partial(_start, request))
@@ -166,27 +129,11 @@ class SlideDesk(QObject):
         self.changed.emit()
 
     def ask(self, folder: Path, wish: Wish) -> None:
-        """Tell an analysis to go on, pause or end.
-
-        Parameters
-        ----------
-        folder : pathlib.Path
-            The slide's own.
-        wish : str
-            ``run``, ``pause`` or ``cancel``.
-        """
+        """Tell an analysis to go on, pause or end."""
         self._telling.submit(str(folder), lambda: partial(_ask, folder, wish))
 
     def keep(self, folder: Path, notes: SlideNotes) -> None:
-        """Keep bookmarks and scale with the results.
-
-        Parameters
-        ----------
-        folder : pathlib.Path
-            The slide's own.
-        notes : SlideNotes
-            All of them.
-        """
+        """Keep bookmarks and scale with the results."""
         self._telling.submit(f"{folder} notes", lambda: partial(_keep, folder, notes))
 
     def _on_found(self, found: Any) -> None:  # noqa: ANN401 - a place, or slides at work
@@ -211,13 +158,7 @@ class SlideDesk(QObject):
 
 
 def preload(run: RunContext) -> None:
-    """Import what a slide would otherwise wait for.
-
-    Parameters
-    ----------
-    run : RunContext
-        Asked between the steps whether to go on.
-    """
+    """Import what a slide would otherwise wait for."""
     from importlib import import_module
 
     for name in (

@@ -44,18 +44,7 @@ PRELOAD_MS = 300  # when the dock is drawn
 
 
 class SlideDock(SlideControls):
-    """Look at whole-slide images and analyse them, in a process that outlives the window.
-
-    Parameters
-    ----------
-    napari_viewer : napari.viewer.Viewer
-        The viewer that it is docked in.
-
-    Attributes
-    ----------
-    left : Signal()
-        Nobody looks any more: the window closes, or another dock is in front.
-    """
+    """Look at whole-slide images and analyse them, in a process that outlives the window."""
 
     left = Signal()
 

@@ -35,13 +35,7 @@ COLOUR = "yellow"
 
 
 class DrawingPanel(QFrame):
-    """Class and tool of what is drawn next.
-
-    Attributes
-    ----------
-    classed, tool_changed : Signal()
-        The user chose another class, or another way to draw.
-    """
+    """Class and tool of what is drawn next."""
 
     classed = Signal()
     tool_changed = Signal()
@@ -84,13 +78,7 @@ class DrawingPanel(QFrame):
         self.tool_changed.emit()
 
     def say_waiting(self, why: str) -> None:
-        """Say what to do with an outline that is no lesion yet, or how to draw.
-
-        Parameters
-        ----------
-        why : str
-            It is none; empty where no outline waits.
-        """
+        """Say what to do with an outline that is no lesion yet, or how to draw."""
         if why:
             self._words.setText(WAITS.format(why))
         else:
@@ -101,15 +89,7 @@ class DrawingPanel(QFrame):
 
 
 class LesionDrawing(QObject):
-    """Makes lesions of the outlines that are drawn while the button is pressed; each can be undone.
-
-    Parameters
-    ----------
-    dock : SlideDock
-        The dock, with its parts.
-    viewer : napari.viewer.Viewer
-        Where they are drawn.
-    """
+    """Makes lesions of the outlines that are drawn while the button is pressed; each can be undone."""
 
     def __init__(self, dock: SlideDock, viewer: Viewer) -> None:
         super().__init__(dock)
@@ -268,20 +248,7 @@ class LesionDrawing(QObject):
 
 
 def said_drawn(lesion: Any, target: str) -> str:  # noqa: ANN401 - a SlideLesion
-    """Say what was drawn.
-
-    Parameters
-    ----------
-    lesion : SlideLesion
-        The new one.
-    target : str
-        Class that heatmap and lesions are about.
-
-    Returns
-    -------
-    str
-        A sentence.
-    """
+    """Say what was drawn."""
     area = f"{lesion.area_px:,.0f} px" if lesion.area_mm2 is None else f"{lesion.area_mm2:.3g} mm²"
     known = (
         ""

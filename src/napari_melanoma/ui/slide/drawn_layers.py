@@ -17,15 +17,7 @@ Keys = Mapping[str, Callable[[], None]]
 
 
 def bind(layer: Layer, keys: Keys) -> None:
-    """Say what keys do while a layer is the active one.
-
-    Parameters
-    ----------
-    layer : napari.layers.Layer
-        The layer.
-    keys : mapping
-        Name of a key as napari has it, to a function without arguments.
-    """
+    """Say what keys do while a layer is the active one."""
     for key, act in keys.items():
         layer.bind_key(key, lambda _, act=act: act(), overwrite=True)
 
@@ -33,16 +25,6 @@ def bind(layer: Layer, keys: Keys) -> None:
 def is_open(viewer: Viewer, slide: OpenSlide) -> bool:
     """Say whether a slide is still in a viewer.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
-    slide : OpenSlide
-        The slide.
-
-    Returns
-    -------
-    bool
-        False where it was closed.
+    False where it was closed.
     """
     return any(own in viewer.layers for own in slide.layers)

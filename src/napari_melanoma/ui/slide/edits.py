@@ -16,18 +16,7 @@ if TYPE_CHECKING:
 
 
 def merged(indices: Collection[int]) -> Edit:
-    """Make one lesion of several.
-
-    Parameters
-    ----------
-    indices : collection of int
-        Their numbers.
-
-    Returns
-    -------
-    callable
-        As ``SlideLesions.edit`` takes it.
-    """
+    """Make one lesion of several."""
     chosen = tuple(indices)
 
     def change(lesions: Lesions, maps: LesionMaps, config: LesionConfig) -> Lesions:
@@ -39,18 +28,7 @@ def merged(indices: Collection[int]) -> Edit:
 
 
 def removed(indices: Collection[int]) -> Edit:
-    """Drop lesions.
-
-    Parameters
-    ----------
-    indices : collection of int
-        Their numbers.
-
-    Returns
-    -------
-    callable
-        As ``SlideLesions.edit`` takes it.
-    """
+    """Drop lesions."""
     chosen = tuple(indices)
 
     def change(lesions: Lesions, maps: LesionMaps, config: LesionConfig) -> Lesions:
@@ -64,18 +42,7 @@ def removed(indices: Collection[int]) -> Edit:
 
 
 def of_other_class(indices: Collection[int]) -> Edit:
-    """Say of lesions that they are of the other class.
-
-    Parameters
-    ----------
-    indices : collection of int
-        Their numbers.
-
-    Returns
-    -------
-    callable
-        As ``SlideLesions.edit`` takes it.
-    """
+    """Say of lesions that they are of the other class."""
     chosen = tuple(indices)
 
     def change(lesions: Lesions, maps: LesionMaps, config: LesionConfig) -> Lesions:
@@ -92,17 +59,7 @@ def of_other_class(indices: Collection[int]) -> Edit:
 def split(index: int, line: NDArray[np.float64]) -> Edit:
     """Cut a lesion along a line.
 
-    Parameters
-    ----------
-    index : int
-        Its number.
-    line : numpy.ndarray
-        (vertex, 2) as (row, column) in pixels of the finest level.
-
-    Returns
-    -------
-    callable
-        As ``SlideLesions.edit`` takes it.
+    ``line``: (vertex, 2) as (row, column) in pixels of the finest level.
     """
 
     def change(lesions: Lesions, maps: LesionMaps, config: LesionConfig) -> Lesions:
@@ -116,17 +73,7 @@ def split(index: int, line: NDArray[np.float64]) -> Edit:
 def drawn(outline: Polygon, label: str) -> Edit:
     """Add a lesion that was drawn.
 
-    Parameters
-    ----------
-    outline : Polygon
-        In pixels of the finest level.
-    label : str
-        Malignant or benign; empty for what the model says.
-
-    Returns
-    -------
-    callable
-        As ``SlideLesions.edit`` takes it.
+    ``outline``: in pixels of the finest level.
     """
 
     def change(lesions: Lesions, maps: LesionMaps, config: LesionConfig) -> Lesions:

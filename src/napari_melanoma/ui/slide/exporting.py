@@ -41,15 +41,7 @@ SHOWN = 3  # remarks about outlines that are told one by one
 def export_button(wanted: Callable[[str], None]) -> QToolButton:
     """Make the button with the menu.
 
-    Parameters
-    ----------
-    wanted : callable
-        Told which of ``EXPORTS``, or ``IMPORT``, the user wants.
-
-    Returns
-    -------
-    QToolButton
-        Disabled where there is nothing to write.
+    Disabled where there is nothing to write.
     """
     button = tool("export", "Export", "Write lesions or heatmap somewhere else", "Export")
     menu = QMenu(button)
@@ -66,18 +58,7 @@ def export_button(wanted: Callable[[str], None]) -> QToolButton:
 
 
 class SlideExports(QObject):
-    """Asks where, writes in a thread, and says what was written.
-
-    Parameters
-    ----------
-    dock : SlideDock
-        The dock, with its parts.
-
-    Attributes
-    ----------
-    failed : Signal(object)
-        An exception: nothing was written, or nothing taken over.
-    """
+    """Asks where, writes in a thread, and says what was written."""
 
     failed = Signal(object)
 

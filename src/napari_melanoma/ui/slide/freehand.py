@@ -25,12 +25,7 @@ HINT = "Nothing was drawn: hold the mouse button, go around, and let go where yo
 def complete_strokes(layer: Shapes, say: Callable[[str], None]) -> None:
     """Let every stroke of the lasso end when the mouse button is released.
 
-    Parameters
-    ----------
-    layer : napari.layers.Shapes
-        In pixels of the slide's finest level.
-    say : callable
-        Takes a hint where nothing was drawn.
+    ``layer``: in pixels of the slide's finest level.
     """
     layer.mouse_drag_callbacks.append(_Strokes(say).follow)
 

@@ -27,22 +27,7 @@ STEPS, USUAL_OPACITY, USUAL_THRESHOLD = 100, 60, 0.6
 
 
 class HeatControls(QWidget):
-    """Class, colours, opacity and threshold, remembered for the next day.
-
-    Parameters
-    ----------
-    settings : Settings
-        Where they are kept.
-
-    Attributes
-    ----------
-    changed : Signal()
-        The heatmap shall look another way.
-    target_changed : Signal(str)
-        Another class shall be shown.
-    threshold_changed : Signal(float)
-        Lesions shall be found from another probability on; emitted when the control rests.
-    """
+    """Class, colours, opacity and threshold, remembered for the next day."""
 
     changed = Signal()
     target_changed = Signal(str)
@@ -105,27 +90,13 @@ class HeatControls(QWidget):
             control.blockSignals(False)
 
     def dress(self, layer: Image) -> None:
-        """Let a heatmap look as the controls say.
-
-        Parameters
-        ----------
-        layer : napari.layers.Image
-            The heatmap.
-        """
+        """Let a heatmap look as the controls say."""
         layer.visible, layer.opacity = self.check.isChecked(), self.opacity.value() / STEPS
         if layer.colormap.name != faded_name(self.colours.currentText()):
             layer.colormap = faded(self.colours.currentText())
 
     def show_classes(self, classes: tuple[str, ...], target: str) -> None:
-        """Offer the classes of a model.
-
-        Parameters
-        ----------
-        classes : tuple of str
-            All of them.
-        target : str
-            The one that is shown.
-        """
+        """Offer the classes of a model."""
         if classes != self._classes:
             self._classes = classes
             self.classes.clear()
@@ -164,15 +135,7 @@ class HeatControls(QWidget):
 
 
 class SlideHeat(QObject):
-    """Keeps one layer a slide in step with what is known of it.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where it is shown.
-    controls : HeatControls
-        How it looks.
-    """
+    """Keeps one layer a slide in step with what is known of it."""
 
     def __init__(self, viewer: Viewer, controls: HeatControls) -> None:
         super().__init__(controls)
@@ -188,38 +151,20 @@ class SlideHeat(QObject):
         return None if self._slide is None else self._known.get(self._slide.identity)
 
     def turn_to(self, slide: OpenSlide | None) -> None:
-        """Be about another slide.
-
-        Parameters
-        ----------
-        slide : OpenSlide or None
-            None for none.
-        """
+        """Be about another slide."""
         self._slide = slide
         heat = self.heat
         self._controls.show_classes(() if heat is None else heat.classes, "" if heat is None else heat.target)
 
     def take(self, heat: Heat) -> None:
-        """Show what is known now.
-
-        Parameters
-        ----------
-        heat : Heat
-            Of the slide that the dock is about.
-        """
+        """Show what is known now."""
         if self._slide is not None:
             self._known[self._slide.identity] = heat
             self._controls.show_classes(heat.classes, heat.target)
             self._show()
 
     def forget(self, identity: str) -> None:
-        """Forget what was known, as another analysis begins or the slide was closed.
-
-        Parameters
-        ----------
-        identity : str
-            Of the slide.
-        """
+        """Forget what was known, as another analysis begins or the slide was closed."""
         self._known.pop(identity, None)
         if self._slide is not None and self._slide.identity == identity:
             layer = slide_layers.part(self._viewer, self._slide, "heatmap")
@@ -251,32 +196,13 @@ class SlideHeat(QObject):
 def faded_name(name: str) -> str:
     """Name a colour map that is clear where nothing is.
 
-    Parameters
-    ----------
-    name : str
-        Of the colour map.
-
-    Returns
-    -------
-    str
-        Another name, as napari knows maps by their names.
+    Returns another name, as napari knows maps by their names.
     """
     return f"{name}, clear at 0"
 
 
 def faded(name: str) -> Colormap:
-    """Make a colour map clear where nothing is, so that the tissue can be seen there.
-
-    Parameters
-    ----------
-    name : str
-        One of napari's.
-
-    Returns
-    -------
-    napari.utils.Colormap
-        Opaque from the middle on.
-    """
+    """Make a colour map clear where nothing is, so that the tissue can be seen there."""
     import numpy as np
     from napari.utils.colormaps import Colormap, ensure_colormap
 

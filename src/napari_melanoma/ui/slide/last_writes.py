@@ -33,15 +33,7 @@ class Written(Protocol):
 
 
 class LastWrites(Generic[Value]):
-    """Writes values into the folders of slides, one at a time; of several that wait for one folder the last alone.
-
-    Parameters
-    ----------
-    latest : Latest
-        Runs it, in turn with all else that it runs; what it tells is None where the value was written meanwhile.
-    write : callable
-        Takes a folder, a value and the stamp of the file that the value goes back to.
-    """
+    """Writes values into the folders of slides, one at a time; of several that wait for one folder the last alone."""
 
     def __init__(self, latest: Latest, write: Callable[[Path, Value, Stamp | None], Written]) -> None:
         self._latest, self._write = latest, write
@@ -50,27 +42,11 @@ class LastWrites(Generic[Value]):
         self._stamps: dict[Path, Stamp | None] = {}
 
     def know(self, folder: Path, stamp: Stamp | None) -> None:
-        """Note which file was read.
-
-        Parameters
-        ----------
-        folder : pathlib.Path
-            Of a slide.
-        stamp : tuple of int or None
-            Of its file; None where there is none.
-        """
+        """Note which file was read."""
         self._stamps[folder] = stamp
 
     def keep(self, folder: Path, value: Value) -> None:
-        """Let a value be written.
-
-        Parameters
-        ----------
-        folder : pathlib.Path
-            Of a slide.
-        value : object
-            In place of one that still waits.
-        """
+        """Let a value be written."""
         self._due[folder] = value
         self._latest.submit(f"keep {folder}", lambda: partial(self._work, folder))
 

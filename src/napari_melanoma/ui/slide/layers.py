@@ -85,30 +85,15 @@ class OpenSlide:
     def to_world(self, point: tuple[float, float]) -> tuple[float, float]:
         """Where a point lies in the viewer.
 
-        Parameters
-        ----------
-        point : tuple of float
-            (row, column) in pixels of the finest level, counted from the outer corner of the first.
-
-        Returns
-        -------
-        tuple of float
-            (y, x); napari counts from the centre of the first pixel.
+        ``point``: (row, column) in pixels of the finest level, counted from the outer corner of the first. Returns (y,
+        x); napari counts from the centre of the first pixel.
         """
         return self._turned(((point[0] - 0.5) * self.um[0], (point[1] - 0.5) * self.um[1]), self.angle)
 
     def to_slide(self, world: tuple[float, float]) -> tuple[float, float]:
         """The inverse of ``to_world``.
 
-        Parameters
-        ----------
-        world : tuple of float
-            (y, x) in the viewer.
-
-        Returns
-        -------
-        tuple of float
-            (row, column) in pixels of the finest level.
+        ``world``: (y, x) in the viewer. Returns (row, column) in pixels of the finest level.
         """
         y, x = self._turned(world, -self.angle)
         return y / self.um[0] + 0.5, x / self.um[1] + 0.5
@@ -138,15 +123,7 @@ class OpenSlide:
 def open_slides(viewer: Viewer) -> list[OpenSlide]:
     """List the slides of a viewer.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
-
-    Returns
-    -------
-    list of OpenSlide
-        In the order of the layer list.
+    In the order of the layer list.
     """
     found: dict[str, list[Image]] = {}
     for layer in viewer.layers:
@@ -159,17 +136,7 @@ def open_slides(viewer: Viewer) -> list[OpenSlide]:
 def slide_of(viewer: Viewer, layer: Layer | None) -> str | None:
     """Say which slide a layer is, or was made of.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
-    layer : napari.layers.Layer or None
-        Any layer.
-
-    Returns
-    -------
-    str or None
-        Its identity; None where it has nothing to do with a slide.
+    Its identity; None where it has nothing to do with a slide.
     """
     if layer is None:
         return None
@@ -183,19 +150,7 @@ def slide_of(viewer: Viewer, layer: Layer | None) -> str | None:
 def part(viewer: Viewer, slide: OpenSlide, role: Role) -> Any:  # noqa: ANN401 - the kind of layer goes with the role
     """Find the layer of one role that was made of a slide.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
-    slide : OpenSlide
-        The slide.
-    role : str
-        What the layer is to it.
-
-    Returns
-    -------
-    napari.layers.Layer or None
-        None where there is none.
+    None where there is none.
     """
     return next((layer for layer in parts(viewer, slide.identity) if layer.metadata[KEY].get("role") == role), None)
 
@@ -203,17 +158,7 @@ def part(viewer: Viewer, slide: OpenSlide, role: Role) -> Any:  # noqa: ANN401 -
 def parts(viewer: Viewer, identity: str) -> list[Layer]:
     """List the layers that were made of a slide.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
-    identity : str
-        Of the slide.
-
-    Returns
-    -------
-    list of napari.layers.Layer
-        In the order of the layer list.
+    In the order of the layer list.
     """
     return [layer for layer in viewer.layers if layer.metadata.get(KEY, {}).get(OF_SLIDE) == identity]
 
@@ -221,23 +166,7 @@ def parts(viewer: Viewer, identity: str) -> list[Layer]:
 def put(viewer: Viewer, slide: OpenSlide, role: Role, make: Callable[[], Layer], place: MapPlace | None = None) -> Any:  # noqa: ANN401
     """Give the layer of one role, made where there is none: above the slide, in its place; what is selected stays so.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
-    slide : OpenSlide
-        The slide.
-    role : str
-        What the layer is to it.
-    make : callable
-        Makes it.
-    place : MapPlace, optional
-        Where its cells lie; by default its coordinates are pixels of the slide's finest level.
-
-    Returns
-    -------
-    napari.layers.Layer
-        The layer.
+    ``place``: where its cells lie; by default its coordinates are pixels of the slide's finest level.
     """
     layer = part(viewer, slide, role)
     if layer is None:
@@ -254,14 +183,7 @@ def put(viewer: Viewer, slide: OpenSlide, role: Role, make: Callable[[], Layer],
 def set_place(slide: OpenSlide, layer: Layer, place: MapPlace | None) -> None:
     """Put a layer where its cells lie on the slide.
 
-    Parameters
-    ----------
-    slide : OpenSlide
-        The slide.
-    layer : napari.layers.Layer
-        Made of it.
-    place : MapPlace or None
-        None where its coordinates are pixels of the finest level.
+    ``place``: none where its coordinates are pixels of the finest level.
     """
     layer.metadata = {**layer.metadata, KEY: {**layer.metadata[KEY], "place": place}}
     at = None if place is None else replace(place, pixel_size=slide.info.pixel_size)
@@ -278,14 +200,7 @@ def set_place(slide: OpenSlide, layer: Layer, place: MapPlace | None) -> None:
 def set_pixel_size(viewer: Viewer, slide: OpenSlide, size: PixelSize | None) -> None:
     """Give a slide, and all that was made of it, another scale.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
-    slide : OpenSlide
-        The slide.
-    size : PixelSize or None
-        Micrometres per pixel of the finest level, with who says so; None for what its file says.
+    ``size``: micrometres per pixel of the finest level, with who says so; None for what its file says.
     """
     told = slide.slide.info.pixel_size if size is None else size
     before = slide.um
@@ -307,14 +222,7 @@ def set_pixel_size(viewer: Viewer, slide: OpenSlide, size: PixelSize | None) -> 
 def set_angle(viewer: Viewer, slide: OpenSlide, angle: float) -> None:
     """Turn a slide, and all that was made of it.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
-    slide : OpenSlide
-        The slide.
-    angle : float
-        In degrees clockwise from how it was scanned.
+    ``angle``: in degrees clockwise from how it was scanned.
     """
     for layer in slide.layers:
         layer.metadata = {**layer.metadata, KEY: {**layer.metadata[KEY], "angle": angle}}
@@ -338,15 +246,7 @@ def _direction(angle: float) -> tuple[float, float]:
 
 
 def show_only(viewer: Viewer, slide: OpenSlide) -> None:
-    """Show one slide and hide the others, with all that was made of them; the view goes to it.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
-    slide : OpenSlide
-        The one to see.
-    """
+    """Show one slide and hide the others, with all that was made of them; the view goes to it."""
     for other in open_slides(viewer):
         if (other.identity == slide.identity) != other.layers[0].visible:
             for layer in (*other.layers, *parts(viewer, other.identity)):
@@ -355,23 +255,7 @@ def show_only(viewer: Viewer, slide: OpenSlide) -> None:
 
 
 def slide_layers_of(path: Path) -> list[tuple[Any, dict[str, Any], str]]:
-    """Open a slide as layer data; not in the thread of the window.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The slide.
-
-    Returns
-    -------
-    list of tuple
-        As napari's readers give them.
-
-    Raises
-    ------
-    MelanomaError
-        Where it cannot be opened.
-    """
+    """Open a slide as layer data; not in the thread of the window."""
     from napari_melanoma.io.slides.layers import slide_layers
     from napari_melanoma.io.slides.opening import open_slide
 

@@ -69,18 +69,7 @@ class Findings:
 
 
 def config_at(threshold: float) -> LesionConfig:
-    """Say what a lesion is at a threshold.
-
-    Parameters
-    ----------
-    threshold : float
-        The probability that a lesion reaches somewhere.
-
-    Returns
-    -------
-    LesionConfig
-        With hysteresis.
-    """
+    """Say what a lesion is at a threshold."""
     from napari_melanoma.analysis.slide_lesions import LesionConfig
 
     return LesionConfig(high=threshold, low=max(0.0, round(threshold - HYSTERESIS, 4)))
@@ -89,17 +78,7 @@ def config_at(threshold: float) -> LesionConfig:
 def lesion_at(lesions: Lesions, point: tuple[float, float]) -> int | None:
     """Number of the lesion at a point.
 
-    Parameters
-    ----------
-    lesions : tuple of SlideLesion
-        All of the slide.
-    point : tuple of float
-        (row, column) in pixels of the finest level.
-
-    Returns
-    -------
-    int or None
-        None where there is none.
+    ``point``: (row, column) in pixels of the finest level. None where there is none.
     """
     for lesion in lesions:
         for polygon in lesion.polygons:
@@ -137,26 +116,7 @@ def _maps(slide: OpenSlide, folder: Path, target: str) -> LesionMaps:
 
 
 def find(slide: OpenSlide, folder: Path, target: str, config: LesionConfig, run: RunContext) -> Findings:
-    """Find the lesions of a slide.
-
-    Parameters
-    ----------
-    slide : OpenSlide
-        The slide.
-    folder : pathlib.Path
-        The slide's own.
-    target : str
-        The class that is looked for.
-    config : LesionConfig
-        Thresholds.
-    run : RunContext
-        Of the job.
-
-    Returns
-    -------
-    Findings
-        What is known then.
-    """
+    """Find the lesions of a slide."""
     from napari_melanoma.analysis.lesion_edits import History
     from napari_melanoma.analysis.slide_lesions import find_lesions
 
@@ -168,28 +128,7 @@ def find(slide: OpenSlide, folder: Path, target: str, config: LesionConfig, run:
 def found_again(
     slide: OpenSlide, folder: Path, target: str, config: LesionConfig, before: Findings | None, run: RunContext
 ) -> Findings:
-    """Find the lesions of a slide at other thresholds; what was corrected by hand is laid over them.
-
-    Parameters
-    ----------
-    slide : OpenSlide
-        The slide.
-    folder : pathlib.Path
-        The slide's own.
-    target : str
-        The class that is looked for.
-    config : LesionConfig
-        Thresholds.
-    before : Findings or None
-        As they were: where somebody corrected them, the corrections are kept, and undo leads back there.
-    run : RunContext
-        Of the job.
-
-    Returns
-    -------
-    Findings
-        What is known then.
-    """
+    """Find the lesions of a slide at other thresholds; what was corrected by hand is laid over them."""
     from napari_melanoma.analysis.kept_edits import keep_edits
     from napari_melanoma.analysis.lesion_edits import History
 
@@ -219,26 +158,7 @@ def _gone(state: LesionState, maps: LesionMaps) -> Lesions:
 
 
 def read(slide: OpenSlide, folder: Path, target: str, config: LesionConfig, run: RunContext) -> Findings:
-    """Read the lesions that were saved; find them where none were.
-
-    Parameters
-    ----------
-    slide : OpenSlide
-        The slide.
-    folder : pathlib.Path
-        The slide's own.
-    target : str
-        The class that is looked for.
-    config : LesionConfig
-        Thresholds.
-    run : RunContext
-        Of the job.
-
-    Returns
-    -------
-    Findings
-        What is known then.
-    """
+    """Read the lesions that were saved; find them where none were."""
     from napari_melanoma.analysis.lesion_edits import History
     from napari_melanoma.workflows.slide_lesion_files import read_lesions
 
@@ -252,24 +172,7 @@ def read(slide: OpenSlide, folder: Path, target: str, config: LesionConfig, run:
 
 
 def edited(slide: OpenSlide, now: Findings, change: Edit, run: RunContext) -> Findings:
-    """Change lesions by hand.
-
-    Parameters
-    ----------
-    slide : OpenSlide
-        The slide.
-    now : Findings
-        As they are.
-    change : callable
-        What is done to them.
-    run : RunContext
-        Of the job.
-
-    Returns
-    -------
-    Findings
-        What is known then.
-    """
+    """Change lesions by hand."""
     from napari_melanoma.analysis.kept_edits import removed
 
     maps = _maps(slide, now.folder, now.target)
@@ -279,42 +182,12 @@ def edited(slide: OpenSlide, now: Findings, change: Edit, run: RunContext) -> Fi
 
 
 def changed(slide: OpenSlide, now: Findings, history: History[LesionState], run: RunContext) -> Findings:
-    """Turn to other lesions, as undo does.
-
-    Parameters
-    ----------
-    slide : OpenSlide
-        The slide.
-    now : Findings
-        As they are.
-    history : History
-        Lesions with what can be undone.
-    run : RunContext
-        Of the job.
-
-    Returns
-    -------
-    Findings
-        What is known then.
-    """
+    """Turn to other lesions, as undo does."""
     return replace(now, history=history, rings=_rings(history.now.lesions), saved=False, anew=False)
 
 
 def save(now: Findings, run: RunContext) -> Findings:
-    """Write the lesions into the slide's folder.
-
-    Parameters
-    ----------
-    now : Findings
-        As they are.
-    run : RunContext
-        Of the job.
-
-    Returns
-    -------
-    Findings
-        What is known then.
-    """
+    """Write the lesions into the slide's folder."""
     from napari_melanoma.workflows.slide_lesion_files import save_lesions
 
     save_lesions(now.folder, now.lesions, now.config, corrected=now.corrected or now.by_hand)

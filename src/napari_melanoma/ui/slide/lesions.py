@@ -27,24 +27,7 @@ MOST_DRAWN = 400  # outlines; more of them would make napari slow
 
 
 class SlideLesions(QObject):
-    """Keeps lesions, table and layer in step; the work is done in a thread.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where they are drawn.
-    parent : QObject
-        Who goes with it.
-
-    Attributes
-    ----------
-    changed : Signal(object)
-        The ``Findings`` of the slide that the dock is about; None where there are none.
-    saved : Signal(object)
-        The folder into which lesions were written.
-    failed : Signal(object)
-        An exception; the lesions are as they were.
-    """
+    """Keeps lesions, table and layer in step; the work is done in a thread."""
 
     changed = Signal(object)
     saved = Signal(object)
@@ -74,28 +57,12 @@ class SlideLesions(QObject):
         return None if self._slide is None else self._known.get(self._slide.identity)
 
     def turn_to(self, slide: OpenSlide | None) -> None:
-        """Be about another slide.
-
-        Parameters
-        ----------
-        slide : OpenSlide or None
-            None for none.
-        """
+        """Be about another slide."""
         self._slide = slide
         self.changed.emit(self.findings)
 
     def find(self, folder: Path, target: str, threshold: float) -> None:
-        """Find the lesions at a threshold; corrections by hand are kept, and undo leads back to what was there.
-
-        Parameters
-        ----------
-        folder : pathlib.Path
-            The slide's own.
-        target : str
-            The class that is looked for.
-        threshold : float
-            Its probability somewhere in each lesion.
-        """
+        """Find the lesions at a threshold; corrections by hand are kept, and undo leads back to what was there."""
         slide = self._slide
         if slide is not None:
             self._folders[slide.identity] = folder
@@ -112,17 +79,7 @@ class SlideLesions(QObject):
             self._latest.submit(slide.identity, prepare)
 
     def read(self, folder: Path, target: str, config: LesionConfig) -> None:
-        """Show the lesions that were saved, with all corrections; found anew where none were.
-
-        Parameters
-        ----------
-        folder : pathlib.Path
-            The slide's own.
-        target : str
-            The class that was looked for.
-        config : LesionConfig
-            At these thresholds.
-        """
+        """Show the lesions that were saved, with all corrections; found anew where none were."""
         slide = self._slide
         if slide is not None:
             self._folders[slide.identity] = folder
@@ -130,13 +87,7 @@ class SlideLesions(QObject):
             self._latest.submit(slide.identity, lambda: work)
 
     def edit(self, change: Edit) -> None:
-        """Change the lesions by hand.
-
-        Parameters
-        ----------
-        change : callable
-            Of lesions, maps and configuration; gives the new lesions.
-        """
+        """Change the lesions by hand."""
         self._queue(lambda slide, now: partial(slide_lesion_work.edited, slide, now, change))
 
     def undo(self) -> None:
@@ -148,13 +99,7 @@ class SlideLesions(QObject):
         self._step("redo")
 
     def forget(self, identity: str) -> None:
-        """Forget a slide that was closed, or is analysed anew.
-
-        Parameters
-        ----------
-        identity : str
-            Of the slide.
-        """
+        """Forget a slide that was closed, or is analysed anew."""
         self._known.pop(identity, None)
         self._aside = {key: found for key, found in self._aside.items() if key[0] != identity}
         self._folders.pop(identity, None)  # what is still on its way is of results that are no longer shown
@@ -167,15 +112,7 @@ class SlideLesions(QObject):
     def at(self, point: tuple[float, float]) -> int | None:
         """Number of the lesion at a point.
 
-        Parameters
-        ----------
-        point : tuple of float
-            (row, column) in pixels of the finest level.
-
-        Returns
-        -------
-        int or None
-            None where there is none.
+        ``point``: (row, column) in pixels of the finest level. None where there is none.
         """
         now = self.findings
         return None if now is None else lesion_at(now.lesions, point)

@@ -32,34 +32,14 @@ TOO_WIDE = 1.6  # lines that are so many times wider or thinner than they should
 def line_width(viewer: Viewer, slide: OpenSlide, role: slide_layers.Role) -> float:
     """Give the width of a line that can be seen and hides little.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        With its magnification.
-    slide : OpenSlide
-        The slide.
-    role : str
-        What the layer is to it; one of ``WIDTHS``.
-
-    Returns
-    -------
-    float
-        In pixels of the finest level.
+    In pixels of the finest level.
     """
     zoom = max(float(camera(viewer).zoom), 1e-12)
     return float(min(WIDTHS[role] / (zoom * min(slide.um)), max(slide.size) / 100))
 
 
 class LineWidths(QObject):
-    """Fits the lines on all slides when the magnification has changed.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Whose layers.
-    parent : QObject
-        Who goes with it.
-    """
+    """Fits the lines on all slides when the magnification has changed."""
 
     def __init__(self, viewer: Viewer, parent: QObject) -> None:
         super().__init__(parent)

@@ -25,13 +25,7 @@ NO_SCALE = "A magnification needs the size of a pixel: set the scale with the ru
 
 
 class Magnification(QWidget):
-    """A row of buttons, and the magnification of the view.
-
-    Attributes
-    ----------
-    wanted : Signal(float)
-        The user wants this one.
-    """
+    """A row of buttons, and the magnification of the view."""
 
     wanted = Signal(float)
 
@@ -53,10 +47,7 @@ class Magnification(QWidget):
     def show_native(self, native: float | None) -> None:
         """Offer what the slide has.
 
-        Parameters
-        ----------
-        native : float or None
-            Magnification at which a pixel of the slide fills one of the screen; None without a scale.
+        ``native``: magnification at which a pixel of the slide fills one of the screen; None without a scale.
         """
         for step, button in self._buttons.items():
             fits = native is not None and step <= native * BEYOND
@@ -65,28 +56,14 @@ class Magnification(QWidget):
             button.setToolTip(f"Magnify {step}x, about the middle of the view" if fits else finer or NO_SCALE)
 
     def show_now(self, magnification: float | None) -> None:
-        """Say which one the view has.
-
-        Parameters
-        ----------
-        magnification : float or None
-            None without a scale.
-        """
+        """Say which one the view has."""
         self._now.setText("" if magnification is None else f"{magnification:.3g}x")
         for step, button in self._buttons.items():
             button.setChecked(magnification is not None and abs(magnification / step - 1) < SAME)
 
 
 class SlideMagnifying(QObject):
-    """Keeps the buttons in step with the camera, and zooms.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
-    controls : SlideControls
-        The dock.
-    """
+    """Keeps the buttons in step with the camera, and zooms."""
 
     def __init__(self, viewer: Viewer, controls: SlideControls) -> None:
         super().__init__(controls)
@@ -100,13 +77,7 @@ class SlideMagnifying(QObject):
         self._buttons.wanted.connect(self._on_wanted)
 
     def turn_to(self, slide: OpenSlide | None) -> None:
-        """Be about another slide, or the same with another scale.
-
-        Parameters
-        ----------
-        slide : OpenSlide or None
-            None for none.
-        """
+        """Be about another slide, or the same with another scale."""
         self._slide = slide
         size = None if slide is None else slide.info.pixel_size
         self._buttons.show_native(None if size is None else UM_AT_1X / size.x_um)
@@ -129,14 +100,6 @@ class SlideMagnifying(QObject):
 def magnification_of(viewer: Viewer) -> float:
     """Say the magnification of a viewer whose world is in micrometres.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
-
-    Returns
-    -------
-    float
-        10 where a pixel of the screen is one micrometre.
+    10 where a pixel of the screen is one micrometre.
     """
     return float(slide_camera.camera(viewer).zoom) * UM_AT_1X

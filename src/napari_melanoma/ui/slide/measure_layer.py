@@ -26,15 +26,7 @@ ROUND = 72  # corners of an ellipse, whose area is off by 0.1 % then
 def made(size: tuple[int, int]) -> Shapes:
     """Make an empty layer.
 
-    Parameters
-    ----------
-    size : tuple of int
-        Height and width of the slide in pixels.
-
-    Returns
-    -------
-    napari.layers.Shapes
-        In pixels of the finest level.
+    ``size``: height and width of the slide in pixels. In pixels of the finest level.
     """
     import numpy as np
     from napari.layers import Shapes
@@ -54,16 +46,7 @@ def made(size: tuple[int, int]) -> Shapes:
 def write(layer: Shapes, measures: Sequence[Measure], said: Sequence[str], size: tuple[int, int]) -> None:
     """Draw measures in place of what is there.
 
-    Parameters
-    ----------
-    layer : napari.layers.Shapes
-        Made here.
-    measures : sequence of Measure
-        What to draw.
-    said : sequence of str
-        Each in words.
-    size : tuple of int
-        Height and width of the slide in pixels.
+    ``size``: height and width of the slide in pixels.
     """
     import numpy as np
 
@@ -82,15 +65,7 @@ def write(layer: Shapes, measures: Sequence[Measure], said: Sequence[str], size:
 
 
 def say(layer: Shapes, said: Sequence[str]) -> None:
-    """Write what was measured beside it.
-
-    Parameters
-    ----------
-    layer : napari.layers.Shapes
-        Made here.
-    said : sequence of str
-        One for each shape; nothing is written where there are more or fewer.
-    """
+    """Write what was measured beside it."""
     import numpy as np
 
     if len(said) == len(layer.data) and list(layer.features["said"]) != list(said):
@@ -101,32 +76,14 @@ def say(layer: Shapes, said: Sequence[str]) -> None:
 
 
 def say_nothing_yet(layer: Shapes) -> None:
-    """Write nothing at what is drawn next: napari would repeat the words of what was drawn before.
-
-    Parameters
-    ----------
-    layer : napari.layers.Shapes
-        Made here.
-    """
+    """Write nothing at what is drawn next: napari would repeat the words of what was drawn before."""
     layer.feature_defaults = NOTHING
 
 
 def clear_of(data: NDArray[np.float64], kind: str, said: str) -> str:
     """Give words that a line does not run through, for they stand in its middle: blanks put them above or beside it.
 
-    Parameters
-    ----------
-    data : numpy.ndarray
-        float (vertex, axis), the vertices of the shape; the last two axes are row and column.
-    kind : str
-        What napari calls the shape; of all but a ``line`` the words are left as they are.
-    said : str
-        The words.
-
-    Returns
-    -------
-    str
-        With blanks or a line break.
+    With blanks or a line break.
     """
     if kind != "line":
         return said
@@ -137,15 +94,7 @@ def clear_of(data: NDArray[np.float64], kind: str, said: str) -> str:
 def read(layer: Shapes) -> tuple[Measure, ...]:
     """Read what is drawn.
 
-    Parameters
-    ----------
-    layer : napari.layers.Shapes
-        With lines, paths, polygons, rectangles and ellipses.
-
-    Returns
-    -------
-    tuple of Measure
-        In their order; what has no length or no area is left out.
+    In their order; what has no length or no area is left out.
     """
     from napari_melanoma.analysis.slide_measures import measured
     from napari_melanoma.io.slide_notes import Measure
@@ -163,15 +112,7 @@ def read(layer: Shapes) -> tuple[Measure, ...]:
 def box_of(measure: Measure) -> tuple[float, float, float, float]:
     """Box around a measure.
 
-    Parameters
-    ----------
-    measure : Measure
-        Any.
-
-    Returns
-    -------
-    tuple of float
-        Top, left, height and width in pixels of the finest level.
+    Top, left, height and width in pixels of the finest level.
     """
     rows, columns = zip(*measure.points, strict=True)
     return min(rows), min(columns), max(rows) - min(rows), max(columns) - min(columns)

@@ -28,13 +28,7 @@ ENCODER = (
 
 
 class OpenPicker(ModelPicker):
-    """A combo box of some of the installed models, at its end any other one that the user names.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Gives the icon of the card.
-    """
+    """A combo box of some of the installed models, at its end any other one that the user names."""
 
     others = ("another one ...", "none installed: name one")  # the last entry, and where it is the only one
 
@@ -43,44 +37,19 @@ class OpenPicker(ModelPicker):
         super().__init__(icons)
 
     def installed(self) -> Sequence[BundleInfo]:
-        """List the models that may be offered.
-
-        Returns
-        -------
-        sequence of BundleInfo
-            The installed ones.
-        """
+        """List the models that may be offered."""
         from napari_melanoma.models.registry import list_bundles
 
         return list_bundles()
 
     def fits(self, bundle: BundleInfo) -> bool:
-        """Say whether an installed model is offered.
-
-        Parameters
-        ----------
-        bundle : BundleInfo
-            One of those.
-
-        Returns
-        -------
-        bool
-            Whether it is.
-        """
+        """Say whether an installed model is offered."""
         raise NotImplementedError
 
     def shown_as(self, name: str) -> str | None:
         """Say what a model is called in the list that is not in it yet.
 
-        Parameters
-        ----------
-        name : str
-            Name or path.
-
-        Returns
-        -------
-        str or None
-            None of one that cannot be picked.
+        None of one that cannot be picked.
         """
         return name
 
@@ -136,13 +105,7 @@ class OpenPicker(ModelPicker):
 
 
 class SlideModelPicker(OpenPicker):
-    """A combo box of models of slides, at its end any other one.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Gives the icon of the card.
-    """
+    """A combo box of models of slides, at its end any other one."""
 
     names = ("slide_model", "slide_model_card")
     spoken = ("Model of slides", "Card of the model of slides")
@@ -167,26 +130,12 @@ class SlideModelPicker(OpenPicker):
     def installed(self) -> Sequence[BundleInfo]:
         """List the models that may be offered.
 
-        Returns
-        -------
-        sequence of BundleInfo
-            The installed ones; none before the list is filled.
+        Returns the installed ones; none before the list is filled.
         """
         return super().installed() if self._is_full else ()
 
     def fits(self, bundle: BundleInfo) -> bool:
-        """Say whether a model is one of slides.
-
-        Parameters
-        ----------
-        bundle : BundleInfo
-            An installed one.
-
-        Returns
-        -------
-        bool
-            Whether it is one.
-        """
+        """Say whether a model is one of slides."""
         return bundle.config.is_of_slides
 
     def _on_models(self, name: str) -> None:

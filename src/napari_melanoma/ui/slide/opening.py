@@ -22,24 +22,12 @@ SUFFIXES = (
 
 
 class SlideOpener(Opener):
-    """Opens slides and the sample slide, one wish after the other.
-
-    Attributes
-    ----------
-    known : Signal(str)
-        The slide of this identity was to be opened and is open: it is shown instead.
-    """
+    """Opens slides and the sample slide, one wish after the other."""
 
     known = Signal(str)
 
     def open(self, paths: Sequence[Path]) -> None:
-        """Open slides.
-
-        Parameters
-        ----------
-        paths : sequence of pathlib.Path
-            Files, and folders that are a slide or hold some.
-        """
+        """Open slides."""
         self._start(partial(_read, list(paths)))
 
     def sample(self) -> None:

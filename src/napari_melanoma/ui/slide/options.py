@@ -22,18 +22,7 @@ NOT_HERE = {"model", "mpp", "region", "tissue_mask", "lesions"}
 
 
 class SlideAdvanced(QObject):
-    """Knows the options also while nobody has opened the fold; says in its title how many are not the usual ones.
-
-    Parameters
-    ----------
-    controls : SlideControls
-        The dock, with the fold and the model.
-
-    Attributes
-    ----------
-    changed : Signal()
-        The user changed a value.
-    """
+    """Knows the options also while nobody has opened the fold; says in its title how many are not the usual ones."""
 
     changed = Signal()
 
@@ -68,18 +57,7 @@ class SlideAdvanced(QObject):
         return ""
 
     def options(self) -> SlideOptions:
-        """Give the options as they are shown, the usual ones in the place of those that are elsewhere in the dock.
-
-        Returns
-        -------
-        SlideOptions
-            Without a model.
-
-        Raises
-        ------
-        ConfigError
-            Where what was typed does not go together.
-        """
+        """Give the options as they are shown, the usual ones in the place of those that are elsewhere in the dock."""
         from napari_melanoma.workflows.slide_options import SlideOptions
 
         if self._form is not None:
@@ -90,13 +68,7 @@ class SlideAdvanced(QObject):
             return SlideOptions()
 
     def show(self, options: SlideOptions | None = None) -> None:
-        """Show options, such as those that results were made with; nothing is remembered.
-
-        Parameters
-        ----------
-        options : SlideOptions, optional
-            The user's own by default.
-        """
+        """Show options, such as those that results were made with; nothing is remembered."""
         self._values = self._controls.settings.kept(KEPT, {}) if options is None else unusual(options)
         if self._form is not None:
             self._form.set_values(self._kept())
@@ -145,15 +117,7 @@ class SlideAdvanced(QObject):
 def unusual(options: SlideOptions) -> dict[str, Any]:
     """Give what of options is not as usual and has its place in the fold.
 
-    Parameters
-    ----------
-    options : SlideOptions
-        Any.
-
-    Returns
-    -------
-    dict
-        As JSON holds it, nested as ``SlideOptions`` is.
+    Returns as JSON holds it, nested as ``SlideOptions`` is.
     """
     values = options.model_dump(mode="json", exclude={*NOT_HERE}, exclude_defaults=True)
     for part, name in (("tissue", "method"), ("score", "positive")):

@@ -46,13 +46,7 @@ class TargetEditor(ChoiceEditor):
         self._combo.blockSignals(False)
 
     def offer(self, classes: Sequence[str]) -> None:
-        """Offer the classes of another model; one that is chosen and not among them stays.
-
-        Parameters
-        ----------
-        classes : sequence of str
-            Their names.
-        """
+        """Offer the classes of another model; one that is chosen and not among them stays."""
         chosen = self.value
         self._combo.blockSignals(True)
         self._combo.clear()
@@ -63,20 +57,7 @@ class TargetEditor(ChoiceEditor):
 
 
 class SlideOptionsForm(QWidget):
-    """Colours, tiles, tissue, score, and how it is computed.
-
-    Parameters
-    ----------
-    settings : Settings
-        Remembers which sections are open.
-    icons : ThemedIcons
-        Gives icons.
-
-    Attributes
-    ----------
-    changed : Signal()
-        The user changed a value.
-    """
+    """Colours, tiles, tissue, score, and how it is computed."""
 
     changed = Signal()
 
@@ -112,22 +93,13 @@ class SlideOptionsForm(QWidget):
     def values(self) -> dict[str, Any]:
         """Give the values as the controls show them.
 
-        Returns
-        -------
-        dict
-            By name, nested as ``SlideOptions`` is, without those that have their place elsewhere.
+        By name, nested as ``SlideOptions`` is, without those that have their place elsewhere.
         """
         stain = {"method": self._stain.value, **self._how.values()} if self._is_stained else None
         return {**self._rest.values(), "stain": stain, "target": self._target.value}
 
     def give(self, options: SlideOptions) -> None:
-        """Show options, and take them for the ones to come back to; nobody is told.
-
-        Parameters
-        ----------
-        options : SlideOptions
-            Such as the usual ones.
-        """
+        """Show options, and take them for the ones to come back to; nobody is told."""
         self._stain.give(_method(options))
         self._target.give(options.target)
         self._how.give(options.stain or StainConfig())
@@ -135,13 +107,7 @@ class SlideOptionsForm(QWidget):
         self._show_how()
 
     def set_values(self, options: SlideOptions) -> None:
-        """Show options; nobody is told.
-
-        Parameters
-        ----------
-        options : SlideOptions
-            ``values()`` gives the same back, but for what has its place elsewhere.
-        """
+        """Show options; nobody is told."""
         self._stain.set_value(_method(options))
         self._target.set_value(options.target)
         self._how.set_values(options.stain or StainConfig())
@@ -149,13 +115,7 @@ class SlideOptionsForm(QWidget):
         self._show_how()
 
     def offer(self, classes: Sequence[str]) -> None:
-        """Offer the classes of a model.
-
-        Parameters
-        ----------
-        classes : sequence of str
-            Empty where they are not known.
-        """
+        """Offer the classes of a model."""
         self._targets.offer(classes)
 
     @property

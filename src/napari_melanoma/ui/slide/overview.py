@@ -31,15 +31,7 @@ ARROWS = {
 class Overview(QWidget):
     """A picture of the slide that says and sets where the viewer looks.
 
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Knows the colours.
-
-    Attributes
-    ----------
-    wanted : Signal(float, float)
-        The user wants to see this row and column, in pixels of the finest level.
+    ``wanted``: the user wants to see this row and column, in pixels of the finest level.
     """
 
     wanted = Signal(float, float)
@@ -59,36 +51,18 @@ class Overview(QWidget):
         self.setSizePolicy(policy)
 
     def show_slide(self, size: tuple[int, int] | None) -> None:
-        """Make room for another slide; its picture comes later.
-
-        Parameters
-        ----------
-        size : tuple of int or None
-            Height and width of the finest level; None for no slide.
-        """
+        """Make room for another slide; its picture comes later."""
         self._image, self._view, self._size = None, None, size or (1, 1)
         self.updateGeometry()
         self.update()
 
     def show_picture(self, image: QImage | None) -> None:
-        """Show the picture.
-
-        Parameters
-        ----------
-        image : QImage or None
-            Of the whole slide; None for none.
-        """
+        """Show the picture."""
         self._image = image
         self.update()
 
     def show_view(self, view: View) -> None:
-        """Draw the rectangle somewhere else.
-
-        Parameters
-        ----------
-        view : View
-            What is in view.
-        """
+        """Draw the rectangle somewhere else."""
         if view != self._view:
             self._view = view
             self.update()
@@ -170,15 +144,7 @@ class Overview(QWidget):
 def as_image(rgb: NDArray[np.uint8]) -> QImage:
     """Turn pixels into what Qt draws.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 (row, column, channel=3).
-
-    Returns
-    -------
-    QImage
-        With its own copy of the pixels; made in any thread.
+    ``rgb``: uint8 (row, column, channel=3). With its own copy of the pixels; made in any thread.
     """
     import numpy as np
 

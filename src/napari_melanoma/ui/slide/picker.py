@@ -34,24 +34,7 @@ NO_SCALE = "The size of a pixel is not known: nothing can be measured or analyze
 
 
 class SlidePicker(QWidget):
-    """A combo box of the viewer's slides, with next, previous and the ruler beside it.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Whose layers are followed.
-    icons : ThemedIcons
-        Gives the icons.
-    connections : Connections
-        Ends with the dock.
-
-    Attributes
-    ----------
-    changed : Signal()
-        The dock is about another slide, or about none.
-    scale : Signal(bool)
-        The user wants to set the scale, or is done with it.
-    """
+    """A combo box of the viewer's slides, with next, previous and the ruler beside it."""
 
     changed = Signal()
     scale = Signal(bool)
@@ -99,25 +82,13 @@ class SlidePicker(QWidget):
         return next((one for one in slide_layers.open_slides(self._viewer) if one.identity == wanted), None)
 
     def step(self, by: int) -> None:
-        """Go to the next or previous slide.
-
-        Parameters
-        ----------
-        by : int
-            How many further; after the last comes the first.
-        """
+        """Go to the next or previous slide."""
         if self.combo.count():
             self.combo.setCurrentIndex((self.combo.currentIndex() + by) % self.combo.count())
             self._on_picked()
 
     def pick(self, identity: str) -> None:
-        """Show a slide that is open.
-
-        Parameters
-        ----------
-        identity : str
-            Of the slide.
-        """
+        """Show a slide that is open."""
         index = self.combo.findData(identity)
         if index >= 0:
             self.combo.setCurrentIndex(index)
@@ -207,13 +178,7 @@ class SlideFacts(Words):
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
 
     def show_info(self, info: SlideInfo | None) -> None:
-        """Show another slide.
-
-        Parameters
-        ----------
-        info : SlideInfo or None
-            None for none.
-        """
+        """Show another slide."""
         if info is None:
             self.setText("")
             return
@@ -233,33 +198,14 @@ class SlideFacts(Words):
 
 
 def said_name(info: SlideInfo) -> str:
-    """Name a slide: its file, or the folder of a slide whose files have numbers for names.
-
-    Parameters
-    ----------
-    info : SlideInfo
-        Of the slide.
-
-    Returns
-    -------
-    str
-        Such as ``CMU-1.svs``.
-    """
+    """Name a slide: its file, or the folder of a slide whose files have numbers for names."""
     return info.path.name if info.path.name.startswith(info.name) else info.name
 
 
 def said_facts(info: SlideInfo) -> str:
     """Say what a slide is, in one or two lines.
 
-    Parameters
-    ----------
-    info : SlideInfo
-        Of the slide.
-
-    Returns
-    -------
-    str
-        Scale, magnification, format, size.
+    Scale, magnification, format, size.
     """
     size = info.pixel_size
     if size is None:
@@ -282,15 +228,7 @@ def said_facts(info: SlideInfo) -> str:
 def said_warnings(info: SlideInfo) -> list[str]:
     """Say what a user should know before trusting a number; what the user has set is no longer missing.
 
-    Parameters
-    ----------
-    info : SlideInfo
-        Of the slide.
-
-    Returns
-    -------
-    list of str
-        In their order.
+    In their order.
     """
     others = [without_options(warning) for warning in info.warnings if warning not in info.doubts]
     doubts = [without_options(doubt) for doubt in info.doubts if doubt != NOT_STATED]

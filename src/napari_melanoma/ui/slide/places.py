@@ -16,26 +16,7 @@ MOST_ROWS = 5
 
 
 class Places(QWidget):
-    """Scale bar, coordinates, and the list of bookmarks: click to fly, press F2 to rename, Delete to remove.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Gives the icons.
-
-    Attributes
-    ----------
-    asked : Signal(str)
-        The user typed a place to go to.
-    chosen : Signal(object)
-        The user clicked a ``Bookmark``.
-    adding : Signal()
-        The user wants to keep what is in view.
-    edited : Signal()
-        The list of bookmarks was changed by hand.
-    bar : Signal(bool)
-        The scale bar shall be seen.
-    """
+    """Scale bar, coordinates, and the list of bookmarks: click to fly, press F2 to rename, Delete to remove."""
 
     asked = Signal(str)
     chosen = Signal(object)
@@ -81,13 +62,7 @@ class Places(QWidget):
         return self._wanted
 
     def set_scaled(self, scaled: bool) -> None:
-        """Offer what needs a scale, or say why not.
-
-        Parameters
-        ----------
-        scaled : bool
-            Whether the slide has a scale.
-        """
+        """Offer what needs a scale, or say why not."""
         self._is_scaled = scaled
         self.field.setPlaceholderText("go to x, y mm" if scaled else "go to x, y px")
         self.field.setToolTip(
@@ -111,13 +86,7 @@ class Places(QWidget):
         return tuple(self._bookmarks)
 
     def show_bookmarks(self, bookmarks: tuple[Bookmark, ...]) -> None:
-        """Show other bookmarks.
-
-        Parameters
-        ----------
-        bookmarks : tuple of Bookmark
-            In their order.
-        """
+        """Show other bookmarks."""
         self._bookmarks = list(bookmarks)
         self.list.blockSignals(True)
         self.list.clear()
@@ -130,13 +99,7 @@ class Places(QWidget):
         self.list.setFixedHeight(min(len(bookmarks), MOST_ROWS) * height + (6 if bookmarks else 0))
 
     def add(self, bookmark: Bookmark) -> None:
-        """Add a bookmark, under a name that is free, ready to be renamed.
-
-        Parameters
-        ----------
-        bookmark : Bookmark
-            The place; its name is how others are counted.
-        """
+        """Add a bookmark, under a name that is free, ready to be renamed."""
         taken = {one.name for one in self._bookmarks}
         number = next(count for count in range(1, len(taken) + 2) if f"{bookmark.name} {count}" not in taken)
         self.show_bookmarks((*self._bookmarks, replace(bookmark, name=f"{bookmark.name} {number}")))
@@ -144,13 +107,7 @@ class Places(QWidget):
         self.edited.emit()
 
     def show_place(self, text: str) -> None:
-        """Say where the view is.
-
-        Parameters
-        ----------
-        text : str
-            In words.
-        """
+        """Say where the view is."""
         self._at.setText(text)
 
     def remove_current(self) -> None:
@@ -169,13 +126,7 @@ class Places(QWidget):
         return False
 
     def want_bar(self, wanted: bool) -> None:
-        """Show whether the user wants a scale bar.
-
-        Parameters
-        ----------
-        wanted : bool
-            Of the settings.
-        """
+        """Show whether the user wants a scale bar."""
         self._wanted = wanted
         self.set_scaled(self._is_scaled)
 

@@ -33,20 +33,7 @@ KEYS = range(1, 10)
 
 
 class SlideRegions(QObject):
-    """Keeps layer, fold and file of regions in step; what is in the fold is made when it is first opened.
-
-    Parameters
-    ----------
-    dock : SlideDock
-        The dock, with its parts.
-    viewer : napari.viewer.Viewer
-        The viewer.
-
-    Attributes
-    ----------
-    failed : Signal(object)
-        An exception; the regions are as they were.
-    """
+    """Keeps layer, fold and file of regions in step; what is in the fold is made when it is first opened."""
 
     failed = Signal(object)
 
@@ -100,30 +87,13 @@ class SlideRegions(QObject):
         return self._controls
 
     def turn_to(self, slide: OpenSlide | None) -> None:
-        """Be about another slide; its regions come when its folder is found.
-
-        Parameters
-        ----------
-        slide : OpenSlide or None
-            None for none.
-        """
+        """Be about another slide; its regions come when its folder is found."""
         self.brush.finish()  # what was painted is of the slide before
         self.layer.turn_to(slide)
         self.keeper.turn_to(slide)
 
     def followed(self, link: str) -> bool:
-        """Do what a link in the status line says, where it is about regions.
-
-        Parameters
-        ----------
-        link : str
-            As it was written.
-
-        Returns
-        -------
-        bool
-            Whether it was.
-        """
+        """Do what a link in the status line says, where it is about regions."""
         return self.maker is not None and self.maker.followed(link)
 
     def _on_changed(self, selected: Collection[str]) -> None:

@@ -28,17 +28,7 @@ BRUSH_CELLS = 30
 class RegionBrush(QObject):
     """Lets the user paint classes over the view, and hands what was painted over.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where.
-    parent : QObject
-        Who goes with it.
-
-    Attributes
-    ----------
-    painted : Signal(object, object)
-        Labels uint8 (row, column), 1 for the first class, and their ``MapPlace``.
+    ``painted``: labels uint8 (row, column), 1 for the first class, and their ``MapPlace``.
     """
 
     painted = Signal(object, object)
@@ -58,17 +48,7 @@ class RegionBrush(QObject):
         return found
 
     def start(self, slide: OpenSlide, classes: Sequence[RegionClass], keys: dict[str, Callable[[], None]]) -> None:
-        """Lay an empty picture over what is in view.
-
-        Parameters
-        ----------
-        slide : OpenSlide
-            The slide.
-        classes : sequence of RegionClass
-            In their order.
-        keys : dict
-            Name of a key as napari has it, to what it does while one paints.
-        """
+        """Lay an empty picture over what is in view."""
         self._slide = slide
         place, shape = _place(self._viewer, slide)
         if min(shape) < 1:
@@ -94,13 +74,7 @@ class RegionBrush(QObject):
         layer.mode = "paint"
 
     def choose(self, number: int) -> None:
-        """Paint a class from now on.
-
-        Parameters
-        ----------
-        number : int
-            1 for the first.
-        """
+        """Paint a class from now on."""
         layer = self.layer
         if layer is not None:
             layer.selected_label = number

@@ -25,22 +25,7 @@ NEW_COLOURS: tuple[Color, ...] = ((0, 158, 115), (230, 159, 0), (86, 180, 233), 
 
 
 class RegionClassList(QWidget):
-    """The classes: a click chooses one, F2 renames, a double click on it changes its colour, Delete takes it off.
-
-    Parameters
-    ----------
-    settings : Settings
-        Remembers them.
-    icons : ThemedIcons
-        Gives icons.
-
-    Attributes
-    ----------
-    chosen : Signal()
-        Another class is drawn from now on.
-    edited : Signal(object, object)
-        A ``RegionClass`` as it was and as it is.
-    """
+    """The classes: a click chooses one, F2 renames, a double click on it changes its colour, Delete takes it off."""
 
     chosen = Signal()
     edited = Signal(object, object)
@@ -91,24 +76,12 @@ class RegionClassList(QWidget):
         return max(0, self.list.currentRow()) + 1
 
     def choose(self, number: int) -> None:
-        """Draw another class.
-
-        Parameters
-        ----------
-        number : int
-            1 for the first; nothing happens where there is none.
-        """
+        """Draw another class."""
         if 0 < number <= len(self._classes):
             self.list.setCurrentRow(number - 1)
 
     def learn(self, classes: Sequence[RegionClass]) -> None:
-        """Put classes on the list that regions of a slide have and that are not on it.
-
-        Parameters
-        ----------
-        classes : sequence of RegionClass
-            Of regions; one that has a name of the list is taken for that, whatever its colour.
-        """
+        """Put classes on the list that regions of a slide have and that are not on it."""
         known = {one.name for one in self._classes}
         fresh = {one.name: one for one in classes if one.name and one.name not in known}
         if fresh:
@@ -122,15 +95,7 @@ class RegionClassList(QWidget):
             self.chosen.emit()
 
     def recolour(self, row: int, colour: Color) -> None:
-        """Give a class another colour.
-
-        Parameters
-        ----------
-        row : int
-            0 for the first.
-        colour : tuple of int
-            Red, green, blue.
-        """
+        """Give a class another colour."""
         self._change(row, replace(self._classes[row], color=colour))
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name

@@ -28,20 +28,7 @@ IMPORTS = {"file": "From a file (GeoJSON) ...", "lesions": "The lesions that the
 
 
 class RegionControls(QWidget):
-    """The controls of regions in their places.
-
-    Parameters
-    ----------
-    settings : Settings
-        Remembers classes and reader.
-    icons : ThemedIcons
-        Gives icons.
-
-    Attributes
-    ----------
-    importing : Signal(str)
-        The user wants regions of ``file`` or ``lesions``.
-    """
+    """The controls of regions in their places."""
 
     importing = Signal(str)
 
@@ -80,26 +67,12 @@ class RegionControls(QWidget):
         return str(self.reader.text().strip())
 
     def show_tool(self, name: str) -> None:
-        """Show which tool is in hand.
-
-        Parameters
-        ----------
-        name : str
-            Of ``TOOLS``; empty for none.
-        """
+        """Show which tool is in hand."""
         for mode, button in self.tools.items():
             button.setChecked(mode == name)
 
     def enable(self, ready: bool, able: dict[str, bool]) -> None:
-        """Offer what can be done.
-
-        Parameters
-        ----------
-        ready : bool
-            Whether there is a slide whose regions are known.
-        able : dict
-            Of ``EDITS``: whether each makes sense now.
-        """
+        """Offer what can be done."""
         for each in (*self.tools.values(), self.imports):
             each.setEnabled(ready)
         for name, button in self.edits.items():

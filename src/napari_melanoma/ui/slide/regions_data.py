@@ -31,18 +31,7 @@ LINK = "train-tiles"
 
 
 class TileDataDialog(QDialog):
-    """Asks where the tiles go and how they are cut.
-
-    Parameters
-    ----------
-    dock : SlideDock
-        The dock.
-
-    Attributes
-    ----------
-    wanted : Signal(object, object)
-        The folder and the ``TileDataOptions``.
-    """
+    """Asks where the tiles go and how they are cut."""
 
     wanted = Signal(object, object)
 
@@ -104,22 +93,7 @@ class TileDataDialog(QDialog):
 
 
 class TileDataMaker(QObject):
-    """Makes data sets of tiles, one at a time.
-
-    Parameters
-    ----------
-    dock : SlideDock
-        Whose status line tells of it.
-    viewer : napari.viewer.Viewer
-        Gets the Train dock.
-
-    Attributes
-    ----------
-    made : Signal(object)
-        The folder of a data set that is complete.
-    failed : Signal(object)
-        An exception; no data set was made.
-    """
+    """Makes data sets of tiles, one at a time."""
 
     made = Signal(object)
     failed = Signal(object)
@@ -144,15 +118,7 @@ class TileDataMaker(QObject):
         dialog.open()
 
     def make(self, out: Path, options: Config) -> None:
-        """Make one; nothing happens while another one is made.
-
-        Parameters
-        ----------
-        out : pathlib.Path
-            The data set.
-        options : TileDataOptions
-            How.
-        """
+        """Make one; nothing happens while another one is made."""
         if self._job is not None:
             return
         self._out = out
@@ -184,18 +150,7 @@ class TileDataMaker(QObject):
             self._job.cancel()
 
     def followed(self, link: str) -> bool:
-        """Open the Train dock with the data set, where a link says so.
-
-        Parameters
-        ----------
-        link : str
-            Of the status line.
-
-        Returns
-        -------
-        bool
-            Whether it did.
-        """
+        """Open the Train dock with the data set, where a link says so."""
         if link != LINK or self._out is None:
             return False
         from napari_melanoma.ui.open import show_dock

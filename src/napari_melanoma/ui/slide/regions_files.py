@@ -48,22 +48,7 @@ class Imported:
 def load(place: Place, run: RunContext) -> Loaded:
     """Read what was drawn before.
 
-    Parameters
-    ----------
-    place : Place
-        Of the slide.
-    run : RunContext
-        Of the job.
-
-    Returns
-    -------
-    Loaded
-        Nothing of it undone.
-
-    Raises
-    ------
-    InputError
-        Where the file is damaged.
+    Nothing of it undone.
     """
     from napari_melanoma.analysis.lesion_edits import History
     from napari_melanoma.workflows.slide_regions import load_regions
@@ -73,27 +58,7 @@ def load(place: Place, run: RunContext) -> Loaded:
 
 
 def keep(folder: Path, drawn: Drawn, stamp: Stamp | None) -> FoundRegions:
-    """Write what is drawn now.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Where.
-    drawn : Drawn
-        Of a slide.
-    stamp : tuple of int or None
-        Of the file that it goes back to.
-
-    Returns
-    -------
-    FoundRegions
-        With the new stamp.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Write what is drawn now."""
     from napari_melanoma.workflows.slide_regions import keep_regions
 
     return keep_regions(folder, Path(drawn.identity), drawn.history.now, stamp)
@@ -102,28 +67,7 @@ def keep(folder: Path, drawn: Drawn, stamp: Stamp | None) -> FoundRegions:
 def import_from(identity: str, known: Regions, size: tuple[int, int], path: Path, run: RunContext) -> Imported:
     """Read regions of a file.
 
-    Parameters
-    ----------
-    identity : str
-        Of the slide.
-    known : tuple of Annotation
-        Its regions.
-    size : tuple of int
-        Height and width in pixels of its finest level.
-    path : pathlib.Path
-        The file.
-    run : RunContext
-        Of the job.
-
-    Returns
-    -------
-    Imported
-        The new ones.
-
-    Raises
-    ------
-    InputError
-        Where it cannot be read, or is of another slide.
+    ``size``: height and width in pixels of its finest level.
     """
     from napari_melanoma.workflows.slide_regions import import_regions
 
@@ -131,27 +75,7 @@ def import_from(identity: str, known: Regions, size: tuple[int, int], path: Path
 
 
 def export_to(regions: Regions, path: Path, run: RunContext) -> str:
-    """Write regions somewhere else.
-
-    Parameters
-    ----------
-    regions : tuple of Annotation
-        Of a slide.
-    path : pathlib.Path
-        The file.
-    run : RunContext
-        Of the job.
-
-    Returns
-    -------
-    str
-        What was done.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
+    """Write regions somewhere else."""
     from napari_melanoma.io.geojson import write_geojson
 
     write_geojson(path, regions)
@@ -159,32 +83,12 @@ def export_to(regions: Regions, path: Path, run: RunContext) -> str:
 
 
 def ask_import(window: QWidget, folder: Path, chosen: Callable[[str], None]) -> None:
-    """Let the user choose a file to read.
-
-    Parameters
-    ----------
-    window : QWidget
-        Above which the dialog stands.
-    folder : pathlib.Path
-        Where it begins.
-    chosen : callable
-        Takes the name.
-    """
+    """Let the user choose a file to read."""
     _open(QFileDialog(window, "Regions of this slide", str(folder), PATTERN), "region_import_dialog", chosen)
 
 
 def ask_export(window: QWidget, slide: str, chosen: Callable[[str], None]) -> None:
-    """Let the user choose a file to write.
-
-    Parameters
-    ----------
-    window : QWidget
-        Above which the dialog stands.
-    slide : str
-        Name of the slide.
-    chosen : callable
-        Takes the name.
-    """
+    """Let the user choose a file to write."""
     dialog = QFileDialog(window, "Write the regions as GeoJSON")
     dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
     dialog.setNameFilter(PATTERN)

@@ -24,22 +24,7 @@ Edit = Callable[["Regions"], "Regions"]
 
 
 class RegionKeeper(QObject):
-    """Knows the regions of slides, and keeps each change.
-
-    Parameters
-    ----------
-    parent : QObject
-        Who goes with it.
-
-    Attributes
-    ----------
-    changed : Signal(object)
-        Other regions count now; ids of those that are selected then.
-    said : Signal(str)
-        What was done, in a sentence.
-    failed : Signal(object)
-        An exception; the regions are as they were.
-    """
+    """Knows the regions of slides, and keeps each change."""
 
     changed = Signal(object)
     said = Signal(str)
@@ -71,24 +56,12 @@ class RegionKeeper(QObject):
         return () if now is None else now.history.now
 
     def turn_to(self, slide: OpenSlide | None) -> None:
-        """Be about another slide.
-
-        Parameters
-        ----------
-        slide : OpenSlide or None
-            None for none.
-        """
+        """Be about another slide."""
         self._slide = slide
         self.changed.emit(())
 
     def look(self, place: Place) -> None:
-        """Read what was drawn before, now that it is known where that is.
-
-        Parameters
-        ----------
-        place : Place
-            Of the slide that it is about; of any other nothing happens.
-        """
+        """Read what was drawn before, now that it is known where that is."""
         now = self.drawn
         if self._slide is None or self._slide.identity != place.identity:
             return
@@ -96,15 +69,7 @@ class RegionKeeper(QObject):
             self._latest.submit(f"{place.identity} load", lambda: partial(load, place))
 
     def change(self, edit: Edit, selected: Collection[str] = ()) -> None:
-        """Change the regions by hand; a step that can be undone, kept at once.
-
-        Parameters
-        ----------
-        edit : callable
-            From regions to regions.
-        selected : collection of str
-            Ids of those that are selected then.
-        """
+        """Change the regions by hand; a step that can be undone, kept at once."""
         now = self.drawn
         if now is None:
             return
@@ -126,26 +91,14 @@ class RegionKeeper(QObject):
         self._step("redo")
 
     def read(self, path: Path) -> None:
-        """Take the regions of a file too.
-
-        Parameters
-        ----------
-        path : pathlib.Path
-            GeoJSON.
-        """
+        """Take the regions of a file too."""
         now, slide = self.drawn, self._slide
         if now is not None and slide is not None:
             work = partial(import_from, now.identity, now.history.now, slide.size, path)
             self._latest.submit(f"import {path}", lambda: work)
 
     def write(self, path: Path) -> None:
-        """Write the regions somewhere else.
-
-        Parameters
-        ----------
-        path : pathlib.Path
-            GeoJSON.
-        """
+        """Write the regions somewhere else."""
         regions = self.regions
         self._latest.submit(f"export {path}", lambda: partial(export_to, regions, path))
 

@@ -30,24 +30,7 @@ FAINT = 0.12  # opacity within an outline
 
 
 class RegionLayer(QObject):
-    """Shows the regions of one slide.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where.
-    parent : QObject
-        Who goes with it.
-
-    Attributes
-    ----------
-    said : Signal(str)
-        A hint on how to draw.
-    changed : Signal(object)
-        The user drew, moved or deleted shapes: ``ShapesNow``.
-    busy : bool
-        Whether that is about to be told.
-    """
+    """Shows the regions of one slide."""
 
     changed = Signal(object)
     said = Signal(str)
@@ -83,35 +66,15 @@ class RegionLayer(QObject):
         return tuple({self._shown[key].at[0]: None for key in keys if 0 <= key < len(self._shown)})
 
     def bind(self, keys: dict[str, Callable[[], None]]) -> None:
-        """Say what keys do while the layer is the active one.
-
-        Parameters
-        ----------
-        keys : dict
-            Name of a key as napari has it, to a function without arguments.
-        """
+        """Say what keys do while the layer is the active one."""
         self._keys = keys
 
     def turn_to(self, slide: OpenSlide | None) -> None:
-        """Be about another slide; its layer stays as it is.
-
-        Parameters
-        ----------
-        slide : OpenSlide or None
-            None for none.
-        """
+        """Be about another slide; its layer stays as it is."""
         self._slide, self._shown, self._in_hand = slide, (), False
 
     def show(self, regions: Regions, selected: Collection[str] = ()) -> None:
-        """Show regions in place of what is shown.
-
-        Parameters
-        ----------
-        regions : tuple of Annotation
-            Of the slide.
-        selected : collection of str
-            Ids of those that are selected then.
-        """
+        """Show regions in place of what is shown."""
         slide = self._slide
         if slide is None or (not regions and self.layer is None):
             return
@@ -137,15 +100,7 @@ class RegionLayer(QObject):
             self._showing = False
 
     def draw(self, mode: str, of: RegionClass) -> None:
-        """Take a tool in hand.
-
-        Parameters
-        ----------
-        mode : str
-            Of napari's layers of shapes, such as ``add_polygon``.
-        of : RegionClass
-            What is drawn with it.
-        """
+        """Take a tool in hand."""
         if self._slide is None:
             return
         layer = self._made()
@@ -155,13 +110,7 @@ class RegionLayer(QObject):
         self.colour(of)
 
     def colour(self, of: RegionClass) -> None:
-        """Draw in the colour of a class from now on.
-
-        Parameters
-        ----------
-        of : RegionClass
-            The class.
-        """
+        """Draw in the colour of a class from now on."""
         layer, slide = self.layer, self._slide
         if layer is not None and slide is not None:
             self._showing = True

@@ -39,13 +39,7 @@ class Relation:
 
 
 class RelationView(QWidget):
-    """Words and plot.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Knows the colours.
-    """
+    """Words and plot."""
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
@@ -64,13 +58,7 @@ class RelationView(QWidget):
         self.key.hide()
 
     def show_relation(self, relation: Relation) -> None:
-        """Show what was found.
-
-        Parameters
-        ----------
-        relation : Relation
-            Of one slide or of many.
-        """
+        """Show what was found."""
         self.words.setText(relation.said)
         self.plot.show_marks(relation.marks, relation.unit)
         self.plot.setVisible(bool(relation.marks))
@@ -78,13 +66,7 @@ class RelationView(QWidget):
 
 
 class LesionRelation(QObject):
-    """Keeps the fold in step with the lesions while it is open; the arithmetic is done in a thread.
-
-    Parameters
-    ----------
-    dock : SlideDock
-        The dock, with its parts.
-    """
+    """Keeps the fold in step with the lesions while it is open; the arithmetic is done in a thread."""
 
     def __init__(self, dock: SlideDock) -> None:
         super().__init__(dock)
@@ -184,19 +166,7 @@ def _mark(lesion: Any, in_mm2: bool, where: str, index: int | None) -> Mark:  # 
 def said_relation(found: Estimate | None, lesions: int, slides: int | None) -> str:
     """Say a correlation; never more than the number says.
 
-    Parameters
-    ----------
-    found : Estimate or None
-        None where there are fewer than three lesions.
-    lesions : int
-        How many.
-    slides : int or None
-        How many slides they are of; None where one slide was asked about.
-
-    Returns
-    -------
-    str
-        With its interval, and what that is over.
+    With its interval, and what that is over.
     """
     of = f"{lesions} lesion{'' if lesions == 1 else 's'}"
     if slides is not None:

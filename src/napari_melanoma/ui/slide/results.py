@@ -31,15 +31,7 @@ ENDED = ("finished", "failed", "cancelled", "lost")
 
 
 class SlideResults(QObject):
-    """Turns what is seen in the folder of a slide into layers and rows.
-
-    Parameters
-    ----------
-    dock : SlideDock
-        The dock, with its parts.
-    viewer : napari.viewer.Viewer
-        The viewer.
-    """
+    """Turns what is seen in the folder of a slide into layers and rows."""
 
     def __init__(self, dock: SlideDock, viewer: Viewer) -> None:
         super().__init__(dock)
@@ -72,13 +64,7 @@ class SlideResults(QObject):
         dock.destroyed.connect(partial(_forget, callbacks, mine))
 
     def turn_to(self, slide: OpenSlide | None) -> None:
-        """Be about another slide.
-
-        Parameters
-        ----------
-        slide : OpenSlide or None
-            None for none.
-        """
+        """Be about another slide."""
         self._slide = slide
         self._dock.advanced.show()
         self.content, self._state = {}, ""

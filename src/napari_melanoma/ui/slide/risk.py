@@ -31,22 +31,7 @@ WRITTEN_MS = 150  # between two looks whether a reading of depth was written
 
 
 class SlideRisk(QObject):
-    """Keeps fold, layers and files of the risk in step; what is in the fold is made when it is first opened.
-
-    Parameters
-    ----------
-    dock : SlideDock
-        The dock, with its parts.
-    viewer : napari.viewer.Viewer
-        The viewer.
-    depth : SlideDepths
-        Knows what readers measure.
-
-    Attributes
-    ----------
-    failed : Signal(object)
-        An exception; what was told before stays.
-    """
+    """Keeps fold, layers and files of the risk in step; what is in the fold is made when it is first opened."""
 
     failed = Signal(object)
 
@@ -117,13 +102,7 @@ class SlideRisk(QObject):
         return self._view
 
     def turn_to(self, slide: OpenSlide | None) -> None:
-        """Be about another slide, or the same with another scale.
-
-        Parameters
-        ----------
-        slide : OpenSlide or None
-            None for none.
-        """
+        """Be about another slide, or the same with another scale."""
         if slide is None or self._slide is None or slide.identity != self._slide.identity:
             self._folder = self._seen = None
         self._slide = slide
@@ -187,10 +166,7 @@ class SlideRisk(QObject):
     def why_not(self) -> str:
         """Say why nothing can be estimated now.
 
-        Returns
-        -------
-        str
-            Empty where it can be.
+        Empty where it can be.
         """
         view, info = self._view, None if self._slide is None else self._slide.info
         model = "" if view is None else view.model.model
@@ -218,13 +194,7 @@ class SlideRisk(QObject):
             self.asking.cancel()
 
     def look(self, place: Place) -> None:
-        """Read what was told before, now that it is known where that is.
-
-        Parameters
-        ----------
-        place : Place
-            Of any slide.
-        """
+        """Read what was told before, now that it is known where that is."""
         if self._slide is not None and self._slide.identity == place.identity:
             self._folder = place.own or place.folder
             self._read()

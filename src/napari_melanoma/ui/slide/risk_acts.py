@@ -24,30 +24,14 @@ VIEW_TILES = 3  # how many times as wide as a place the view is that goes there
 
 
 class RiskActs(QObject):
-    """Takes what the user does to keeper and worker.
-
-    Parameters
-    ----------
-    page : SlideRisk
-        With keeper and questions.
-    dock : SlideDock
-        The dock, with its parts.
-    viewer : napari.viewer.Viewer
-        The viewer.
-    """
+    """Takes what the user does to keeper and worker."""
 
     def __init__(self, page: SlideRisk, dock: SlideDock, viewer: Viewer) -> None:
         super().__init__(page)
         self._page, self._dock, self._viewer = page, dock, viewer
 
     def hear(self, view: RiskView) -> None:
-        """Hear what the user does in the fold.
-
-        Parameters
-        ----------
-        view : RiskView
-            Its content.
-        """
+        """Hear what the user does in the fold."""
         keeper = self._page.keeper
         view.model.changed.connect(self._on_model)
         view.model.failed.connect(self._page.failed)

@@ -45,24 +45,7 @@ class RiskQuestion:
 
 
 class RiskAsking(QObject):
-    """Has one question answered at a time; the answers lie beside the slides, whichever of them is in view by then.
-
-    Parameters
-    ----------
-    parent : QObject
-        The dock: with it the worker is given back.
-
-    Attributes
-    ----------
-    began : Signal(str)
-        What is being done.
-    progressed : Signal(object)
-        A ``Progress``.
-    ended : Signal(object, str)
-        A ``RiskQuestion``, and what was done; empty where it failed or was cancelled.
-    failed : Signal(object)
-        An exception.
-    """
+    """Has one question answered at a time; the answers lie beside the slides, whichever of them is in view by then."""
 
     began = Signal(str)
     progressed = Signal(object)
@@ -86,29 +69,13 @@ class RiskAsking(QObject):
     def awaits(self, kind: str, folder: Path) -> bool:
         """Say whether a question was asked and not answered yet.
 
-        Parameters
-        ----------
-        kind : str
-            What.
-        folder : pathlib.Path
-            Of which slide.
-
-        Returns
-        -------
-        bool
-            True also where it waits for its turn.
+        True also where it waits for its turn.
         """
         there = (*self._waiting, *([] if self._asked is None else [self._asked]))
         return any(one.kind == kind and one.folder == folder for one in there)
 
     def ask(self, question: RiskQuestion) -> None:
-        """Ask; the same question twice is asked once.
-
-        Parameters
-        ----------
-        question : RiskQuestion
-            About a slide.
-        """
+        """Ask; the same question twice is asked once."""
         if not self.awaits(question.kind, question.folder):
             self._waiting.append(question)
             self._next()

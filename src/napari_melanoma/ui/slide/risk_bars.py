@@ -16,15 +16,7 @@ SHOWN_CHANGE = 0.005  # half of the last digit that is said
 def answer_bars(answer: Mapping[str, Any]) -> list[Bar]:
     """Give the row of the probability.
 
-    Parameters
-    ----------
-    answer : mapping
-        Of ``risk.json``.
-
-    Returns
-    -------
-    list of Bar
-        One, on a scale from 0 to 1, its interval as a whisker.
+    One, on a scale from 0 to 1, its interval as a whisker.
     """
     value, ends = float(answer["probability"]), answer.get("interval")
     between = "" if not ends else f" ({ends[0]:.2f} to {ends[1]:.2f})"
@@ -35,15 +27,7 @@ def answer_bars(answer: Mapping[str, Any]) -> list[Bar]:
 def share_bars(answer: Mapping[str, Any]) -> tuple[list[Bar], float]:
     """Give a row for each of the three parts: by how much it moves the probability.
 
-    Parameters
-    ----------
-    answer : mapping
-        Of ``risk.json``.
-
-    Returns
-    -------
-    tuple
-        List of Bar; and the end of the scale, which goes as far to both sides. None where the shares are not known.
+    Returns list of Bar; and the end of the scale, which goes as far to both sides. None where the shares are not known.
     """
     shares = answer.get("shares") or {}
     rows = [
@@ -57,15 +41,7 @@ def share_bars(answer: Mapping[str, Any]) -> tuple[list[Bar], float]:
 def beside_bars(answer: Mapping[str, Any]) -> list[Bar]:
     """Give a row for each other method.
 
-    Parameters
-    ----------
-    answer : mapping
-        Of ``risk.json``.
-
-    Returns
-    -------
-    list of Bar
-        On a scale from 0 to 1; without a bar where a method cannot answer.
+    On a scale from 0 to 1; without a bar where a method cannot answer.
     """
     rows = []
     for name, one in answer["beside"].items():

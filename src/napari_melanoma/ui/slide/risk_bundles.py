@@ -15,18 +15,7 @@ POSITIVE = "metastasis"
 
 
 def tells_risk(bundle: BundleInfo) -> bool:
-    """Say whether a model tells metastasis from patches.
-
-    Parameters
-    ----------
-    bundle : BundleInfo
-        Any.
-
-    Returns
-    -------
-    bool
-        As ``napari-melanoma risk`` takes it.
-    """
+    """Say whether a model tells metastasis from patches."""
     config = bundle.config
     return config.classifier is not None and config.encoder is None and config.classifier.positive == POSITIVE
 
@@ -34,15 +23,7 @@ def tells_risk(bundle: BundleInfo) -> bool:
 def told_by(name: str) -> BundleInfo | None:
     """Find a model that tells metastasis.
 
-    Parameters
-    ----------
-    name : str
-        Its name, or the folder of its bundle.
-
-    Returns
-    -------
-    BundleInfo or None
-        None where there is none of that name, or it tells something else.
+    None where there is none of that name, or it tells something else.
     """
     try:
         found = find_bundle(name)
@@ -52,20 +33,7 @@ def told_by(name: str) -> BundleInfo | None:
 
 
 def asked_of_patient(encoding: TabularEncoding | None, elsewhere: tuple[str, ...]) -> TabularEncoding | None:
-    """Leave out of what a model takes what is said at another place of the dock.
-
-    Parameters
-    ----------
-    encoding : TabularEncoding or None
-        Of the bundle.
-    elsewhere : tuple of str
-        Columns.
-
-    Returns
-    -------
-    TabularEncoding or None
-        For the form of the patient.
-    """
+    """Leave out of what a model takes what is said at another place of the dock."""
     if encoding is None:
         return None
     numbers = tuple(column for column in encoding.numbers if column.name not in elsewhere)
@@ -76,15 +44,7 @@ def asked_of_patient(encoding: TabularEncoding | None, elsewhere: tuple[str, ...
 def is_phantom(bundle: BundleInfo) -> bool:
     """Say whether a model has learnt from drawn patients alone.
 
-    Parameters
-    ----------
-    bundle : BundleInfo
-        That tells metastasis.
-
-    Returns
-    -------
-    bool
-        False where nothing says so.
+    False where nothing says so.
     """
     from napari_melanoma.workflows.risk_comparators import read_comparators
 

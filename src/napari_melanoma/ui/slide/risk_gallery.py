@@ -23,13 +23,7 @@ NOTHING = "The model remembers too few training cases to say which features tell
 
 
 class FeatureStrip(TileStrip):
-    """Pictures of one feature.
-
-    Parameters
-    ----------
-    number : int
-        Of the feature, from 1.
-    """
+    """Pictures of one feature."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -42,15 +36,7 @@ class FeatureStrip(TileStrip):
 
 
 class RiskGallery(QWidget):
-    """A row of small pictures for each feature; made when there is one to show.
-
-    Attributes
-    ----------
-    wanted : Signal()
-        The gallery shall be made.
-    chosen : Signal(object)
-        The ``SuspiciousTile`` that was clicked.
-    """
+    """A row of small pictures for each feature; made when there is one to show."""
 
     wanted = Signal()
     chosen = Signal(object)
@@ -81,26 +67,12 @@ class RiskGallery(QWidget):
         return any(strip.busy for _, strip in self._rows)
 
     def show_able(self, why_not: str) -> None:
-        """Show whether it can be asked for.
-
-        Parameters
-        ----------
-        why_not : str
-            Empty where it can.
-        """
+        """Show whether it can be asked for."""
         self.asking.setEnabled(not why_not and not self._content)
         self.asking.setToolTip(why_not or FIND)
 
     def show_gallery(self, slide: OpenSlide | None, content: Mapping[str, Any]) -> None:
-        """Show what was found.
-
-        Parameters
-        ----------
-        slide : OpenSlide or None
-            Whose places they are.
-        content : mapping
-            Of ``biomarkers.json``; empty where nobody has asked.
-        """
+        """Show what was found."""
         self._slide, self._content = slide, content
         self._show()
 

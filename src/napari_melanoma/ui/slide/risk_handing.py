@@ -24,20 +24,7 @@ DONE = "Taken into the case: the lesion shows it; all of it is in risk/{}."
 
 
 class RiskHanding(QObject):
-    """Writes the page, and hands answers to the Case dock.
-
-    Parameters
-    ----------
-    dock : SlideDock
-        The dock.
-    keeper : RiskKeeper
-        Knows what was told.
-
-    Attributes
-    ----------
-    failed : Signal(object)
-        An exception: nothing was handed on.
-    """
+    """Writes the page, and hands answers to the Case dock."""
 
     failed = Signal(object)
 
@@ -49,13 +36,7 @@ class RiskHanding(QObject):
         self._latest.failed.connect(self.failed)
 
     def hear(self, view: RiskView) -> None:
-        """Hear what the user does in the fold.
-
-        Parameters
-        ----------
-        view : RiskView
-            Its content.
-        """
+        """Hear what the user does in the fold."""
         view.to_case.clicked.connect(self._on_case)
         view.report.clicked.connect(self._on_report)
 

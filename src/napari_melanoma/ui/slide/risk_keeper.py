@@ -22,20 +22,7 @@ Found = tuple[str, Path, "RiskKept"]
 
 
 class RiskKeeper(QObject):
-    """Reads what lies beside slides, and remembers what stands in the form of each.
-
-    Parameters
-    ----------
-    parent : QObject
-        Who goes with it.
-
-    Attributes
-    ----------
-    changed : Signal()
-        Something else is known of the slide that it is about.
-    failed : Signal(object)
-        An exception.
-    """
+    """Reads what lies beside slides, and remembers what stands in the form of each."""
 
     changed = Signal()
     failed = Signal(object)
@@ -83,36 +70,16 @@ class RiskKeeper(QObject):
         return self._slide is not None and self._rows.is_tried(self._slide.layers[0])
 
     def turn_to(self, slide: OpenSlide | None) -> None:
-        """Be about another slide.
-
-        Parameters
-        ----------
-        slide : OpenSlide or None
-            None for none.
-        """
+        """Be about another slide."""
         self._slide = slide
         self._on_cases()
 
     def read(self, identity: str, folder: Path) -> None:
-        """Read what lies beside a slide.
-
-        Parameters
-        ----------
-        identity : str
-            Of the slide.
-        folder : pathlib.Path
-            Its own.
-        """
+        """Read what lies beside a slide."""
         self._latest.submit(identity, lambda: partial(_read, identity, folder))
 
     def fill_in(self, row: Row) -> None:
-        """Take what stands in the form; nobody is told.
-
-        Parameters
-        ----------
-        row : dict
-            Column to text.
-        """
+        """Take what stands in the form; nobody is told."""
         if self._slide is not None:
             self._rows.fill_in(self._slide.identity, self._slide.layers[0], row)
 

@@ -21,19 +21,7 @@ OPACITY = 0.6
 
 
 def show_maps(viewer: Viewer, slide: OpenSlide, maps: Mapping[str, RiskMap], wanted: Mapping[str, bool]) -> None:
-    """Show the maps that are wanted and known, and hide the others.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
-    slide : OpenSlide
-        The slide that they are of.
-    maps : mapping
-        Name of each that is known to its ``RiskMap``.
-    wanted : mapping
-        Of each name, whether it shall be seen.
-    """
+    """Show the maps that are wanted and known, and hide the others."""
     for name, role in ROLES.items():
         found, layer = maps.get(name), slide_layers.part(viewer, slide, role)
         if found is None or not wanted.get(name, False):

@@ -17,13 +17,7 @@ if TYPE_CHECKING:
 
 
 class RiskPicker(OpenPicker):
-    """A combo box of models that tell metastasis from patches, at its end any other one.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Gives the icon of the card.
-    """
+    """A combo box of models that tell metastasis from patches, at its end any other one."""
 
     names = ("risk_model", "risk_model_card")
     spoken = ("Model of the risk", "Card of the model of the risk")
@@ -32,44 +26,19 @@ class RiskPicker(OpenPicker):
     others = ("a folder ...", "none installed: choose a folder")
 
     def installed(self) -> Sequence[BundleInfo]:
-        """List the models that may be offered, the user's own first: what ships is a demonstration.
-
-        Returns
-        -------
-        sequence of BundleInfo
-            The installed ones.
-        """
+        """List the models that may be offered, the user's own first: what ships is a demonstration."""
         from napari_melanoma.models.registry import SHIPPED
 
         return sorted(super().installed(), key=lambda bundle: bundle.path.parent == SHIPPED)
 
     def fits(self, bundle: BundleInfo) -> bool:
-        """Say whether a model tells metastasis.
-
-        Parameters
-        ----------
-        bundle : BundleInfo
-            An installed one.
-
-        Returns
-        -------
-        bool
-            Whether it does.
-        """
+        """Say whether a model tells metastasis."""
         return tells_risk(bundle)
 
     def shown_as(self, name: str) -> str | None:
         """Say what a model is called in the list.
 
-        Parameters
-        ----------
-        name : str
-            Name or path.
-
-        Returns
-        -------
-        str or None
-            None of one that tells something else.
+        None of one that tells something else.
         """
         found = told_by(name)
         return None if found is None else found.name

@@ -35,18 +35,7 @@ MAPS = {
 
 
 class RiskView(QWidget):
-    """The controls in their places.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Knows the colours.
-
-    Attributes
-    ----------
-    map_wanted : Signal(str, bool)
-        A map, ``attention`` or ``grad_cam``, shall be seen or not.
-    """
+    """The controls in their places."""
 
     map_wanted = Signal(str, bool)
 
@@ -80,13 +69,7 @@ class RiskView(QWidget):
             box.clicked.connect(lambda on=False, name=name: self.map_wanted.emit(name, on))
 
     def show_model(self, bundle: BundleInfo | None) -> None:
-        """Show what the model that is picked asks for, and what it is not for.
-
-        Parameters
-        ----------
-        bundle : BundleInfo or None
-            None where none is picked.
-        """
+        """Show what the model that is picked asks for, and what it is not for."""
         self.none.setText("" if bundle is not None else words.NONE_INSTALLED)
         self.none.setVisible(bundle is None)
         self.phantom.say(words.PHANTOM.format(bundle.name) if bundle is not None and is_phantom(bundle) else "")
@@ -95,15 +78,7 @@ class RiskView(QWidget):
             self.patient.ask_for(asked_of_patient(bundle.config.tabular, words.ELSEWHERE))
 
     def show_able(self, why_not: str, fault: str) -> None:
-        """Show whether a risk can be estimated.
-
-        Parameters
-        ----------
-        why_not : str
-            Empty where one can be.
-        fault : str
-            What beside the slide cannot be read; empty where all can.
-        """
+        """Show whether a risk can be estimated."""
         self.estimate.setEnabled(not why_not)
         self.estimate.setToolTip(why_not or ESTIMATE)
         said = fault or ("" if why_not in (words.AT_WORK, words.NO_MODEL) else why_not)
@@ -111,15 +86,7 @@ class RiskView(QWidget):
         self.why.setVisible(bool(said))
 
     def show_answer(self, answer: Mapping[str, Any], old: str) -> None:
-        """Show what was told.
-
-        Parameters
-        ----------
-        answer : mapping
-            Of ``risk.json``; empty where there is none.
-        old : str
-            What is another since; empty where nothing is.
-        """
+        """Show what was told."""
         self._about.setVisible(bool(answer))
         self.old.say(old if answer else "")
         if not answer:
@@ -143,15 +110,7 @@ class RiskView(QWidget):
         self.caution.say(words.cautions(answer))
 
     def show_explaining(self, why_not: str, shown: Mapping[str, bool]) -> None:
-        """Show which maps are seen, and whether one can be asked for.
-
-        Parameters
-        ----------
-        why_not : str
-            Empty where it can.
-        shown : mapping
-            Of each map, whether it is seen or was asked for.
-        """
+        """Show which maps are seen, and whether one can be asked for."""
         for name, box in self.maps.items():
             box.setChecked(shown.get(name, False))
             box.setEnabled(not why_not or shown.get(name, False))

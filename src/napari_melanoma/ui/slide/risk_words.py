@@ -31,21 +31,7 @@ NO_SHARES = "The model remembers no training cases: what each part changes is no
 def why_not(info: SlideInfo | None, model: str, kept: RiskKept | None, *, at_work: bool) -> str:
     """Say why no risk can be estimated now.
 
-    Parameters
-    ----------
-    info : SlideInfo or None
-        Of the slide.
-    model : str
-        Which is picked.
-    kept : RiskKept or None
-        What is known beside the slide; None until it was read.
-    at_work : bool
-        Whether one is being estimated.
-
-    Returns
-    -------
-    str
-        Empty where one can be.
+    Empty where one can be.
     """
     if info is None or kept is None:
         return "The slide is being looked at."
@@ -61,18 +47,7 @@ def why_not(info: SlideInfo | None, model: str, kept: RiskKept | None, *, at_wor
 
 
 def said_depth(depth: DepthUsed) -> str:
-    """Say which thickness an estimate started now would rest on.
-
-    Parameters
-    ----------
-    depth : DepthUsed
-        As it is known beside the slide.
-
-    Returns
-    -------
-    str
-        A sentence.
-    """
+    """Say which thickness an estimate started now would rest on."""
     if depth.mm is None:
         return "Depth: not measured (fold Depth), so the network goes by what it tells from the slide itself."
     said = depth.words
@@ -80,18 +55,7 @@ def said_depth(depth: DepthUsed) -> str:
 
 
 def said_shares(answer: Mapping[str, Any]) -> str:
-    """Say from where the shares count.
-
-    Parameters
-    ----------
-    answer : mapping
-        Of ``risk.json``.
-
-    Returns
-    -------
-    str
-        A sentence.
-    """
+    """Say from where the shares count."""
     if answer.get("shares") is None or answer.get("without") is None:
         return NO_SHARES
     return f"From {answer['without']:.2f}, where nothing of this case is known."
@@ -100,35 +64,14 @@ def said_shares(answer: Mapping[str, Any]) -> str:
 def said_beside(answer: Mapping[str, Any]) -> str:
     """Say why some of the other methods give no answer.
 
-    Parameters
-    ----------
-    answer : mapping
-        Of ``risk.json``.
-
-    Returns
-    -------
-    str
-        Empty where all do.
+    Empty where all do.
     """
     lacking = [one for one in answer["beside"].values() if one.get("probability") is None and one.get("why")]
     return " ".join(f"{one['title']}: {one['why']}." for one in lacking)
 
 
 def said_patches(answer: Mapping[str, Any], link: Callable[[str, str], str]) -> str:
-    """Say on which patches the answer rests.
-
-    Parameters
-    ----------
-    answer : mapping
-        Of ``risk.json``.
-    link : callable
-        Makes words a link to a place in the list.
-
-    Returns
-    -------
-    str
-        A sentence.
-    """
+    """Say on which patches the answer rests."""
     patches, side = answer["patches"], answer["options"].get("patch_mm", 3.0)
     told = [one["depth_mm"] for one in patches if one.get("depth_mm") is not None]
     there = [
@@ -141,15 +84,7 @@ def said_patches(answer: Mapping[str, Any], link: Callable[[str, str], str]) -> 
 def cautions(answer: Mapping[str, Any]) -> str:
     """Say what to know before trusting an answer.
 
-    Parameters
-    ----------
-    answer : mapping
-        Of ``risk.json``.
-
-    Returns
-    -------
-    str
-        A line each; empty where there is nothing.
+    A line each; empty where there is nothing.
     """
     missing = [field_title(str(name)).lower() for name in answer.get("missing") or ()]
     lines = [f"Not known: {', '.join(missing)}."] if missing else []
@@ -161,21 +96,7 @@ def cautions(answer: Mapping[str, Any]) -> str:
 def changed_since(answer: Mapping[str, Any], fingerprint: str, row: Mapping[str, str], depth: DepthUsed) -> str:
     """Say what is another now than when an answer was given.
 
-    Parameters
-    ----------
-    answer : mapping
-        Of ``risk.json``.
-    fingerprint : str
-        Of the model that is picked; empty where none is.
-    row : mapping
-        What stands in the form.
-    depth : DepthUsed
-        The thickness that counts now.
-
-    Returns
-    -------
-    str
-        Empty where nothing is.
+    Empty where nothing is.
     """
     changes = []
     if fingerprint and fingerprint != answer["model"]["fingerprint"]:

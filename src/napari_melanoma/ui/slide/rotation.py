@@ -29,10 +29,7 @@ QUARTER, FULL = 90.0, 360.0
 class Rotation(QWidget):
     """Quarter turns, and an angle.
 
-    Attributes
-    ----------
-    wanted : Signal(float)
-        The slide shall be turned so far, in degrees clockwise from how it was scanned.
+    ``wanted``: the slide shall be turned so far, in degrees clockwise from how it was scanned.
     """
 
     wanted = Signal(float)
@@ -63,10 +60,7 @@ class Rotation(QWidget):
     def show_angle(self, angle: float) -> None:
         """Show an angle; nothing is turned.
 
-        Parameters
-        ----------
-        angle : float
-            In degrees clockwise.
+        ``angle``: in degrees clockwise.
         """
         self.angle.blockSignals(True)
         show_value(self.angle, within_half(angle))
@@ -74,20 +68,7 @@ class Rotation(QWidget):
 
 
 class SlideRotating(QObject):
-    """Turns the slide that the dock is about: where all of it is in view, it is so afterwards; else the middle stays.
-
-    Parameters
-    ----------
-    dock : SlideDock
-        The dock, with its parts.
-    viewer : napari.viewer.Viewer
-        The viewer.
-
-    Attributes
-    ----------
-    turned : Signal()
-        The user turned the slide.
-    """
+    """Turns the dock's slide: if all of it is in view, it is so afterwards; else the middle stays."""
 
     turned = Signal()
 
@@ -97,23 +78,14 @@ class SlideRotating(QObject):
         dock.rotation.wanted.connect(self._on_wanted)
 
     def turn_to(self, slide: OpenSlide | None) -> None:
-        """Be about another slide.
-
-        Parameters
-        ----------
-        slide : OpenSlide or None
-            None for none.
-        """
+        """Be about another slide."""
         self._dock.rotation.show_angle(0.0 if slide is None else slide.angle)
         self._dock.rotation.setEnabled(slide is not None)
 
     def show_kept(self, angle: float) -> None:
         """Turn the slide as it was turned when it was last open.
 
-        Parameters
-        ----------
-        angle : float
-            In degrees clockwise.
+        ``angle``: in degrees clockwise.
         """
         slide = self._dock.slide
         if slide is not None and slide.angle != angle:
@@ -140,14 +112,6 @@ class SlideRotating(QObject):
 def within_half(angle: float) -> float:
     """Give an angle as one between -180 and 180 degrees.
 
-    Parameters
-    ----------
-    angle : float
-        In degrees.
-
-    Returns
-    -------
-    float
-        The same direction; 180 rather than -180.
+    ``angle``: in degrees. Returns the same direction; 180 rather than -180.
     """
     return FULL / 2 - (FULL / 2 - angle) % FULL

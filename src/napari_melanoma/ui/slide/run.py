@@ -22,19 +22,7 @@ STEPS = 1000
 
 
 class SlideRunPanel(QWidget):
-    """Follows the folder of one slide while it is seen; starts and stops nothing itself.
-
-    Attributes
-    ----------
-    wish : Signal(str)
-        The user wants the analysis to ``pause``, to ``run`` on or to ``cancel``.
-    resume_wanted, detached : Signal()
-        Go on from the last finished tiles; look away, and let it run.
-    seen : Signal(object)
-        A ``SlideSight``, after each look.
-    failed : Signal(object)
-        An exception: the folder cannot be looked at.
-    """
+    """Follows the folder of one slide while it is seen; starts and stops nothing itself."""
 
     wish = Signal(str)
     resume_wanted = Signal()
@@ -78,13 +66,7 @@ class SlideRunPanel(QWidget):
         return self.at is not None and bool(self.at.state.active)
 
     def set_folder(self, folder: Path | None) -> None:
-        """Follow another folder, or the same one from its beginning.
-
-        Parameters
-        ----------
-        folder : pathlib.Path or None
-            None for nothing.
-        """
+        """Follow another folder, or the same one from its beginning."""
         if folder is None or folder != self.watch.path:
             self.at = None
             self.buttons.show_report(None)
@@ -95,13 +77,7 @@ class SlideRunPanel(QWidget):
         self.watch.set_active(folder is not None)
 
     def set_target(self, target: str) -> None:
-        """Read the map of another class from now on.
-
-        Parameters
-        ----------
-        target : str
-            The class; empty for the usual one.
-        """
+        """Read the map of another class from now on."""
         self._target = target
         self.watch.refresh()
 

@@ -24,19 +24,7 @@ USUAL_UM = 0.5  # of a scan at 20x
 class SlideScale(QFrame):
     """Asks for micrometres per pixel, or for a line and its length.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where the line is drawn.
-    settings : Settings
-        Remembers the length.
-
-    Attributes
-    ----------
-    wanted : Signal(object)
-        The user says that pixels have this ``PixelSize``; None for what the file says.
-    failed : Signal(object)
-        An exception: nothing was changed.
+    ``wanted``: the user says that pixels have this ``PixelSize``; None for what the file says.
     """
 
     wanted = Signal(object)
@@ -67,13 +55,7 @@ class SlideScale(QFrame):
         self.hide()
 
     def start(self, slide: OpenSlide) -> None:
-        """Show the panel, and put the line tool into the user's hand.
-
-        Parameters
-        ----------
-        slide : OpenSlide
-            Whose scale is to be set.
-        """
+        """Show the panel, and put the line tool into the user's hand."""
         from napari.layers import Shapes
 
         self._slide = slide

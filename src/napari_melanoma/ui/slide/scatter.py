@@ -32,18 +32,7 @@ class Mark:
 
 
 class Scatter(QWidget):
-    """A plot of marks with two labelled axes.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Knows the colours.
-
-    Attributes
-    ----------
-    chosen : Signal(int)
-        Number of the lesion whose mark was clicked.
-    """
+    """A plot of marks with two labelled axes."""
 
     chosen = Signal(int)
 
@@ -58,43 +47,18 @@ class Scatter(QWidget):
         icons.changed.connect(self.update)
 
     def show_marks(self, marks: Sequence[Mark], unit: str) -> None:
-        """Show other lesions.
-
-        Parameters
-        ----------
-        marks : sequence of Mark
-            With areas above zero.
-        unit : str
-            Of the areas.
-        """
+        """Show other lesions."""
         self.marks, self._unit = tuple(sorted(marks, key=lambda mark: mark.index is not None)), unit
         self.setAccessibleDescription("; ".join(mark.said for mark in self.marks if mark.index is not None))
         self.update()
 
     def show_selected(self, indices: Sequence[int]) -> None:
-        """Mark the lesions that are selected elsewhere.
-
-        Parameters
-        ----------
-        indices : sequence of int
-            Their numbers.
-        """
+        """Mark the lesions that are selected elsewhere."""
         self._selected = frozenset(indices)
         self.update()
 
     def place_of(self, mark: Mark) -> QPointF:
-        """Say where a mark is drawn.
-
-        Parameters
-        ----------
-        mark : Mark
-            One that is shown.
-
-        Returns
-        -------
-        QPointF
-            In the widget.
-        """
+        """Say where a mark is drawn."""
         axis, low, high = self._axis, *self._ends
         share = (self._along(mark.area) - low) / (high - low)
         return QPointF(axis.left() + share * axis.width(), axis.bottom() - mark.probability * axis.height())
@@ -121,18 +85,7 @@ class Scatter(QWidget):
         self.chosen.emit(own[(at + step) % len(own)].index)
 
     def event(self, event: QEvent) -> bool:
-        """Say of which lesion the mark under the mouse is.
-
-        Parameters
-        ----------
-        event : QEvent
-            Any.
-
-        Returns
-        -------
-        bool
-            Whether it was dealt with.
-        """
+        """Say of which lesion the mark under the mouse is."""
         if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
             mark = self._at(QPointF(event.pos()))
             QToolTip.showText(event.globalPos(), TIP if mark is None else mark.said, self)
@@ -228,17 +181,7 @@ class Scatter(QWidget):
 def round_numbers(low: float, high: float, *, logarithmic: bool) -> list[float]:
     """Choose the numbers that stand at an axis.
 
-    Parameters
-    ----------
-    low, high : float
-        Its ends; their decimal logarithms where it is logarithmic.
-    logarithmic : bool
-        Whether it is.
-
-    Returns
-    -------
-    list of float
-        Two to five, 1, 2 or 5 times a power of ten; on a logarithmic axis perhaps six, or a single one.
+    Two to five, 1, 2 or 5 times a power of ten; on a logarithmic axis perhaps six, or a single one.
     """
     if logarithmic:
         tens = [10.0**power for power in range(math.ceil(low), math.floor(high) + 1)]

@@ -35,15 +35,7 @@ TIP = "Whose results are shown; each is kept by itself"
 
 
 class SlideScope(QObject):
-    """Says where the results lie that the dock is about, and frames the part of the slide that they are of.
-
-    Parameters
-    ----------
-    dock : SlideDock
-        The dock, with its parts.
-    viewer : napari.viewer.Viewer
-        Where the frame is shown.
-    """
+    """Says where the results lie that the dock is about, and frames the part of the slide that they are of."""
 
     def __init__(self, dock: SlideDock, viewer: Viewer) -> None:
         super().__init__(dock)
@@ -61,39 +53,19 @@ class SlideScope(QObject):
     def of(self, place: Place | None) -> Place | None:
         """Say where the results lie that are shown.
 
-        Parameters
-        ----------
-        place : Place or None
-            Of the whole slide.
-
-        Returns
-        -------
-        Place or None
-            The same, or that of the view, which lies within it.
+        Returns the same, or that of the view, which lies within it.
         """
         if place is None or not self.is_view:
             return place
         return replace(place, out=place.view_out, folder=place.view_folder, analysed=place.view_analysed)
 
     def turn_to(self, slide: OpenSlide | None) -> None:
-        """Be about another slide, as a whole.
-
-        Parameters
-        ----------
-        slide : OpenSlide or None
-            None for none.
-        """
+        """Be about another slide, as a whole."""
         self.is_view, self._known = False, (False, False)
         self._tell()
 
     def find(self, place: Place) -> None:
-        """Show what there is of a slide: the whole of it, else what was in view.
-
-        Parameters
-        ----------
-        place : Place
-            Of the whole slide.
-        """
+        """Show what there is of a slide: the whole of it, else what was in view."""
         self._known = (place.analysed, place.view_analysed)
         self.is_view = place.view_analysed and not place.analysed
         self._tell()
@@ -102,13 +74,7 @@ class SlideScope(QObject):
             self._dock.run_panel.set_folder(folder)
 
     def choose(self, view: bool) -> None:
-        """Turn to the whole slide, or to the view, before it is analysed.
-
-        Parameters
-        ----------
-        view : bool
-            Whether to the view.
-        """
+        """Turn to the whole slide, or to the view, before it is analysed."""
         if view != self.is_view:
             self._switch(view, follow=False)
 
@@ -128,15 +94,7 @@ class SlideScope(QObject):
     def region(self) -> Region:
         """Give what of the slide is in view.
 
-        Returns
-        -------
-        tuple of int
-            Top, left, height, width in pixels of the finest level.
-
-        Raises
-        ------
-        InputError
-            Where nothing of it is.
+        Top, left, height, width in pixels of the finest level.
         """
         slide = self._dock.slide
         if slide is None:
@@ -144,13 +102,7 @@ class SlideScope(QObject):
         return within(slide_camera.seen(self._viewer, slide), slide.size)
 
     def frame(self, region: Region | None) -> None:
-        """Frame a part of the slide.
-
-        Parameters
-        ----------
-        region : tuple of int or None
-            As ``region`` gives it; None for no frame.
-        """
+        """Frame a part of the slide."""
         slide = self._dock.slide
         layer = None if slide is None else slide_layers.part(self._viewer, slide, "view")
         if slide is None or region is None:
@@ -222,22 +174,8 @@ class SlideScope(QObject):
 def within(view: View, size: tuple[int, int]) -> Region:
     """Give what of a slide a view shows.
 
-    Parameters
-    ----------
-    view : View
-        In pixels of the finest level; may reach beyond the slide.
-    size : tuple of int
-        Height and width of the slide.
-
-    Returns
-    -------
-    tuple of int
-        Top, left, height, width in whole pixels, all within the slide.
-
-    Raises
-    ------
-    InputError
-        Where it shows nothing of the slide.
+    ``view``: in pixels of the finest level; may reach beyond the slide. Top, left, height, width in whole pixels, all
+    within the slide.
     """
     top, left = max(0, math.floor(view.top)), max(0, math.floor(view.left))
     bottom = min(size[0], math.ceil(view.top + view.height))

@@ -15,13 +15,7 @@ if TYPE_CHECKING:
 
 
 class Refresher(QObject):
-    """Hears in any thread that a slide can be shown exactly, and refreshes its layers in the window's.
-
-    Parameters
-    ----------
-    layers : sequence of napari.layers.Layer
-        Of one slide; not kept alive.
-    """
+    """Hears in any thread that a slide can be shown exactly, and refreshes its layers in the window's."""
 
     _sharper = Signal()
 
@@ -43,15 +37,7 @@ class Refresher(QObject):
 
 
 def keep_sharp(slide: TiledSlide, layers: Sequence[Layer]) -> None:
-    """Refresh the layers of a slide each time that what they show roughly can be read exactly.
-
-    Parameters
-    ----------
-    slide : TiledSlide
-        Open; keeps what is made here.
-    layers : sequence of napari.layers.Layer
-        Made of it, in a viewer.
-    """
+    """Refresh the layers of a slide each time that what they show roughly can be read exactly."""
     refresher = Refresher(layers)
     slide.watch(refresher.tell)
     refresher.tell()  # what was asked for while the layers were made may be exact by now

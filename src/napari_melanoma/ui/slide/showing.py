@@ -29,20 +29,7 @@ TILE_VIEWS = 4.0  # how many tiles wide the view is after flying to one
 
 
 class SlideShowing(QObject):
-    """Keeps overview and coordinates in step with the camera, and flies.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
-    controls : SlideControls
-        The dock.
-
-    Attributes
-    ----------
-    failed : Signal(object)
-        An exception: a picture that cannot be read.
-    """
+    """Keeps overview and coordinates in step with the camera, and flies."""
 
     failed = Signal(object)
 
@@ -76,13 +63,7 @@ class SlideShowing(QObject):
         return self._latest.busy
 
     def turn_to(self, slide: OpenSlide | None) -> None:
-        """Be about another slide.
-
-        Parameters
-        ----------
-        slide : OpenSlide or None
-            None for none.
-        """
+        """Be about another slide."""
         if slide is None or self._slide is None or slide.identity != self._slide.identity:
             self._controls.places.field.clear()
         self._slide = slide
@@ -94,13 +75,7 @@ class SlideShowing(QObject):
             self._timer.start()
 
     def renew(self, slide: OpenSlide) -> None:
-        """The slide has another scale.
-
-        Parameters
-        ----------
-        slide : OpenSlide
-            With that scale.
-        """
+        """The slide has another scale."""
         self._slide = slide
         self._controls.places.set_scaled(slide.info.pixel_size is not None)
         self.follow()
@@ -119,13 +94,7 @@ class SlideShowing(QObject):
             self._controls.places.add(Bookmark("place", *view.center, view.width))
 
     def fly_to(self, lesion: SlideLesion) -> None:
-        """Bring a lesion into view.
-
-        Parameters
-        ----------
-        lesion : SlideLesion
-            Of the slide.
-        """
+        """Bring a lesion into view."""
         if self._slide is not None:
             box = lesion.box
             slide_camera.fly_to_box(self._viewer, self._slide, View(box.top, box.left, box.height, box.width))

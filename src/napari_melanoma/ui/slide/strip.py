@@ -24,13 +24,7 @@ READ_PX = 104  # for screens with two pixels a point
 
 
 class TileStrip(QWidget):
-    """A row of buttons; their pictures are read in a thread.
-
-    Attributes
-    ----------
-    chosen : Signal(object)
-        The ``SuspiciousTile`` that was clicked.
-    """
+    """A row of buttons; their pictures are read in a thread."""
 
     chosen = Signal(object)
 
@@ -54,15 +48,7 @@ class TileStrip(QWidget):
         return self._latest.busy
 
     def show_tiles(self, slide: OpenSlide | None, tiles: tuple[SuspiciousTile, ...]) -> None:
-        """Show other tiles.
-
-        Parameters
-        ----------
-        slide : OpenSlide or None
-            Whose they are.
-        tiles : tuple of SuspiciousTile
-            The most suspicious one first.
-        """
+        """Show other tiles."""
         if tiles == self._shown:
             return
         self._shown = tiles
@@ -76,13 +62,7 @@ class TileStrip(QWidget):
             self._latest.submit("tiles", lambda: partial(_read, slide.slide, tiles))
 
     def show_values(self, shown: bool) -> None:
-        """Show the values of the tiles below their pictures, or hide them.
-
-        Parameters
-        ----------
-        shown : bool
-            Whether the predictions are valid, or a user wants to see them all the same.
-        """
+        """Show the values of the tiles below their pictures, or hide them."""
         self._values = shown
         for button, tile in zip(self.buttons, self._shown, strict=False):
             self._write(button, tile)

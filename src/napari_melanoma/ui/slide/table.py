@@ -38,13 +38,7 @@ class LesionRows(QAbstractTableModel):
         self.target = ""  # the class that the probabilities are of
 
     def show(self, lesions: Sequence[SlideLesion]) -> None:
-        """Show other lesions.
-
-        Parameters
-        ----------
-        lesions : sequence of SlideLesion
-            In the order of the rows.
-        """
+        """Show other lesions."""
         self.beginResetModel()
         self.lesions = tuple(lesions)
         self.endResetModel()
@@ -83,17 +77,7 @@ class LesionRows(QAbstractTableModel):
 
 
 class LesionTable(QTableView):
-    """Select rows: the first is flown to, several can be merged; Delete removes them.
-
-    Attributes
-    ----------
-    chosen : Signal(object)
-        The ``SlideLesion`` that the user went to.
-    removing : Signal()
-        The user pressed Delete.
-    picked : Signal()
-        Other rows are selected.
-    """
+    """Select rows: the first is flown to, several can be merged; Delete removes them."""
 
     chosen = Signal(object)
     removing = Signal()
@@ -131,13 +115,7 @@ class LesionTable(QTableView):
         return [self.rows.lesions[row].index for row in rows]
 
     def show_lesions(self, lesions: Sequence[SlideLesion]) -> None:
-        """Show other lesions, sorted as the user likes; rows of lesions that stay are still selected.
-
-        Parameters
-        ----------
-        lesions : sequence of SlideLesion
-            In the order of the rows, until the user sorts them.
-        """
+        """Show other lesions, sorted as the user likes; rows of lesions that stay are still selected."""
         kept, header = self.selected, self.horizontalHeader()
         self._silent = True
         self._given = tuple(lesions)
@@ -152,13 +130,7 @@ class LesionTable(QTableView):
         self.picked.emit()
 
     def pick(self, index: int) -> None:
-        """Select the row of a lesion, without flying there.
-
-        Parameters
-        ----------
-        index : int
-            Its number.
-        """
+        """Select the row of a lesion, without flying there."""
         for row, lesion in enumerate(self.rows.lesions):
             if lesion.index == index:
                 self._silent = True
@@ -190,22 +162,7 @@ class LesionTable(QTableView):
 
 
 def sorted_lesions(lesions: Sequence[SlideLesion], column: int, *, is_falling: bool) -> tuple[SlideLesion, ...]:
-    """Sort lesions by a column.
-
-    Parameters
-    ----------
-    lesions : sequence of SlideLesion
-        Equal ones stay in their order.
-    column : int
-        One of ``COLUMNS``; any other leaves the order as it is.
-    is_falling : bool
-        Whether the greatest value comes first.
-
-    Returns
-    -------
-    tuple of SlideLesion
-        Those without a value last.
-    """
+    """Sort lesions by a column."""
     if not 0 <= column < len(COLUMNS):
         return tuple(lesions)
     values = [
@@ -221,36 +178,13 @@ def sorted_lesions(lesions: Sequence[SlideLesion], column: int, *, is_falling: b
 def class_of_probability(label: str, target: str = "") -> str:
     """Name the class that the probability of a lesion is of.
 
-    Parameters
-    ----------
-    label : str
-        Class of the lesion.
-    target : str
-        Class that heatmap and lesions are about; empty where that is unknown.
-
-    Returns
-    -------
-    str
-        ``malignant`` for benign lesions too, where nothing else is known.
+    Returns ``malignant`` for benign lesions too, where nothing else is known.
     """
     return target or ("malignant" if label == "benign" else label)
 
 
 def said_lesion(lesion: SlideLesion, target: str = "") -> str:
-    """Say all that is known of a lesion.
-
-    Parameters
-    ----------
-    lesion : SlideLesion
-        The lesion.
-    target : str
-        Class that heatmap and lesions are about; empty where that is unknown.
-
-    Returns
-    -------
-    str
-        A line a fact.
-    """
+    """Say all that is known of a lesion."""
     known = "not known" if math.isnan(lesion.probability) else f"{lesion.probability:.3f}"
     named_class = class_of_probability(lesion.label, target)
     lines = [f"lesion {lesion.index}: {lesion.label}, {lesion.origin}", f"probability of {named_class} {known}"]

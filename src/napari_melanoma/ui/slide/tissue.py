@@ -53,17 +53,7 @@ class FoundTissue:
 
 
 class TissueSection(QWidget):
-    """Method, share, and the layer of the tissue.
-
-    Attributes
-    ----------
-    wanted : Signal()
-        The user wants the tissue to be found and shown.
-    method_changed : Signal()
-        Another method was chosen.
-    anew : Signal()
-        The user wants found tissue back in place of a corrected one.
-    """
+    """Method, share, and the layer of the tissue."""
 
     wanted = Signal()
     method_changed = Signal()
@@ -103,33 +93,12 @@ class TissueSection(QWidget):
         self.combo.setCurrentIndex(max(0, self.combo.findData(method)))
 
     def say(self, words: str) -> None:
-        """Say how much tissue there is.
-
-        Parameters
-        ----------
-        words : str
-            Or why there is none.
-        """
+        """Say how much tissue there is."""
         self._words.setText(words)
 
 
 class TissueKeeper(QObject):
-    """Finds the tissue of slides, shows it, and knows whether somebody corrected it.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where it is shown.
-    section : TissueSection
-        The controls.
-
-    Attributes
-    ----------
-    failed : Signal(object)
-        An exception: no tissue is known.
-    started, ended : Signal()
-        It is being found; it is so no more.
-    """
+    """Finds the tissue of slides, shows it, and knows whether somebody corrected it."""
 
     failed = Signal(object)
     started = Signal()
@@ -154,13 +123,7 @@ class TissueKeeper(QObject):
         return self._latest.busy
 
     def turn_to(self, slide: OpenSlide | None) -> None:
-        """Be about another slide.
-
-        Parameters
-        ----------
-        slide : OpenSlide or None
-            None for none.
-        """
+        """Be about another slide."""
         self._slide = slide
         found = None if slide is None else self._found.get(slide.identity)
         if found is not None:
@@ -170,23 +133,14 @@ class TissueKeeper(QObject):
         self._tell()
 
     def forget(self, identity: str) -> None:
-        """Forget the tissue of a slide that was closed, or that is read again.
-
-        Parameters
-        ----------
-        identity : str
-            Of the slide.
-        """
+        """Forget the tissue of a slide that was closed, or that is read again."""
         self._found.pop(identity, None)
         self._kept.pop(identity, None)
 
     def show_kept(self, mask: NDArray[np.bool_] | None) -> None:
         """Go on with the tissue that was corrected when the slide was analysed before.
 
-        Parameters
-        ----------
-        mask : numpy.ndarray or None
-            bool (row, column) of the whole slide; None where nobody corrected it.
+        ``mask``: bool (row, column) of the whole slide; None where nobody corrected it.
         """
         slide = self._slide
         if slide is None or slide_layers.part(self._viewer, slide, "tissue") is not None:
@@ -199,15 +153,7 @@ class TissueKeeper(QObject):
     def corrected(self, slide: OpenSlide) -> NDArray[np.bool_] | None:
         """Give the tissue as it was corrected by hand.
 
-        Parameters
-        ----------
-        slide : OpenSlide
-            The slide.
-
-        Returns
-        -------
-        numpy.ndarray or None
-            bool (row, column) of the whole slide; None where nobody changed what was found.
+        Returns bool (row, column) of the whole slide; None where nobody changed what was found.
         """
         import numpy as np
 
@@ -311,22 +257,7 @@ class TissueKeeper(QObject):
 def write_corrected(folder: Path, mask: NDArray[np.bool_]) -> Path:
     """Keep tissue that was drawn beside the results.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The slide's own.
-    mask : numpy.ndarray
-        bool (row, column) of the whole slide.
-
-    Returns
-    -------
-    pathlib.Path
-        As ``SlideOptions.tissue_mask`` takes it.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
+    ``mask``: bool (row, column) of the whole slide.
     """
     from napari_melanoma.io.results import write_mask
 
@@ -337,20 +268,7 @@ def write_corrected(folder: Path, mask: NDArray[np.bool_]) -> Path:
 def read_corrected(folders: Sequence[Path]) -> NDArray[np.bool_] | None:
     """Read the tissue that was corrected last.
 
-    Parameters
-    ----------
-    folders : sequence of pathlib.Path
-        The slide's own, and that of the view.
-
-    Returns
-    -------
-    numpy.ndarray or None
-        bool (row, column) of the whole slide; None where nobody corrected it.
-
-    Raises
-    ------
-    UnreadableImage
-        Where it cannot be read.
+    Returns bool (row, column) of the whole slide; None where nobody corrected it.
     """
     from napari_melanoma.io.results import read_mask
 
@@ -359,13 +277,7 @@ def read_corrected(folders: Sequence[Path]) -> NDArray[np.bool_] | None:
 
 
 def set_corrected_aside(folders: Sequence[Path]) -> None:
-    """Let the tissue be found again from now on; what was drawn stays in a file beside.
-
-    Parameters
-    ----------
-    folders : sequence of pathlib.Path
-        The slide's own, and that of the view.
-    """
+    """Let the tissue be found again from now on; what was drawn stays in a file beside."""
     for folder in folders:
         if (folder / CORRECTED).is_file():
             (folder / CORRECTED).replace(folder / SET_ASIDE)

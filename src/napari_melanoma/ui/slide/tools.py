@@ -38,17 +38,7 @@ LIST_PX = 90
 
 
 class MeasureView(QWidget):
-    """Tools, and the list of what was measured: click to fly, Delete to remove.
-
-    Attributes
-    ----------
-    tool_wanted : Signal(str)
-        The user takes the ``line`` or the ``area`` tool; empty: puts it away.
-    chosen, removing : Signal(int)
-        A row that was clicked, or shall go.
-    stepped : Signal(str)
-        ``undo`` or ``redo``.
-    """
+    """Tools, and the list of what was measured: click to fly, Delete to remove."""
 
     tool_wanted = Signal(str)
     chosen = Signal(int)
@@ -85,27 +75,13 @@ class MeasureView(QWidget):
         return False
 
     def show_tool(self, kind: str) -> None:
-        """Show which tool is in the user's hand.
-
-        Parameters
-        ----------
-        kind : str
-            ``line``, ``area``, or empty for none.
-        """
+        """Show which tool is in the user's hand."""
         for name, button in self.tools.items():
             button.setChecked(name == kind)
         self.words.setText(HINTS.get(kind, USUAL))
 
     def show_measures(self, said: list[str], history: History[Measures]) -> None:
-        """List what was measured.
-
-        Parameters
-        ----------
-        said : list of str
-            Each in words.
-        history : History
-            Tells what can be undone.
-        """
+        """List what was measured."""
         kept = self.list.currentRow()
         self.list.clear()
         self.list.addItems(said)
@@ -115,20 +91,7 @@ class MeasureView(QWidget):
 
 
 class SlideMeasures(QObject):
-    """Keeps layer, list and notes in step.
-
-    Parameters
-    ----------
-    dock : SlideDock
-        The dock, with its parts.
-    viewer : napari.viewer.Viewer
-        The viewer.
-
-    Attributes
-    ----------
-    edited : Signal()
-        Something was drawn, moved, removed, undone.
-    """
+    """Keeps layer, list and notes in step."""
 
     edited = Signal()
 
@@ -162,13 +125,7 @@ class SlideMeasures(QObject):
         return empty if self._slide is None else self._known.get(self._slide.identity, empty)
 
     def turn_to(self, slide: OpenSlide | None) -> None:
-        """Be about another slide, or the same with another scale.
-
-        Parameters
-        ----------
-        slide : OpenSlide or None
-            None for none.
-        """
+        """Be about another slide, or the same with another scale."""
         if self._kind:
             self._on_tool("")
         self._slide = slide
@@ -179,13 +136,7 @@ class SlideMeasures(QObject):
             measure_layer.say(layer, self._said())
 
     def show_measures(self, measures: Measures) -> None:
-        """Show what was kept with the slide; what was drawn since it was opened stays.
-
-        Parameters
-        ----------
-        measures : tuple of Measure
-            As the notes have them.
-        """
+        """Show what was kept with the slide; what was drawn since it was opened stays."""
         from napari_melanoma.analysis.lesion_edits import History
 
         if self._slide is not None and self._slide.identity not in self._known:

@@ -35,22 +35,7 @@ class SuspiciousTile:
 class Heat:
     """What is known of one class all over the slide.
 
-    Attributes
-    ----------
-    values : numpy.ndarray
-        float32 (row, column); NaN where there is no tissue. What waits has the value of its surroundings.
-    place : MapPlace
-        Where it lies.
-    target : str
-        The class.
-    classes : tuple of str
-        All that the model tells.
-    limits : tuple of float
-        Least and greatest value that there may be.
-    tiles : tuple of SuspiciousTile
-        The highest ones, the highest first.
-    is_probability : bool
-        Whether lesions can be found on it.
+    ``values``: float32 (row, column); NaN where there is no tissue. What waits has the value of its surroundings.
     """
 
     values: NDArray[np.float32]
@@ -91,15 +76,7 @@ class SlideAt:
 
 
 class SlideLooker:
-    """Looks at the folder of one slide again and again; used by one thread at a time.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The slide's own folder.
-    target : callable
-        Gives the class that is shown; an empty word for the usual one.
-    """
+    """Looks at the folder of one slide again and again; used by one thread at a time."""
 
     def __init__(self, path: Path, target: Callable[[], str]) -> None:
         self.path = path
@@ -107,18 +84,7 @@ class SlideLooker:
         self._seen: tuple[object, ...] = ()
 
     def look(self, run: RunContext) -> SlideSight:
-        """Read what is new.
-
-        Parameters
-        ----------
-        run : RunContext
-            Of the job.
-
-        Returns
-        -------
-        SlideSight
-            What there is now.
-        """
+        """Read what is new."""
         from napari_melanoma.io.slide_folder import read_content
         from napari_melanoma.workflows.slide_runs import read_slide_run
 
@@ -136,15 +102,7 @@ class SlideLooker:
 def goes_on(report: SlideAt) -> bool:
     """Say whether there may be news of an analysis.
 
-    Parameters
-    ----------
-    report : SlideAt
-        As it was seen.
-
-    Returns
-    -------
-    bool
-        True while it is at work.
+    True while it is at work.
     """
     return bool(report.state.active)
 
@@ -152,20 +110,8 @@ def goes_on(report: SlideAt) -> bool:
 def read_heat(folder: Path, target: str, content: Mapping[str, Any]) -> Heat | None:
     """Read the map of one class, also while it is being made.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The slide's own.
-    target : str
-        The class; empty, or one that the model does not tell, for the usual one.
-    content : mapping
-        Of ``result.json``; empty while the analysis is at work.
-
-    Returns
-    -------
-    Heat or None
-        None where nothing is known, or the model tells no values. Of a model of whole slides the attention, relative to
-        that of the tile with the most.
+    None where nothing is known, or the model tells no values. Of a model of whole slides the attention, relative to
+    that of the tile with the most.
     """
     from napari_melanoma.core.errors import InputError
     from napari_melanoma.io.slide_results import SlideResult

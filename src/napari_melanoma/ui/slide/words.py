@@ -25,19 +25,7 @@ NO_SCALE = "The slide has no scale, and tiles have a size in micrometres: set it
 def why_not(info: SlideInfo | None, model: str, *, running: bool) -> str:
     """Say why a slide cannot be analysed now.
 
-    Parameters
-    ----------
-    info : SlideInfo or None
-        None where there is no slide.
-    model : str
-        Name of the model; empty for none.
-    running : bool
-        Whether it is being analysed.
-
-    Returns
-    -------
-    str
-        Empty where it can be.
+    Empty where it can be.
     """
     if info is None:
         return NO_SLIDE
@@ -53,15 +41,7 @@ def why_not(info: SlideInfo | None, model: str, *, running: bool) -> str:
 def said_run(run: SlideRun) -> str:
     """Say how an analysis fares, in a line.
 
-    Parameters
-    ----------
-    run : SlideRun
-        As its folder tells.
-
-    Returns
-    -------
-    str
-        Such as ``1,240 / 8,112 tiles  ·  212/s  ·  32 s left``.
+    Such as ``1,240 / 8,112 tiles  ·  212/s  ·  32 s left``.
     """
     state = str(run.state)
     if state in ("cancelled", "lost"):
@@ -81,17 +61,7 @@ def said_run(run: SlideRun) -> str:
 def said_end(run: SlideRun, content: Mapping[str, Any]) -> str:
     """Say in a sentence what an analysis came to.
 
-    Parameters
-    ----------
-    run : SlideRun
-        One that has ended.
-    content : mapping
-        Of ``result.json``; empty where there is none.
-
-    Returns
-    -------
-    str
-        What was done, on what, in which time.
+    What was done, on what, in which time.
     """
     if str(run.state) in ("failed", "cancelled") or not content:
         return run.message
@@ -103,15 +73,7 @@ def said_end(run: SlideRun, content: Mapping[str, Any]) -> str:
 def said_answer(content: Mapping[str, Any]) -> str:
     """Say what the slide as a whole was answered, in numbers; never as a verdict.
 
-    Parameters
-    ----------
-    content : mapping
-        Of ``result.json``.
-
-    Returns
-    -------
-    str
-        Empty where there is no answer.
+    Empty where there is no answer.
     """
     target, scores = content.get("target"), content.get("scores") or {}
     if not target or content.get("probability") is None:

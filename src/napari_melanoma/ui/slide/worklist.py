@@ -36,15 +36,7 @@ Told = tuple[Path, "tuple[WorkItem, ...]"]
 
 
 class WorklistView(QWidget):
-    """Table of slides, with the folder above it.
-
-    Attributes
-    ----------
-    chosen : Signal(object)
-        The user wants this slide, a path.
-    folder_wanted : Signal()
-        The user wants another folder.
-    """
+    """Table of slides, with the folder above it."""
 
     chosen = Signal(object)
     folder_wanted = Signal()
@@ -80,15 +72,7 @@ class WorklistView(QWidget):
         self.table.cellActivated.connect(lambda line, _: self._choose(line))
 
     def show_items(self, folder: Path, items: tuple[WorkItem, ...]) -> None:
-        """Show a folder.
-
-        Parameters
-        ----------
-        folder : pathlib.Path
-            The folder.
-        items : tuple of WorkItem
-            Its slides.
-        """
+        """Show a folder."""
         states = [item.state for item in items]
         counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
         self.words.setText(f"{folder.name or folder}: {', '.join(counts) or 'no slides'}")
@@ -108,24 +92,12 @@ class WorklistView(QWidget):
         self._mark()
 
     def show_current(self, slide: Path | None) -> None:
-        """Mark the slide that the dock is about.
-
-        Parameters
-        ----------
-        slide : pathlib.Path or None
-            None for none.
-        """
+        """Mark the slide that the dock is about."""
         self._current = slide
         self._mark()
 
     def step(self, by: int) -> None:
-        """Want the next or previous slide.
-
-        Parameters
-        ----------
-        by : int
-            How many further; there is none beyond the ends.
-        """
+        """Want the next or previous slide."""
         places = [line for line, item in enumerate(self._items) if _same(item.slide, self._current)]
         line = places[0] + by if places else 0
         if 0 <= line < len(self._items):
@@ -145,18 +117,7 @@ class WorklistView(QWidget):
 
 
 class SlideWorklist(QObject):
-    """Fills the fold when it is first opened, and looks again while it is seen.
-
-    Parameters
-    ----------
-    dock : SlideDock
-        The dock, with its parts.
-
-    Attributes
-    ----------
-    failed : Signal(object)
-        An exception: the folder could not be looked at.
-    """
+    """Fills the fold when it is first opened, and looks again while it is seen."""
 
     failed = Signal(object)
 
@@ -190,13 +151,7 @@ class SlideWorklist(QObject):
         return None if slide is None else slide.info.path.absolute().parent
 
     def turn_to(self, slide: OpenSlide | None) -> None:
-        """Be about another slide.
-
-        Parameters
-        ----------
-        slide : OpenSlide or None
-            None for none.
-        """
+        """Be about another slide."""
         if self._view is not None:
             self._view.show_current(None if slide is None else slide.info.path)
             self.look()

@@ -35,13 +35,7 @@ NO_DATA = "(no data yet)"  # stands for a data set while none is ticked, so that
 
 
 class TrainControls(QWidget):
-    """What a user sees of the Train dock.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer that it is docked in.
-    """
+    """What a user sees of the Train dock."""
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
@@ -71,15 +65,7 @@ class TrainControls(QWidget):
     def own_recipe(self) -> TrainRecipe:
         """Give the recipe that is picked, with the data and the start that are picked, before any change by hand.
 
-        Returns
-        -------
-        TrainRecipe
-            With a stand-in where no data set is ticked.
-
-        Raises
-        ------
-        BundleError
-            Where the model to start from is gone.
+        With a stand-in where no data set is ticked.
         """
         datasets = self.data.datasets or (NO_DATA,)
         shipped, loaded = self.recipes.shipped, self.recipes.loaded
@@ -93,18 +79,7 @@ class TrainControls(QWidget):
         return shipped.recipe(datasets, start, self.start_from.take)
 
     def recipe(self) -> TrainRecipe:
-        """Give the recipe as the controls show it.
-
-        Returns
-        -------
-        TrainRecipe
-            What a training started now would follow.
-
-        Raises
-        ------
-        ConfigError
-            Where a value is not allowed.
-        """
+        """Give the recipe as the controls show it."""
         picked: dict[str, Any] = {
             "data": {"datasets": self.data.datasets or (NO_DATA,), "base": self.data.base_data},
             "model": {"start": self.start_from.start, "take": self.start_from.take},
@@ -112,13 +87,7 @@ class TrainControls(QWidget):
         return TrainRecipe.parse(merged(self.form.values(), picked), "the recipe")
 
     def set_recipe(self, recipe: TrainRecipe) -> None:
-        """Show a recipe as if the user had chosen each of its values.
-
-        Parameters
-        ----------
-        recipe : TrainRecipe
-            ``recipe()`` gives the same back once its data sets were counted.
-        """
+        """Show a recipe as if the user had chosen each of its values."""
         self.data.use(recipe.data.datasets, recipe.data.base)
         self.start_from.start, self.start_from.take = recipe.model.start, recipe.model.take
         self.form.set_values(recipe)
@@ -143,13 +112,7 @@ class TrainControls(QWidget):
         self.offer.setVisible(bool(new))
 
     def show_page(self, of_run: bool) -> None:
-        """Turn to the page of a run, or back to the settings.
-
-        Parameters
-        ----------
-        of_run : bool
-            Whether to the run.
-        """
+        """Turn to the page of a run, or back to the settings."""
         self._pages.setCurrentIndex(int(of_run))
         self._foot.setVisible(not of_run)
 
@@ -159,15 +122,7 @@ class TrainControls(QWidget):
         return bool(self._pages.currentIndex() == 1)
 
     def show_state(self, why_not: str, *, empty: bool) -> None:
-        """Show what can be done now, and why not where it cannot.
-
-        Parameters
-        ----------
-        why_not : str
-            Why no training can be started; empty where one can.
-        empty : bool
-            Whether there is nothing to learn from.
-        """
+        """Show what can be done now, and why not where it cannot."""
         self.welcome.setVisible(empty)
         self._settings_part.setVisible(not empty)
         self._foot.setVisible(not empty and not self.on_run)
@@ -240,26 +195,7 @@ class TrainControls(QWidget):
 def adapted(recipe: TrainRecipe, start: str, datasets: tuple[str, ...], take: str = "all") -> TrainRecipe:
     """Let a recipe of the user's own begin with something else and learn from other data.
 
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        As it was loaded.
-    start : str
-        With a model the network becomes that model's.
-    datasets : tuple of str
-        Folders.
-    take : {"all", "encoder"}
-        What of a model.
-
-    Returns
-    -------
-    TrainRecipe
-        Otherwise the same.
-
-    Raises
-    ------
-    BundleError
-        Where the model to start from is gone.
+    Otherwise the same.
     """
     from napari_melanoma.models.registry import find_bundle
     from napari_melanoma.models.weights_files import weights_file

@@ -41,15 +41,7 @@ AT_WORK = "time and memory are estimated when no run is at work"
 
 
 class TrainDock(TrainControls):
-    """Train a model on corrected masks or any data set, in a process that outlives the window.
-
-    Parameters
-    ----------
-    napari_viewer : napari.viewer.Viewer
-        The viewer that it is docked in.
-    client : WorkerClient, optional
-        Answers what a training would take; one of its own by default, for an analysis must not wait for that.
-    """
+    """Train a model on corrected masks or any data set, in a process that outlives the window."""
 
     def __init__(self, napari_viewer: Viewer, client: WorkerClient | None = None) -> None:
         super().__init__(napari_viewer)

@@ -7,13 +7,7 @@ from napari_melanoma.ui.welcome import Welcome
 
 
 class TrainWelcome(Welcome):
-    """An area for folders, with links that do what they say: ``lesion`` and ``folder``.
-
-    Parameters
-    ----------
-    icons : ThemedIcons
-        Gives the colour of the links.
-    """
+    """An area for folders, with links that do what they say: ``lesion`` and ``folder``."""
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__(icons)

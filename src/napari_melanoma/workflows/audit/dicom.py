@@ -47,22 +47,7 @@ _OTHER_PICTURES = ("LABEL", "OVERVIEW", "THUMBNAIL")
 def dicom_entries(file: IO[bytes]) -> Iterator[Entry]:
     """Read the elements of a DICOM file, those inside of sequences too; pixels are not read.
 
-    Parameters
-    ----------
-    file : binary file
-        Open at its start.
-
-    Yields
-    ------
-    Entry
-        One for each element that names somebody or something, and one for all private elements.
-
-    Raises
-    ------
-    ValueError
-        Where it is no DICOM file or has no element.
-    Exception
-        Of other kinds in ``formats.DAMAGE`` where the file is damaged.
+    One for each element that names somebody or something, and one for all private elements.
     """
     from pydicom import dcmread
     from pydicom.errors import BytesLengthException, InvalidDicomError

@@ -26,15 +26,7 @@ _EMBEDDED_XML = re.compile(r"^\s*(<\?xml|<[A-Za-z][\w:]*[\s>])")
 def json_entries(text: str) -> Iterator[Entry]:
     """Read the fields of a JSON text; one a line (JSON lines) will do.
 
-    Parameters
-    ----------
-    text : str
-        Where it is no JSON, it is read as lines.
-
-    Yields
-    ------
-    Entry
-        One for each text or number, with its path such as ``patient.name``.
+    One for each text or number, with its path such as ``patient.name``.
     """
     try:
         yield from _fields(parse_json(text, "JSON"), "")
@@ -45,15 +37,7 @@ def json_entries(text: str) -> Iterator[Entry]:
 def toml_entries(text: str) -> Iterator[Entry]:
     """Read the fields of a TOML text.
 
-    Parameters
-    ----------
-    text : str
-        Where it is no TOML, it is read as lines.
-
-    Yields
-    ------
-    Entry
-        One for each text or number.
+    One for each text or number.
     """
     try:
         yield from _fields(parse_toml(text, "TOML"), "")
@@ -64,19 +48,7 @@ def toml_entries(text: str) -> Iterator[Entry]:
 def xml_entries(text: str, place: Place = "text", before: str = "") -> Iterator[Entry]:
     """Read elements and attributes of XML, such as OME-XML and XMP.
 
-    Parameters
-    ----------
-    text : str
-        Where it is no XML, or declares entities, it is read as lines.
-    place : str
-        Of the entries.
-    before : str
-        What ``where`` begins with.
-
-    Yields
-    ------
-    Entry
-        One for each text and each attribute, by its name without a name space.
+    One for each text and each attribute, by its name without a name space.
     """
     from xml.etree import ElementTree
 
@@ -102,18 +74,7 @@ def xml_entries(text: str, place: Place = "text", before: str = "") -> Iterator[
 
 
 def html_entries(text: str) -> Iterator[Entry]:
-    """Read a page: its source without the pictures in it, and its words without the tags.
-
-    Parameters
-    ----------
-    text : str
-        HTML.
-
-    Yields
-    ------
-    Entry
-        Of lines.
-    """
+    """Read a page: its source without the pictures in it, and its words without the tags."""
     bare = _DATA_URI.sub("data:", text)
     words = html.unescape(_TAG.sub("\n", _BETWEEN_CELLS.sub(": ", bare)))
     yield from text_entries(bare)
@@ -123,15 +84,7 @@ def html_entries(text: str) -> Iterator[Entry]:
 def pictures_inside(text: str) -> Iterator[bytes]:
     """Give the pictures that a page or an SVG carries within.
 
-    Parameters
-    ----------
-    text : str
-        HTML or SVG.
-
-    Yields
-    ------
-    bytes
-        Content of each ``data:`` address that can be decoded.
+    Content of each ``data:`` address that can be decoded.
     """
     for match in _DATA_URI.finditer(text):
         try:
@@ -143,19 +96,7 @@ def pictures_inside(text: str) -> Iterator[bytes]:
 def text_entries(text: str, place: Place = "text", before: str = "") -> Iterator[Entry]:
     """Give a text as it is.
 
-    Parameters
-    ----------
-    text : str
-        Of any number of lines.
-    place : str
-        Of the entry.
-    before : str
-        What ``where`` begins with.
-
-    Yields
-    ------
-    Entry
-        One; which line something stands on is told when it was found.
+    One; which line something stands on is told when it was found.
     """
     yield Entry(place, before + "text", "", text)
 

@@ -68,24 +68,7 @@ class NotLookedInto(Exception):  # noqa: N818 - an outcome that the audit tells,
 def file_findings(file: IO[bytes], name: str, depth: int = 0) -> Iterator[Finding]:
     """Look into one file.
 
-    Parameters
-    ----------
-    file : binary file
-        Open at its start, seekable.
-    name : str
-        What it is called in the findings; its suffix tells tables and documents.
-    depth : int
-        How many archives it lies in.
-
-    Yields
-    ------
-    Finding
-        In the order in which they stand in the file.
-
-    Raises
-    ------
-    NotLookedInto
-        Where the file is damaged or of a kind that is not understood; what was found before was given.
+    In the order in which they stand in the file.
     """
     head = file.read(HEAD_BYTES)
     file.seek(0)
@@ -135,15 +118,7 @@ def _others(file: IO[bytes], name: str, depth: int) -> Iterator[Finding]:
 def encoding_of(head: bytes) -> str | None:
     """Tell the encoding of a text by its first bytes.
 
-    Parameters
-    ----------
-    head : bytes
-        The first ones.
-
-    Returns
-    -------
-    str or None
-        ``utf-8-sig``, ``utf-16`` or ``latin-1``; None where it is no text.
+    Returns ``utf-8-sig``, ``utf-16`` or ``latin-1``; None where it is no text.
     """
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"

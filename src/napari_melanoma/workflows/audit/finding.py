@@ -58,23 +58,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a file would give away.
-
-    Parameters
-    ----------
-    file : str
-        Relative to what was audited; inside of an archive after `` > ``.
-    kind : str
-        One of ``KINDS``.
-    where : str
-        Such as ``EXIF Artist``, ``column 'dob'`` or ``line 12``.
-    example : str
-        What stands there, letters and digits masked but the first of each word.
-    what_to_do : str
-        One or two sentences.
-    count : int
-        How often it was seen there, at least.
-    """
+    """One thing that a file would give away."""
 
     file: str
     kind: str
@@ -92,15 +76,7 @@ class Finding:
 def masked(text: str) -> str:
     """Show the form of a text without what it says.
 
-    Parameters
-    ----------
-    text : str
-        Any.
-
-    Returns
-    -------
-    str
-        One line, the first character of each word kept and the others replaced by ``*``; cut after 40 characters.
+    One line, the first character of each word kept and the others replaced by ``*``; cut after 40 characters.
     """
     line = " ".join(text.split())
     hidden = re.sub(r"(?<=[^\W_])[^\W_]", "*", line)
@@ -110,23 +86,7 @@ def masked(text: str) -> str:
 def found(file: str, entry: Entry, kind: str, value: str, count: int = 1) -> Finding:
     """Make a finding of an entry.
 
-    Parameters
-    ----------
-    file : str
-        As in ``Finding``.
-    entry : Entry
-        Where it stands.
-    kind : str
-        One of ``KINDS``.
-    value : str
-        What gives it away, in clear.
-    count : int
-        How often it was seen.
-
-    Returns
-    -------
-    Finding
-        With the example masked, but for pictures, of which it is a description.
+    With the example masked, but for pictures, of which it is a description.
     """
     example = value if kind == "picture" else masked(value)
     return Finding(file, kind, entry.where, example, REMEDIES[entry.place], count)

@@ -37,22 +37,7 @@ _BEYOND = "after the end of the picture"
 def picture_entries(file: IO[bytes], kind: Format) -> Iterator[Entry]:
     """Read what a picture says besides its pixels.
 
-    Parameters
-    ----------
-    file : binary file
-        Open at its start.
-    kind : {"JPEG", "PNG", "WebP", "HEIC"}
-        What ``formats.identify`` found; others have nothing.
-
-    Yields
-    ------
-    Entry
-        EXIF, XMP, IPTC, comments and PNG texts, and pictures inside it.
-
-    Raises
-    ------
-    Exception
-        Of the kinds ``formats.DAMAGE`` where the file is damaged.
+    EXIF, XMP, IPTC, comments and PNG texts, and pictures inside it.
     """
     if kind == "JPEG":
         yield from _jpeg(file)
@@ -67,17 +52,7 @@ def picture_entries(file: IO[bytes], kind: Format) -> Iterator[Entry]:
 def exif_entries(block: bytes, place: Place = "picture") -> Iterator[Entry]:
     """Read an EXIF block.
 
-    Parameters
-    ----------
-    block : bytes
-        With or without ``Exif`` and two zeros before it.
-    place : str
-        Of the entries.
-
-    Yields
-    ------
-    Entry
-        One for each tag that is text, for coordinates and for a thumbnail.
+    One for each tag that is text, for coordinates and for a thumbnail.
     """
     from PIL.Image import Exif
 
@@ -90,37 +65,14 @@ def exif_entries(block: bytes, place: Place = "picture") -> Iterator[Entry]:
 
 
 def xmp_entries(packet: bytes, place: Place = "picture") -> Iterator[Entry]:
-    """Read an XMP packet.
-
-    Parameters
-    ----------
-    packet : bytes
-        XML.
-    place : str
-        Of the entries.
-
-    Yields
-    ------
-    Entry
-        One for each element and attribute.
-    """
+    """Read an XMP packet."""
     yield from xml_entries(packet.decode("utf-8", "replace").strip("\0"), place, "XMP ")
 
 
 def iptc_entries(block: bytes, place: Place = "picture") -> Iterator[Entry]:
     """Read the IPTC records in a block: author, city, date, caption.
 
-    Parameters
-    ----------
-    block : bytes
-        Records, or a Photoshop block that holds them.
-    place : str
-        Of the entries.
-
-    Yields
-    ------
-    Entry
-        One for each record that names somebody or something.
+    One for each record that names somebody or something.
     """
     for match in re.finditer(rb"\x1c\x02(.)(..)", block, re.DOTALL):
         number = match.group(1)[0]

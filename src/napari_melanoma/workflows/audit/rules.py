@@ -113,15 +113,7 @@ OLDEST = 89  # the Safe Harbor method puts everybody above into one class
 def field_kind(key: str) -> str:
     """Say what the name of a column, a tag or a key stands for.
 
-    Parameters
-    ----------
-    key : str
-        In any case, in camel case, with underscores.
-
-    Returns
-    -------
-    str
-        One of ``KINDS``, or empty.
+    One of ``KINDS``, or empty.
     """
     words = plain(key)
     return next((kind for kind, rule in _FIELD_RULES if rule.search(words)), "")
@@ -129,18 +121,7 @@ def field_kind(key: str) -> str:
 
 @lru_cache(4096)
 def plain(key: str) -> str:
-    """Bring the name of a field to words in lower case.
-
-    Parameters
-    ----------
-    key : str
-        Such as ``PatientBirthDate`` or ``date_of_birth``.
-
-    Returns
-    -------
-    str
-        Such as ``patient birth date``.
-    """
+    """Bring the name of a field to words in lower case."""
     apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", key)
     return re.sub(r"[^\w]+|_+", " ", apart).casefold().strip()
 
@@ -148,15 +129,7 @@ def plain(key: str) -> str:
 def judge(entry: Entry) -> Iterator[tuple[str, str]]:
     """Say what an entry gives away.
 
-    Parameters
-    ----------
-    entry : Entry
-        Its value may be empty.
-
-    Yields
-    ------
-    tuple of str
-        A kind of ``KINDS``, and the part of the value that does.
+    A kind of ``KINDS``, and the part of the value that does.
     """
     value = entry.value.strip()
     if entry.kind:
@@ -177,15 +150,7 @@ def judge(entry: Entry) -> Iterator[tuple[str, str]]:
 def in_text(text: str) -> Iterator[tuple[str, str]]:
     """Look for what gives somebody away in running text: the first of each kind.
 
-    Parameters
-    ----------
-    text : str
-        Any, of one or more lines.
-
-    Yields
-    ------
-    tuple of str
-        A kind of ``KINDS``, and what was found.
+    A kind of ``KINDS``, and what was found.
     """
     # Most text has no such sign, and asking for the sign first takes a tenth of the time.
     if "@" in text and (hit := _EMAIL.search(text)):
@@ -209,15 +174,7 @@ def in_text(text: str) -> Iterator[tuple[str, str]]:
 def in_name(name: str) -> Iterator[tuple[str, str]]:
     """Look for what gives somebody away in the name of a file or folder.
 
-    Parameters
-    ----------
-    name : str
-        Without the folders above.
-
-    Yields
-    ------
-    tuple of str
-        A kind of ``KINDS``, and what was found.
+    A kind of ``KINDS``, and what was found.
     """
     for kind, rule in (("date", _NAMED_DATE), ("contact", _EMAIL), ("person", _CARET)):
         if hit := rule.search(name):
@@ -227,15 +184,7 @@ def in_name(name: str) -> Iterator[tuple[str, str]]:
 def is_date(text: str) -> bool:
     """Say whether a text begins with a date to the day.
 
-    Parameters
-    ----------
-    text : str
-        Such as ``2021-03-04``, ``2021:03:04 10:11:12``, ``04.03.2021`` or ``20210304``.
-
-    Returns
-    -------
-    bool
-        False for a year, a month or a plain number.
+    False for a year, a month or a plain number.
     """
     return bool(_IS_DATE.match(text))
 
@@ -243,15 +192,7 @@ def is_date(text: str) -> bool:
 def is_person(text: str) -> bool:
     """Say whether a text has the form of somebody's name.
 
-    Parameters
-    ----------
-    text : str
-        Such as ``Anna Miller``, ``Miller, Anna`` or ``Miller^Anna``.
-
-    Returns
-    -------
-    bool
-        False where it is one word, or a word begins with a small letter.
+    False where it is one word, or a word begins with a small letter.
     """
     return _PERSON.fullmatch(text.strip()) is not None
 

@@ -23,15 +23,7 @@ _WORDS = "xl/sharedStrings.xml"
 def sheet_entries(archive: zipfile.ZipFile) -> Iterator[Entry]:
     """Read the cells of the sheets of a workbook.
 
-    Parameters
-    ----------
-    archive : zipfile.ZipFile
-        Any; one that is no workbook has no sheet.
-
-    Yields
-    ------
-    Entry
-        One for each cell with text or a number below the first row that has two cells, by the title of its column.
+    One for each cell with text or a number below the first row that has two cells, by the title of its column.
     """
     sheets = [member for member in archive.infolist() if _SHEET.fullmatch(member.filename)]
     if not sheets:

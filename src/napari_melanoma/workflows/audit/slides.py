@@ -26,22 +26,7 @@ _MOST_PAGES = 64  # of a slide, all but the first are its levels and other pictu
 def tiff_entries(file: IO[bytes]) -> Iterator[Entry]:
     """Read what a TIFF file says besides its pixels.
 
-    Parameters
-    ----------
-    file : binary file
-        Open at its start.
-
-    Yields
-    ------
-    Entry
-        Tags, the fields of descriptions, and pictures that are no level of the slide.
-
-    Raises
-    ------
-    ValueError
-        Where there is no page in it.
-    Exception
-        Of the kinds ``formats.DAMAGE`` where the file is damaged.
+    Tags, the fields of descriptions, and pictures that are no level of the slide.
     """
     from tifffile import TiffFile, TiffPage
 

@@ -19,17 +19,7 @@ SEPARATORS = ",;\t|"
 def table_findings(file: IO[str], name: str) -> Iterator[Finding]:
     """Look a table through, row by row.
 
-    Parameters
-    ----------
-    file : text file
-        CSV or the like with a header line; open at its start.
-    name : str
-        Of the file, for the findings.
-
-    Yields
-    ------
-    Finding
-        One for each column and kind, with the number of rows.
+    One for each column and kind, with the number of rows.
     """
     while (header_line := file.readline()).startswith("#"):  # remarks above the header, as exports have them
         entry = Entry("table", "remark above the header", "", header_line)

@@ -41,26 +41,7 @@ class Audited:
 def audit(paths: Iterable[Path], tell: Callable[[Finding], None], *, run: RunContext) -> Audited:
     """Look through files and folders for what tells who somebody is; nothing is written.
 
-    Parameters
-    ----------
-    paths : iterable of pathlib.Path
-        Files and folders; folders with all that is in them, hidden files too. Links to folders are not followed.
-    tell : callable
-        Takes each finding as it is met.
-    run : RunContext
-        Told of the progress; may stop it.
-
-    Returns
-    -------
-    Audited
-        Counts, and what could not be looked into.
-
-    Raises
-    ------
-    InputError
-        Where a path does not exist.
-    Cancelled
-        Where the user stopped it.
+    Counts, and what could not be looked into.
     """
     result = Audited()
     for top in paths:

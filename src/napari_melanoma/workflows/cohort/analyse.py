@@ -47,41 +47,7 @@ def analyse_cohort(
     force: bool = False,
     tell: Tell = ignore,
 ) -> CohortSummary:
-    """Analyse slides on several processes or machines; what is done is not done again, and what was begun goes on.
-
-    Parameters
-    ----------
-    paths : sequence of pathlib.Path
-        As ``find_slides`` lists them.
-    out : pathlib.Path
-        Receives ``cohort.json``, ``slides.csv`` and a folder for each slide.
-    options : SlideOptions
-        How each is analysed.
-    how : CohortOptions
-        By whom, and how often a slide is tried.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-    force : bool
-        Begin again whatever is there.
-    tell : callable, optional
-        Receives each change of a slide.
-
-    Returns
-    -------
-    CohortSummary
-        The counts.
-
-    Raises
-    ------
-    RunError
-        Where the folder holds a cohort of other settings, or another one is at work there.
-    ClusterError
-        Where the processes or the scheduler are not there, or go; what is done is kept.
-    BundleError, ConfigError
-        Where there is no such model or class: that concerns all slides.
-    SaveError, Cancelled
-        Where the disk refuses, or the user stopped it; what is done is kept.
-    """
+    """Analyse slides on several processes or machines; what is done is not done again, and what was begun goes on."""
     began = time.monotonic()
     with locked(out / LOCK):
         manifest, folders = _opened(out / MANIFEST, settings_of(options), force=force), SlideFolders(out)

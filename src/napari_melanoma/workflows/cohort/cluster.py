@@ -42,29 +42,10 @@ class Given(Protocol):
     """A job that a worker has."""
 
     def ended(self) -> bool:
-        """Say whether there is an answer, or will be none.
-
-        Returns
-        -------
-        bool
-            At once.
-        """
+        """Say whether there is an answer, or will be none."""
 
     def answer(self) -> Answer:
-        """Give the answer.
-
-        Returns
-        -------
-        Answer
-            Once it has ended.
-
-        Raises
-        ------
-        WorkerLost
-            Where there is none.
-        ClusterError
-            Where there will be none for any other job either.
-        """
+        """Give the answer."""
 
     def drop(self) -> None:
         """Wait for it no longer; where it has not begun, it never will."""
@@ -74,31 +55,7 @@ class Cluster(Protocol):
     """Workers who come and go."""
 
     def workers(self) -> dict[str, WorkerSeen]:
-        """Look who is there.
-
-        Returns
-        -------
-        dict
-            By address.
-
-        Raises
-        ------
-        ClusterError
-            Where nobody can be asked any more.
-        """
+        """Look who is there."""
 
     def give(self, address: str, job: Job) -> Given:
-        """Hand a job to a worker.
-
-        Parameters
-        ----------
-        address : str
-            Of the worker.
-        job : Job
-            What to do.
-
-        Returns
-        -------
-        Given
-            To ask after it.
-        """
+        """Hand a job to a worker."""

@@ -61,21 +61,7 @@ class _AtWork:
 
 
 class Cohort:
-    """Slides on their way through workers.
-
-    Parameters
-    ----------
-    cluster : Cluster
-        The workers.
-    records : Records
-        Where outcomes are kept.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-    tries : int
-        How often a slide is begun.
-    skipped : int
-        Slides that were done before, which count for the progress.
-    """
+    """Slides on their way through workers."""
 
     def __init__(self, cluster: Cluster, records: Records, run: RunContext, tries: int, skipped: int = 0) -> None:
         self._cluster, self._records, self._run, self._tries = cluster, records, run, tries
@@ -87,22 +73,7 @@ class Cohort:
         self._looked = self._somebody = -math.inf
 
     def work(self, jobs: Sequence[Job], patience_s: float = math.inf) -> None:
-        """Bring all slides to an end, good or bad.
-
-        Parameters
-        ----------
-        jobs : sequence of Job
-            What to do.
-        patience_s : float
-            How long to wait where there is no worker at all.
-
-        Raises
-        ------
-        ClusterError
-            Where the workers are lost for good.
-        BundleError, ConfigError, SaveError, Cancelled
-            As ``analyse_cohort`` says.
-        """
+        """Bring all slides to an end, good or bad."""
         self._todo.extend(_Waiting(job) for job in jobs)
         self._somebody = time.monotonic()
         try:

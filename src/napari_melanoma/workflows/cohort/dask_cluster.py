@@ -46,30 +46,13 @@ LOCAL = {
 
 
 class DaskCluster:
-    """The workers of a scheduler.
-
-    Parameters
-    ----------
-    client : distributed.Client
-        Connected.
-    """
+    """The workers of a scheduler."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
     def workers(self) -> dict[str, WorkerSeen]:
-        """Look who is there.
-
-        Returns
-        -------
-        dict
-            By address.
-
-        Raises
-        ------
-        ClusterError
-            Where the scheduler has gone.
-        """
+        """Look who is there."""
         if self._client.status != "running":
             raise ClusterError(f"the scheduler does not answer any more. {GONE}")
         try:
@@ -79,25 +62,7 @@ class DaskCluster:
         return {address: _seen(address, worker) for address, worker in found.items()}
 
     def give(self, address: str, job: Job) -> GivenByDask:
-        """Hand a job to a worker, and to no other one.
-
-        Parameters
-        ----------
-        address : str
-            Of the worker.
-        job : Job
-            What to do.
-
-        Returns
-        -------
-        GivenByDask
-            To ask after it.
-
-        Raises
-        ------
-        ClusterError
-            Where the scheduler has gone.
-        """
+        """Hand a job to a worker, and to no other one."""
         try:
             future = self._client.submit(analyse, job, workers=[address], allow_other_workers=False, pure=False)
         except Exception as error:
@@ -106,42 +71,17 @@ class DaskCluster:
 
 
 class GivenByDask:
-    """A job that a worker of dask has.
-
-    Parameters
-    ----------
-    future : distributed.Future
-        Of its answer.
-    """
+    """A job that a worker of dask has."""
 
     def __init__(self, future: Future) -> None:
         self._future = future
 
     def ended(self) -> bool:
-        """Say whether there is an answer, or will be none.
-
-        Returns
-        -------
-        bool
-            At once.
-        """
+        """Say whether there is an answer, or will be none."""
         return str(self._future.status) != "pending"
 
     def answer(self) -> Answer:
-        """Give the answer.
-
-        Returns
-        -------
-        Answer
-            Once it has ended.
-
-        Raises
-        ------
-        WorkerLost
-            Where there is none.
-        ClusterError
-            Where scheduler and workers do not know this program.
-        """
+        """Give the answer."""
         from distributed.scheduler import KilledWorker
 
         if self._future.status not in ("finished", "error"):
@@ -169,22 +109,7 @@ class GivenByDask:
 def connected(scheduler: str) -> Iterator[DaskCluster]:
     """Share the work among the workers of a scheduler that somebody has started.
 
-    Parameters
-    ----------
-    scheduler : str
-        Its address, such as ``tcp://node1:8786``, or the file that it wrote of itself (``--scheduler-file``).
-
-    Yields
-    ------
-    DaskCluster
-        While it is connected; scheduler and workers go on afterwards.
-
-    Raises
-    ------
-    ClusterError
-        Where none answers there, or dask is not installed.
-    ConfigError
-        Where that is no address.
+    While it is connected; scheduler and workers go on afterwards.
     """
     is_file = Path(scheduler).is_file()
     if not is_file and not ADDRESS.fullmatch(scheduler):
@@ -216,21 +141,6 @@ def started(processes: int) -> Iterator[DaskCluster]:
 
     They are spawned, never forked; each has its share of the cores and of the memory, and one that dies is replaced.
     Nobody but them can talk to the scheduler: certificates are made for the occasion.
-
-    Parameters
-    ----------
-    processes : int
-        How many.
-
-    Yields
-    ------
-    DaskCluster
-        While they are there.
-
-    Raises
-    ------
-    ClusterError
-        Where they cannot be started, or dask is not installed.
     """
     _require()
     import dask

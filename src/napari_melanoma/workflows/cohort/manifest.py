@@ -23,27 +23,7 @@ Settings = dict[str, Any]
 
 @dataclass(frozen=True)
 class Entry:
-    """Where one slide stands.
-
-    Attributes
-    ----------
-    slide, file : str
-        Name of the folder of its results, and of its file.
-    state : str
-        ``waiting``, ``running``, ``done`` or ``failed``.
-    worker : str
-        Who analyses it, or did last.
-    attempts : int
-        How often it was begun since the last start of the cohort.
-    seconds : float
-        That these took.
-    error : str
-        Why it failed, or why it waits for another attempt.
-    earlier : tuple of str
-        Why attempts before the last one came to nothing.
-    changed : str
-        When this last changed, in UTC.
-    """
+    """Where one slide stands."""
 
     slide: str
     file: str
@@ -65,17 +45,7 @@ class CohortSettings:
 
 
 class Manifest:
-    """The entries of all slides of a folder, kept on the disk.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-    settings : CohortSettings
-        Of the results.
-    entries : mapping
-        Of slides, by the names of their folders.
-    """
+    """The entries of all slides of a folder, kept on the disk."""
 
     def __init__(self, path: Path, settings: CohortSettings, entries: Mapping[str, Entry]) -> None:
         self.path, self.settings = path, settings
@@ -85,20 +55,7 @@ class Manifest:
     def read(cls, path: Path) -> Self | None:
         """Read a manifest.
 
-        Parameters
-        ----------
-        path : pathlib.Path
-            The file.
-
-        Returns
-        -------
-        Manifest or None
-            None where there is none.
-
-        Raises
-        ------
-        RunError
-            Where the file is something else.
+        None where there is none.
         """
         if not path.exists():
             return None
@@ -118,18 +75,7 @@ class Manifest:
         return cls(path, settings, {entry.slide: entry for entry in entries})
 
     def refuse_others(self, settings: CohortSettings) -> None:
-        """Raise unless tiles of these settings may stand beside those that are there.
-
-        Parameters
-        ----------
-        settings : CohortSettings
-            That are asked for.
-
-        Raises
-        ------
-        RunError
-            Naming what differs.
-        """
+        """Raise unless tiles of these settings may stand beside those that are there."""
         mine, asked = _flat(self.settings.tiles), _flat(settings.tiles)
         names = [name for name in dict.fromkeys([*mine, *asked]) if mine.get(name) != asked.get(name)]
         if names:
@@ -142,20 +88,7 @@ class Manifest:
     def begin(self, entries: Iterable[Entry]) -> list[Entry]:
         """Let the slides of a start wait, but for those that are done; entries of other slides stay.
 
-        Parameters
-        ----------
-        entries : iterable of Entry
-            A new one for each slide.
-
-        Returns
-        -------
-        list of Entry
-            As they stand now, in the same order.
-
-        Raises
-        ------
-        SaveError
-            Where the manifest cannot be written.
+        Returns as they stand now, in the same order.
         """
         begun = []
         for entry in entries:
@@ -167,36 +100,14 @@ class Manifest:
         return begun
 
     def put(self, entry: Entry) -> Entry:
-        """Replace an entry, and write the manifest.
-
-        Parameters
-        ----------
-        entry : Entry
-            Of a slide.
-
-        Returns
-        -------
-        Entry
-            With the time of the change.
-
-        Raises
-        ------
-        SaveError
-            Where it cannot be written.
-        """
+        """Replace an entry, and write the manifest."""
         changed = replace(entry, seconds=round(entry.seconds, 2), changed=_now())
         self.entries[entry.slide] = changed
         self.write()
         return changed
 
     def write(self) -> None:
-        """Write the manifest.
-
-        Raises
-        ------
-        SaveError
-            Where it cannot be written.
-        """
+        """Write the manifest."""
         slides = [asdict(self.entries[name]) for name in sorted(self.entries)]
         write_json(self.path, {"version": VERSION, "settings": asdict(self.settings), "slides": slides})
 

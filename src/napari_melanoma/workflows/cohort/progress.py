@@ -15,19 +15,7 @@ MOST_SHOWN = 12
 def cohort_progress(at_work: Sequence[Path], done: int, total: int, workers: int) -> ManyProgress:
     """Say how far a cohort is.
 
-    Parameters
-    ----------
-    at_work : sequence of pathlib.Path
-        Folders of the slides that are analysed now.
-    done, total : int
-        Slides that have an outcome, and all.
-    workers : int
-        How many are there.
-
-    Returns
-    -------
-    ManyProgress
-        In slides; of each slide at work, of the first dozen, in tiles.
+    In slides; of each slide at work, of the first dozen, in tiles.
     """
     if not workers:
         return ManyProgress(done, total, "slides; waiting for workers")

@@ -14,13 +14,7 @@ Tell = Callable[[Entry], None]
 
 
 def ignore(entry: Entry) -> None:
-    """Take a change and do nothing with it.
-
-    Parameters
-    ----------
-    entry : Entry
-        As it is now.
-    """
+    """Take a change and do nothing with it."""
 
 
 @dataclass(frozen=True)
@@ -32,51 +26,17 @@ class Records:
     tell: Tell = ignore
 
     def entry(self, job: Job) -> Entry:
-        """Give the entry of a slide.
-
-        Parameters
-        ----------
-        job : Job
-            Of the slide.
-
-        Returns
-        -------
-        Entry
-            As it is now.
-        """
+        """Give the entry of a slide."""
         return self.manifest.entries[job.folder.name]
 
     def change(self, job: Job, **values: Any) -> Entry:  # noqa: ANN401 - fields of an entry
-        """Change the entry of a slide.
-
-        Parameters
-        ----------
-        job : Job
-            Of the slide.
-        **values : object
-            Fields of ``Entry``.
-
-        Returns
-        -------
-        Entry
-            As it is now.
-        """
+        """Change the entry of a slide."""
         entry = self.manifest.put(replace(self.entry(job), **values))
         self.tell(entry)
         return entry
 
     def finish(self, job: Job, answer: Answer, **values: Any) -> None:  # noqa: ANN401 - fields of an entry
-        """Keep what became of a slide.
-
-        Parameters
-        ----------
-        job : Job
-            Of the slide.
-        answer : Answer
-            With a row where it is done, with an error where it failed.
-        **values : object
-            Further fields of ``Entry``.
-        """
+        """Keep what became of a slide."""
         done = answer.outcome == "done"
         self.table.put_row(answer.row if done else failed_row(job, answer.error))
         self.change(job, state="done" if done else "failed", error=answer.error, **values)

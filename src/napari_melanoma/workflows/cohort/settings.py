@@ -25,15 +25,7 @@ class CohortOptions(Config):
 def settings_of(options: SlideOptions) -> CohortSettings:
     """Give what the results of a cohort depend on; who computes them, and how fast, is no part of it.
 
-    Parameters
-    ----------
-    options : SlideOptions
-        Of all its slides.
-
-    Returns
-    -------
-    CohortSettings
-        JSON-able; of files their names.
+    JSON-able; of files their names.
     """
     answers = options.model_dump(mode="json", include=set(ANSWERS))
     return CohortSettings({**options.decisive, **_model(options), **_files(options)}, answers)

@@ -62,15 +62,7 @@ class Answer:
 def analyse(job: Job) -> Answer:
     """Analyse one slide, after others that this process is still busy with.
 
-    Parameters
-    ----------
-    job : Job
-        What to do.
-
-    Returns
-    -------
-    Answer
-        Also where it failed, whatever the reason.
+    Returns also where it failed, whatever the reason.
     """
     if job.version != __version__:
         said = f"a worker has napari-melanoma {__version__}, this is {job.version}. Install one version everywhere."
@@ -127,18 +119,5 @@ def _threads() -> int:
 
 
 def failed_row(job: Job, error: str) -> Row:
-    """Give the row of a slide that failed.
-
-    Parameters
-    ----------
-    job : Job
-        What was to be done.
-    error : str
-        Why it was not.
-
-    Returns
-    -------
-    dict
-        For ``SlideTable``.
-    """
+    """Give the row of a slide that failed."""
     return row_of(SlideStatus(job.slide, job.folder, "failed", error=error))

@@ -21,37 +21,14 @@ SMALL = "Small budget: a trial of the experiment, not of the paper's claims; the
 
 
 def title(work: Work) -> str:
-    """Name the paper.
-
-    Parameters
-    ----------
-    work : Work
-        Of the reproduction.
-
-    Returns
-    -------
-    str
-        One line.
-    """
+    """Name the paper."""
     return f"{work.paper.name}: {work.paper.file.title}"
 
 
 def about(work: Work, missing: Mapping[str, str], found: Sequence[Found]) -> list[str]:
     """Say what the figures rest on, and what is missing.
 
-    Parameters
-    ----------
-    work : Work
-        Of the reproduction.
-    missing : mapping
-        Rows that went wrong or that there was no time for, and why.
-    found : sequence of Found
-        Rows that were judged.
-
-    Returns
-    -------
-    list of str
-        Sentences, a paragraph each.
+    Sentences, a paragraph each.
     """
     paper, plan = work.paper.file, work.plan
     said = [f"{paper.reference}. Figures in per cent; ours with the {INTERVAL}."]
@@ -79,19 +56,7 @@ def about(work: Work, missing: Mapping[str, str], found: Sequence[Found]) -> lis
 def next_steps(work: Work, missing: Mapping[str, str], found: Sequence[Found]) -> list[Step]:
     """Say what one would do next; files are named as seen from the folder of the reproduction.
 
-    Parameters
-    ----------
-    work : Work
-        Of the reproduction.
-    missing : mapping
-        Rows that went wrong or that there was no time for.
-    found : sequence of Found
-        Rows that were judged.
-
-    Returns
-    -------
-    list of Step
-        Those that make sense here, the nearest first.
+    Those that make sense here, the nearest first.
     """
     plan, metric, steps = work.plan, work.paper.file.chosen_by, list[Step]()
     command = f"napari-melanoma reproduce {plan.paper}"

@@ -42,22 +42,7 @@ class _Shown:
 def draw_answers(work: Work, found: Sequence[Found]) -> list[Picture]:
     """Draw the figures of each table of classifiers.
 
-    Parameters
-    ----------
-    work : Work
-        Its folder gets ``figures/``.
-    found : sequence of Found
-        Rows of classification that were judged.
-
-    Returns
-    -------
-    list of Picture
-        In the order in which they are read.
-
-    Raises
-    ------
-    SaveError
-        Where one cannot be written.
+    In the order in which they are read.
     """
     pictures: list[Picture] = []
     for name, table, rows in of_tables(work.paper, found):

@@ -40,25 +40,7 @@ SEGMENTER = "lesion-small"  # draws the regions of interest of rows that are jud
 
 
 def answering(subject: Subject) -> Callable[[Sample], Measured]:
-    """Make ready whatever answers, and give what measures an image.
-
-    Parameters
-    ----------
-    subject : Subject
-        With data sets as ``crossed`` writes them.
-
-    Returns
-    -------
-    callable
-        Sample to its columns of ``per_image.csv``.
-
-    Raises
-    ------
-    BundleError
-        Where a model is damaged.
-    RunError
-        Where a row needs a model and has none.
-    """
+    """Make ready whatever answers, and give what measures an image."""
     rows = _rows(subject.judged)
     if subject.row.file.answers == "network":
         return _network(subject, rows)
@@ -91,20 +73,7 @@ class Said:
     possible: tuple[bool, bool] | None = None
 
     def columns(self, row: Mapping[str, str], target: str) -> dict[str, object]:
-        """Write it down beside the truth.
-
-        Parameters
-        ----------
-        row : mapping
-            Of the table, with the answer and ``fold``.
-        target : str
-            The column of the answer.
-
-        Returns
-        -------
-        dict
-            Columns of ``per_image.csv``.
-        """
+        """Write it down beside the truth."""
         truth, possible = row[target] == "1", self.possible
         return {
             "fold": row["fold"],

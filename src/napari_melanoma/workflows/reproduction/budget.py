@@ -41,31 +41,12 @@ class RowCost:
     def epochs(self, steps: int) -> int:
         """Say in how many whole epochs there are so many steps.
 
-        Parameters
-        ----------
-        steps : int
-            Of the optimiser.
-
-        Returns
-        -------
-        int
-            At least 1 where anything is learnt.
+        At least 1 where anything is learnt.
         """
         return max(1, math.ceil(steps / self.steps)) if self.steps else 0
 
     def seconds(self, steps: int) -> float:
-        """Sum it up.
-
-        Parameters
-        ----------
-        steps : int
-            Of the optimiser, at least.
-
-        Returns
-        -------
-        float
-            Of the whole row.
-        """
+        """Sum it up."""
         return self.fixed + self.epoch * self.epochs(steps)
 
 
@@ -88,15 +69,7 @@ class Candidate:
     def cost(self, images: int | None) -> RowCost:
         """Say what it costs.
 
-        Parameters
-        ----------
-        images : int or None
-            To learn from and to tune with, at most; they keep their shares.
-
-        Returns
-        -------
-        RowCost
-            In seconds.
+        In seconds.
         """
         if self.pace is None:
             return RowCost(self.folds * self.judged * LOOK_S if self.folds else START_S + self.judged * JUDGE_S, 0.0, 0)
@@ -131,17 +104,7 @@ class Size:
 def choose_size(candidates: Sequence[Candidate], seconds: float) -> Size | None:
     """Choose steps, a most of images where the epochs would be too few, and the rows that there is no time for.
 
-    Parameters
-    ----------
-    candidates : sequence of Candidate
-        Measured, in the paper's order.
-    seconds : float
-        For all rows together.
-
-    Returns
-    -------
-    Size or None
-        The same for every row; None where not even the quickest row can learn anything in that time.
+    Returns the same for every row; None where not even the quickest row can learn anything in that time.
     """
     waiting: set[str] = set()
     while True:
@@ -165,17 +128,7 @@ def choose_size(candidates: Sequence[Candidate], seconds: float) -> Size | None:
 def waiting_rows(candidates: Sequence[Candidate], seconds: float) -> tuple[str, ...]:
     """Choose the cross-validated rows that there is no time for: the costliest, and those that need them.
 
-    Parameters
-    ----------
-    candidates : sequence of Candidate
-        Measured, in the paper's order; each learns for the epochs of its own recipe.
-    seconds : float
-        For all of them together.
-
-    Returns
-    -------
-    tuple of str
-        Their names, in the paper's order.
+    Returns their names, in the paper's order.
     """
     waiting: set[str] = set()
     while True:
@@ -191,19 +144,7 @@ def waiting_rows(candidates: Sequence[Candidate], seconds: float) -> tuple[str, 
 def steps_that_fit(costs: Sequence[RowCost], seconds: float, most: int) -> int:
     """Find how many steps all rows can learn for in a time.
 
-    Parameters
-    ----------
-    costs : sequence of RowCost
-        Of the rows.
-    seconds : float
-        For all of them together.
-    most : int
-        Steps that are never exceeded.
-
-    Returns
-    -------
-    int
-        The same for every row; 0 where not one fits.
+    Returns the same for every row; 0 where not one fits.
     """
     whole = bisect_right(range(most + 1), seconds, key=lambda steps: sum(cost.seconds(steps) for cost in costs))
     return max(0, whole - 1)
@@ -212,17 +153,7 @@ def steps_that_fit(costs: Sequence[RowCost], seconds: float, most: int) -> int:
 def needed_minutes(candidates: Iterable[Candidate], spent: float) -> int:
     """Say in which time all rows learn as much as they must.
 
-    Parameters
-    ----------
-    candidates : iterable of Candidate
-        Measured.
-    spent : float
-        Seconds that have gone.
-
-    Returns
-    -------
-    int
-        Minutes.
+    ``spent``: seconds that have gone. Minutes.
     """
     seconds = sum(one.cost(CAPS[-1]).seconds(LEAST_STEPS) for one in candidates) + TABLES_S + spent
     return math.ceil(seconds / SHARE / 60) + 1  # what is measured the next time is never quite the same

@@ -11,17 +11,7 @@ from napari_melanoma.workflows.reproduction.papers import Claim, Paper
 def claims(paper: Paper, found: Sequence[Found]) -> list[str]:
     """Say of each claim whether the paper's own figures bear it out, and whether ours do.
 
-    Parameters
-    ----------
-    paper : Paper
-        With its claims.
-    found : sequence of Found
-        Rows that were judged.
-
-    Returns
-    -------
-    list of str
-        A sentence or two for each claim.
+    A sentence or two for each claim.
     """
     return [
         " ".join([f"The paper's text says that {claim.said}.", *_in_table(paper, claim), *_in_ours(claim, found)])

@@ -48,31 +48,12 @@ class CrossedRole:
     def folders(self, fold: int) -> tuple[Path, ...]:
         """Name the data sets of a fold.
 
-        Parameters
-        ----------
-        fold : int
-            From 1.
-
-        Returns
-        -------
-        tuple of pathlib.Path
-            Their split ``test`` is judged; what is learnt from is ``train``.
+        Returns their split ``test`` is judged; what is learnt from is ``train``.
         """
         return tuple(self.place / f"fold-{fold}" / name for name in self.names)
 
     def unlabelled(self, fold: int) -> tuple[Path, ...]:
-        """Name the data sets of a fold's images to learn from, in tables that hold no answers.
-
-        Parameters
-        ----------
-        fold : int
-            From 1.
-
-        Returns
-        -------
-        tuple of pathlib.Path
-            Without the images that are judged.
-        """
+        """Name the data sets of a fold's images to learn from, in tables that hold no answers."""
         return tuple(self.place / f"fold-{fold}" / UNLABELLED / name for name in self.names)
 
 
@@ -88,35 +69,11 @@ class Crossing:
 
     @classmethod
     def of(cls, paper: PaperFile, place: Path) -> Crossing:
-        """Take it from what a paper says.
-
-        Parameters
-        ----------
-        paper : PaperFile
-            Its roles, folds and question.
-        place : pathlib.Path
-            Gets ``fold-1/`` ..., each with a data set for each of the user's.
-
-        Returns
-        -------
-        Crossing
-            Of its rows of classification.
-        """
+        """Take it from what a paper says."""
         return cls(paper.roles, paper.folds, place, paper.target, paper.positives)
 
     def place_of(self, role: str) -> Path:
-        """Say where the tables of a role go; those of a control are over the same images as another role's.
-
-        Parameters
-        ----------
-        role : str
-            Its name.
-
-        Returns
-        -------
-        pathlib.Path
-            Absolute.
-        """
+        """Say where the tables of a role go; those of a control are over the same images as another role's."""
         place = self.place.resolve()
         return place / CONTROL if self.roles[role].control_of else place
 
@@ -126,26 +83,6 @@ def write_crossed(folders: Mapping[str, tuple[Path, ...]], how: Crossing, run: R
 
     Tables are in our columns and words. Images without an answer and those that show the picture of another are in no
     fold, nor are those that a role keeps apart for the networks of all folds.
-
-    Parameters
-    ----------
-    folders : mapping
-        Role to data sets.
-    how : Crossing
-        Roles, folds, question, and where the tables go.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Raises
-    ------
-    DataSetError
-        Where a data set is faulty, or has fewer patients than folds.
-    InputError
-        Where a role has no answers, or only one.
-    SaveError
-        Where a table cannot be written.
-    Cancelled
-        Where the user stopped it.
     """
     for role, members in folders.items():
         found = [one for folder in members for one in read_answers(folder, how.target)]
@@ -165,25 +102,7 @@ def write_crossed(folders: Mapping[str, tuple[Path, ...]], how: Crossing, run: R
 
 
 def read_crossed(folders: Mapping[str, tuple[Path, ...]], how: Crossing) -> dict[str, CrossedRole]:
-    """Read back what ``write_crossed`` wrote.
-
-    Parameters
-    ----------
-    folders : mapping
-        Role to data sets.
-    how : Crossing
-        As it was told.
-
-    Returns
-    -------
-    dict
-        Role to its images.
-
-    Raises
-    ------
-    InputError
-        Where a table cannot be read.
-    """
+    """Read back what ``write_crossed`` wrote."""
     return {role: _role(role, members, how) for role, members in folders.items()}
 
 

@@ -31,28 +31,7 @@ from napari_melanoma.workflows.reproduction.split import JUDGED, LEARN, TABLE
 
 
 def cross_validate(work: Work, row: Row, run: RunContext) -> None:
-    """Learn and judge every fold of a row that is not done yet, and pool what they answered.
-
-    Parameters
-    ----------
-    work : Work
-        Its folder gets the judgement, complete or not at all.
-    row : Row
-        One of a kind that is cross-validated.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Raises
-    ------
-    DataSetError
-        Where no image could be measured.
-    BundleError
-        Where a model is damaged.
-    MelanomaError
-        Where a run came to a bad end.
-    Cancelled
-        Where the user stopped it; folds that are done stay.
-    """
+    """Learn and judge every fold of a row that is not done yet, and pool what they answered."""
     place = work.place.row(row.name)
     for fold in range(1, work.paper.file.folds + 1):
         here = place.fold(fold)
@@ -70,24 +49,7 @@ def cross_validate(work: Work, row: Row, run: RunContext) -> None:
 def fold_recipe(work: Work, row: Row, fold: int) -> TrainRecipe:
     """Complete the recipe of a row for one of its folds.
 
-    Parameters
-    ----------
-    work : Work
-        Budget, data, and where the models of other rows are.
-    row : Row
-        One that learns.
-    fold : int
-        From 1.
-
-    Returns
-    -------
-    TrainRecipe
-        It learns from the images of the other folds, and tunes with some of them.
-
-    Raises
-    ------
-    ConfigError
-        Where a value is none that a recipe may have.
+    It learns from the images of the other folds, and tunes with some of them.
     """
     folders = [str(folder) for role in row.file.learns for folder in work.crossed[role].folders(fold)]
     unseen = [str(folder) for role in row.file.unlabelled for folder in work.crossed[role].unlabelled(fold)]
@@ -102,20 +64,7 @@ def fold_recipe(work: Work, row: Row, fold: int) -> TrainRecipe:
 
 
 def pictured(samples: Iterable[Sample], answers: Mapping[str, str]) -> set[str]:
-    """Choose the images whose answers are shown: as many of the positive class as others.
-
-    Parameters
-    ----------
-    samples : iterable of Sample
-        To choose from; of each data set as many are taken.
-    answers : mapping
-        Name of an image to ``"1"`` or ``"0"``.
-
-    Returns
-    -------
-    set of str
-        Their names.
-    """
+    """Choose the images whose answers are shown: as many of the positive class as others."""
     sides: dict[tuple[str, str], list[Sample]] = defaultdict(list)
     for sample in samples:
         sides[sample.domain, answers[name_of(sample)]].append(sample)

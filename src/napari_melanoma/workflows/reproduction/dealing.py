@@ -40,25 +40,7 @@ class Dealt:
 
 
 def read_answers(folder: Path, target: str) -> Iterator[Dealt]:
-    """Read a data set in our columns and words.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The data set.
-    target : str
-        Column that holds the answer.
-
-    Yields
-    ------
-    Dealt
-        In no fold yet.
-
-    Raises
-    ------
-    DataSetError
-        Where it is faulty.
-    """
+    """Read a data set in our columns and words."""
     entries = []
     for entry in each_entry(folder):
         if isinstance(entry, DataSetError):
@@ -75,17 +57,7 @@ def read_answers(folder: Path, target: str) -> Iterator[Dealt]:
 def answer_of(row: Mapping[str, str], target: str = MELANOMA) -> str:
     """Say what a row answers.
 
-    Parameters
-    ----------
-    row : mapping
-        In our columns and words.
-    target : str
-        The column.
-
-    Returns
-    -------
-    str
-        ``"1"`` or ``"0"`` as the column says; of ``melanoma`` or else as the diagnosis does; "" where neither does.
+    Returns ``"1"`` or ``"0"`` as the column says; of ``melanoma`` or else as the diagnosis does; "" where neither does.
     """
     said = row.get(target, "").strip()
     if said in ("0", "1"):
@@ -97,28 +69,7 @@ def answer_of(row: Mapping[str, str], target: str = MELANOMA) -> str:
 def deal(found: Sequence[Dealt], role: Role, count: int, run: RunContext) -> list[Dealt]:
     """Give each image with an answer a fold; those that show the picture of another, and those kept apart, get none.
 
-    Parameters
-    ----------
-    found : sequence of Dealt
-        As ``read_answers`` gives them.
-    role : Role
-        Whether images are kept apart, and whether answers are dealt out anew.
-    count : int
-        Folds.
-    run : RunContext
-        Asked whether to go on.
-
-    Returns
-    -------
-    list of Dealt
-        In their order.
-
-    Raises
-    ------
-    DataSetError
-        Where there are fewer patients than folds.
-    Cancelled
-        Where the user stopped it.
+    In their order.
     """
     apart = _kept_apart([one.sample for one in found if one.answer]) if role.untouched else frozenset[str]()
     asked = sorted((one for one in found if one.answer), key=lambda one: one.sample.group not in apart)

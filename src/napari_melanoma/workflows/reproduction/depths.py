@@ -41,15 +41,7 @@ class Told:
 def told(found: Sequence[Found]) -> Iterator[Told]:
     """Read the depths that rows tell.
 
-    Parameters
-    ----------
-    found : sequence of Found
-        Rows.
-
-    Yields
-    ------
-    Told
-        One for each part of the images of a row that tells a depth where one was measured.
+    One for each part of the images of a row that tells a depth where one was measured.
     """
     for item in found:
         for part in parts_of(item):
@@ -63,17 +55,7 @@ def told(found: Sequence[Found]) -> Iterator[Told]:
 def depth_table(paper: Paper, found: Sequence[Found]) -> Table | None:
     """Put what the rows tell of the depth beside the paper's figure.
 
-    Parameters
-    ----------
-    paper : Paper
-        Its own figure.
-    found : sequence of Found
-        Rows.
-
-    Returns
-    -------
-    Table or None
-        None where no row tells a depth.
+    None where no row tells a depth.
     """
     rows = [_row(one) for one in told(found)]
     known = paper.file.depth
@@ -86,22 +68,7 @@ def depth_table(paper: Paper, found: Sequence[Found]) -> Table | None:
 def depth_pictures(found: Sequence[Found], folder: Path) -> list[Picture]:
     """Draw told and measured depths of the last row that tells one.
 
-    Parameters
-    ----------
-    found : sequence of Found
-        Rows of the paper's tables.
-    folder : pathlib.Path
-        Gets ``depth.png``.
-
-    Returns
-    -------
-    list of Picture
-        None where no row tells a depth.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
+    None where no row tells a depth.
     """
     rows = list(told(found))
     if not rows:

@@ -20,15 +20,7 @@ def together(folds: Sequence[Sequence[Mapping[str, str]]]) -> list[dict[str, str
     An image of a fold has one answer, by the network that has not seen it. One that was kept from all folds has as
     many as there are folds: their mean probability is its answer, and a vote what follows from each.
 
-    Parameters
-    ----------
-    folds : sequence of sequence of mapping
-        Rows of ``per_image.csv`` of each fold; ``fold`` is empty for an image that was kept apart.
-
-    Returns
-    -------
-    list of dict
-        A row for each image, with its ``part``: ``folds`` or ``untouched``.
+    A row for each image, with its ``part``: ``folds`` or ``untouched``.
     """
     rows = [{**row, "part": FOLDS} for fold in folds for row in fold if row["fold"]]
     apart: dict[tuple[str, str], list[Mapping[str, str]]] = defaultdict(list)

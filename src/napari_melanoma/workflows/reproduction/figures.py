@@ -29,22 +29,7 @@ SIZE = "Points of nearly the same size stand a little apart, so that none hides 
 def draw_figures(work: Work, found: Sequence[Found]) -> list[Picture]:
     """Draw the metric against size, the curves of learning, and answers on a few images, each where there are any.
 
-    Parameters
-    ----------
-    work : Work
-        Its folder gets ``figures/``.
-    found : sequence of Found
-        Rows.
-
-    Returns
-    -------
-    list of Picture
-        In the order in which they are read.
-
-    Raises
-    ------
-    SaveError
-        Where one cannot be written.
+    In the order in which they are read.
     """
     metric, folder, pictures = work.paper.file.chosen_by, work.place.figures, list[Picture]()
     if points := [_point(item, metric) for item in found if has_size(work, item)]:

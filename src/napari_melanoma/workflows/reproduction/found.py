@@ -42,19 +42,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a table: a row on one of the paper's sets, on ours, or on both where they are the same.
-
-    Parameters
-    ----------
-    found : Found
-        How the row did on these data sets of ours.
-    sets : tuple of str
-        The paper's sets whose figures stand beside ours.
-    domains : tuple of str
-        Data sets of ours; none: only the paper's figures.
-    part : str
-        Of the images, where some were kept apart: those of the folds, or those kept; empty: all.
-    """
+    """A line of a table: a row on one of the paper's sets, on ours, or on both where they are the same."""
 
     found: Found
     sets: tuple[str, ...]
@@ -71,20 +59,7 @@ class Line:
 def collect(work: Work) -> list[Found]:
     """Read what the rows found so far.
 
-    Parameters
-    ----------
-    work : Work
-        Of the reproduction.
-
-    Returns
-    -------
-    list of Found
-        Rows that were judged, in the paper's order.
-
-    Raises
-    ------
-    InputError
-        Where a judgement cannot be read.
+    Returns rows that were judged, in the paper's order.
     """
     found = []
     for planned in work.plan.rows:
@@ -101,17 +76,7 @@ def collect(work: Work) -> list[Found]:
 def has_size(work: Work, found: Found) -> bool:
     """Say whether a row is one to set against its size: once for a network that learns, where its table is drawn.
 
-    Parameters
-    ----------
-    work : Work
-        Of the reproduction.
-    found : Found
-        A row that was judged.
-
-    Returns
-    -------
-    bool
-        False for a row that takes another one's model.
+    False for a row that takes another one's model.
     """
     table = work.paper.file.tables.get(found.row.file.table or "")
     return bool(found.parameters and not found.row.file.model_of and (table is None or table.drawn))
@@ -120,17 +85,7 @@ def has_size(work: Work, found: Found) -> bool:
 def of_tables(paper: Paper, found: Sequence[Found]) -> list[tuple[str, PaperTable, list[Found]]]:
     """Put rows into the tables of the paper, and those of its grids into one of their own.
 
-    Parameters
-    ----------
-    paper : Paper
-        Its tables.
-    found : sequence of Found
-        Rows.
-
-    Returns
-    -------
-    list of tuple
-        Name of each table that has rows, the table, and its rows.
+    Name of each table that has rows, the table, and its rows.
     """
     tables = paper.file.tables
     parts = [(name, table, [item for item in found if item.row.file.table == name]) for name, table in tables.items()]
@@ -142,17 +97,9 @@ def of_tables(paper: Paper, found: Sequence[Found]) -> list[tuple[str, PaperTabl
 def lines(found: Sequence[Found]) -> Iterator[Line]:
     """Put our data sets beside the paper's.
 
-    Parameters
-    ----------
-    found : sequence of Found
-        Rows.
-
-    Yields
-    ------
-    Line
-        One for each set that both have; and one for our other sets together, beside the paper's other ones. Of a row
-        that several roles judge: one for each role, and one for all together. Of a row of which images were kept apart:
-        one for those of the folds, and one for these, beside the paper's figures.
+    One for each set that both have; and one for our other sets together, beside the paper's other ones. Of a row that
+    several roles judge: one for each role, and one for all together. Of a row of which images were kept apart: one for
+    those of the folds, and one for these, beside the paper's figures.
     """
     for item in found:
         if item.row.file.judged_also:
@@ -192,17 +139,7 @@ def _by_part(found: Found) -> Iterator[Line]:
 def in_part(images: Sequence[dict[str, str]], part: str) -> list[dict[str, str]]:
     """Choose the images of a part.
 
-    Parameters
-    ----------
-    images : sequence of dict
-        Rows of ``per_image.csv``.
-    part : str
-        ``folds`` or ``untouched``; empty: all.
-
-    Returns
-    -------
-    list of dict
-        In their order.
+    In their order.
     """
     return [image for image in images if not part or image.get("part", "") == part]
 
@@ -210,15 +147,7 @@ def in_part(images: Sequence[dict[str, str]], part: str) -> list[dict[str, str]]
 def parts_of(found: Found) -> tuple[str, ...]:
     """Name the parts that a row was judged on by itself.
 
-    Parameters
-    ----------
-    found : Found
-        A row.
-
-    Returns
-    -------
-    tuple of str
-        Of a row of which no image was kept apart, one that stands for all.
+    Of a row of which no image was kept apart, one that stands for all.
     """
     apart = any(image.get("part") == UNTOUCHED for image in found.images)
     return (FOLDS, UNTOUCHED) if apart else ("",)

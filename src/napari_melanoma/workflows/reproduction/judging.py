@@ -39,26 +39,7 @@ class Judgement:
 
 
 def judge(work: Work, row: Row, run: RunContext) -> None:
-    """Measure the model of a row on the images that judge, and keep a few pictures.
-
-    Parameters
-    ----------
-    work : Work
-        Its folder gets the judgement, complete or not at all.
-    row : Row
-        Whose model, or the row's that it names, has been trained.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Raises
-    ------
-    DataSetError
-        Where no image could be measured.
-    BundleError
-        Where the model is damaged.
-    Cancelled
-        Where the user stopped it; nothing was written.
-    """
+    """Measure the model of a row on the images that judge, and keep a few pictures."""
     place, maker = work.place.row(row.name), row.file.model_of or row.name
     bundle, data = read_bundle(work.place.row(maker).run.bundle), work.data[row.file.judged]
     samples = data.judging
@@ -74,35 +55,7 @@ def judge(work: Work, row: Row, run: RunContext) -> None:
 def measure_all(
     work: Work, subject: Subject, samples: Sequence[Sample], pictured: tuple[Collection[str], Path], run: RunContext
 ) -> Judgement:
-    """Measure a model on images; those that cannot be measured are named, and the others go on.
-
-    Parameters
-    ----------
-    work : Work
-        Gets photographs of the images that are pictured.
-    subject : Subject
-        What is judged.
-    samples : sequence of Sample
-        The images.
-    pictured : tuple
-        Names of images whose answers are drawn, and the folder that gets them.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    Judgement
-        A row for each image that could be measured.
-
-    Raises
-    ------
-    DataSetError
-        Where none could be.
-    BundleError
-        Where the model is damaged.
-    Cancelled
-        Where the user stopped it.
-    """
+    """Measure a model on images; those that cannot be measured are named, and the others go on."""
     row, found, (names, pictures) = subject.row, Judgement(), pictured
     measure = row.kind.measuring(subject)
     for sample in run.track(samples, f"Judging {row.file.title}"):
@@ -124,35 +77,14 @@ def measure_all(
 def read_pictures(folder: Path, samples: Sequence[Sample]) -> dict[str, NDArray[np.uint8]]:
     """Read the pictures of a row, or the photographs.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        With PNG files.
-    samples : sequence of Sample
-        Images, of which some are pictured.
-
-    Returns
-    -------
-    dict
-        Name to uint8 (row, column, channel), of those that are there.
+    Name to uint8 (row, column, channel), of those that are there.
     """
     paths: Mapping[str, Path] = {name_of(sample): _picture(folder, name_of(sample)) for sample in samples}
     return {name: read_photograph(path).rgb for name, path in paths.items() if path.is_file()}
 
 
 def name_of(sample: Sample) -> str:
-    """Name an image: images of two data sets may have one name.
-
-    Parameters
-    ----------
-    sample : Sample
-        The image.
-
-    Returns
-    -------
-    str
-        With its data set.
-    """
+    """Name an image: images of two data sets may have one name."""
     return f"{sample.domain}/{sample.image_id}"
 
 

@@ -16,56 +16,14 @@ from napari_melanoma.workflows.train import train
 
 
 def learn(work: Work, row: Row, run: RunContext) -> None:
-    """Train the model of a row, or go on where an earlier run of it ended; that one's own recipe is followed then.
-
-    Parameters
-    ----------
-    work : Work
-        Its folder gets the recipe and the run folder.
-    row : Row
-        One that learns.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Raises
-    ------
-    ConfigError
-        Where a value is none that a recipe may have.
-    MelanomaError
-        Where the run came to a bad end.
-    Cancelled
-        Where the user stopped it; it can be resumed.
-    """
+    """Train the model of a row, or go on where an earlier run of it ended; that one's own recipe is followed then."""
     train_row(work, row, lambda: complete_recipe(work, row), work.place.row(row.name), run)
 
 
 def train_row(
     work: Work, row: Row, complete: Callable[[], TrainRecipe], place: RowPlace | FoldPlace, run: RunContext
 ) -> None:
-    """Train the model of a row or of one of its folds, or go on with it.
-
-    Parameters
-    ----------
-    work : Work
-        Has the plan.
-    row : Row
-        One that learns.
-    complete : callable
-        Gives the recipe of a run that has not begun.
-    place : RowPlace or FoldPlace
-        Gets the recipe and the run folder.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Raises
-    ------
-    ConfigError
-        Where a value is none that a recipe may have.
-    MelanomaError
-        Where the run came to a bad end.
-    Cancelled
-        Where the user stopped it; it can be resumed.
-    """
+    """Train the model of a row or of one of its folds, or go on with it."""
     if place.has_learnt:
         return
     begun = place.has_begun
@@ -78,22 +36,7 @@ def train_row(
 def complete_recipe(work: Work, row: Row) -> TrainRecipe:
     """Complete the recipe of a row with data, epochs and what it starts from.
 
-    Parameters
-    ----------
-    work : Work
-        Budget, epochs, data, and where the models of other rows are.
-    row : Row
-        One that learns.
-
-    Returns
-    -------
-    TrainRecipe
-        The same for all rows in what is learnt from, tuned with and held out.
-
-    Raises
-    ------
-    ConfigError
-        Where a value is none that a recipe may have.
+    Returns the same for all rows in what is learnt from, tuned with and held out.
     """
     assert row.file.learn is not None
     folders = work.data[row.file.learn].folders
@@ -107,24 +50,7 @@ def complete_recipe(work: Work, row: Row) -> TrainRecipe:
 def recipe_with(work: Work, row: Row, more: Mapping[str, Any]) -> TrainRecipe:
     """Complete the recipe of a row with these values and the epochs of the plan.
 
-    Parameters
-    ----------
-    work : Work
-        Has the plan.
-    row : Row
-        One that learns.
-    more : mapping
-        Fields of the recipe that win over its own.
-
-    Returns
-    -------
-    TrainRecipe
-        Where its schedule has restarts, it ends with a whole cycle.
-
-    Raises
-    ------
-    ConfigError
-        Where a value is none that a recipe may have.
+    Where its schedule has restarts, it ends with a whole cycle.
     """
     plan = work.plan
     epochs = plan.by_name[row.name].epochs
@@ -146,22 +72,7 @@ def _whole_cycles(recipe: TrainRecipe, epochs: int) -> float:
 
 
 def start_of(work: Work, row: Row, fold: int | None = None) -> str:
-    """Say what a row starts from: another row's model, or the paper's weights where the user has them.
-
-    Parameters
-    ----------
-    work : Work
-        Where the models of other rows are, and the user's files of weights.
-    row : Row
-        One that learns.
-    fold : int, optional
-        From 1; of a cross-validated row, the network of the same fold is the start, which has seen the same images.
-
-    Returns
-    -------
-    str
-        As ``ModelConfig.start`` takes it.
-    """
+    """Say what a row starts from: another row's model, or the paper's weights where the user has them."""
     if row.file.start_of:
         place = work.place.row(row.file.start_of)
         return str((place if fold is None else place.fold(fold)).run.bundle)

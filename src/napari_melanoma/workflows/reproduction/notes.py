@@ -14,19 +14,7 @@ CHANCE = 0.5  # the AUC of answers that say nothing
 def differences(found: Sequence[Found], metrics: Sequence[str], among: Sequence[Found] = ()) -> Iterator[str]:
     """Say by how much rows differ from those that they are compared with, image by image.
 
-    Parameters
-    ----------
-    found : sequence of Found
-        Rows of a table.
-    metrics : sequence of str
-        Its columns.
-    among : sequence of Found
-        All rows, those of other tables too; by default those of the table.
-
-    Yields
-    ------
-    str
-        A sentence for each pair, and for each part of the images where some were kept apart.
+    A sentence for each pair, and for each part of the images where some were kept apart.
     """
     known = {item.row.name: item for item in among or found}
     for item in found:
@@ -43,17 +31,7 @@ def differences(found: Sequence[Found], metrics: Sequence[str], among: Sequence[
 def changes(other: Found, item: Found, part: str = "") -> dict[str, Estimate]:
     """Estimate by how much a row is above another on the images of a part that both have.
 
-    Parameters
-    ----------
-    other, item : Found
-        What it is less, and what it is more.
-    part : str
-        As ``found.in_part`` takes it.
-
-    Returns
-    -------
-    dict of str to Estimate
-        Metric to the difference, with an interval of the paired bootstrap; none where they share no image.
+    Metric to the difference, with an interval of the paired bootstrap; none where they share no image.
     """
     old, new = (
         {(image["domain"], image["image_id"]): image for image in in_part(one.images, part)} for one in (other, item)
@@ -65,17 +43,7 @@ def changes(other: Found, item: Found, part: str = "") -> dict[str, Estimate]:
 def controls(found: Sequence[Found], roles: Mapping[str, Role]) -> Iterator[str]:
     """Say of rows that learn from answers dealt out at random whether they tell anything: they must not.
 
-    Parameters
-    ----------
-    found : sequence of Found
-        Rows.
-    roles : mapping
-        What each role is.
-
-    Yields
-    ------
-    str
-        A sentence for each of them, and for each part of the images.
+    A sentence for each of them, and for each part of the images.
     """
     for item in found:
         if roles[item.row.file.judged].control_of is None:

@@ -34,27 +34,6 @@ def measure_paces(
     """Measure each distinct network several times, with one thread and with all, and keep the quickest of each.
 
     Small steps are often quicker with one thread: the others wait for each other, above all beside other work.
-
-    Parameters
-    ----------
-    recipes : mapping
-        Name of a row to its recipe.
-    seconds : float
-        Time of the whole reproduction; measuring takes a small share.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    paces : dict
-        Name of a row to its pace.
-    faults : dict
-        Name of a row that cannot be measured to the reason.
-
-    Raises
-    ------
-    Cancelled
-        Where the user stopped it.
     """
     keys = {name: _key(recipe) for name, recipe in recipes.items()}
     distinct = {keys[name]: recipe for name, recipe in recipes.items()}
@@ -75,18 +54,7 @@ def measure_paces(
 
 @contextmanager
 def computing_with(threads: int | None) -> Iterator[None]:
-    """Let torch compute with so many threads for a while.
-
-    Parameters
-    ----------
-    threads : int or None
-        None: as it is.
-
-    Yields
-    ------
-    None
-        The number that was there before comes back at the end.
-    """
+    """Let torch compute with so many threads for a while."""
     import torch
 
     before = torch.get_num_threads()

@@ -25,33 +25,14 @@ SHARED = "paper.toml"
 def papers() -> tuple[str, ...]:
     """List the papers that can be reproduced.
 
-    Returns
-    -------
-    tuple of str
-        Such as ``("P2", "P4")``.
+    Such as ``("P2", "P4")``.
     """
     return tuple(sorted(item.name for item in RECIPES.iterdir() if item.is_dir() and (item / SHARED).is_file()))
 
 
 @cache
 def read_paper(name: str) -> Paper:
-    """Read the recipes of a paper.
-
-    Parameters
-    ----------
-    name : str
-        A name of ``papers()``, in either case.
-
-    Returns
-    -------
-    Paper
-        With all its rows.
-
-    Raises
-    ------
-    ConfigError
-        Where there is no such paper.
-    """
+    """Read the recipes of a paper."""
     found = next((known for known in papers() if known.lower() == name.lower()), None)
     if found is None:
         raise ConfigError(f"there are no recipes of a paper '{name}' (known: {', '.join(papers())}).")
@@ -68,15 +49,7 @@ def read_paper(name: str) -> Paper:
 def paper_of(path: Path) -> tuple[str, str] | None:
     """Find out whether a file is one of a paper's, which only look like recipes.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        A TOML file, or none.
-
-    Returns
-    -------
-    paper, row : tuple of str, or None
-        The paper, and its row or grid; an empty name for what all its rows share. None for any other file.
+    Returns the paper, and its row or grid; an empty name for what all its rows share. None for any other file.
     """
     try:
         values = read_toml_table(path)

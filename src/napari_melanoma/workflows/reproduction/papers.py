@@ -195,25 +195,7 @@ class Row:
         return kinds()[self.file.kind]
 
     def recipe(self, budget: Budget, **more: Any) -> TrainRecipe:  # noqa: ANN401 - any field of the recipe
-        """Complete its recipe.
-
-        Parameters
-        ----------
-        budget : str
-            ``"small"`` or ``"full"``.
-        **more : object
-            Fields of ``TrainRecipe`` that win over its own; a dict goes into the part of that name.
-
-        Returns
-        -------
-        TrainRecipe
-            Ready to run.
-
-        Raises
-        ------
-        ConfigError
-            Where a value is none that a recipe may have.
-        """
+        """Complete its recipe."""
         about = {"name": self.name, "title": self.file.title}
         return TrainRecipe.parse(merged(merged(about, self.values[budget]), more), f"the row '{self.name}'")
 
@@ -241,20 +223,7 @@ class Paper:
     def select(self, names: Sequence[str]) -> tuple[Row, ...]:
         """Find rows by their names or that of their grid or table, with those that they need or are compared with.
 
-        Parameters
-        ----------
-        names : sequence of str
-            None of them: the rows of the tables.
-
-        Returns
-        -------
-        tuple of Row
-            In the order of the paper.
-
-        Raises
-        ------
-        ConfigError
-            Where there is no row and no grid of a name.
+        In the order of the paper.
         """
         if unknown := [name for name in names if name not in self.rows and name not in self.named]:
             raise ConfigError(f"{self.name} has no row or grid '{unknown[0]}' (known: {', '.join(self.named)}).")

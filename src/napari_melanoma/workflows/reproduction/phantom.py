@@ -27,28 +27,7 @@ NOBODY += "what was put into it, and nothing about melanoma."
 def with_phantom(options: ReproduceOptions, out: Path, run: RunContext) -> ReproduceOptions:
     """Name the phantom cohort where no data are named, and draw it where it is not there.
 
-    Parameters
-    ----------
-    options : ReproduceOptions
-        What is asked for.
-    out : pathlib.Path
-        Of the reproduction; gets ``phantom-cohort``.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    ReproduceOptions
-        With data, or as they were: where some are named, or the paper has no phantom cohort.
-
-    Raises
-    ------
-    DataSetError
-        Where another cohort was begun there.
-    SaveError
-        Where it cannot be written.
-    Cancelled
-        Where the user stopped it; what is drawn stays, and the same call goes on.
+    With data, or as they were: where some are named, or the paper has no phantom cohort.
     """
     asked = stands_in(options)
     if asked is None:
@@ -63,20 +42,7 @@ def with_phantom(options: ReproduceOptions, out: Path, run: RunContext) -> Repro
 def would_draw(options: ReproduceOptions) -> tuple[Plan, dict[str, CrossedRole]] | None:
     """Say what would be planned with a phantom cohort that is not there yet.
 
-    Parameters
-    ----------
-    options : ReproduceOptions
-        What is asked for.
-
-    Returns
-    -------
-    tuple or None
-        The plan without rows, and the images of each role; None where no phantom cohort would be drawn.
-
-    Raises
-    ------
-    ConfigError
-        Where there is no such paper.
+    Returns the plan without rows, and the images of each role; None where no phantom cohort would be drawn.
     """
     asked = stands_in(options)
     if asked is None:
@@ -111,18 +77,7 @@ def would_draw(options: ReproduceOptions) -> tuple[Plan, dict[str, CrossedRole]]
 
 
 def said_of(folders: Iterable[Path]) -> list[str]:
-    """Say which data sets are phantom cohorts, and how well anybody could do there.
-
-    Parameters
-    ----------
-    folders : iterable of pathlib.Path
-        Data sets.
-
-    Returns
-    -------
-    list of str
-        A paragraph for each phantom cohort.
-    """
+    """Say which data sets are phantom cohorts, and how well anybody could do there."""
     found = []
     for folder in dict.fromkeys(folders):
         told = read_object(folder / PHANTOM)
@@ -134,20 +89,7 @@ def said_of(folders: Iterable[Path]) -> list[str]:
 def stands_in(options: ReproduceOptions) -> PhantomCohort | None:
     """Find the cohort that stands in where no data are named.
 
-    Parameters
-    ----------
-    options : ReproduceOptions
-        What is asked for.
-
-    Returns
-    -------
-    PhantomCohort or None
-        None where data are named, or the paper has none.
-
-    Raises
-    ------
-    ConfigError
-        Where there is no such paper.
+    None where data are named, or the paper has none.
     """
     return None if options.data else read_paper(options.paper).file.phantom
 

@@ -50,15 +50,7 @@ class Place:
     def row(self, name: str) -> RowPlace:
         """Name the files of a row.
 
-        Parameters
-        ----------
-        name : str
-            Of a row.
-
-        Returns
-        -------
-        RowPlace
-            Whether they are there or not.
+        Whether they are there or not.
         """
         return RowPlace(self.out, name)
 
@@ -83,15 +75,7 @@ class RowPlace:
     def fold(self, number: int) -> FoldPlace:
         """Name the files of a fold of a cross-validated row.
 
-        Parameters
-        ----------
-        number : int
-            From 1.
-
-        Returns
-        -------
-        FoldPlace
-            Whether they are there or not.
+        Whether they are there or not.
         """
         return FoldPlace(self, number)
 

@@ -54,20 +54,7 @@ class Plan(Config):
         return {role: tuple(map(Path, folders)) for role, folders in self.data.items()}
 
     def folders_of(self, paper: Paper, *, crossed: bool) -> dict[str, tuple[Path, ...]]:
-        """Name the data sets of the rows that are cross-validated, or of the others.
-
-        Parameters
-        ----------
-        paper : Paper
-            Which row needs which role.
-        crossed : bool
-            Which rows.
-
-        Returns
-        -------
-        dict
-            Role to data sets.
-        """
+        """Name the data sets of the rows that are cross-validated, or of the others."""
         rows = [paper.rows[name] for name in (*self.by_name, *self.left_out)]
         roles = {role for row in rows if row.kind.crossed == crossed for role in row.file.roles}
         return {role: folders for role, folders in self.folders.items() if role in roles}
@@ -86,15 +73,7 @@ class Plan(Config):
     def in_turn(self, paper: Paper) -> list[PlannedRow]:
         """Put rows in the order in which they run.
 
-        Parameters
-        ----------
-        paper : Paper
-            Which row needs which.
-
-        Returns
-        -------
-        list of PlannedRow
-            In the paper's order, and after them those that wait, the quickest first; none before one that it needs.
+        In the paper's order, and after them those that wait, the quickest first; none before one that it needs.
         """
         waiting = {row.name: row for row in self.rows if row.waits}
 

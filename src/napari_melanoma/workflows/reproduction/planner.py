@@ -40,28 +40,7 @@ class Images:
 def complete_plan(draft: Plan, rows: Sequence[Row], data: Images, run: RunContext) -> Plan:
     """Settle what a reproduction does.
 
-    Parameters
-    ----------
-    draft : Plan
-        What is asked for: paper, budget, time, weights.
-    rows : sequence of Row
-        That are asked for, in the paper's order.
-    data : Images
-        All that there are.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    Plan
-        With the rows that can run; those that cannot stand in ``left_out``.
-
-    Raises
-    ------
-    RunError
-        Where not even one row can learn anything in the time, with the time that all need.
-    Cancelled
-        Where the user stopped it.
+    With the rows that can run; those that cannot stand in ``left_out``.
     """
     began, size = time.monotonic(), None
     candidates, left_out = _candidates(draft, rows, data, run)

@@ -34,16 +34,10 @@ Figures = Callable[["NDArray[np.float64]"], "dict[str, NDArray[np.float64]]"]
 class Pooled:
     """Out-of-fold answers to a question with two answers.
 
-    Parameters
-    ----------
-    truth : numpy.ndarray
-        bool (image,): whether it is the positive class.
-    probability : numpy.ndarray
-        float64 (image,), calibrated, 0 to 1.
-    above : numpy.ndarray
-        float64 (image,): 1 at or above the operating point of the image's fold, else 0; NaN where there is none.
-    covered, several : numpy.ndarray
-        float64 (image,): 1 where the conformal set holds the truth, and where it holds both classes; NaN: no set.
+    ``truth``: bool (image,): whether it is the positive class. ``probability``: float64 (image,), calibrated, 0 to 1.
+    ``above``: float64 (image,): 1 at or above the operating point of the image's fold, else 0; NaN where there is none.
+    ``covered``, ``several``: float64 (image,): 1 where the conformal set holds the truth, and where it holds both
+    classes; NaN: no set.
     """
 
     truth: NDArray[np.bool_]
@@ -55,15 +49,8 @@ class Pooled:
     def figures(self, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         """Compute every metric under each weighting.
 
-        Parameters
-        ----------
-        weights : numpy.ndarray
-            float64 (draw, image), how often each image was drawn.
-
-        Returns
-        -------
-        dict of str to numpy.ndarray
-            Metric to float64 (draw,); NaN where a draw leaves nothing to divide by.
+        ``weights``: float64 (draw, image), how often each image was drawn. Metric to float64 (draw,); NaN where a draw
+        leaves nothing to divide by.
         """
         drawn = Drawn(self.probability, self.truth, weights)
         said = drawn.decisions(HALF)
@@ -93,36 +80,13 @@ class Pooled:
 def estimates(pooled: Pooled, groups: Sequence[str]) -> dict[str, Estimate]:
     """Estimate every metric with a 95 % bootstrap interval, as ``analysis.resampling.interval`` gives it.
 
-    Parameters
-    ----------
-    pooled : Pooled
-        Out-of-fold answers.
-    groups : sequence of str
-        The patient or lesion of each.
-
-    Returns
-    -------
-    dict of str to Estimate
-        Those that can be computed; intervals are NaN where there is one group.
+    Those that can be computed; intervals are NaN where there is one group.
     """
     return _estimated(pooled, pooled.figures, groups, (0, 1))
 
 
 def changes(less: Pooled, more: Pooled, groups: Sequence[str]) -> dict[str, Estimate]:
-    """Estimate by how much the second is above the first, on the same images and the same draws.
-
-    Parameters
-    ----------
-    less, more : Pooled
-        Of the same images in the same order.
-    groups : sequence of str
-        The patient or lesion of each.
-
-    Returns
-    -------
-    dict of str to Estimate
-        Those that both have.
-    """
+    """Estimate by how much the second is above the first, on the same images and the same draws."""
 
     def differences(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         before, after = less.figures(weights), more.figures(weights)

@@ -18,17 +18,7 @@ WORDS = {"channels": "first channels", "decoder_channels": "channels of the deco
 def reduced(work: Work, row: Row) -> tuple[str, ...]:
     """Say in what the row that ran is less than the paper's.
 
-    Parameters
-    ----------
-    work : Work
-        Its folder has the recipe that ran.
-    row : Row
-        One that learns.
-
-    Returns
-    -------
-    tuple of str
-        Parts, such as ``"128 px instead of 512"``; none where nothing is.
+    Parts, such as ``"128 px instead of 512"``; none where nothing is.
     """
     path = work.place.row(row.name).recipe
     return tuple(_parts(work, row, read_toml(path, TrainRecipe))) if path.is_file() else ()

@@ -41,27 +41,7 @@ class ReproduceOptions(Config):
 
 
 def draft_plan(options: ReproduceOptions) -> Plan:
-    """Find the data and the weights that are asked for; nothing is written, and no row is planned.
-
-    Parameters
-    ----------
-    options : ReproduceOptions
-        Paper, data, budget.
-
-    Returns
-    -------
-    Plan
-        With every role filled that its rows need.
-
-    Raises
-    ------
-    ConfigError
-        Where there is no such paper, row or file of weights.
-    InputError
-        Where data are missing, with where to get them.
-    DataSetError
-        Where a folder is no data set.
-    """
+    """Find the data and the weights that are asked for; nothing is written, and no row is planned."""
     data, notices = _data(options)
     return Plan(
         paper=read_paper(options.paper).name,
@@ -74,29 +54,7 @@ def draft_plan(options: ReproduceOptions) -> Plan:
 
 
 def plan_begun(options: ReproduceOptions, place: Place) -> Plan:
-    """Read the plan of a folder, and refuse one of something else; only another time is taken over.
-
-    Parameters
-    ----------
-    options : ReproduceOptions
-        What is asked for now.
-    place : Place
-        Has a plan.
-
-    Returns
-    -------
-    Plan
-        As it began.
-
-    Raises
-    ------
-    RunError
-        Where it cannot be read, or is not what is asked for.
-    ConfigError
-        Where there is no such paper, row or file of weights.
-    InputError
-        Where data that are named are missing.
-    """
+    """Read the plan of a folder, and refuse one of something else; only another time is taken over."""
     paper, plan = read_paper(options.paper), _read(place)
     names = {row.name for row in paper.select(options.rows)}
     known = {*plan.by_name, *plan.left_out}

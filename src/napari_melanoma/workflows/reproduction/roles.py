@@ -18,28 +18,7 @@ def fill_roles(
 ) -> tuple[dict[str, tuple[Path, ...]], list[str]]:
     """Find out which data set plays which role.
 
-    Parameters
-    ----------
-    paper : Paper
-        Whose roles they are.
-    named : sequence of str
-        ``ROLE=FOLDER``, the folder of a data set that is known by its name or modality, or a folder of such folders.
-    needed : iterable of str
-        Roles that must be filled.
-
-    Returns
-    -------
-    folders : dict
-        Role to data sets, resolved.
-    notices : list of str
-        A sentence for each data set that was found and not taken.
-
-    Raises
-    ------
-    InputError
-        Where a role is unknown or stays empty (with where to get its sets), or a folder plays no role.
-    DataSetError
-        Where a folder is no data set, or two have one name.
+    Role to data sets, resolved.
     """
     found: dict[str, list[Path]] = {role: [] for role in paper.file.roles}
     notices: list[str] = []

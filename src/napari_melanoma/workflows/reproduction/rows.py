@@ -35,24 +35,7 @@ class Missing:
 
 
 def run_rows(work: Work, missing: Missing, run: RunContext) -> None:
-    """Run the rows that have not been judged yet; note those that go wrong, and those that there is no time for.
-
-    Parameters
-    ----------
-    work : Work
-        Its folder gets what each row leaves, and tables after each.
-    missing : Missing
-        Is filled.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Raises
-    ------
-    SaveError
-        Where a table cannot be written.
-    Cancelled
-        Where the user stopped it.
-    """
+    """Run the rows that have not been judged yet; note those that go wrong, and those that there is no time for."""
     rows = work.plan.in_turn(work.paper)
     for number, planned in enumerate(rows):
         if work.place.row(planned.name).judged.is_dir():
@@ -70,17 +53,7 @@ def run_rows(work: Work, missing: Missing, run: RunContext) -> None:
 def has_time(work: Work, name: str) -> bool:
     """Say whether there is time for a row, as quick as those that have learnt already.
 
-    Parameters
-    ----------
-    work : Work
-        Its plan, and the runs of the rows before.
-    name : str
-        Of a row that is about to begin.
-
-    Returns
-    -------
-    bool
-        True for one that has begun, and where no time was named.
+    True for one that has begun, and where no time was named.
     """
     plan, place = work.plan, work.place
     if plan.minutes is None or place.row(name).has_begun:

@@ -41,34 +41,6 @@ def reproduce(options: ReproduceOptions, out: Path, *, run: RunContext) -> Repro
 
     Every row is trained into a run folder of its own and judged on the same held-out images; tables are written as it
     goes, figures at its end. A row that goes wrong is named in them, and the others go on.
-
-    Parameters
-    ----------
-    options : ReproduceOptions
-        Paper, data, budget.
-    out : pathlib.Path
-        Gets ``tables.md``, ``tables.csv``, ``tables.html``, ``figures/``, ``reproduction.json``, ``recipes/``,
-        ``data/`` (the split), ``folds/`` (those of classifiers), ``rows/`` (run folders) and ``judged/``.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    Reproduction
-        What was found.
-
-    Raises
-    ------
-    ConfigError
-        Where there is no such paper or row.
-    InputError
-        Where data are missing, with where to get them.
-    DataSetError
-        Where a data set is faulty.
-    RunError
-        Where the folder holds another reproduction, or another process works in it.
-    Cancelled
-        Where the user stopped it; the same call goes on.
     """
     place, missing = Place(out), Missing()
     if not place.plan.is_file() and not stands_in(options):
@@ -87,31 +59,7 @@ def reproduce(options: ReproduceOptions, out: Path, *, run: RunContext) -> Repro
 
 
 def check(options: ReproduceOptions, *, run: RunContext) -> Reproduction:
-    """Say what a reproduction would do, and write nothing.
-
-    Parameters
-    ----------
-    options : ReproduceOptions
-        Paper, data, budget.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    Reproduction
-        Its plan.
-
-    Raises
-    ------
-    ConfigError
-        Where there is no such paper or row.
-    InputError
-        Where data are missing, with where to get them.
-    DataSetError
-        Where a data set is faulty.
-    Cancelled
-        Where the user stopped it.
-    """
+    """Say what a reproduction would do, and write nothing."""
     if would := would_draw(options):
         draft, roles = would
         rows = read_paper(options.paper).select(options.rows)

@@ -56,30 +56,6 @@ def write_split(
     Where a data set names a split ``test``, or else ``val``, that judges, and all else is learnt from; where it names
     none, a fifth of the patients judges, spread over diagnoses. Of one patient nothing is on both sides, and of images
     that show the same picture one is taken, before all one that judges.
-
-    Parameters
-    ----------
-    folders : mapping
-        Role to data sets.
-    roles : mapping
-        What each role is.
-    most : int or None
-        Images to learn from in each role at most; they are drawn by their names.
-    out : pathlib.Path
-        Gets a folder for each data set, with a table over the user's own files.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Raises
-    ------
-    DataSetError
-        Where a data set is faulty.
-    InputError
-        Where a role has nothing to learn from, or nothing to be judged on.
-    SaveError
-        Where a table cannot be written.
-    Cancelled
-        Where the user stopped it.
     """
     for role, members in folders.items():
         parts = [_split(usable(read_dataset(folder))) for folder in members]
@@ -103,25 +79,7 @@ def write_split(
 
 
 def read_split(folders: Mapping[str, tuple[Path, ...]], out: Path) -> dict[str, RoleData]:
-    """Read back what ``write_split`` wrote.
-
-    Parameters
-    ----------
-    folders : mapping
-        Role to data sets.
-    out : pathlib.Path
-        As it was told.
-
-    Returns
-    -------
-    dict
-        Role to its images.
-
-    Raises
-    ------
-    DataSetError
-        Where files have gone since.
-    """
+    """Read back what ``write_split`` wrote."""
     found = {}
     for role, members in folders.items():
         places = tuple(out / folder.name for folder in members)
@@ -157,18 +115,7 @@ def _row(sample: Sample, split: str, role: Role, place: Path) -> dict[str, str]:
 
 
 def relative(path: Path, folder: Path) -> str:
-    """Name a file as seen from a folder; as it is where they are on different drives.
-
-    Parameters
-    ----------
-    path, folder : pathlib.Path
-        What is named, and from where.
-
-    Returns
-    -------
-    str
-        With ``/`` between its parts.
-    """
+    """Name a file as seen from a folder; as it is where they are on different drives."""
     try:
         return Path(os.path.relpath(path.resolve(), folder)).as_posix()
     except ValueError:

@@ -23,25 +23,7 @@ ABOUT = ("table", "row", "title", "paper_sets", "data_sets", "paper_parameters",
 
 
 def write_tables(work: Work, missing: Mapping[str, str]) -> list[Found]:
-    """Write the tables of what was found so far.
-
-    Parameters
-    ----------
-    work : Work
-        Its folder gets ``tables.md`` and ``tables.csv``.
-    missing : mapping
-        Rows that went wrong or that there was no time for, and why.
-
-    Returns
-    -------
-    list of Found
-        What stands in them.
-
-    Raises
-    ------
-    SaveError
-        Where a file cannot be written.
-    """
+    """Write the tables of what was found so far."""
     found, out = collect(work), work.place.out
     tables = [table.markdown() for table in paper_tables(work.paper, found)]
     parts = [f"## {title(work)}", *about(work, missing, found), *tables]
@@ -56,25 +38,7 @@ def write_tables(work: Work, missing: Mapping[str, str]) -> list[Found]:
 
 
 def write_result(work: Work, missing: Mapping[str, str]) -> list[Found]:
-    """Write tables, figures and the page of what was found.
-
-    Parameters
-    ----------
-    work : Work
-        Its folder gets ``tables.md``, ``tables.csv``, ``tables.html`` and ``figures/``.
-    missing : mapping
-        Rows that went wrong or that there was no time for, and why.
-
-    Returns
-    -------
-    list of Found
-        What stands in them.
-
-    Raises
-    ------
-    SaveError
-        Where a file cannot be written.
-    """
+    """Write tables, figures and the page of what was found."""
     found = write_tables(work, missing)
     page = ReproductionPage(
         title=title(work),
@@ -90,17 +54,7 @@ def write_result(work: Work, missing: Mapping[str, str]) -> list[Found]:
 def paper_tables(paper: Paper, found: Sequence[Found]) -> list[Table]:
     """Make a table for each of the paper's that has rows, and one of the grids.
 
-    Parameters
-    ----------
-    paper : Paper
-        Its tables.
-    found : sequence of Found
-        Rows.
-
-    Returns
-    -------
-    list of Table
-        Figures in per cent, ours with their intervals; last one of depths in mm, where rows tell them.
+    Figures in per cent, ours with their intervals; last one of depths in mm, where rows tell them.
     """
     tables = [_table(paper, table, rows, found) for _, table, rows in of_tables(paper, found)]
     depths = depth_table(paper, found)

@@ -25,29 +25,7 @@ Rows = Mapping[Key, Mapping[str, str]]
 def tabular_answers(
     learnt: tuple[Path, ...], judged: Rows, choices: TabularChoices, target: str = "melanoma"
 ) -> dict[Key, float]:
-    """Learn boosted trees from the rows of the other folds, and answer for every row.
-
-    Parameters
-    ----------
-    learnt : tuple of pathlib.Path
-        Data sets as ``crossed`` writes them; rows of the split ``train`` are learnt from.
-    judged : mapping
-        Data set and image to row.
-    choices : TabularChoices
-        The columns that it gets.
-    target : str
-        Column that holds the answer, 1 or 0.
-
-    Returns
-    -------
-    dict
-        Data set and image to the probability of the positive class.
-
-    Raises
-    ------
-    DataSetError
-        Where a column is in no row, or gives the answer away, or the rows have one class alone.
-    """
+    """Learn boosted trees from the rows of the other folds, and answer for every row."""
     rows, labels = _learnt(learnt, target)
     trees, encoding = fit_trees(rows, choices, labels, target)
     asked, _ = as_matrix(understand(list(judged.values()), encoding))
@@ -55,23 +33,7 @@ def tabular_answers(
 
 
 def logistic_answers(learnt: tuple[Path, ...], judged: Rows, choices: TabularChoices, target: str) -> dict[Key, float]:
-    """Learn a logistic regression from the rows of the other folds, and answer for every row.
-
-    Parameters
-    ----------
-    learnt, judged, choices, target
-        As ``tabular_answers`` takes them.
-
-    Returns
-    -------
-    dict
-        Data set and image to the probability of the positive class.
-
-    Raises
-    ------
-    DataSetError
-        Where a column is in no row, or gives the answer away, or the rows have one class alone.
-    """
+    """Learn a logistic regression from the rows of the other folds, and answer for every row."""
     rows, labels = _learnt(learnt, target)
     found = fit_rows(rows, labels.astype(bool), choices, target).of(list(judged.values()))
     return dict(zip(judged, found.tolist(), strict=True))

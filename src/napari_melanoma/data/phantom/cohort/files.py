@@ -37,30 +37,7 @@ def write_cohort(config: CohortConfig, out: Path, processes: int = 1, run: RunCo
     All is gathered in a hidden folder beside ``out``, which gets its name once everything is there; after a stop the
     same call goes on with the patients that are missing.
 
-    Parameters
-    ----------
-    config : CohortConfig
-        Which cohort.
-    out : pathlib.Path
-        The data set, which must not exist.
-    processes : int
-        Processes that draw; the files are the same however many there are.
-    run : RunContext, optional
-        Told how far it is, and asked whether to go on.
-
-    Returns
-    -------
-    CohortFiles
-        Where they are.
-
-    Raises
-    ------
-    DataSetError
-        Where ``out`` exists, or what was begun there is another cohort.
-    SaveError
-        Where a file cannot be written.
-    Cancelled
-        After a stop was asked for; what is finished stays.
+    Where they are.
     """
     from napari_melanoma.data.phantom.cohort.pool import each_done
 
@@ -84,17 +61,7 @@ def write_cohort(config: CohortConfig, out: Path, processes: int = 1, run: RunCo
 
 
 def write_patient(patient: Patient, config: CohortConfig, place: Path) -> None:
-    """Draw the patch of a patient and write it with its masks; the image last, for it says that all is there.
-
-    Parameters
-    ----------
-    patient : Patient
-        Whose.
-    config : CohortConfig
-        Of the cohort.
-    place : pathlib.Path
-        The data set.
-    """
+    """Draw the patch of a patient and write it with its masks; the image last, for it says that all is there."""
     from napari_melanoma.io.results import write_mask, write_rgb
 
     patch = draw_patch(patient, config)
@@ -106,17 +73,7 @@ def write_patient(patient: Patient, config: CohortConfig, place: Path) -> None:
 
 
 def write_slide_of(patient: Patient, config: CohortConfig, place: Path) -> None:
-    """Draw the whole slide of a patient, with its truth and outlines.
-
-    Parameters
-    ----------
-    patient : Patient
-        Whose.
-    config : CohortConfig
-        Of the cohort.
-    place : pathlib.Path
-        The data set.
-    """
+    """Draw the whole slide of a patient, with its truth and outlines."""
     from napari_melanoma.data.phantom.slide.files import write_slide
 
     write_slide(slide_config(patient, config), place / "slides", patient.name)

@@ -54,30 +54,14 @@ class RiskLaw:
     def patient_part(self, facts: Facts) -> Floats:
         """Log odds that age, sex and site add.
 
-        Parameters
-        ----------
-        facts : Facts
-            Of the patients.
-
-        Returns
-        -------
-        numpy.ndarray
-            float64 (patient,).
+        Returns float64 (patient,).
         """
         return self.decade * (facts.age - _TYPICAL_AGE) / 10 + self.male * facts.male + np.array(self.site)[facts.site]
 
     def tumour_part(self, facts: Facts) -> Floats:
         """Log odds that thickness and ulceration add, with the intercept.
 
-        Parameters
-        ----------
-        facts : Facts
-            Of the patients.
-
-        Returns
-        -------
-        numpy.ndarray
-            float64 (patient,).
+        Returns float64 (patient,).
         """
         return (
             self.intercept + self.log_depth * np.log(facts.depth_mm / _TYPICAL_MM) + self.ulceration * facts.ulcerated
@@ -86,30 +70,14 @@ class RiskLaw:
     def probability(self, facts: Facts) -> Floats:
         """Probability of a metastasis: the best answer that anybody could give.
 
-        Parameters
-        ----------
-        facts : Facts
-            Of the patients.
-
-        Returns
-        -------
-        numpy.ndarray
-            float64 (patient,).
+        Returns float64 (patient,).
         """
         return logistic(self.patient_part(facts) + self.tumour_part(facts) + self.necrosis * facts.necrotic)
 
     def probability_without_image(self, facts: Facts) -> Floats:
         """Give the best answer of somebody who knows the table and has not seen the image.
 
-        Parameters
-        ----------
-        facts : Facts
-            Of the patients; necrosis is not looked at.
-
-        Returns
-        -------
-        numpy.ndarray
-            float64 (patient,): the mean over what the image might show.
+        Returns float64 (patient,): the mean over what the image might show.
         """
         known = self.patient_part(facts) + self.tumour_part(facts)
         chance = np.where(facts.depth_mm >= NECROTIC_FROM_MM, self.necrotic_share, 0.0)
@@ -120,18 +88,7 @@ LAW = RiskLaw()
 
 
 def logistic(log_odds: Floats) -> Floats:
-    """Turn log odds into probabilities.
-
-    Parameters
-    ----------
-    log_odds : numpy.ndarray
-        Of any shape.
-
-    Returns
-    -------
-    numpy.ndarray
-        Of the same shape.
-    """
+    """Turn log odds into probabilities."""
     return 1 / (1 + np.exp(-log_odds))
 
 
@@ -140,19 +97,7 @@ def draw_facts(rng: np.random.Generator, count: int, law: RiskLaw = LAW) -> Fact
 
     But for two things: a thick melanoma is ulcerated more often, and one below 0.5 mm has no necrosis.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Draws them.
-    count : int
-        How many.
-    law : RiskLaw
-        Says how often there is necrosis.
-
-    Returns
-    -------
-    Facts
-        Ages in whole years, thickness in hundredths of a millimetre.
+    Returns ages in whole years, thickness in hundredths of a millimetre.
     """
     age = np.rint(np.clip(rng.normal(_TYPICAL_AGE, 15, count), 18, 95))
     male = rng.random(count) < 0.54
@@ -166,18 +111,8 @@ def draw_facts(rng: np.random.Generator, count: int, law: RiskLaw = LAW) -> Fact
 def answers(facts: Facts, law: RiskLaw = LAW) -> dict[str, Floats]:
     """Give the best answers that can be had from parts of what is known, each up to a rising function.
 
-    Parameters
-    ----------
-    facts : Facts
-        Of the patients.
-    law : RiskLaw
-        Of the risk.
-
-    Returns
-    -------
-    dict
-        Float (patient,) by what is known: ``all``, ``table`` (all but the image), ``image`` (thickness, ulceration and
-        necrosis as the image shows them), ``tumour`` (thickness and ulceration), ``depth``, ``patient``, ``necrosis``.
+    Returns float (patient,) by what is known: ``all``, ``table`` (all but the image), ``image`` (thickness, ulceration
+    and necrosis as the image shows them), ``tumour`` (thickness and ulceration), ``depth``, ``patient``, ``necrosis``.
     """
     tumour = law.tumour_part(facts)
     return {
@@ -194,17 +129,7 @@ def answers(facts: Facts, law: RiskLaw = LAW) -> dict[str, Floats]:
 def area_under_curve(answer: Floats, truth: Truths) -> float | None:
     """Area under the ROC curve: how often one with the event is ranked before one without, ties counting half.
 
-    Parameters
-    ----------
-    answer : numpy.ndarray
-        Float (patient,).
-    truth : numpy.ndarray
-        bool (patient,).
-
-    Returns
-    -------
-    float or None
-        ``None`` where all are alike.
+    ``truth``: bool (patient,). Returns ``None`` where all are alike.
     """
     _, which, counts = np.unique(answer, return_inverse=True, return_counts=True)
     rank = (np.cumsum(counts) - (counts - 1) / 2)[which]
@@ -216,17 +141,7 @@ def area_under_curve(answer: Floats, truth: Truths) -> float | None:
 def expected_areas(law: RiskLaw = LAW, seed: int = 0) -> dict[str, float | None]:
     """Areas under the curve that the best answers reach in a cohort without end.
 
-    Parameters
-    ----------
-    law : RiskLaw
-        Of the risk.
-    seed : int
-        Of the simulated patients.
-
-    Returns
-    -------
-    dict
-        By what is known, as ``answers`` has it.
+    By what is known, as ``answers`` has it.
     """
     rng = np.random.default_rng(seed)
     facts = draw_facts(rng, _SIMULATED, law)

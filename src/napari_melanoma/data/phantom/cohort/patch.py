@@ -39,17 +39,8 @@ class Patch:
 def slide_config(patient: Patient, config: CohortConfig) -> SlidePhantomConfig:
     """Say which slide a patient has.
 
-    Parameters
-    ----------
-    patient : Patient
-        Whose.
-    config : CohortConfig
-        Says how fine the patches are; the slide's pixels are a whole part of theirs.
-
-    Returns
-    -------
-    SlidePhantomConfig
-        One section with one melanoma; of those who are kept back in a look that is never trained on.
+    ``config``: says how fine the patches are; the slide's pixels are a whole part of theirs. One section with one
+    melanoma; of those who are kept back in a look that is never trained on.
     """
     mpp = config.patch_mm * UM / config.patch_px / coarsening(config)
     depth_mm = max(4.0, patient.depth_mm / DEEPEST + 0.1)
@@ -74,15 +65,7 @@ def slide_config(patient: Patient, config: CohortConfig) -> SlidePhantomConfig:
 def coarsening(config: CohortConfig) -> int:
     """Side of a pixel of the patch in pixels of the slide, which are at most a micrometre wide.
 
-    Parameters
-    ----------
-    config : CohortConfig
-        Says how fine the patches are.
-
-    Returns
-    -------
-    int
-        1 or more.
+    1 or more.
     """
     return int(np.ceil(config.patch_mm * UM / config.patch_px))
 
@@ -90,17 +73,7 @@ def coarsening(config: CohortConfig) -> int:
 def draw_patch(patient: Patient, config: CohortConfig) -> Patch:
     """Draw the patch of a patient.
 
-    Parameters
-    ----------
-    patient : Patient
-        Whose.
-    config : CohortConfig
-        How fine.
-
-    Returns
-    -------
-    Patch
-        With the truth of the slide, as JSON takes it.
+    With the truth of the slide, as JSON takes it.
     """
     plan = plan_slide(slide_config(patient, config))
     known = told(plan)
@@ -126,17 +99,7 @@ def patch_box(plan: SlidePlan, config: CohortConfig) -> tuple[Box, bool]:
     that line, as far down as it fits, lies in the middle of its columns. Of a melanoma thicker than fits (about 2.7 mm)
     the surface and all below it that fits are in view, and the deepest point is not.
 
-    Parameters
-    ----------
-    plan : SlidePlan
-        Of the patient's slide.
-    config : CohortConfig
-        How fine the patch is.
-
-    Returns
-    -------
-    tuple
-        The box in pixels of the patch, counted from the slide's corner, and whether the deepest point is in view.
+    Returns the box in pixels of the patch, counted from the slide's corner, and whether the deepest point is in view.
     """
     (section,) = plan.sections
     (lesion,) = section.lesions

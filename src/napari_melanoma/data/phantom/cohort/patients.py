@@ -43,16 +43,8 @@ class Patient:
 def draw_patients(config: CohortConfig) -> tuple[Patient, ...]:
     """Draw the patients of a cohort.
 
-    Parameters
-    ----------
-    config : CohortConfig
-        How many, and from which seed.
-
-    Returns
-    -------
-    tuple of Patient
-        Half of them with a metastasis, in the whole, among those kept back and in each fold, as far as numbers allow.
-        With ``random_labels`` they are the same patients, and who has a metastasis is shuffled within each part.
+    Half of them with a metastasis, in the whole, among those kept back and in each fold, as far as numbers allow. With
+    ``random_labels`` they are the same patients, and who has a metastasis is shuffled within each part.
     """
     found = _balanced(config)
     patients = _divided(config, found)
@@ -62,15 +54,7 @@ def draw_patients(config: CohortConfig) -> tuple[Patient, ...]:
 def facts_of(patients: tuple[Patient, ...]) -> Facts:
     """Gather what the law looks at.
 
-    Parameters
-    ----------
-    patients : tuple of Patient
-        Whose.
-
-    Returns
-    -------
-    Facts
-        In their order.
+    In their order.
     """
     return Facts(
         np.array([patient.age for patient in patients], float),

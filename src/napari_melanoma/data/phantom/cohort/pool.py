@@ -20,29 +20,7 @@ _PATIENCE_S = 0.5
 def each_done(work: Callable[[Task], None], tasks: Sequence[Task], processes: int, run: RunContext) -> Iterator[Task]:
     """Do tasks that do not depend on each other, and tell of each when it is done.
 
-    Parameters
-    ----------
-    work : callable
-        A function of a module, which leaves its result in files.
-    tasks : sequence
-        What it takes, one at a time; they travel to other processes.
-    processes : int
-        How many processes; with 1 the work is done in this one. More are spawned, so a script that calls this must
-        guard its own lines with ``if __name__ == "__main__"``.
-    run : RunContext
-        Asked before each task whether to go on.
-
-    Yields
-    ------
-    object
-        The tasks, in the order in which they are done.
-
-    Raises
-    ------
-    Cancelled
-        After a stop was asked for, once the tasks that are under way have ended.
-    MelanomaError
-        Where a task says so, or a process was lost.
+    Yields the tasks, in the order in which they are done.
     """
     if processes == 1 or len(tasks) < 2:
         for task in tasks:

@@ -28,18 +28,8 @@ _LOOKS = "split train: looks of the family 'train'; split test: looks of the fam
 def story(config: CohortConfig, patients: tuple[Patient, ...]) -> dict[str, Any]:
     """Tell how a cohort came about.
 
-    Parameters
-    ----------
-    config : CohortConfig
-        What was asked for.
-    patients : tuple of Patient
-        Who came out of it.
-
-    Returns
-    -------
-    dict
-        Of dicts, lists, strings and numbers. ``bayes_auc`` is what the best answers reach in a cohort without end, by
-        what they know; ``auc_of_these`` what they reach on these patients, ``auc_of_test`` on those kept back.
+    Of dicts, lists, strings and numbers. ``bayes_auc`` is what the best answers reach in a cohort without end, by what
+    they know; ``auc_of_these`` what they reach on these patients, ``auc_of_test`` on those kept back.
     """
     law = asdict(LAW) | {"site": dict(zip(SITES, LAW.site, strict=True)), "necrosis_from_mm": NECROTIC_FROM_MM}
     chance = 0.5 if config.random_labels else None

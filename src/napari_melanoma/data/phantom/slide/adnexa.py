@@ -14,18 +14,7 @@ MM = 1000.0
 def add_follicle(drawing: Drawing, rng: np.random.Generator, layers: Layers, along: float, stretch: float) -> None:
     """Draw a hair follicle with its gland, from the surface towards the fat, sometimes cut so that only a part is seen.
 
-    Parameters
-    ----------
-    drawing : Drawing
-        Gets the outlines.
-    rng : numpy.random.Generator
-        Draws it.
-    layers : Layers
-        Of the section.
-    along : float
-        Where it opens, in micrometres.
-    stretch : float
-        Of an oblique cut.
+    ``along``: where it opens, in micrometres.
     """
     start = float(layers.at(layers.granular, np.array([along]))[0])
     floor = float(layers.at(layers.bottom, np.array([along]))[0])
@@ -62,19 +51,7 @@ def _add_hair(drawing: Drawing, rng: np.random.Generator, path: Floats, t: Float
 
 
 def add_gland(drawing: Drawing, rng: np.random.Generator, at: Floats, side: int) -> None:
-    """Draw a sebaceous gland of a few lobules.
-
-    Parameters
-    ----------
-    drawing : Drawing
-        Gets the outlines.
-    rng : numpy.random.Generator
-        Draws it.
-    at : numpy.ndarray
-        Where it leaves the follicle, (along, depth).
-    side : int
-        -1 or 1.
-    """
+    """Draw a sebaceous gland of a few lobules."""
     for number in range(int(rng.integers(2, 6))):
         away = side * (70 + 75 * (number % 3)) + rng.uniform(-20, 20)
         below = 45 * number - 40 + rng.uniform(-20, 20)
@@ -85,17 +62,7 @@ def add_gland(drawing: Drawing, rng: np.random.Generator, at: Floats, side: int)
 
 
 def add_sweat_gland(drawing: Drawing, rng: np.random.Generator, centre: tuple[float, float]) -> None:
-    """Draw the coil of a sweat gland: a cluster of cross-cut tubules with a lumen.
-
-    Parameters
-    ----------
-    drawing : Drawing
-        Gets the outlines.
-    rng : numpy.random.Generator
-        Draws it.
-    centre : tuple of float
-        Along and depth.
-    """
+    """Draw the coil of a sweat gland: a cluster of cross-cut tubules with a lumen."""
     count = int(rng.integers(7, 15))
     turn = 2.4 * np.arange(count) + rng.uniform(0, 6)
     reach = 46 * np.sqrt(np.arange(count) + 0.4)
@@ -110,16 +77,7 @@ def add_sweat_gland(drawing: Drawing, rng: np.random.Generator, centre: tuple[fl
 def add_vessel(drawing: Drawing, rng: np.random.Generator, centre: tuple[float, float], radius: float) -> None:
     """Draw a cut vessel: wall with flat nuclei, and blood or an empty lumen.
 
-    Parameters
-    ----------
-    drawing : Drawing
-        Gets the outlines.
-    rng : numpy.random.Generator
-        Draws it.
-    centre : tuple of float
-        Along and depth.
-    radius : float
-        In micrometres.
+    ``radius``: in micrometres.
     """
     radii = radius * rng.uniform(0.9, 2.2), radius
     wall = rng.uniform(2.5, 4.5) + 0.1 * radius
@@ -130,33 +88,13 @@ def add_vessel(drawing: Drawing, rng: np.random.Generator, centre: tuple[float, 
 
 
 def add_nerve(drawing: Drawing, rng: np.random.Generator, centre: tuple[float, float]) -> None:
-    """Draw a small nerve.
-
-    Parameters
-    ----------
-    drawing : Drawing
-        Gets the outline.
-    rng : numpy.random.Generator
-        Draws it.
-    centre : tuple of float
-        Along and depth.
-    """
+    """Draw a small nerve."""
     radius = rng.uniform(18, 40)
     drawing.add(Kind.NERVE, blob(rng, centre, (radius * rng.uniform(1, 2.4), radius), 0.08), "endothelium", 16, False)
 
 
 def add_muscle(drawing: Drawing, rng: np.random.Generator, centre: tuple[float, float]) -> None:
-    """Draw a bundle of smooth muscle, as that which raises a hair.
-
-    Parameters
-    ----------
-    drawing : Drawing
-        Gets the outline.
-    rng : numpy.random.Generator
-        Draws it.
-    centre : tuple of float
-        Along and depth.
-    """
+    """Draw a bundle of smooth muscle, as that which raises a hair."""
     t = np.linspace(-1, 1, 30)
     length, lean = rng.uniform(180, 380), rng.uniform(-0.9, 0.9)
     path = np.stack([centre[0] + length * t, centre[1] + length * lean * t + 18 * np.sin(3 * t)], axis=1)
@@ -166,36 +104,12 @@ def add_muscle(drawing: Drawing, rng: np.random.Generator, centre: tuple[float, 
 def add_infiltrate(
     drawing: Drawing, rng: np.random.Generator, centre: tuple[float, float], radii: tuple[float, float]
 ) -> None:
-    """Draw a cluster of lymphocytes.
-
-    Parameters
-    ----------
-    drawing : Drawing
-        Gets the outline.
-    rng : numpy.random.Generator
-        Draws it.
-    centre, radii : tuple of float
-        Along and depth.
-    """
+    """Draw a cluster of lymphocytes."""
     drawing.add(Kind.INFILTRATE, blob(rng, centre, radii, 0.3))
 
 
 def add_scars(drawing: Drawing, rng: np.random.Generator, layers: Layers, masses: list[Floats], share: float) -> None:
-    """Draw patches of scar rich in cells beside and below tumours: the same colours, other cells.
-
-    Parameters
-    ----------
-    drawing : Drawing
-        Gets the outlines.
-    rng : numpy.random.Generator
-        Draws them.
-    layers : Layers
-        Of the section.
-    masses : list of numpy.ndarray
-        Of each tumour its middle along the section, half of its width and its depth.
-    share : float
-        Their area as a share of that of the tumours.
-    """
+    """Draw patches of scar rich in cells beside and below tumours: the same colours, other cells."""
     for middle, half, deep in masses:
         left_over = share * 1.5 * half * deep
         for _ in range(400):
@@ -215,16 +129,7 @@ def add_scars(drawing: Drawing, rng: np.random.Generator, layers: Layers, masses
 def furnish(drawing: Drawing, rng: np.random.Generator, layers: Layers, amounts: dict[str, float]) -> None:
     """Fill the dermis of a section.
 
-    Parameters
-    ----------
-    drawing : Drawing
-        Gets the outlines.
-    rng : numpy.random.Generator
-        Draws them.
-    layers : Layers
-        Of the section.
-    amounts : dict
-        ``follicles`` per mm, ``inflammation`` 0 to 1, ``stretch``.
+    ``amounts``: ``follicles`` per mm, ``inflammation`` 0 to 1, ``stretch``.
     """
     width_mm = (layers.end - layers.start) / MM
 

@@ -45,15 +45,7 @@ class Spots:
     def near(self, top: float, left: float, bottom: float, right: float) -> NDArray[np.int64]:
         """Find those that reach into a rectangle.
 
-        Parameters
-        ----------
-        top, left, bottom, right : float
-            In micrometres.
-
-        Returns
-        -------
-        numpy.ndarray
-            Their indices.
+        ``top``, ``left``, ``bottom``, ``right``: in micrometres.
         """
         rows = (self.y + self.radius > top) & (self.y - self.radius < bottom)
         return np.flatnonzero(rows & (self.x + self.radius > left) & (self.x - self.radius < right))
@@ -62,17 +54,7 @@ class Spots:
 def draw_pen(rng: np.random.Generator, box: tuple[float, float, float, float]) -> Pen:
     """Draw a pen mark beside or around something: a circle, a line or a dot.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Draws it.
-    box : tuple of float
-        Top, left, bottom, right in micrometres of what was marked.
-
-    Returns
-    -------
-    Pen
-        The mark.
+    ``box``: top, left, bottom, right in micrometres of what was marked.
     """
     top, left, bottom, right = box
     height, width = bottom - top, right - left
@@ -95,17 +77,7 @@ def draw_pen(rng: np.random.Generator, box: tuple[float, float, float, float]) -
 def line_distance(line: Floats, x: Floats, y: Floats) -> Floats:
     """Measure the distance of pixels from a line.
 
-    Parameters
-    ----------
-    line : numpy.ndarray
-        Points (point, 2) as x, y.
-    x, y : numpy.ndarray
-        Positions of columns (column,) and rows (row,).
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 (row, column).
+    ``x``, ``y``: positions of columns (column,) and rows (row,). Returns float32 (row, column).
     """
     nearest = np.full((len(y), len(x)), np.inf, np.float32)
     for (x0, y0), (x1, y1) in pairwise(line.tolist()):
@@ -122,17 +94,8 @@ def line_distance(line: Floats, x: Floats, y: Floats) -> Floats:
 def ink_density(pen: Pen, x: Floats, y: Floats) -> Floats:
     """Give how much ink lies on pixels: streaky, darker at its edge.
 
-    Parameters
-    ----------
-    pen : Pen
-        The mark.
-    x, y : numpy.ndarray
-        Positions of columns and rows in micrometres.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 (row, column), 0 where there is none, about 1 in the middle.
+    ``x``, ``y``: positions of columns and rows in micrometres. Returns float32 (row, column), 0 where there is none,
+    about 1 in the middle.
     """
     away = line_distance(pen.line, x, y) / np.float32(pen.half_width_um)
     ragged = 1 + 0.05 * np.sin(x / 37.0)[None] * np.sin(y / 29.0)[:, None]

@@ -32,18 +32,7 @@ class Scattered:
 
 
 def scatter(window: Window) -> list[Scattered]:
-    """Give all nuclei whose middle lies in a window.
-
-    Parameters
-    ----------
-    window : Window
-        Where.
-
-    Returns
-    -------
-    list of Scattered
-        By tissue.
-    """
+    """Give all nuclei whose middle lies in a window."""
     present = set(window.present)
     found = [_lined(window)]
     for kinds, place in SCATTERED:

@@ -45,30 +45,7 @@ def write_slide(
 ) -> SlidePhantomFiles:
     """Draw a slide and write ``NAME.tif``, ``NAME.truth.json`` and ``NAME.geojson``; the slide last.
 
-    Parameters
-    ----------
-    config : SlidePhantomConfig
-        What to draw.
-    folder : pathlib.Path
-        Made where it is missing; files of these names are replaced.
-    name : str
-        How the files begin.
-    run : RunContext, optional
-        Told how far it is, and asked whether to go on.
-
-    Returns
-    -------
-    SlidePhantomFiles
-        Where they are.
-
-    Raises
-    ------
-    ConfigError
-        Where what is asked for does not fit on the slide.
-    SaveError
-        Where a file cannot be written; no slide is left half-written.
-    Cancelled
-        After a stop was asked for.
+    Where they are.
     """
     from napari_melanoma.io.geojson import write_geojson
 
@@ -84,16 +61,8 @@ def write_slide(
 def told(plan: SlidePlan) -> dict[str, Any]:
     """Tell all that is true of a slide.
 
-    Parameters
-    ----------
-    plan : SlidePlan
-        Which.
-
-    Returns
-    -------
-    dict
-        Of dicts, lists, strings and numbers. Positions are (row, column) in pixels of level 0, from the outer corner
-        of the first pixel.
+    Of dicts, lists, strings and numbers. Positions are (row, column) in pixels of level 0, from the outer corner of the
+    first pixel.
     """
     sections = [_section(plan, section) for section in plan.sections]
     malignant = [lesion for section in sections for lesion in section["lesions"] if lesion["class"] == "malignant"]
@@ -195,19 +164,7 @@ def _necrosis(section: SectionPlan, lesion: Lesion, mpp: float, whole_px: float)
 def dead_areas(section: SectionPlan, lesion: Lesion, mpp: float) -> list[Floats]:
     """Give the outlines of a lesion's necrosis.
 
-    Parameters
-    ----------
-    section : SectionPlan
-        That it lies in.
-    lesion : Lesion
-        Which.
-    mpp : float
-        Micrometres per pixel.
-
-    Returns
-    -------
-    list of numpy.ndarray
-        Vertices (vertex, 2) as x, y in pixels of level 0.
+    ``mpp``: micrometres per pixel. Vertices (vertex, 2) as x, y in pixels of level 0.
     """
     return [section.frame.to_slide(*outline.T) / mpp for outline in lesion.necrosis]
 
@@ -236,18 +193,7 @@ def _clark(section: SectionPlan, lesion: Lesion) -> int | None:
 
 
 def outlines(plan: SlidePlan) -> list[Annotation]:
-    """Give the outlines of a slide for QuPath: tissue, keratin, epidermis of each section, and each lesion.
-
-    Parameters
-    ----------
-    plan : SlidePlan
-        Which.
-
-    Returns
-    -------
-    list of Annotation
-        A later one lies over the earlier ones.
-    """
+    """Give the outlines of a slide for QuPath: tissue, keratin, epidermis of each section, and each lesion."""
     from napari_melanoma.io.geojson import Annotation
 
     found = []

@@ -27,15 +27,8 @@ class Frame:
     def to_section(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
         """Turn positions on the slide into positions in the section.
 
-        Parameters
-        ----------
-        x, y : numpy.ndarray
-            Micrometres from the slide's top left corner; of shapes that broadcast.
-
-        Returns
-        -------
-        tuple of numpy.ndarray
-            Along and depth, float32 in micrometres.
+        ``x``, ``y``: micrometres from the slide's top left corner; of shapes that broadcast. Returns along and depth,
+        float32 in micrometres.
         """
         across, down = (x - self.x_um).astype(np.float32), (y - self.y_um).astype(np.float32)
         cosine, sine = np.float32(np.cos(self.angle)), np.float32(np.sin(self.angle))
@@ -51,15 +44,7 @@ class Frame:
     def to_slide(self, along: Floats, depth: Floats) -> Floats:
         """Turn positions in the section into positions on the slide.
 
-        Parameters
-        ----------
-        along, depth : numpy.ndarray
-            Micrometres, float (point,).
-
-        Returns
-        -------
-        numpy.ndarray
-            float64 (point, 2) as x, y in micrometres.
+        ``along``, ``depth``: micrometres, float (point,). Returns float64 (point, 2) as x, y in micrometres.
         """
         along, depth = np.asarray(along, float), np.asarray(depth, float)
         u, v = along, depth
@@ -75,14 +60,6 @@ class Frame:
     def heading(self, along: Floats) -> Floats:
         """Give the direction of the surface.
 
-        Parameters
-        ----------
-        along : numpy.ndarray
-            Micrometres.
-
-        Returns
-        -------
-        numpy.ndarray
-            Radians, of the same shape; depth points a quarter turn further.
+        ``along``: micrometres. Radians, of the same shape; depth points a quarter turn further.
         """
         return self.angle + along * self.curvature

@@ -27,30 +27,14 @@ class Points:
     def uniform(self, index: int) -> Floats:
         """Give a random number for each point.
 
-        Parameters
-        ----------
-        index : int
-            Which of its numbers; each is independent of the others.
-
-        Returns
-        -------
-        numpy.ndarray
-            float32 (point,), 0 to below 1.
+        Returns float32 (point,), 0 to below 1.
         """
         return uniform(self.row, self.column, self.name + 101 * (index + 3))
 
     def chosen(self, mask: NDArray[np.bool_]) -> Points:
         """Keep some.
 
-        Parameters
-        ----------
-        mask : numpy.ndarray
-            bool (point,).
-
-        Returns
-        -------
-        Points
-            Those that are true.
+        ``mask``: bool (point,). Those that are true.
         """
         return Points(self.x[mask], self.y[mask], self.row[mask], self.column[mask], self.name)
 
@@ -66,15 +50,7 @@ class Grid:
     def points(self, top: float, left: float, bottom: float, right: float) -> Points:
         """Give all points of a rectangle, and maybe some just outside.
 
-        Parameters
-        ----------
-        top, left, bottom, right : float
-            The rectangle in micrometres.
-
-        Returns
-        -------
-        Points
-            Always the same for the same cell.
+        ``top``, ``left``, ``bottom``, ``right``: the rectangle in micrometres.
         """
         pitch = self.spacing * _ROW
         rows = np.arange(int(np.floor(top / pitch)) - 1, int(np.ceil(bottom / pitch)) + 2)
@@ -83,18 +59,7 @@ class Grid:
         return self.at(row, column)
 
     def at(self, row: Ints, column: Ints) -> Points:
-        """Give the points of some cells.
-
-        Parameters
-        ----------
-        row, column : numpy.ndarray
-            The cells, integers (point,).
-
-        Returns
-        -------
-        Points
-            One a cell.
-        """
+        """Give the points of some cells."""
         across = uniform(row, column, self.name + 1) - 0.5
         down = uniform(row, column, self.name + 2) - 0.5
         x = (column + 0.5 + 0.5 * (row & 1) + 2 * self.jitter * across) * self.spacing
@@ -104,15 +69,7 @@ class Grid:
     def distances(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
         """Measure how far pixels are from the nearest and the second nearest point.
 
-        Parameters
-        ----------
-        x, y : numpy.ndarray
-            Positions in micrometres, float (pixel,).
-
-        Returns
-        -------
-        tuple of numpy.ndarray
-            Two float32 (pixel,), in micrometres.
+        ``x``, ``y``: positions in micrometres, float (pixel,). Two float32 (pixel,), in micrometres.
         """
         row = np.floor(y / (self.spacing * _ROW)).astype(np.int64)
         column = np.floor(x / self.spacing - 0.5 * (row & 1)).astype(np.int64)
@@ -145,17 +102,7 @@ def _two_nearest(
 def uniform(row: Ints, column: Ints, name: int) -> Floats:
     """Hash cells to random numbers.
 
-    Parameters
-    ----------
-    row, column : numpy.ndarray
-        Integers of any shape.
-    name : int
-        Which of many independent numbers.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 of the same shape, 0 to below 1.
+    Returns float32 of the same shape, 0 to below 1.
     """
     mixed = row.astype(np.uint32) * np.uint32(0x9E3779B1) + np.uint32((name * 0xC2B2AE3D) & 0xFFFFFFFF)
     mixed = _scrambled(mixed) + column.astype(np.uint32) * np.uint32(0x85EBCA77)

@@ -27,35 +27,14 @@ SEPTA = Grid(95.0, 0.38, 15)
 
 
 def ramp(values: Floats, start: float, end: float) -> Floats:
-    """Rise straight from 0 to 1, or fall where ``end`` is the smaller.
-
-    Parameters
-    ----------
-    values : numpy.ndarray
-        Of any shape.
-    start, end : float
-        Where it leaves 0 and where it reaches 1.
-
-    Returns
-    -------
-    numpy.ndarray
-        Of the same shape.
-    """
+    """Rise straight from 0 to 1, or fall where ``end`` is the smaller."""
     return np.clip((values - np.float32(start)) * np.float32(1 / (end - start)), 0, 1)
 
 
 def lay_ground(window: Window) -> Floats:
     """Give the dyes on each pixel.
 
-    Parameters
-    ----------
-    window : Window
-        Where.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 (4, row, column): haematoxylin, eosin, melanin, blood.
+    Returns float32 (4, row, column): haematoxylin, eosin, melanin, blood.
     """
     dyes = np.zeros((4, window.labels.size), np.float32)
     for label in window.present:
@@ -249,15 +228,7 @@ def _tumour(pixels: Pixels, label: int) -> Dyes:
 def wall_share(pixels: Pixels) -> Floats:
     """Share of collagen between the nests of a melanoma: 0 inside of a nest, 1 in a wall.
 
-    Parameters
-    ----------
-    pixels : Pixels
-        Inside of it.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 (pixel,).
+    Returns float32 (pixel,).
     """
     warp = np.float32(60) * (pixels.cloud - 0.5)
     first, second = SEPTA.distances(pixels.x_um + warp, pixels.y_um - warp)
@@ -268,17 +239,7 @@ def wall_share(pixels: Pixels) -> Floats:
 def poor_share(pixels: Pixels, lesion: Lesion) -> Floats:
     """Share by which a melanoma is desmoplastic: few cells in much collagen.
 
-    Parameters
-    ----------
-    pixels : Pixels
-        Inside of it.
-    lesion : Lesion
-        Says how much of it is so.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 (pixel,), 0 where it is full of cells.
+    Returns float32 (pixel,), 0 where it is full of cells.
     """
     shift = np.float32(1500 + 700 * lesion.request.index)
     field = smooth_sample(pixels.window.textures.patches, pixels.along - shift, pixels.depth + shift, CLOUD_UM)

@@ -40,53 +40,20 @@ class Layers:
     def at(self, depths: Floats, along: Floats) -> Floats:
         """Look a layer up.
 
-        Parameters
-        ----------
-        depths : numpy.ndarray
-            One of the layers.
-        along : numpy.ndarray
-            Micrometres, of any shape; beyond the ends the last value goes on.
-
-        Returns
-        -------
-        numpy.ndarray
-            Depths, of the same shape.
+        ``along``: micrometres, of any shape; beyond the ends the last value goes on. Depths, of the same shape.
         """
         index = ((along - self.start) * (1 / STEP_UM) + 0.5).astype(np.int32)
         return depths[np.clip(index, 0, len(depths) - 1, out=index)]
 
     def changed(self, top: Floats, granular: Floats, junction: Floats) -> Layers:
-        """Give the same with the upper layers replaced, as a lesion does.
-
-        Parameters
-        ----------
-        top, granular, junction : numpy.ndarray
-            The new ones, of the same length.
-
-        Returns
-        -------
-        Layers
-            With fat and bottom as they were.
-        """
+        """Give the same with the upper layers replaced, as a lesion does."""
         return replace(self, top=top, granular=granular, junction=junction)
 
 
 def wander(rng: np.random.Generator, count: int, scale_um: float) -> Floats:
     """Smooth random curve of mean about 0 and standard deviation about 1.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Draws it.
-    count : int
-        How many samples, ``STEP_UM`` apart.
-    scale_um : float
-        Distance over which it changes.
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 (count,).
+    Returns float64 (count,).
     """
     nodes = rng.standard_normal(int(count * STEP_UM / scale_um) + 5)
     position = np.arange(count) * (STEP_UM / scale_um) + 1
@@ -98,38 +65,12 @@ def wander(rng: np.random.Generator, count: int, scale_um: float) -> Floats:
 
 
 def bump(values: Floats) -> Floats:
-    """Smooth hill: 1 at 0, 0 from -1 and 1 on.
-
-    Parameters
-    ----------
-    values : numpy.ndarray
-        Of any shape.
-
-    Returns
-    -------
-    numpy.ndarray
-        Of the same shape.
-    """
+    """Smooth hill: 1 at 0, 0 from -1 and 1 on."""
     return np.clip(1 - values**2, 0, 1) ** 2
 
 
 def grow_layers(rng: np.random.Generator, width_um: float, depth_um: float, stretch: float) -> Layers:
-    """Grow the layers of healthy skin.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Draws them.
-    width_um, depth_um : float
-        Size of the section.
-    stretch : float
-        How much thicker an oblique cut makes all layers.
-
-    Returns
-    -------
-    Layers
-        From ``-width_um / 2`` on.
-    """
+    """Grow the layers of healthy skin."""
     count = int(width_um / STEP_UM) + 1
     furrows = rng.uniform(5, 16) * wander(rng, count, 220) + 5 * wander(rng, count, 60)
     granular = furrows * stretch
@@ -147,17 +88,7 @@ def grow_layers(rng: np.random.Generator, width_um: float, depth_um: float, stre
 def rete_ridges(rng: np.random.Generator, count: int) -> Floats:
     """Draw the pegs that the epidermis sends down, 70 to 130 micrometres apart, each of its own length and width.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Draws them.
-    count : int
-        How many samples.
-
-    Returns
-    -------
-    numpy.ndarray
-        Depth below the plate of the epidermis in micrometres, float64 (count,).
+    Depth below the plate of the epidermis in micrometres, float64 (count,).
     """
     spacing = rng.uniform(80, 115)
     along = np.arange(count) * STEP_UM

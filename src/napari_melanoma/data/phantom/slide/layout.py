@@ -36,18 +36,7 @@ class Site:
 
 
 def lay_out(config: SlidePhantomConfig) -> list[Cell]:
-    """Divide the slide among its sections, in rows.
-
-    Parameters
-    ----------
-    config : SlidePhantomConfig
-        Size and number of sections.
-
-    Returns
-    -------
-    list of Cell
-        One a section.
-    """
+    """Divide the slide among its sections, in rows."""
     height, width = (side * config.mpp for side in config.size)
     count = config.sections
     if not count:
@@ -63,27 +52,7 @@ def lay_out(config: SlidePhantomConfig) -> list[Cell]:
 
 
 def find_site(config: SlidePhantomConfig, rng: np.random.Generator, cell: Cell) -> Site:
-    """Find the largest place for a section, or the one that is asked for.
-
-    Parameters
-    ----------
-    config : SlidePhantomConfig
-        May give size, curvature and rotation.
-    rng : numpy.random.Generator
-        Draws what it does not give.
-    cell : Cell
-        The room.
-
-    Returns
-    -------
-    Site
-        The section lies within the cell.
-
-    Raises
-    ------
-    ConfigError
-        Where it does not fit.
-    """
+    """Find the largest place for a section, or the one that is asked for."""
     asked = config.section
     needed = (config.lesions.breslow_mm or 0) * MM / DEEPEST + 1
     if _height(needed) > cell.height:
@@ -113,20 +82,7 @@ def find_site(config: SlidePhantomConfig, rng: np.random.Generator, cell: Cell) 
 
 
 def too_thick(breslow_um: float, depth_um: float) -> ConfigError:
-    """Say that a melanoma does not fit; the caller raises it.
-
-    Parameters
-    ----------
-    breslow_um : float
-        Its thickness.
-    depth_um : float
-        The room that there is.
-
-    Returns
-    -------
-    ConfigError
-        With what to do.
-    """
+    """Say that a melanoma does not fit; the caller raises it."""
     return ConfigError(
         f"a Breslow thickness of {breslow_um / MM:.2f} mm does not fit into {depth_um / MM:.2f} mm of depth: ask for "
         f"at most {0.85 * DEEPEST * depth_um / MM:.2f} mm, a larger size, fewer sections or a greater section.depth_mm."

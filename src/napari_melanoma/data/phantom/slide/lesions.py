@@ -59,21 +59,7 @@ def grow_melanoma(
 ) -> tuple[Layers, Lesion]:
     """Grow an invasive melanoma of exactly the thickness that is asked for.
 
-    Parameters
-    ----------
-    drawing : Drawing
-        Gets its outlines, with lymphocytes at its foot and the crust of an ulcer.
-    rng : numpy.random.Generator
-        Draws it.
-    layers : Layers
-        Of the skin that it grows in.
-    request : Request
-        What it shall be.
-
-    Returns
-    -------
-    tuple
-        The skin as the lesion changes it, and the lesion.
+    Returns the skin as the lesion changes it, and the lesion.
     """
     healthy = _lifted(layers, rng, request)
     ulcer = _ulcer_range(rng, request) if request.ulcerated else None
@@ -241,21 +227,7 @@ def _thickest(skin: Layers, nests: list[Floats]) -> tuple[Point, Point]:
 def grow_naevus(drawing: Drawing, rng: np.random.Generator, layers: Layers, request: Request) -> tuple[Layers, Lesion]:
     """Grow a naevus: even nests at the tips of the ridges and below, smaller and smaller towards the depth.
 
-    Parameters
-    ----------
-    drawing : Drawing
-        Gets its outlines.
-    rng : numpy.random.Generator
-        Draws it.
-    layers : Layers
-        Of the skin that it grows in.
-    request : Request
-        What it shall be.
-
-    Returns
-    -------
-    tuple
-        The skin as the lesion changes it, and the lesion.
+    Returns the skin as the lesion changes it, and the lesion.
     """
     t = _relative(layers, request)
     lift = rng.uniform(0, 0.3) * request.depth_um * bump(t / 1.3)

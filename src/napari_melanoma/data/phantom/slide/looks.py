@@ -153,41 +153,19 @@ LOOKS = (
 def look_names() -> tuple[str, ...]:
     """Names of all looks.
 
-    Returns
-    -------
-    tuple of str
-        Those for training first.
+    Those for training first.
     """
     return tuple(look.name for look in LOOKS)
 
 
 def find_look(name: str) -> Look:
-    """Give a look by its name.
-
-    Parameters
-    ----------
-    name : str
-        One of ``look_names``.
-
-    Returns
-    -------
-    Look
-        The look.
-    """
+    """Give a look by its name."""
     return next(look for look in LOOKS if look.name == name)
 
 
 def family_looks(family: Literal["train", "test"]) -> tuple[Look, ...]:
     """Give the looks of a family.
 
-    Parameters
-    ----------
-    family : {"train", "test"}
-        Which.
-
-    Returns
-    -------
-    tuple of Look
-        In their order.
+    In their order.
     """
     return tuple(look for look in LOOKS if look.family == family)

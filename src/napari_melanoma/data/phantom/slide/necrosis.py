@@ -35,21 +35,7 @@ class _Body:
 def add_necrosis(drawing: Drawing, rng: np.random.Generator, lesion: Lesion, share: float) -> Lesion:
     """Let parts of a melanoma's bodies die, away from their borders, so that outline and thickness stay.
 
-    Parameters
-    ----------
-    drawing : Drawing
-        Gets the outlines.
-    rng : numpy.random.Generator
-        Draws them.
-    lesion : Lesion
-        A melanoma that is drawn already.
-    share : float
-        Of the area of its bodies, 0 to 1; what has no room is left out.
-
-    Returns
-    -------
-    Lesion
-        With the outlines of its necrosis.
+    ``share``: of the area of its bodies, 0 to 1; what has no room is left out.
     """
     bodies = [_read(nest) for nest in lesion.nests[: lesion.bodies]]
     wanted = share * sum(map(area, lesion.nests[: lesion.bodies]))

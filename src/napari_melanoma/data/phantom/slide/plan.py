@@ -50,38 +50,14 @@ class SlidePlan:
     def level_size(self, level: int) -> tuple[int, int]:
         """Give the size of a level.
 
-        Parameters
-        ----------
-        level : int
-            0 is the finest.
-
-        Returns
-        -------
-        tuple of int
-            Height and width in its pixels.
+        Height and width in its pixels.
         """
         height, width = self.config.size
         return -(-height // 2**level), -(-width // 2**level)
 
 
 def plan_slide(config: SlidePhantomConfig | None = None) -> SlidePlan:
-    """Plan a slide.
-
-    Parameters
-    ----------
-    config : SlidePhantomConfig, optional
-        What to draw; by default a section with a melanoma and a naevus from seed 0.
-
-    Returns
-    -------
-    SlidePlan
-        For ``render`` and ``truth``.
-
-    Raises
-    ------
-    ConfigError
-        Where what is asked for does not fit on the slide.
-    """
+    """Plan a slide."""
     config = config or SlidePhantomConfig()
     looks = (find_look(config.look),) if config.look else family_looks(config.family)
     look = looks[int(stream(config.seed, "look").integers(len(looks)))]

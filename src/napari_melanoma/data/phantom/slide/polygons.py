@@ -15,69 +15,30 @@ Floats = NDArray[np.floating[Any]]
 def bounds(polygon: Floats) -> tuple[float, float, float, float]:
     """Give the rectangle around a polygon.
 
-    Parameters
-    ----------
-    polygon : numpy.ndarray
-        Vertices (vertex, 2) as x, y.
-
-    Returns
-    -------
-    tuple of float
-        Top, left, bottom, right.
+    Top, left, bottom, right.
     """
     (left, top), (right, bottom) = polygon.min(axis=0), polygon.max(axis=0)
     return float(top), float(left), float(bottom), float(right)
 
 
 def area(polygon: Floats) -> float:
-    """Give the area of a polygon that does not cross itself.
-
-    Parameters
-    ----------
-    polygon : numpy.ndarray
-        Vertices (vertex, 2).
-
-    Returns
-    -------
-    float
-        In squares of its unit.
-    """
+    """Give the area of a polygon that does not cross itself."""
     x, y = (polygon - polygon[0]).T
     return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
 
 
 def perimeter(polygon: Floats) -> float:
-    """Give the length of a closed outline.
-
-    Parameters
-    ----------
-    polygon : numpy.ndarray
-        Vertices (vertex, 2).
-
-    Returns
-    -------
-    float
-        In its unit.
-    """
+    """Give the length of a closed outline."""
     return float(np.hypot(*(polygon - np.roll(polygon, -1, axis=0)).T).sum())
 
 
 def inside(polygon: Floats, box: Box, downsample: float = 1.0) -> tuple[tuple[slice, slice], NDArray[np.bool_]] | None:
     """Find the pixels of a box whose centre lies in a polygon (even-odd rule).
 
-    Parameters
-    ----------
-    polygon : numpy.ndarray
-        Vertices (vertex, 2) as x, y in pixels of level 0, float64; a pixel's centre is half a pixel from its corner.
-    box : Box
-        Pixels that are asked for, counted at the downsample.
-    downsample : float
-        Side of such a pixel in pixels of level 0.
-
-    Returns
-    -------
-    tuple or None
-        Slices (row, column) into the box and a bool array of their size; ``None`` where they do not meet.
+    ``polygon``: vertices (vertex, 2) as x, y in pixels of level 0, float64; a pixel's centre is half a pixel from its
+    corner. ``box``: pixels that are asked for, counted at the downsample. ``downsample``: side of such a pixel in
+    pixels of level 0. Slices (row, column) into the box and a bool array of their size; ``None`` where they do not
+    meet.
     """
     part = _meeting(polygon, box, downsample)
     if part is None:

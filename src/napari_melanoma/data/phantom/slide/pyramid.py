@@ -47,17 +47,7 @@ class _Spool:
 
 
 class Pyramid:
-    """The tiles of all levels of a slide.
-
-    Parameters
-    ----------
-    plan : SlidePlan
-        What is on it.
-    folder : pathlib.Path
-        Where temporary files may lie, about a third of the size of the slide.
-    run : RunContext
-        Told how far it is, and asked whether to go on.
-    """
+    """The tiles of all levels of a slide."""
 
     def __init__(self, plan: SlidePlan, folder: Path, run: RunContext) -> None:
         self._plan, self._run = plan, run
@@ -78,20 +68,7 @@ class Pyramid:
     def tiles(self, level: int) -> Iterator[bytes]:
         """Give the encoded tiles of a level, row by row; level 0 first, which makes the others.
 
-        Parameters
-        ----------
-        level : int
-            Which.
-
-        Yields
-        ------
-        bytes
-            A JPEG of ``BLOCK`` by ``BLOCK`` pixels.
-
-        Raises
-        ------
-        Cancelled
-            At the next tile, after a stop was asked for.
+        A JPEG of ``BLOCK`` by ``BLOCK`` pixels.
         """
         if level:
             yield from self._spools[level - 1].tiles(self._encoded_glass)
@@ -165,24 +142,7 @@ class Pyramid:
 
 
 def write_pyramid(plan: SlidePlan, path: Path, run: RunContext) -> None:
-    """Write a slide as a tiled BigTIFF with all its levels, the finest first.
-
-    Parameters
-    ----------
-    plan : SlidePlan
-        What is on it.
-    path : pathlib.Path
-        The file; not atomic by itself.
-    run : RunContext
-        Told how far it is, and asked whether to go on.
-
-    Raises
-    ------
-    Cancelled
-        After a stop was asked for; the file is then incomplete.
-    OSError
-        Where it cannot be written.
-    """
+    """Write a slide as a tiled BigTIFF with all its levels, the finest first."""
     import tifffile
 
     per_cm = 1e4 / plan.config.mpp

@@ -31,19 +31,9 @@ _REMEMBERED = 96
 def render(plan: SlidePlan, level: int, box: Box) -> Rgb:
     """Draw a part of a level.
 
-    Parameters
-    ----------
-    plan : SlidePlan
-        What is on the slide.
-    level : int
-        0 is the finest; each further one has half as many rows and columns, the mean of two by two pixels.
-    box : Box
-        In pixels of that level; what lies outside of the slide is glass.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 sRGB (row, column, channel).
+    ``level``: 0 is the finest; each further one has half as many rows and columns, the mean of two by two pixels.
+    ``box``: in pixels of that level; what lies outside of the slide is glass. Returns uint8 sRGB (row, column,
+    channel).
     """
     rgb = np.empty((box.height, box.width, 3), np.uint8)
     for row in range(box.top // BLOCK, -(-(box.top + box.height) // BLOCK)):
@@ -60,20 +50,9 @@ def render(plan: SlidePlan, level: int, box: Box) -> Rgb:
 def truth(plan: SlidePlan, downsample: float, box: Box) -> NDArray[np.uint8]:
     """Say what is true of a part of the slide.
 
-    Parameters
-    ----------
-    plan : SlidePlan
-        What is on the slide.
-    downsample : float
-        Side of a pixel in pixels of level 0; any positive number.
-    box : Box
-        In such pixels.
-
-    Returns
-    -------
-    numpy.ndarray
-        Class at the centre of each pixel, uint8 (row, column): 0 background, with what lies over the granular layer
-        (keratin, the crust of an ulcer), 1 dermis with all that lies in and below it, 2 epidermis, 3 tumour.
+    ``downsample``: side of a pixel in pixels of level 0; any positive number. ``box``: in such pixels. Class at the
+    centre of each pixel, uint8 (row, column): 0 background, with what lies over the granular layer (keratin, the crust
+    of an ulcer), 1 dermis with all that lies in and below it, 2 epidermis, 3 tumour.
     """
     classes = np.zeros((box.height, box.width), np.uint8)
     for section in plan.sections:
@@ -85,19 +64,7 @@ def truth(plan: SlidePlan, downsample: float, box: Box) -> NDArray[np.uint8]:
 def is_glass(plan: SlidePlan, level: int, box: Box) -> bool:
     """Tell whether there is surely nothing but clean glass.
 
-    Parameters
-    ----------
-    plan : SlidePlan
-        What is on the slide.
-    level : int
-        Of the pyramid.
-    box : Box
-        In pixels of that level.
-
-    Returns
-    -------
-    bool
-        Then all of its pixels have the colour ``plan.look.stain.glass``.
+    ``box``: in pixels of that level. Returns then all of its pixels have the colour ``plan.look.stain.glass``.
     """
     scale = float(2**level)
     margin = _SOFT + 1
@@ -156,17 +123,7 @@ _blocks = _Remembered()
 def block_of(plan: SlidePlan, level: int, row: int, column: int) -> Rgb:
     """Give one block of ``BLOCK`` by ``BLOCK`` pixels of a level, as the slide is made of.
 
-    Parameters
-    ----------
-    plan : SlidePlan
-        What is on the slide.
-    level, row, column : int
-        Which block.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 sRGB (row, column, channel), read-only.
+    Returns uint8 sRGB (row, column, channel), read-only.
     """
     return _blocks.get(plan, level, row, column)
 
@@ -188,15 +145,7 @@ def _drawn(plan: SlidePlan, level: int, row: int, column: int) -> Rgb:
 def halved(rgb: Rgb) -> Rgb:
     """Take the mean of two by two pixels.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 (row, column, channel), of even height and width.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 of half the size.
+    ``rgb``: uint8 (row, column, channel), of even height and width. Returns uint8 of half the size.
     """
     wide = rgb[0::2].astype(np.uint16)
     wide += rgb[1::2]
@@ -206,17 +155,7 @@ def halved(rgb: Rgb) -> Rgb:
 def draw(plan: SlidePlan, box: Box) -> Rgb:
     """Draw a part of level 0 at once; ``render`` puts such parts together.
 
-    Parameters
-    ----------
-    plan : SlidePlan
-        What is on the slide.
-    box : Box
-        In pixels of level 0.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 sRGB (row, column, channel).
+    ``box``: in pixels of level 0. Returns uint8 sRGB (row, column, channel).
     """
     mpp = plan.config.mpp
     edges = (box.top * mpp, box.left * mpp, (box.top + box.height) * mpp, (box.left + box.width) * mpp)

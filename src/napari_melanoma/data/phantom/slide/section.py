@@ -63,15 +63,7 @@ class SectionPlan:
     def box_um(self, mpp: float) -> tuple[float, float, float, float]:
         """Give the same in micrometres.
 
-        Parameters
-        ----------
-        mpp : float
-            Micrometres per pixel.
-
-        Returns
-        -------
-        tuple of float
-            Top, left, bottom, right.
+        ``mpp``: micrometres per pixel. Top, left, bottom, right.
         """
         top, left, bottom, right = self.box
         return top * mpp, left * mpp, bottom * mpp, right * mpp
@@ -80,17 +72,7 @@ class SectionPlan:
 def layer_outlines(rng: np.random.Generator, layers: Layers) -> list[Outline]:
     """Turn the layers into outlines.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Draws how uneven the cut ends are.
-    layers : Layers
-        With all that the lesions changed.
-
-    Returns
-    -------
-    list of Outline
-        Tissue, fat, keratin, epidermis.
+    Tissue, fat, keratin, epidermis.
     """
     fat = np.minimum(layers.fat, layers.bottom)
     return [
@@ -124,19 +106,7 @@ def _whole(rng: np.random.Generator, layers: Layers) -> Floats:
 def place(frame: Frame, outlines: list[Outline], mpp: float) -> tuple[tuple[Floats, ...], tuple[int, ...], Floats]:
     """Put outlines on the slide.
 
-    Parameters
-    ----------
-    frame : Frame
-        Where the section lies.
-    outlines : list of Outline
-        In the order in which they are laid over each other.
-    mpp : float
-        Micrometres per pixel.
-
-    Returns
-    -------
-    tuple
-        ``polygons``, ``labels`` and ``boxes`` as ``SectionPlan`` has them.
+    ``mpp``: micrometres per pixel. Returns ``polygons``, ``labels`` and ``boxes`` as ``SectionPlan`` has them.
     """
     polygons = tuple(frame.to_slide(*outline.points.T) / mpp for outline in outlines)
     boxes = np.array([bounds(polygon) for polygon in polygons])
@@ -144,26 +114,7 @@ def place(frame: Frame, outlines: list[Outline], mpp: float) -> tuple[tuple[Floa
 
 
 def line_up(rng: np.random.Generator, frame: Frame, layers: Layers, drawing: Drawing, species: dict[str, int]) -> Lined:
-    """Place the nuclei that stand in a row: the basal layer, and those that line glands and vessels.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Moves each a little.
-    frame : Frame
-        Where the section lies.
-    layers : Layers
-        For the basal layer.
-    drawing : Drawing
-        Outlines with a ring of nuclei.
-    species : dict
-        Number of each species by its name.
-
-    Returns
-    -------
-    Lined
-        All of them.
-    """
+    """Place the nuclei that stand in a row: the basal layer, and those that line glands and vessels."""
     rows = [_basal(rng, layers, species)]
     rows += [_ring(rng, outline, species) for outline in drawing.outlines if outline.ring]
     along, depth, turn, kind, label = (np.concatenate(column) for column in zip(*rows, strict=True))

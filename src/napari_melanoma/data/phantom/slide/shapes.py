@@ -34,18 +34,7 @@ class Drawing:
     def add(self, label: int, points: Floats, ring: str | None = None, pitch: float = 6.0, across: bool = True) -> None:
         """Lay an outline over all others.
 
-        Parameters
-        ----------
-        label : int
-            What it is.
-        points : numpy.ndarray
-            Vertices (vertex, 2) as along, depth.
-        ring : str, optional
-            Species of the nuclei inside of it.
-        pitch : float
-            Their distance in micrometres.
-        across : bool
-            Whether they stand on the outline rather than lie along it.
+        ``pitch``: their distance in micrometres.
         """
         self.outlines.append(Outline(int(label), np.asarray(points, float), ring, pitch, across))
 
@@ -55,19 +44,7 @@ def blob(
 ) -> Floats:
     """Draw a rounded outline.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Draws it.
-    centre, radii : tuple of float
-        Along and depth in micrometres.
-    rough : float
-        How far the radius wanders, as a share.
-
-    Returns
-    -------
-    numpy.ndarray
-        Vertices (vertex, 2), about 2 micrometres apart.
+    ``centre``, ``radii``: along and depth in micrometres. Vertices (vertex, 2), about 2 micrometres apart.
     """
     count = int(np.clip(3.1 * sum(radii) / 2.5, 16, 400))
     turn = np.linspace(0, 2 * np.pi, count, endpoint=False)
@@ -83,17 +60,7 @@ def blob(
 def tube(path: Floats, widths: Floats) -> Floats:
     """Draw the outline of a band.
 
-    Parameters
-    ----------
-    path : numpy.ndarray
-        Its middle, (point, 2) as along, depth.
-    widths : numpy.ndarray
-        Half of its width at each point.
-
-    Returns
-    -------
-    numpy.ndarray
-        Vertices (2 * point, 2).
+    Vertices (2 * point, 2).
     """
     step = np.gradient(path, axis=0)
     normal = np.stack([-step[:, 1], step[:, 0]], axis=1) / np.maximum(np.hypot(*step.T), 1e-9)[:, None]
@@ -103,17 +70,7 @@ def tube(path: Floats, widths: Floats) -> Floats:
 def resampled(outline: Floats, pitch: float) -> tuple[Floats, Floats]:
     """Walk around a closed outline.
 
-    Parameters
-    ----------
-    outline : numpy.ndarray
-        Vertices (vertex, 2).
-    pitch : float
-        Length of a step.
-
-    Returns
-    -------
-    tuple of numpy.ndarray
-        Points (point, 2) and the direction of the outline at each in radians (point,).
+    Points (point, 2) and the direction of the outline at each in radians (point,).
     """
     closed = np.concatenate([outline, outline[:1]])
     steps = np.diff(closed, axis=0)

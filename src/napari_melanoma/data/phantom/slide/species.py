@@ -70,14 +70,7 @@ class Bank:
     def lay(self, canvas: Floats, x: Ints, y: Ints, which: Ints) -> None:
         """Lay nuclei on a canvas; where they overlap the stronger one is seen.
 
-        Parameters
-        ----------
-        canvas : numpy.ndarray
-            float32 (2, row, column), changed in place.
-        x, y : numpy.ndarray
-            Column and row of each nucleus, integers (nucleus,); at least ``reach`` from the border.
-        which : numpy.ndarray
-            Index of its stamp, as ``pick`` gives it.
+        ``canvas``: float32 (2, row, column), changed in place.
         """
         flat = self.stamps.reshape(-1, *self.stamps.shape[3:])
         side = 2 * self.reach + 1
@@ -90,19 +83,7 @@ class Bank:
 def pick(species: NDArray[np.integer[Any]], angle: Floats, lot: Floats) -> NDArray[np.int64]:
     """Choose a stamp for each nucleus.
 
-    Parameters
-    ----------
-    species : numpy.ndarray
-        Numbers of species (nucleus,).
-    angle : numpy.ndarray
-        Direction of the long axis in radians.
-    lot : numpy.ndarray
-        0 to below 1, chooses among the variants.
-
-    Returns
-    -------
-    numpy.ndarray
-        int64 (nucleus,) for ``Bank.lay``.
+    ``angle``: direction of the long axis in radians. Returns int64 (nucleus,) for ``Bank.lay``.
     """
     turn = np.round(np.asarray(angle, float) * (TURNS / np.pi)).astype(np.int64) % TURNS
     variant = np.minimum((lot * VARIANTS).astype(np.int64), VARIANTS - 1)
@@ -113,17 +94,7 @@ def pick(species: NDArray[np.integer[Any]], angle: Floats, lot: Floats) -> NDArr
 def bank(look_name: str, mpp: float) -> Bank:
     """Draw all stamps of a look.
 
-    Parameters
-    ----------
-    look_name : str
-        Which look.
-    mpp : float
-        Micrometres per pixel.
-
-    Returns
-    -------
-    Bank
-        Read-only.
+    ``mpp``: micrometres per pixel.
     """
     look = find_look(look_name)
     reach = int(np.ceil(REACH_UM / mpp))

@@ -37,19 +37,8 @@ class Textures:
 def sample(texture: Floats, x: Floats, y: Floats, pixel_um: float) -> Floats:
     """Look a texture up.
 
-    Parameters
-    ----------
-    texture : numpy.ndarray
-        float32 (SIDE, SIDE).
-    x, y : numpy.ndarray
-        Where, in micrometres along its columns and rows, of any shape.
-    pixel_um : float
-        Size of its pixels.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 of that shape; the texture goes on for ever.
+    ``texture``: float32 (SIDE, SIDE). ``x``, ``y``: where, in micrometres along its columns and rows, of any shape.
+    ``pixel_um``: size of its pixels. Returns float32 of that shape; the texture goes on for ever.
     """
     scale = np.float32(1 / pixel_um)
     column = np.floor(x * scale).astype(np.int32) & np.int32(SIDE - 1)
@@ -60,19 +49,8 @@ def sample(texture: Floats, x: Floats, y: Floats, pixel_um: float) -> Floats:
 def smooth_sample(texture: Floats, x: Floats, y: Floats, pixel_um: float) -> Floats:
     """Look a texture up, between its pixels too.
 
-    Parameters
-    ----------
-    texture : numpy.ndarray
-        float32 (SIDE, SIDE).
-    x, y : numpy.ndarray
-        Where, in micrometres along its columns and rows, of any shape.
-    pixel_um : float
-        Size of its pixels.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 of that shape, bilinear; the texture goes on for ever.
+    ``texture``: float32 (SIDE, SIDE). ``x``, ``y``: where, in micrometres along its columns and rows, of any shape.
+    ``pixel_um``: size of its pixels. Returns float32 of that shape, bilinear; the texture goes on for ever.
     """
     scale = np.float32(1 / pixel_um)
     across, down = (x * scale).astype(np.float32), (y * scale).astype(np.float32)
@@ -91,18 +69,7 @@ def smooth_sample(texture: Floats, x: Floats, y: Floats, pixel_um: float) -> Flo
 
 @lru_cache(maxsize=8)
 def textures(look_name: str) -> Textures:
-    """Make the textures of a look.
-
-    Parameters
-    ----------
-    look_name : str
-        Which look.
-
-    Returns
-    -------
-    Textures
-        Read-only.
-    """
+    """Make the textures of a look."""
     style = find_look(look_name).texture
     rng = stream(0, look_name, "textures")
     made = Textures(

@@ -22,19 +22,8 @@ Floats = NDArray[np.floating[Any]]
 def label_pixels(section: SectionPlan, box: Box, downsample: float = 1.0) -> NDArray[np.uint8]:
     """Say what the centre of each pixel of a box is.
 
-    Parameters
-    ----------
-    section : SectionPlan
-        What lies there.
-    box : Box
-        Pixels, counted at the downsample.
-    downsample : float
-        Side of such a pixel in pixels of level 0.
-
-    Returns
-    -------
-    numpy.ndarray
-        Kinds and lesions, uint8 (row, column).
+    ``box``: pixels, counted at the downsample. ``downsample``: side of such a pixel in pixels of level 0. Kinds and
+    lesions, uint8 (row, column).
     """
     labels = np.zeros((box.height, box.width), np.uint8)
     top, left, bottom, right = section.boxes.T / downsample
@@ -84,15 +73,7 @@ class Window:
     def pixels(self, label: int) -> Pixels:
         """Gather the pixels of a label.
 
-        Parameters
-        ----------
-        label : int
-            Which; it must occur.
-
-        Returns
-        -------
-        Pixels
-            All of them, in reading order.
+        Returns all of them, in reading order.
         """
         index = np.flatnonzero(self.labels == label).astype(np.int32)
         along, depth = (part.ravel()[index] for part in self.places)
@@ -107,15 +88,7 @@ class Window:
     def at(self, x_um: Floats, y_um: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Find the pixels below positions.
 
-        Parameters
-        ----------
-        x_um, y_um : numpy.ndarray
-            Micrometres (point,).
-
-        Returns
-        -------
-        tuple of numpy.ndarray
-            Row and column of each, which may lie outside.
+        ``x_um``, ``y_um``: micrometres (point,). Returns row and column of each, which may lie outside.
         """
         row = np.floor(y_um / self.mpp).astype(np.int64) - self.box.top
         column = np.floor(x_um / self.mpp).astype(np.int64) - self.box.left

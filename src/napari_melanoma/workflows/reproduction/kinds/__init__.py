@@ -38,21 +38,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is judged.
-
-    Parameters
-    ----------
-    row : Row
-        How it is judged.
-    bundle : BundleInfo or None
-        Its model; None where it has none.
-    judged : tuple of pathlib.Path
-        Data sets whose split ``test`` judges it; their tables say what a model may know of an image, and the answers.
-    learnt : tuple of pathlib.Path
-        Data sets whose split ``train`` it has learnt from.
-    target : str
-        Column of their tables that holds the answer, 1 or 0.
-    """
+    """What is judged."""
 
     row: Row
     bundle: BundleInfo | None
@@ -65,22 +51,7 @@ class Subject:
 class Kind:
     """A kind of rows.
 
-    Parameters
-    ----------
-    name : str
-        As the file of a row has it.
-    metrics : tuple of str
-        What is estimated, by the names that tables have for it.
-    measuring : callable
-        Loads the model of what is judged, and gives what measures an image as its row wants it.
-    estimates : callable
-        Metric to its estimate, 0 to 1, from images.
-    changes : callable
-        Metric to the estimate of its change, from the same images under two rows: what it is less, what it is more.
-    remark : callable
-        Says where the figures of images are none to trust, of a model that has learnt or that cannot; else empty.
-    crossed : bool
-        Whether its rows are cross-validated, instead of judged on one part that is held out.
+    ``estimates``: metric to its estimate, 0 to 1, from images.
     """
 
     name: str
@@ -96,10 +67,7 @@ class Kind:
 def kinds() -> dict[str, Kind]:
     """List the kinds of rows.
 
-    Returns
-    -------
-    dict of str to Kind
-        By name, in alphabetical order.
+    By name, in alphabetical order.
     """
     found = {module.KIND.name: module.KIND for module in listed(__name__, __path__, "KIND")}
     return dict(sorted(found.items()))

@@ -22,15 +22,7 @@ if TYPE_CHECKING:
 def pool(images: Sequence[Image]) -> Pooled:
     """Turn rows of ``per_image.csv`` into arrays.
 
-    Parameters
-    ----------
-    images : sequence of mapping
-        Each with ``label``, ``probability``, ``above``, ``covered`` and ``several``.
-
-    Returns
-    -------
-    Pooled
-        In their order.
+    In their order.
     """
     truth = np.array([image["label"] == "1" for image in images])
     return Pooled(truth, *(_column(images, name) for name in ("probability", "above", "covered", "several")))
