@@ -59,7 +59,7 @@ def test_what_two_rows_say_of_one_image_is_kept(tmp_path: Path) -> None:
         "y": {"age": "60", "dx": "mel"},
     }
     assert [about for about, _ in found.notes] == ["age", "dx"]
-    said = "1 row says otherwise than another of the same image: the first counts, the other is in other_age"
+    said = "1 row contradicts another of the same image: the first counts, the other is in other_age"
     assert found.notes[0][1] == said
 
 

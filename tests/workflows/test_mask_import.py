@@ -229,6 +229,18 @@ def test_a_photograph_that_cannot_be_read(bring: Import, tmp_path: Path, images:
     assert "cannot be decoded" in dict(report.faults)["one.png"]
 
 
+def test_the_first_of_contradicting_rows_counts_and_both_are_reported(tmp_path: Path, bring: Import) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text("image_id,patient_id,age\none,A,40\none,B,\ntwo,,50\ntwo,C,50\nnot_there,D,30\n")
+    notes = bring(masks_of(tmp_path / "masks", one=square(5), two=square(9)), metadata=table).notes
+    assert [(row["patient_id"], row["age"]) for row in Corrections(tmp_path / "out").rows()] == [
+        ("A", "40"),
+        ("C", "50"),
+    ]
+    assert ("patient_id", "1 row contradicts another of the same image: the first counts") in notes
+    assert ("image_id", "left out of the table: 1 image without a mask here") in notes
+
+
 def test_the_upright_photograph_counts_and_nothing_of_its_metadata_stays(tmp_path: Path, bring: Import) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter

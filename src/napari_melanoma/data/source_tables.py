@@ -58,15 +58,14 @@ def known_of_images(tree: SourceTree, names: str, source: str = "") -> Known:
         said = {name: text for name, text in row.items() if text and name != column and name not in PLACES}
         if image in known:
             first = known[image].unpacked()
-            otherwise.update(_filled(first, said))
+            otherwise.update(filled(first, said))
             known[image] = PackedRow(first)
         elif image:
             known[image] = PackedRow(said)
         else:
             nameless += bool(said)
     for column, n in otherwise.items():
-        rows = "1 row says otherwise than another" if n == 1 else f"{n} rows say otherwise than another"
-        tree.notes.append((column, f"{rows} of the same image: the first counts, the other is in other_{column}"))
+        tree.notes.append((column, f"{differing(n)}, the other is in other_{column}"))
     if renamed:
         tree.notes.append(("image_id", renamed_note(renamed)))
     if nameless and not known:
@@ -80,8 +79,17 @@ def known_of_images(tree: SourceTree, names: str, source: str = "") -> Known:
     return known
 
 
-def _filled(row: dict[str, str], other: Mapping[str, str]) -> list[str]:
-    """Let a row know what another row of its image does; gives the columns in which the two differ."""
+def differing(rows: int) -> str:
+    """Describe rows of a table that contradict an earlier row of the same image."""
+    contradict = "1 row contradicts another" if rows == 1 else f"{rows} rows contradict another"
+    return f"{contradict} of the same image: the first counts"
+
+
+def filled(row: dict[str, str], other: Mapping[str, str]) -> list[str]:
+    """Fill the gaps of a row from another row of its image; what differs is kept in ``other_<column>``.
+
+    Returns the columns in which the two differ.
+    """
     differ = [column for column, text in other.items() if row.setdefault(column, text) != text]
     for column in differ:
         kept = [text for text in row.get(f"other_{column}", "").split(BESIDE) if text not in ("", other[column])]

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
+from napari_melanoma.core.counting import counted
 from napari_melanoma.core.errors import DataSetError, InputError, in_words
 from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.core.runs import Progress, RunContext
@@ -25,6 +26,7 @@ from napari_melanoma.data.masks.formats import MaskFormat, read_masks
 from napari_melanoma.data.masks.matching import ImageNames, case_of
 from napari_melanoma.data.masks.values import LabelImageError, lesion_mask, numbers, refusal
 from napari_melanoma.data.patients import patients_note
+from napari_melanoma.data.source_tables import differing, filled
 from napari_melanoma.data.table_schema import AS_GIVEN
 from napari_melanoma.data.table_text import each_row
 from napari_melanoma.io.photographs import Modality, Photograph, find_photographs, read_photograph, stored_size
@@ -110,10 +112,12 @@ def _known(
     options: ImportOptions, paths: Iterable[Path], tables: list[str], report: ImportReport
 ) -> dict[str, dict[str, str]]:
     """Rows of the table of metadata by the photographs' stems; refuses photographs whose patients no row names."""
-    harmoniser, known = Harmoniser(), dict[str, dict[str, str]]()
+    harmoniser, known, differ = Harmoniser(), dict[str, dict[str, str]](), Counter[str]()
     if options.metadata is not None:
-        rows = [harmoniser.row(options.mapping.apply(row)) for row in each_row(options.metadata)]
-        known = {row["image_id"]: row for row in rows if "image_id" in row}
+        for given in each_row(options.metadata):
+            row = harmoniser.row(options.mapping.apply(given))
+            if "image_id" in row:
+                differ.update(filled(known.setdefault(row["image_id"], row), row))
         if not known:
             raise InputError(
                 f"{options.metadata} has no rows with an image_id, the photograph's name without suffix. "
@@ -131,6 +135,9 @@ def _known(
     how = "name the table with --metadata FILE (a workbook: save its sheet as CSV first)"
     report.notes += patients_note(named, len(names), met, options.no_patients, unread=tables, how=how)
     report.notes += [*met.unrecognized_columns("left out"), *met.findings(kept_in={"diagnosis": "diagnosis"})]
+    report.notes += [(column, differing(count)) for column, count in differ.items()]
+    if others := len(known) - len({row["image_id"] for row in found.values()}):
+        report.notes.append(("image_id", f"left out of the table: {counted(others, 'image')} without a mask here"))
     lacking = [name for name in names if name not in found] if known else []
     if lacking:
         report.notes.append(("image_id", f"the table has no row for {_some(lacking)}"))
