@@ -206,7 +206,8 @@ def test_training_says_what_was_written_and_what_next(run, tmp_path: Path, tiny:
     assert f"napari-melanoma evaluate --model {tiny}" in result.stdout
 
 
-def test_evaluating_without_data_is_a_wrong_command(run, tiny: Path, tmp_path: Path) -> None:
+def test_evaluating_without_data_is_a_wrong_command(run, tiny: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("napari_melanoma.inference.photograph.Segmenter.load", None)  # refused before it is called
     result = run("evaluate", "--model", tiny, "--data", "nowhere", "--out", "out")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "nowhere" in result.stderr

@@ -118,11 +118,11 @@ def _check(current: Session, config: Path) -> None:
     from dataclasses import asdict
 
     from napari_melanoma.workflows.estimate import estimate
-    from napari_melanoma.workflows.training_checks import check_recipe
+    from napari_melanoma.workflows.training_checks import check_held_out, check_recipe
 
     recipe = _recipe(config)
     report = check_recipe(recipe, current.run)
-    for warning in report.warnings:
+    for warning in filter(None, (*report.warnings, check_held_out(recipe, current.run))):
         current.report.tell("warning", f"Warning: {warning}", message=warning)
     needed = estimate(recipe, run=current.run)
     counts = ", ".join(f"{count} {PARTS[part]}" for part, count in report.counts.items())

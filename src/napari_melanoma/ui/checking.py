@@ -13,14 +13,8 @@ from napari_melanoma.ui.data_counts import check_is_folder
 
 if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
-    from napari_melanoma.training.survey import Chosen
 
 NOTHING_HELD = "none to compare the new model with the old one"
-MOST_LOOKED_AT = 500  # thumbnails of held-out photographs, read before a start
-KNOWN = (
-    "{count} of {all} images that are to compare the models cannot: '{start}' was trained on them or on others of "
-    "their patients."
-)
 OF_DATA = ("classes", "tabular")  # options of a classifier that its data decide
 
 
@@ -57,6 +51,7 @@ def check(recipe: TrainRecipe, run: RunContext) -> Parts:
     from napari_melanoma.training.class_rows import check_every_answer
     from napari_melanoma.training.data_faults import check_counts
     from napari_melanoma.training.survey import answered, choose
+    from napari_melanoma.workflows.training_overlap import known_to_start
 
     check_network(recipe)
     run.check()
@@ -77,24 +72,8 @@ def check(recipe: TrainRecipe, run: RunContext) -> Parts:
         len(parts.held_out),
         len(chosen.base),
         len(chosen.left_out),
-        _known_to_start(recipe, chosen, run),
+        known_to_start(recipe, chosen, run),
     )
-
-
-def _known_to_start(recipe: TrainRecipe, chosen: Chosen, run: RunContext) -> str:
-    """Warn of photographs that are held out although the start was trained on them, by thumbnails and patients."""
-    from napari_melanoma.models.registry import find_bundle
-    from napari_melanoma.workflows.training_overlap import find_overlap
-
-    if not recipe.model.starts_from_bundle or recipe.tile is not None or recipe.bags is not None:
-        return ""
-    held_out, start = chosen.parts.held_out[:MOST_LOOKED_AT], find_bundle(recipe.model.start)
-    overlap = find_overlap([start], held_out, run=run, digest=lambda path: None)
-    count = int(overlap.seen.sum())
-    if not count:
-        return ""
-    known = KNOWN.format(count=count, all=len(held_out), start=start.name)
-    return " ".join([known, *overlap.more_needed(recipe.data.held_out_fraction)])
 
 
 def check_network(recipe: TrainRecipe) -> None:

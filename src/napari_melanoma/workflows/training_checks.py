@@ -12,7 +12,9 @@ from napari_melanoma.training.engine import accelerator, process_count
 from napari_melanoma.training.prepare import DataReport, check_data
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.sampling import shares
+from napari_melanoma.training.survey import answered, choose
 from napari_melanoma.workflows.training_masks import draw_masks
+from napari_melanoma.workflows.training_overlap import known_to_start
 from napari_melanoma.workflows.training_start import check_start
 
 
@@ -28,6 +30,11 @@ def check_recipe(recipe: TrainRecipe, run: RunContext, *, keep: bool = False) ->
     size = smallest_batch_size(recipe) if recipe.batch_size == "auto" else recipe.batch_size
     check_step(recipe, size, report.counts["learn"], report.counts["base"])
     return report
+
+
+def check_held_out(recipe: TrainRecipe, run: RunContext) -> str:
+    """Warn of images that are to compare the models although the start was trained on them; "" where there are none."""
+    return "" if recipe.bags is not None else known_to_start(recipe, answered(choose(recipe), recipe)[0], run)
 
 
 def _check_devices(recipe: TrainRecipe) -> None:

@@ -30,11 +30,18 @@ if TYPE_CHECKING:
     from napari_melanoma.data.dataset import Sample
     from napari_melanoma.models.bundle import BundleInfo
     from napari_melanoma.report.evaluation_page import Page
+    from napari_melanoma.training.recipe import TrainRecipe
+    from napari_melanoma.training.survey import Chosen
     from napari_melanoma.workflows.comparison import Advice, Comparison
 
 PROGRAM = "napari-melanoma"
 TRAINED_ON = "trained_on"  # column of tables
 LEAST = 5  # images and patients: with fewer no verdict is given
+MOST_LOOKED_AT = 500  # thumbnails of held-out photographs, read before a start
+KNOWN = (
+    "{count} of {all} images that are to compare the models cannot: '{start}' was trained on them or on others of "
+    "their patients."
+)
 NOT_STATED = (
     "'{model}' does not state which images it was trained on, so whether it was trained on some of these is unknown."
 )
@@ -350,3 +357,21 @@ def _were(names: Sequence[str]) -> str:
     """Name models with their verb."""
     quoted = [f"'{name}'" for name in dict.fromkeys(names)]
     return f"{' and '.join(quoted)} {'was' if len(quoted) == 1 else 'were'}"
+
+
+def known_to_start(recipe: TrainRecipe, chosen: Chosen, run: RunContext) -> str:
+    """Warn of photographs that are held out although the start was trained on them, by thumbnails and patients.
+
+    "" where there are none, or the recipe is of tiles or slides.
+    """
+    from napari_melanoma.models.registry import find_bundle
+
+    if not recipe.model.starts_from_bundle or recipe.tile is not None or recipe.bags is not None:
+        return ""
+    held_out, start = chosen.parts.held_out[:MOST_LOOKED_AT], find_bundle(recipe.model.start)
+    overlap = find_overlap([start], held_out, run=run, digest=lambda path: None)
+    count = int(overlap.seen.sum())
+    if not count:
+        return ""
+    known = KNOWN.format(count=count, all=len(held_out), start=start.name)
+    return " ".join([known, *overlap.more_needed(recipe.data.held_out_fraction)])
