@@ -122,7 +122,7 @@ def test_an_image_that_fails_is_exit_code_1(run: Run, finished: Path, clinic: Pa
     [
         ((), "name a RUN, or the old and the new model"),
         (("--model", "a", "--data", "b", "--out", "c"), "name a RUN, or the old and the new model"),
-        (("nowhere",), "cannot read nowhere"),
+        (("nowhere",), "nowhere is no run that has begun"),
         ((*("--model", "a") * 3, "--data", "b", "--base", "b", "--out", "c"), "several models get no advice"),
         (("nowhere", "--split", "val"), "a RUN says itself which models and images are compared"),
         (("--model", "gone", "--model", "gone", "--data", "b", "--out", "c"), "b is no data set"),

@@ -86,10 +86,9 @@ def compare(
         assert model is not None
         assert data is not None
         assert out is not None
-        from napari_melanoma.data.dataset import table_of
+        from napari_melanoma.data.dataset import check_are_datasets
 
-        for folder in [*data, *(base or [])]:
-            table_of(folder)
+        check_are_datasets([*data, *(base or [])])
         current.own(out)
         if _any_classifies(model):
             _refuse_drawing(base or flips or no_refine)

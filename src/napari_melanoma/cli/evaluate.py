@@ -77,12 +77,11 @@ def evaluate(
 ) -> None:
     """Measure a model."""
     with session(json, debug, allow_outside, accept_damaged) as current:
-        from napari_melanoma.data.dataset import table_of
+        from napari_melanoma.data.dataset import check_are_datasets
         from napari_melanoma.models.registry import find_bundle
 
         info = find_bundle(model)
-        for folder in data:  # a folder that is no data set is refused before the model is loaded
-            table_of(folder)
+        check_are_datasets(data)
         drawing = {"--threshold": threshold, "--no-refine": no_refine, "--flips": flips}
         drawing["--no-difficulty"] = no_difficulty
         telling = {"--target": target, "--masks": masks, "--segmenter": segmenter, "--sensitivity": sensitivity}

@@ -106,6 +106,12 @@ def check_names(folders: Iterable[Path]) -> None:
             )
 
 
+def check_are_datasets(folders: Iterable[Path]) -> None:
+    """Refuse folders that are no data sets, before anything slow begins."""
+    for folder in folders:
+        table_of(folder)
+
+
 def each_sample(folder: Path) -> Iterator[Sample | DataSetError]:
     """Read a data set row by row, going on where a row is wrong.
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.geometry import Box, PixelSize
+from napari_melanoma.io.slides.dicom_frames import check_frames
 from napari_melanoma.io.slides.files import fingerprint_of
 from napari_melanoma.io.slides.harmless import harmless
 from napari_melanoma.io.slides.scale import judged, with_given
@@ -134,6 +135,8 @@ def open_with_openslide(path: Path, given: PixelSize | None = None) -> TiledSlid
     """
     from openslide import OpenSlideError
 
+    if vendor_of(path) == "dicom":
+        check_frames(path)
     try:
         handle = Handle(path)
         return _opened(path, handle, given)

@@ -1,0 +1,53 @@
+"""DICOM slides that OpenSlide would crash on, or take gigabytes for, are refused before it reads them."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hostile import dicom
+from napari_melanoma.core.errors import UnreadableImage
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.io.slides.opening import open_slide
+
+TISSUE = np.random.default_rng(0).integers(100, 255, (400, 300, 3)).astype(np.uint8)
+
+
+def reordered(path: Path, change: str) -> None:
+    """Change an entry of the table of frames."""
+    content = bytearray(path.read_bytes())
+    start = content.index(b"\xe0\x7f\x10\x00") + 20
+    offsets = list(struct.unpack("<12I", content[start : start + 48]))
+    offsets[5] = {"beyond the end": 2**30, "again": offsets[4], "before": offsets[1], "zero": 0}[change]
+    content[start : start + 48] = struct.pack("<12I", *offsets)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("change", ["beyond the end", "again", "before", "zero"])
+def test_frames_in_an_order_that_crashes_openslide_are_refused(tmp_path: Path, change: str) -> None:
+    path = dicom.slide(tmp_path / "slide", TISSUE, compressed=True)
+    with open_slide(path.parent) as slide:
+        slide.read_region(0, Box(0, 0, 400, 300))
+    reordered(path, change)
+    with pytest.raises(UnreadableImage, match=r"level7\.1\.dcm has a damaged table of frames: frame [67] of 12"):
+        open_slide(path.parent)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"NumberOfFrames": 2**31 - 1}, "states 2,147,483,647 frames, but is of"),
+        ({"Rows": 65535, "Columns": 65535}, "states frames of 65,535 x 65,535 pixels"),
+    ],
+)
+def test_absurd_frames_are_refused_before_memory_is_taken(tmp_path: Path, values: dict[str, int], said: str) -> None:
+    def change(made: object) -> None:
+        for name, value in values.items():
+            setattr(made, name, value)
+
+    path = dicom.slide(tmp_path / "slide", TISSUE, compressed=False, change=change)
+    with pytest.raises(UnreadableImage, match=said):
+        open_slide(path.parent)
