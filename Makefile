@@ -20,7 +20,8 @@ MEASURED := core io analysis
 # run that visit them: their own, those of slides, and a few others that are quick and see what these do not.
 TRACED_TESTS := $(MEASURED:%=tests/%) tests/slide
 TRACED_FILES := tests/bags/test_bag_reading.py tests/workflows/test_case.py \
-    tests/workflows/test_evaluation_classes.py tests/workflows/test_slide_export.py tests/hostile/test_photographs.py
+    tests/workflows/test_evaluation_classes.py tests/workflows/test_slide_export.py \
+    tests/hostile/test_photographs.py tests/hostile/test_dicom_frames.py
 comma := ,
 TRACED = $(subst $() ,$(comma),$(MEASURED:%=napari_melanoma.%))
 ALL_TESTS = $(patsubst %/,%,$(wildcard tests/*/)) $(wildcard tests/test_*.py)
