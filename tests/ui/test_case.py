@@ -154,6 +154,22 @@ def test_a_folder_becomes_a_case_and_is_saved_in_it(five, photos):
     assert "P-0042/case.json" in five.dock.file.text()
 
 
+def test_a_viewer_that_a_script_closes_while_the_case_is_saved(viewer, shared_client, photos, qtbot):
+    _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Case")
+    viewer.show()
+    person = Pathologist(viewer, dock, qtbot)
+    person.drops(photos)
+    person.types("patient_age", "54")
+    qtbot.keyClick(dock.findChild(QLineEdit, "patient_age"), Qt.Key.Key_Return)
+    window = viewer.window._qt_window
+    assert dock.guard._is_behind()
+    viewer.close()  # removes the canvas before it asks the window
+    assert not window.isVisible()
+    del window
+    qtbot.waitUntil(lambda: CaseStore.look_at(photos).case.patient.age == 54, timeout=PATIENCE_MS)
+    qtbot.wait(200)  # nothing looks at the window once more
+
+
 def test_made_edited_drawn_closed_and_opened_again(five, photos, viewer, tmp_path):
     five.types("patient_age", "54")
     five.chooses("patient_sex", "female")
