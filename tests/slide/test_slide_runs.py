@@ -144,7 +144,7 @@ def test_a_slide_that_is_gone_is_not_begun(tmp_path: Path) -> None:
 def test_what_is_no_run_is_lost(tmp_path: Path) -> None:
     found = read_slide_run(tmp_path / "nothing")
     assert (found.state, found.done, found.total, found.fraction) == (RunState.lost, 0, 0, None)
-    assert found.message.startswith("It ended without a word: no tile was done")
+    assert found.message == "It ended without a word: no tile was done."
     (tmp_path / "result.json").write_text("{}")
     assert read_slide_run(tmp_path).message == "Analysed before."
 

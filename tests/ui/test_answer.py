@@ -324,6 +324,25 @@ def test_one_may_go_without_an_answer_and_that_is_remembered(person, viewer, sha
 
 
 @pytest.mark.one_qt
+@pytest.mark.parametrize("again", ["link", "list"])
+def test_nothing_is_said_of_a_photograph_that_a_slide_hides(person, again):
+    analysed(person)
+    image, dock = person.viewer.layers["mole"], person.dock
+    parts = (dock.answer.classes, dock.table, dock.mask_controls)
+    assert all(part.isVisibleTo(dock) for part in parts)
+    image.visible = False  # as a slide does that is opened
+    assert not [part for part in parts if part.isVisibleTo(dock)]
+    assert said(person, "photograph_hidden").startswith("'mole' is not in view, so its results are hidden.")
+    if again == "link":
+        dock.hidden.linkActivated.emit("show")
+    else:
+        dock.picker.combo.activated.emit(0)
+    assert image.visible
+    assert all(part.isVisibleTo(dock) for part in parts)
+    assert not dock.hidden.isVisibleTo(dock)
+
+
+@pytest.mark.one_qt
 def test_where_no_model_is_installed_the_dock_says_so(home, monkeypatch, person):
     combo = person.finds(QComboBox, "classifier")
     person.dock.classifier.model = ""

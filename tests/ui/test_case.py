@@ -7,6 +7,7 @@ from shutil import copytree
 
 import numpy as np
 import pytest
+from fake_slides import draw_slide
 from napari.utils.notifications import notification_manager
 from PIL import Image as PillowImage
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
@@ -16,7 +17,9 @@ from qtpy.QtWidgets import QAbstractButton, QComboBox, QFileDialog, QLabel, QLin
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.data.case.corrections import read_correction
 from napari_melanoma.data.case.store import CaseStore
+from napari_melanoma.ui import linked
 from napari_melanoma.ui.case.dock import CaseDock
+from napari_melanoma.ui.slide.layers import open_slides
 
 PATIENCE_MS = 60_000
 NAMES = (
@@ -152,6 +155,38 @@ def test_a_folder_becomes_a_case_and_is_saved_in_it(five, photos):
     assert [row.number for row in map(five.row, five.dock.tree._tops())] == ["1", "3", "2"]
     assert CaseStore.look_at(photos).case == five.case
     assert "P-0042/case.json" in five.dock.file.text()
+
+
+def test_a_viewer_that_a_script_closes_while_the_case_is_saved(viewer, shared_client, photos, qtbot):
+    _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Case")
+    viewer.show()
+    person = Pathologist(viewer, dock, qtbot)
+    person.drops(photos)
+    person.types("patient_age", "54")
+    qtbot.keyClick(dock.findChild(QLineEdit, "patient_age"), Qt.Key.Key_Return)
+    window = viewer.window._qt_window
+    assert dock.guard._is_behind()
+    viewer.close()  # removes the canvas before it asks the window
+    assert not window.isVisible()
+    del window
+    qtbot.waitUntil(lambda: CaseStore.look_at(photos).case.patient.age == 54, timeout=PATIENCE_MS)
+    qtbot.wait(200)  # nothing looks at the window once more
+
+
+@pytest.mark.one_qt
+def test_the_slide_of_a_case_that_is_closed_goes_with_it(someone, tmp_path, viewer):
+    own = draw_slide(tmp_path / "own.tif")
+    viewer.open(own, plugin="napari-melanoma")
+    folder = tmp_path / "P-0043"
+    folder.mkdir()
+    draw_slide(folder / "back_left_1_slide.tif", tint=5)
+    someone.drops(folder)
+    someone.opens(next(image.id for _, image in someone.case.each_image()))
+    someone.qtbot.waitUntil(lambda: len(open_slides(viewer)) == 2, timeout=PATIENCE_MS)
+    assert linked.why_none(viewer) == ""  # a slide is no photograph that went wrong
+    someone.dock.desk.close()
+    someone.waits()
+    assert [slide.info.path for slide in open_slides(viewer)] == [own]
 
 
 def test_made_edited_drawn_closed_and_opened_again(five, photos, viewer, tmp_path):

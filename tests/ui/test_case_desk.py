@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from PIL import Image as PillowImage
 from qtpy import API_NAME
@@ -13,12 +15,13 @@ from napari_melanoma.core.errors import SaveError
 from napari_melanoma.data.case.edit import add_images, add_lesion, set_correction, set_lesion, set_patient
 from napari_melanoma.data.case.model import Case, CaseCorrection, CaseImage
 from napari_melanoma.data.case.store import CaseStore
-from napari_melanoma.ui.case import words
+from napari_melanoma.ui.case import telling, words
 from napari_melanoma.ui.case.desk import CaseDesk
 from napari_melanoma.ui.case.gathering import CaseGathering, Wish
 from napari_melanoma.ui.case.guard import CaseGuard
 from napari_melanoma.ui.case.history import CaseHistory
 from napari_melanoma.ui.case.rows import LOOSE, rows_of
+from napari_melanoma.ui.case_rows import CaseRows
 
 PATIENCE_MS = 20_000
 
@@ -120,6 +123,15 @@ def test_a_question_whose_window_is_taken_away_is_answered_by_staying(desk, wind
     guard._ask()
     assert desk.saving.dirty
     desk.saving.forget()
+
+
+def test_rows_of_cases_that_went_with_the_application_are_withdrawn_quietly(monkeypatch):
+    rows = CaseRows()
+    rows.tell(1, "P", {Path("a.png"): {"age": "54"}})
+    monkeypatch.setattr(telling, "case_rows", lambda: rows)
+    _delete(rows)
+    telling._withdraw(1)
+    assert rows.of(Path("a.png")) == ("", {})
 
 
 def _delete(box):

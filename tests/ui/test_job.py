@@ -6,10 +6,11 @@ import threading
 import time
 
 import pytest
+from qtpy import PYSIDE6
 from qtpy.QtCore import QObject
 
 from napari_melanoma.core.runs import Progress
-from napari_melanoma.ui.job import Job, Latest, Turns, jobs_running
+from napari_melanoma.ui.job import Job, Latest, Turns, _running, jobs_running
 
 
 @pytest.fixture
@@ -17,6 +18,18 @@ def parent(qapp, nothing_left):
     made = QObject()
     yield made
     made.deleteLater()
+
+
+def delete(thing):
+    """Delete Qt's part of an object, as the end of the application does."""
+    if PYSIDE6:
+        import shiboken6
+
+        shiboken6.delete(thing)
+    else:
+        from PyQt6 import sip
+
+        sip.delete(thing)
 
 
 def heard(job):
@@ -92,6 +105,19 @@ def test_a_job_outlives_everybody_who_listened(qtbot, parent):
     done.set()
     qtbot.waitUntil(lambda: jobs_running() == 0)
     assert done.is_set()
+
+
+def test_a_job_whose_qt_object_went_with_the_application_ends_quietly(qtbot, parent, capfd):
+    go, faults = threading.Event(), []
+    job = Job(lambda run: go.wait(10) and run.report(Progress(1, 2, "half")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading, "excepthook", faults.append)
+        job.start()
+        delete(job)
+        go.set()
+        qtbot.waitUntil(lambda: not [one for one in threading.enumerate() if one.name == f"melanoma-{id(job):x}"])
+    _running.discard(job)
+    assert (faults, capfd.readouterr().err) == ([], "")
 
 
 def test_of_several_wishes_the_latest_is_run(qtbot, parent):

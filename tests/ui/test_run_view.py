@@ -178,6 +178,9 @@ def test_a_notice_of_the_run_is_shown(view, qtbot, tmp_path):
     notice = view.findChild(QLabel, "run_notice")
     assert notice.isVisible()
     assert notice.text() == "The batch was halved to 8: out of memory."
+    for named in ("batch_size: 8 images a step run fastest here.", "bf16 is not used: float32 is as fast here."):
+        run.tell("notice", message=named)
+        until(qtbot, lambda named=named: text(view, "run_notice") == named)
 
 
 def test_every_notice_stays_the_newest_first_and_can_be_folded(stage, view, qtbot, tmp_path):

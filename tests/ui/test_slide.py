@@ -29,6 +29,8 @@ from slide_stage import FIXTURES
 from napari_melanoma.io.geojson_reading import read_geojson
 from napari_melanoma.io.results import read_mask, read_table
 from napari_melanoma.ui.slide.camera import camera
+from napari_melanoma.ui.slide.words import said_run
+from napari_melanoma.workflows.slide_runs import read_slide_run
 
 controls_of_qt = (QAbstractSlider, QAbstractSpinBox, QComboBox, QAbstractItemView)
 
@@ -289,6 +291,12 @@ def test_an_analysis_is_let_go_found_again_cancelled_and_resumed(person, launche
     person.until(lambda: len(launched.options) == 2)
     person.until(lambda: dock.run_panel.active)
     person.waits()
+
+
+@pytest.mark.one_qt
+def test_an_analysis_without_a_single_tile_is_not_offered_to_go_on(tmp_path):
+    said = said_run(read_slide_run(tmp_path / "nothing"))
+    assert said == "It ended without a word: no tile was done. Press Analyse to start again."
 
 
 def test_results_made_in_another_way_are_not_replaced_unasked(person, launched, slide_path, monkeypatch):

@@ -189,7 +189,9 @@ def test_another_line_takes_the_place_of_the_first_and_each_step_is_undone(measu
     presses(person, "depth_undo")
     assert person.says("depth_head") == "Not measured yet."
     assert len(line_layer(person).data) == 0
+    assert person.says("depth_hint").startswith("From the top")  # there is no end to drag
     presses(person, "depth_redo")
+    assert person.says("depth_hint").startswith("Drag either end")
     presses(person, "depth_redo")
     assert person.says("depth_head").startswith("0.10")
     line_layer(person).selected_data = {0}

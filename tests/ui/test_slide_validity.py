@@ -68,6 +68,23 @@ def test_lesions_of_a_demonstration_are_folded_away(person, slide_path):
 
 
 @pytest.mark.one_qt
+def test_the_relation_of_lesions_that_are_not_valid_is_hidden_until_it_is_wanted(person, slide_path):
+    folder = slide_runs.slide_folder(person.dock.desk.root, slide_path)
+    FakeAnalysis(folder, slide_path, fingerprint_of(slide_path)).begins().finishes()
+    content = json.loads((folder / "result.json").read_text())
+    write_json(folder / "result.json", {**content, "validity": DEMO.to_json()})
+    person.dock.relation_fold.expand(animate=False)
+    person.opens_slides(slide_path)
+    person.until(lambda: person.dock.lesions.findings is not None)
+    person.waits()
+    assert person.says("relation_words").startswith("Not valid: ")
+    person.dock.validity.anyway.click()
+    person.until(lambda: "there are 2 lesions" in person.says("relation_words"))
+    person.dock.validity.anyway.click()
+    assert person.says("relation_words").startswith("Not valid: ")
+
+
+@pytest.mark.one_qt
 @pytest.mark.parametrize("found", [True, False], ids=["a thin one", "nothing"])
 def test_a_thickness_that_is_not_valid_says_so_and_no_number(person, slide_path, found):
     person.opens_slides(slide_path)

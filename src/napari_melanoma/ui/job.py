@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
@@ -48,17 +49,21 @@ class Job(QObject):
         self._run.cancel()
 
     def _report(self, progress: Progress) -> None:
-        self._told.emit("progressed", progress)
+        self._send("progressed", progress)
+
+    def _send(self, kind: str, value: object) -> None:
+        with suppress(RuntimeError):  # the application has ended, and Qt's part of this object with it
+            self._told.emit(kind, value)
 
     def _work(self) -> None:
         try:
-            self._told.emit("succeeded", self._call(self._run))
+            self._send("succeeded", self._call(self._run))
         except Cancelled:
             pass
         except Exception as error:  # noqa: BLE001 - the one place that may catch all: it hands the error to a person
-            self._told.emit("failed", error)
+            self._send("failed", error)
         finally:
-            self._told.emit("finished", None)
+            self._send("finished", None)
 
     def _on_told(self, kind: str, value: object) -> None:
         if kind == "finished":

@@ -161,7 +161,7 @@ def why_none(viewer: Viewer) -> str:
 
     Empty where there is nothing to explain.
     """
-    others = [layer for layer in viewer.layers if hasattr(layer, "rgb") and identity(layer) is None]
+    others = [one for one in viewer.layers if hasattr(one, "rgb") and identity(one) is None and role(one) is None]
     if photographs(viewer.layers) or not others:
         return ""
     return f"'{others[-1].name}' is no colour photograph: it has one channel or more than two dimensions."

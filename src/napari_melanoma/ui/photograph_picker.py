@@ -28,6 +28,7 @@ class PhotographPicker(QWidget):
     listed = Signal()
     scaled = Signal(str)
     ruler = Signal(bool)
+    seen = Signal()
 
     def __init__(self, viewer: Viewer, icons: ThemedIcons, connections: Connections) -> None:
         super().__init__()
@@ -97,6 +98,7 @@ class PhotographPicker(QWidget):
             self._connections.connect(image.events.name, self._on_name)
             self._connections.connect(image.events.scale, self._on_scale)
             self._connections.connect(image.events.units, self._on_scale)
+            self._connections.connect(image.events.visible, self._on_visible)
 
     def _tell(self) -> None:
         image = self.image
@@ -123,12 +125,21 @@ class PhotographPicker(QWidget):
             self._tell()
             self.scaled.emit(identity)
 
+    def _on_visible(self, event: Event) -> None:
+        """Tell when the photograph comes into view or goes, such as when a slide is opened."""
+        if linked.identity(event.source) == self.identity:
+            self.seen.emit()
+
     def _on_active(self, event: Event) -> None:
         """Go along when the user selects a layer of another photograph."""
         index = -1 if event.value is None else self.combo.findData(linked.identity(event.value))
         if index >= 0 and linked.identity(event.value) is not None:
             self.combo.setCurrentIndex(index)
             self._tell()
+
+    def show_picked(self) -> None:
+        """Bring the photograph that is picked into view."""
+        self._on_picked()
 
     def _on_picked(self, index: int = 0) -> None:
         image = self.image

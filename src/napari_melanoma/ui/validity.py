@@ -43,6 +43,11 @@ class ValidityNotice(QWidget):
         self._on_colors()
         self.show_validity(None, None)
 
+    @property
+    def shows_numbers(self) -> bool:
+        """Whether the prediction is valid, or the user wants to see its numbers all the same."""
+        return self.anyway.isHidden() or self.anyway.isChecked()
+
     def show_validity(self, validity: Validity | None, key: object) -> None:
         """Show whether a prediction is valid."""
         if (validity, key) != self._shown:
@@ -56,11 +61,11 @@ class ValidityNotice(QWidget):
         self.also.setVisible(bool(lines))
         self.frame.setVisible(bool(known.reasons))
         self.anyway.setVisible(not known.valid)
-        self._show_numbers(known.valid or self.anyway.isChecked())
+        self._show_numbers(self.shows_numbers)
 
     def _on_anyway(self, shown: bool) -> None:
         self.anyway.setText(HIDE if shown else SHOW)
-        self._show_numbers(shown or self.anyway.isHidden())
+        self._show_numbers(self.shows_numbers)
 
     def _show_numbers(self, shown: bool) -> None:
         self.numbers.setVisible(shown)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import weakref
 
-from qtpy.QtCore import QEvent, QObject, Signal
-from qtpy.QtWidgets import QWidget
+from qtpy.QtCore import QEvent, QObject, Qt, Signal
+from qtpy.QtWidgets import QMainWindow, QWidget
 
 
 class WindowGuard(QObject):
@@ -48,8 +48,16 @@ class WindowGuard(QObject):
             event.type() == QEvent.Type.Close
             and watched is self.window
             and watched.isVisible()
+            and not _is_torn_down(watched)
             and not self.may_close()
         )
         if held_back:
             event.ignore()
         return held_back
+
+
+def _is_torn_down(window: QObject) -> bool:
+    """Whether the canvas has gone already: ``viewer.close()`` of napari removes it, and only then closes the window."""
+    center = window.centralWidget() if isinstance(window, QMainWindow) else None
+    parts = [] if center is None else center.findChildren(QWidget, options=Qt.FindChildOption.FindDirectChildrenOnly)
+    return bool(parts) and not any(part.isVisible() for part in parts)

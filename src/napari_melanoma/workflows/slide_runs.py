@@ -219,7 +219,8 @@ def _message(folder: Path, state: RunState, last: dict[str, dict[str, Any]]) -> 
     """Say in a sentence how an analysis fares."""
     counted = last.get("progress") or last.get("started") or {}
     done, total = counted.get("done", 0), counted.get("total", 0)
-    so_far = f"{done} of {total} tiles are done" if total else "no tile was done"
+    so_far = f"{done} of {total} tiles are done" if done else "no tile was done"
+    kept = " and kept" if done else ""
     if state is RunState.failed:
         return str(last.get("failed", {}).get("message") or _said(folder))
     if state is RunState.finished:
@@ -227,13 +228,13 @@ def _message(folder: Path, state: RunState, last: dict[str, dict[str, Any]]) -> 
     if state is RunState.paused:
         return f"Paused: {so_far}."
     if state is RunState.cancelled:
-        return f"Cancelled: {so_far} and kept."
+        return f"Cancelled: {so_far}{kept}."
     if state is RunState.cancelling:
         return "Ends after the batch at hand; what is done is kept."
     if state is RunState.lost:
         if (folder / RESULT).is_file() and not last:
             return "Analysed before."
-        return f"It ended without a word: {so_far} and kept."
+        return f"It ended without a word: {so_far}{kept}."
     return str(counted.get("message") or "Starting.")
 
 

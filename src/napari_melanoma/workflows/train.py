@@ -288,7 +288,7 @@ def _tell_start(work: Work, prepared: Prepared, settled: Settled) -> None:
     if recipe.precision == "auto" and choose_precision(_in_precision(recipe, settled)) == "32-true":
         has_none = choose_precision(recipe) == "32-true"
         why = "this processor does not compute in it" if has_none else "float32 is as fast here for this network"
-        folder.tell("notice", message=f"bf16 is not used: {why}.")
+        folder.tell("notice", message=f"precision bf16 is not used: {why}.")
 
 
 def _in_precision(recipe: TrainRecipe, settled: Settled) -> TrainRecipe:

@@ -74,7 +74,7 @@ class CaseGuard(WindowGuard):
 
     def _close(self) -> None:
         window = self.window
-        if window is not None:
+        if window is not None and window.isVisible():  # else it was closed while the case was being saved
             self._closing = True
             window.close()
             self._closing = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -64,4 +65,5 @@ def row_of(case: Case, lesion: CaseLesion | None) -> dict[str, str]:
 
 def _withdraw(teller: int, _: object = None) -> None:
     """Take back what a Case dock said that is gone."""
-    case_rows().tell(teller, "", {})
+    with suppress(RuntimeError):  # at the end of the application Qt's part of the object may go before the dock
+        case_rows().tell(teller, "", {})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from qtpy.QtWidgets import QWidget
 from napari_melanoma.ui.case.desk import CaseDesk
 from napari_melanoma.ui.case.opening import CaseOpening
 from napari_melanoma.ui.case.settings import CaseSettings
-from napari_melanoma.ui.case.slides import show_slide
+from napari_melanoma.ui.case.slides import close_slides, show_slide
 from napari_melanoma.ui.case.tree import CaseTree
 
 if TYPE_CHECKING:
@@ -35,10 +34,11 @@ class CaseViewing(QObject):
         self._tree = tree
         self._settings = settings
         self._paths: list[Path] = []
+        self._slides: list[Path] = []
         self._store: CaseStore | None = None  # that the images in the viewer were opened from
         self.opening = CaseOpening(viewer, dock, self._image_of)
         self.opening.changed.connect(self._remember)
-        self.opening.slide_found.connect(partial(show_slide, viewer))
+        self.opening.slide_found.connect(self._show_slide)
         tree.opened.connect(self._on_wanted)
 
     @property
@@ -61,6 +61,9 @@ class CaseViewing(QObject):
         store, before = self._desk.store, self._paths
         shown = [] if store is None else self._settings.shown(store.folder)
         is_read_again = store is not self._store
+        if self._store is not None and (store is None or store.folder != self._store.folder):
+            slides, self._slides = self._slides, []
+            close_slides(self.opening.viewer, slides)  # else a slide of one patient stays open beside another
         self._store = store
         self.opening.close([path for path in before if is_read_again or self._image_of(path) is None])
         self._paths = []
@@ -85,7 +88,11 @@ class CaseViewing(QObject):
             if slides:
                 self.said.emit(f"{slides[0].path.name} is a slide: double-click it to open it in the Slide dock.")
         elif slides:
-            show_slide(self.opening.viewer, slides[-1].path)
+            self._show_slide(slides[-1].path)
+
+    def _show_slide(self, path: Path) -> None:
+        self._slides.append(path)
+        show_slide(self.opening.viewer, path)
 
     def _on_wanted(self, image: str) -> None:
         self.open([image])

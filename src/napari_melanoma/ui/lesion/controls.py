@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
@@ -32,6 +33,7 @@ from napari_melanoma.ui.shortcuts import shown_key
 from napari_melanoma.ui.status_line import StatusLine
 from napari_melanoma.ui.waiting import Waiting
 from napari_melanoma.ui.welcome import Welcome
+from napari_melanoma.ui.words import Words
 from napari_melanoma.workflows.lesion import LesionOptions
 
 if TYPE_CHECKING:
@@ -74,6 +76,7 @@ class LesionControls(QWidget):
         self.analyse = named(QPushButton("Analyse"), "primary", "Analyse")
         self.analyse_all = named(QPushButton("all"), "analyse_all", "Analyse all photographs")
         self.modality = ModalityNotice()
+        self.hidden = named(Words(), "photograph_hidden", "Why no results are shown")
         self.mask_controls = MaskControls(self.icons)
         self.correction = CorrectionTools(viewer, self.icons)
         self.roi = RoiControls()
@@ -133,6 +136,16 @@ class LesionControls(QWidget):
             button.setEnabled(ready)
             button.setToolTip(f"{does} ({key})" if ready else why)
         self.analyse_all.setVisible(count > 1)
+        self._show_results(image)
+
+    def _show_results(self, image: Image | None) -> None:
+        """Show results of what is in view only: beside a slide they would pass for those of the slide."""
+        in_view = image is None or bool(image.visible)
+        if not in_view:
+            name, show = html.escape(image.name), self.icons.link("show", "Show the photograph")
+            self.hidden.setText(f"'{name}' is not in view, so its results are hidden. {show}.")
+        self.hidden.setVisible(not in_view)
+        self._results.setVisible(in_view)
 
     def _show_work(self) -> None:
         """Show it where there is a photograph; complete, for nothing shall jump."""
@@ -199,11 +212,17 @@ class LesionControls(QWidget):
         column.addWidget(self.ruler)
         column.addWidget(self.recovery)
         column.addWidget(row(self.analyse, self.analyse_all, stretch=0))
-        column.addWidget(self.modality)
+        column.addWidget(self.hidden)
         sections[-1].setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+        self._results = QWidget()
+        results = QVBoxLayout(self._results)
+        results.setContentsMargins(0, 0, 0, 0)
+        results.setSpacing(7)
+        results.addWidget(self.modality)
         self._folds = QVBoxLayout()
         self._folds.setSpacing(7)
-        column.addLayout(self._folds, 1)
+        results.addLayout(self._folds, 1)
+        column.addWidget(self._results, 1)
         column.addStretch(0)
         return part
 

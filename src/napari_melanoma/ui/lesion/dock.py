@@ -83,6 +83,7 @@ class LesionDock(LesionControls):
         self.flips.toggled.connect(self._on_common)
         self.picker.changed.connect(self._on_photograph)
         self.picker.listed.connect(self._refresh)
+        self.picker.seen.connect(self._refresh)
         self.picker.scaled.connect(self._on_scaled)
         self.picker.ruler.connect(self._on_ruler)
         self.ruler.said.connect(self.status.say)
@@ -93,6 +94,7 @@ class LesionDock(LesionControls):
         for area in (self.welcome, self.drops):
             area.dropped.connect(self.opener.open)
         self.welcome.followed.connect(self._on_link)
+        self.hidden.linkActivated.connect(self._on_link)
         self.status.followed.connect(self._on_link)
         self.status.cancelled.connect(self._on_cancelled)
         self.opener.started.connect(partial(self.status.begin, "opening", "Opening ..."))
@@ -231,6 +233,8 @@ class LesionDock(LesionControls):
             self.opener.sample()
         elif link == "open":
             self.opener.ask()
+        elif link == "show":
+            self.picker.show_picked()
         elif link == "train":
             show_dock(self._viewer, "Train")
         else:

@@ -37,7 +37,9 @@ class RunNotices(QFrame):
 
     def add(self, words: str) -> None:
         """Take a notice; one that was said before is the newest again."""
-        said = f"{words[:1].upper()}{words[1:]}"
+        first = words.split(" ")[0]
+        is_name = any(letter.isdigit() or letter == "_" for letter in first)  # such as batch_size
+        said = words if is_name else f"{words[:1].upper()}{words[1:]}"
         if said:
             self._said = [said, *(other for other in self._said if other != said)]
             self._show()

@@ -200,7 +200,7 @@ class SlideDepths(QObject):
             view.show_readers(rows, words.said_others(depth, self.keeper.reader))
             for way, able in (("undo", now.history.past), ("redo", now.history.undone)):
                 view.steps[way].setEnabled(bool(able))
-        view.move_ends.setEnabled(reading.line is not None)
+        view.show_hint(self.line.tool, has_line=reading.line is not None)
         for button in (view.report, view.to_case):
             button.setEnabled(bool(reading.when))
         if self.analysis is not None:

@@ -73,7 +73,7 @@ class DepthActs(QObject):
         """Show which tool is in hand."""
         view = self._page.seen
         if view is not None:
-            view.show_hint(self._page.line.tool)
+            view.show_hint(self._page.line.tool, has_line=self._page.keeper.reading.line is not None)
             view.fields.show_tool(self._page.mitoses.tool)
 
     def _on_drawn(self, line: Line | None) -> None:

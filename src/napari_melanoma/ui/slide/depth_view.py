@@ -92,11 +92,12 @@ class DepthView(QWidget):
         self._lay_out()
         self._connect()
 
-    def show_hint(self, drawing: str) -> None:
+    def show_hint(self, drawing: str, *, has_line: bool) -> None:
         """Show which tool is in hand, and how to use it."""
         self.draw.setChecked(drawing == "draw")
-        self.move_ends.setChecked(drawing == "move")
-        self.hint.setText(HINTS[drawing])
+        self.move_ends.setChecked(drawing == "move" and has_line)
+        self.move_ends.setEnabled(has_line)
+        self.hint.setText(HINTS[drawing if drawing != "move" or has_line else ""])
 
     def show_lines(self, said: Sequence[str], tips: Sequence[str], chosen: int, words: str) -> None:
         """List what the model found."""

@@ -16,6 +16,7 @@ from napari_melanoma.ui.job import Latest
 from napari_melanoma.ui.look import ThemedIcons, named, quiet
 from napari_melanoma.ui.slide.scatter import Mark, Scatter
 from napari_melanoma.ui.slide.table import class_of_probability
+from napari_melanoma.ui.validity import SHOW
 from napari_melanoma.ui.words import Words
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.dock import SlideDock
 
 NONE_YET = "No lesions yet: analyse the slide."
+HIDDEN = f"Not valid: the reason is given above. Nothing is shown here before you press '{SHOW}' there."
 ALL = "all slides in the folder of results"
 ALL_TIP = "Take the lesions of every slide that was analysed there; the interval is then one over slides"
 
@@ -80,6 +82,7 @@ class LesionRelation(QObject):
         dock.lesions.changed.connect(self._on_lesions)
         dock.lesions.saved.connect(self._on_lesions)
         dock.table.picked.connect(self._on_picked)
+        dock.validity.shown.connect(self._on_lesions)
         self._on_fold(self._fold.isExpanded())
 
     @property
@@ -105,12 +108,17 @@ class LesionRelation(QObject):
             self._latest.drop("relation")
             self._view.show_relation(Relation(NONE_YET, (), ""))
             return
+        if not self._dock.validity.shows_numbers:
+            self._latest.drop("relation")
+            self._view.show_relation(Relation(HIDDEN, (), ""))
+            return
         root = self._dock.desk.root if self._view.all.isChecked() else None
         self._latest.submit("relation", lambda: partial(_relate, found.identity, found.lesions, found.folder, root))
 
     def _on_found(self, told: tuple[str, Relation]) -> None:
         slide = self._dock.slide
-        if self._view is not None and slide is not None and slide.identity == told[0]:
+        is_wanted = slide is not None and slide.identity == told[0] and self._dock.validity.shows_numbers
+        if self._view is not None and is_wanted:
             self._view.show_relation(told[1])
             self._on_picked()
 

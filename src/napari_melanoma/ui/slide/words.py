@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from napari_melanoma.io.slides.slide import SlideInfo
     from napari_melanoma.workflows.slide_runs import SlideRun
 
+NONE_DONE = "Press Analyse to start again."
 NO_SLIDE = "Open a slide first."
 NO_MODEL = "Choose a model first."
 RUNNING = "The slide is being analysed."
@@ -45,7 +46,7 @@ def said_run(run: SlideRun) -> str:
     """
     state = str(run.state)
     if state in ("cancelled", "lost"):
-        return f"{run.message} Resume goes on from there."
+        return f"{run.message} {'Resume goes on from there.' if run.done else NONE_DONE}"
     if state != "running" or not run.total:
         return without_options(run.message)
     parts = [f"{run.done:,} / {run.total:,} tiles"]
