@@ -155,3 +155,18 @@ def test_a_name_must_be_among_those_that_are_found_when_asked():
         assert Named.parse({"part": "second"}, "here").part == "second"
     finally:
         NAMES.remove("second")
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_truth_is_no_number(value: bool) -> None:
+    class Counted(Config):
+        count: int = 1
+        share: float | None = None
+        is_on: bool = False
+        either: bool | int = 0
+
+    for name in ("count", "share"):
+        with pytest.raises(ConfigError, match=f"'{name}' is {value}: expected a number"):
+            Counted.parse({name: value}, "the test")
+    found = Counted.parse({"is_on": value, "either": value}, "the test")
+    assert (found.is_on, found.either) == (value, value)

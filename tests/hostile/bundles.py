@@ -174,7 +174,7 @@ def broken_files(rng: Generator, box: Sandbox) -> Case:
 def wrong_config(rng: Generator, box: Sandbox) -> Case:
     changes: list[dict[str, Any]] = [
         {"architecture": "os.system"}, {"architecture": "../../victim"}, {"options": {"channels": 10**5}},
-        {"options": {"x": 1}}, {"options": {"channels": "4"}}, {"std": [float("inf")] * 3},
+        {"options": {"x": 1}}, {"options": {"channels": "four"}}, {"std": [float("inf")] * 3},
         {"input_size": 10**12}, {"std": [0, 0, 0]}, {"mean": [float("nan")] * 3}, {"threshold": 2}, {"classes": []},
         {"format_version": 99}, {"unknown": 1}, {"task": "everything"},
         {"input_size": "9" * 5000}, {"name": ""}, {"classes": ["a"] * 70_000}, {"provenance": 3},

@@ -156,3 +156,11 @@ def test_a_classifier_that_says_two_things_is_refused(change: dict, said: str) -
     BundleConfig.parse(values, "a bundle")
     with pytest.raises(ConfigError, match=said):
         BundleConfig.parse(values | change, "a bundle")
+
+
+@pytest.mark.parametrize("change", [{"std": [0, 0.5, 0.5]}, {"input_size": 10**12}], ids=str)
+def test_a_bundle_that_would_divide_by_zero_or_fill_the_memory_is_refused(copied: Path, change) -> None:
+    config = json.loads((copied / "config.json").read_text())
+    (copied / "config.json").write_text(json.dumps({**config, **change}))
+    with pytest.raises(ConfigError, match=f"'{next(iter(change))}"):
+        read_bundle(copied)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from napari_melanoma.workflows.result_folders import Folders
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.workflows.result_folders import Folders, read_result
 
 
 @pytest.mark.parametrize(
@@ -31,3 +32,12 @@ def test_a_result_with_values_of_another_kind_is_left_alone(change: dict[str, An
     place = Folders(out).place(photograph)
     assert place.stored is None
     assert place.folder.name.startswith("photo-")
+
+
+def test_a_result_that_is_a_link_out_of_its_folder_is_none(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere.json").write_text("{}")
+    folder = tmp_path / "out" / "photo"
+    folder.mkdir(parents=True)
+    (folder / "result.json").symlink_to(tmp_path / "elsewhere.json")
+    with pytest.raises(InputError, match="is a link that leads out of the folder"):
+        read_result(folder)

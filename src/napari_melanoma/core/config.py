@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar, get_args
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from napari_melanoma.core.errors import ConfigError, Fault, MalformedFile
 from napari_melanoma.core.files import write_text
@@ -31,6 +32,18 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_truth_for_a_number(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse true and false where a number is expected, which pydantic takes for 1 and 0."""
+        if isinstance(value, bool):
+            kinds = set(_kinds(cls.model_fields[str(info.field_name)].annotation))
+            if kinds & {int, float} and bool not in kinds:
+                from pydantic_core import PydanticCustomError
+
+                raise PydanticCustomError("number_type", "expected a number")
+        return value
+
     @classmethod
     def parse(cls, values: dict[str, Any], where: str) -> Self:
         """Build the configuration from plain values."""
@@ -44,6 +57,17 @@ class Config(BaseModel):
                 f"{where} is not a valid {cls.__name__}: {_summary(found, cls)}",
                 tuple(_fault(fault, cls) for fault in found[:MOST_FAULTS] if fault["type"] not in UNFIT),
             ) from None
+
+
+def _kinds(annotation: object) -> Iterator[object]:
+    """The types that an annotation is made of, without those of the items of a collection."""
+    if get_origin(annotation) in (Union, UnionType):
+        for part in get_args(annotation):
+            yield from _kinds(part)
+    elif get_origin(annotation) is Annotated:
+        yield from _kinds(get_args(annotation)[0])
+    else:
+        yield annotation
 
 
 class OneOf:

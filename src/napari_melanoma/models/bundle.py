@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 ANSWERING = ("task", "architecture", "options", "input_size", "mean", "std", "classes", "tile")
 CALIBRATION = ("mirrored", "temperature", "bias")
+Divisor = Annotated[float, Field(gt=0)]  # by 0 all that a network sees becomes not-a-number
 SLIDE = "slide"  # the modality of whole-slide images
 
 
@@ -43,12 +44,12 @@ class BundleConfig(Config):
     task: Literal["segmentation", "classification"] = "segmentation"
     architecture: str = Field(description="a name of the zoo")
     options: dict[str, Any] = Field(default_factory=dict, description="the architecture's own options")
-    input_size: int = Field(256, ge=32, description="side in pixels that a photograph is resized to")
+    input_size: int = Field(256, ge=32, le=8192, description="side in pixels that a photograph is resized to")
     preprocessing: PreprocessingConfig = PreprocessingConfig()
     tabular: TabularEncoding | None = Field(None, description="what of a patient's data it gets, and how")
     classifier: ClassifierConfig | None = Field(None, description="of a classifier: what it looks at, how sure it is")
     mean: tuple[float, float, float] = Field((0.5, 0.5, 0.5), description="subtracted from RGB in [0, 1]")
-    std: tuple[float, float, float] = Field((0.5, 0.5, 0.5), description="divides what is left")
+    std: tuple[Divisor, Divisor, Divisor] = Field((0.5, 0.5, 0.5), description="divides what is left")
     classes: tuple[str, ...] = Field(("lesion",), min_length=1, description="in the order of the network's maps")
     threshold: float = Field(
         0.5, gt=0, lt=1, description="a probability at or above it is lesion; of several classes the most probable wins"

@@ -20,6 +20,7 @@ from typing import Any
 from napari_melanoma.core.errors import InputError, MelanomaError, SaveError
 from napari_melanoma.core.files import plain_name, write_text
 from napari_melanoma.core.parsing import read_json, reason_of
+from napari_melanoma.core.paths import is_inside
 from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.workflows.classified import Classifying
 from napari_melanoma.workflows.lesion import LesionOptions
@@ -159,7 +160,9 @@ def is_written_by_us(path: Path) -> bool:
 
 
 def read_result(folder: Path) -> dict[str, Any]:
-    """Read the ``result.json`` of a result folder."""
+    """Read the ``result.json`` of a result folder; one that is a link out of the folder is none."""
+    if not is_inside(folder / RESULT, folder):
+        raise InputError(f"{folder / RESULT} is a link that leads out of the folder: put the file itself there.")
     try:
         stored = read_json(folder / RESULT)
     except (OSError, ValueError) as error:
