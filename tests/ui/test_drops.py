@@ -52,6 +52,7 @@ def test_the_lesion_dock_takes_photographs_everywhere_and_no_text_field_a_path(w
     assert not any(field.acceptDrops() for field in fields)
     for part in ("photograph", "diagnosis", "threshold_slider", "measurements", "save", "status"):
         window.viewer.layers.selection.active = mole
+        mole.visible = True  # what was dropped before has hidden it, and its results with it
         window.waits()
         (path,) = pictures(tmp_path, f"on_{part}.png")
         widget = window.finds(QWidget, part)
