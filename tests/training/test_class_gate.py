@@ -117,7 +117,7 @@ CASES = [
 
 @pytest.mark.parametrize(("changes", "advice", "said"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
 def test_what_is_advised(changes: list[DomainChange], advice: str, said: str) -> None:
-    found, reason = _advised(changes, 80)
+    found, reason = _advised(changes, 80, "")
     assert found == advice
     assert said in reason
 
@@ -125,7 +125,7 @@ def test_what_is_advised(changes: list[DomainChange], advice: str, said: str) ->
 def test_images_of_one_class_tell_nothing() -> None:
     (whole,) = change_of((0.01, 0.05))
     alone = {"specificity": whole.new["specificity"]}
-    assert _advised([DomainChange("all", False, 60, alone, alone, alone)], 60) == (
+    assert _advised([DomainChange("all", False, 60, alone, alone, alone)], 60, "") == (
         "cannot tell",
         "The 60 images held out are of one class: no AUC can be measured.",
     )
