@@ -1,4 +1,4 @@
-"""What the Train dock says before a start of images that the start was trained on."""
+"""What is said before a start of images that the start was trained on: by the Train dock, and by `train --check`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from napari_melanoma.models.registry import adopt
 from napari_melanoma.training.listed_images import statement
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.ui.checking import check
+from napari_melanoma.workflows.training_checks import check_held_out
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 
@@ -46,6 +47,7 @@ def test_held_out_images_that_the_start_was_trained_on(tmp_path: Path, tiny_bund
     parts = check(recipe, RunContext())
     assert parts.words.startswith("14 images with masks: ")
     assert parts.learn + parts.tuning + parts.held_out == 14
+    assert check_held_out(recipe, RunContext()) == parts.warning
     count = parts.held_out
     if known:
         assert parts.warning.startswith(f"{count} of {count} images that are to compare the models cannot: 'tiny'")
