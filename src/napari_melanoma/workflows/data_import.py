@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from napari_melanoma.core.counting import first_few
 from napari_melanoma.core.errors import DataSetError, SaveError, in_words
 from napari_melanoma.core.file_names import file_names, unfit_for_id
 from napari_melanoma.core.files import save_error, write_json
@@ -46,7 +47,6 @@ from napari_melanoma.workflows.ahead import Room, ahead
 
 JOURNAL, ORIGIN = "imported.jsonl", "source.json"
 MOST_THREADS = 8
-NAMED = 3  # images that an error names
 AHEAD = 32
 
 
@@ -124,11 +124,6 @@ def import_source(
     return report
 
 
-def _some(records: Sequence[Record]) -> str:
-    more = f" and {len(records) - NAMED} more" if len(records) > NAMED else ""
-    return ", ".join(record.image_id for record in records[:NAMED]) + more
-
-
 def _check_patients(
     records: Sequence[Record], others: Sequence[Record], no_patients: bool, unread: Sequence[str], folder: Path
 ) -> list[tuple[str, str]]:
@@ -137,8 +132,9 @@ def _check_patients(
     named = sum("patient_id" in at_work.row(as_dict(record.values)) for record in records)
     if others and not named and not no_patients and "patient_id" in at_work.row(as_dict(others[0].values)):
         raise DataSetError(
-            f"the tables in {folder} have rows for {_some(others)}, but for none of the {len(records)} images, such as "
-            f"{_some(records)}. Expected the images' names, with or without suffix, in the column that names them."
+            f"the tables in {folder} have rows for {first_few([one.image_id for one in others])}, but for none of the "
+            f"{len(records)} images, such as {first_few([one.image_id for one in records])}. Expected the images' "
+            "names, with or without suffix, in the column that names them."
         )
     how = (
         "rename the table that describes the images to metadata.csv (a workbook: save its sheet as CSV), or read "
