@@ -24,6 +24,7 @@ from napari_melanoma.core.leftovers import sweep_once, temporary_name
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import Progress, RunContext
+from napari_melanoma.core.threads import usable_cores
 from napari_melanoma.data.harmonise import Harmoniser
 from napari_melanoma.data.harmonise_report import HarmoniseReport, renamed_note
 from napari_melanoma.data.looks import look_at
@@ -227,7 +228,7 @@ def _take_all(
     taken = {record.image_id: record for record in records if record.image is None or journal.has(record)}
     rest = [record for record in records if record.image_id not in taken]
     report.resumed = sum(record.image is not None for record in taken.values())
-    threads = min(MOST_THREADS, (os.cpu_count() or 1) + 1)
+    threads = min(MOST_THREADS, usable_cores() + 1)
     undecided: dict[str, LabelImageError] = {}
     with ThreadPoolExecutor(threads, thread_name_prefix="importing") as pool, journal.writing() as note:
         work = ahead(pool, partial(_take, place=journal.path.parent, masks=masks), rest, Room(AHEAD), run)
