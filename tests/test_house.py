@@ -87,7 +87,7 @@ def test_no_file_names_a_path_of_one_machine() -> None:
         ("C:" + "\\Users\\someone", True),
         ("~/photos/lesion.jpg", False),
         ("tests/home/page.py", False),
-        ("https://example.org/work/papers", False),
+        ("https://example.org/scratch/papers", False),
     ],
 )
 def test_what_counts_as_a_path_of_one_machine(line: str, is_one: bool) -> None:

@@ -170,3 +170,25 @@ def test_truth_is_no_number(value: bool) -> None:
             Counted.parse({name: value}, "the test")
     found = Counted.parse({"is_on": value, "either": value}, "the test")
     assert (found.is_on, found.either) == (value, value)
+
+
+def test_truth_is_no_number_in_a_collection() -> None:
+    class Part(Config):
+        is_on: bool = False
+
+    class Counted(Config):
+        pair: tuple[Annotated[float, Field(gt=0)], float] = (1.0, 1.0)
+        shares: tuple[float, ...] | None = None
+        named: dict[str, int] = {}
+        nested: tuple[tuple[int, str], ...] = ()
+        anything: dict[str, Any] = {}
+        parts: dict[str, Part | float] = {}
+        either: tuple[bool | int, ...] = ()
+
+    wrong = {"pair": [1, True], "shares": [False], "named": {"a": True}, "nested": [[True, "a"]], "parts": {"a": True}}
+    for name, value in wrong.items():
+        with pytest.raises(ConfigError, match=f"'{name}' is .*: expected numbers, not true or false"):
+            Counted.parse({name: value}, "the test")
+    right = {"pair": [1, 2], "anything": {"a": True, "b": [True]}, "parts": {"a": {"is_on": True}}, "either": [True]}
+    found = Counted.parse(right, "the test")
+    assert (found.parts["a"], found.either) == (Part(is_on=True), (True,))

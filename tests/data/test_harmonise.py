@@ -257,6 +257,11 @@ def test_an_id_that_names_a_place_outside_is_reported_when_it_is_changed() -> No
     assert "'../../evil' is now 'evil'" in said
 
 
+def test_where_a_file_lies_is_no_id_that_was_changed() -> None:
+    found = harmonise([{"image_id": "a", "path": "/data/a.png", "notes": "../b/a.png"}])
+    assert (found.rows[0]["image_id"], found.report.renamed) == ("a", {})
+
+
 def test_rows_without_an_id_are_named_by_their_number() -> None:
     report = harmonise([{"age": age} for age in ("40", "430", "-1", "999", "555")]).report
     assert report.rows_of == {"unmapped": {}, "impossible": {"age": ("2", "3", "4")}}

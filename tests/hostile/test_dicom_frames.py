@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
+from pydicom import Dataset
 
 from hostile import dicom
 from napari_melanoma.core.errors import UnreadableImage
+from napari_melanoma.core.files import open_regular
 from napari_melanoma.core.geometry import Box
+from napari_melanoma.io.slides import dicom_frames
 from napari_melanoma.io.slides.opening import open_slide
 
 TISSUE = np.random.default_rng(0).integers(100, 255, (400, 300, 3)).astype(np.uint8)
@@ -51,3 +55,38 @@ def test_absurd_frames_are_refused_before_memory_is_taken(tmp_path: Path, values
     path = dicom.slide(tmp_path / "slide", TISSUE, compressed=False, change=change)
     with pytest.raises(UnreadableImage, match=said):
         open_slide(path.parent)
+
+
+def test_a_frame_at_the_largest_number_does_not_hide_the_next(tmp_path: Path) -> None:
+    def change(made: Dataset) -> None:
+        offsets = [1000 * frame for frame in range(12)]
+        offsets[3] = 2**64 - 1
+        made.ExtendedOffsetTable = struct.pack("<12Q", *offsets)
+
+    path = dicom.slide(tmp_path / "slide", TISSUE, compressed=True, change=change)
+    with pytest.raises(UnreadableImage, match="damaged table of frames: frame 5 of 12"):
+        open_slide(path.parent)
+
+
+def test_a_file_beside_a_slide_that_cannot_be_opened_does_not_matter(tmp_path: Path, monkeypatch) -> None:
+    path = dicom.slide(tmp_path / "slide", TISSUE, compressed=False)
+    (path.parent / "of_others.dcm").write_bytes(b"")
+
+    def opened(one: Path) -> BinaryIO:
+        if one.name == "of_others.dcm":
+            raise PermissionError(13, "Permission denied")
+        return open_regular(one)
+
+    monkeypatch.setattr(dicom_frames, "open_regular", opened)
+    with open_slide(path) as slide:
+        slide.read_region(0, Box(0, 0, 400, 300))
+
+
+def test_a_damaged_file_is_not_judged_by_the_one_beside_it(tmp_path: Path) -> None:
+    def change(made: Dataset) -> None:
+        made.Rows = made.Columns = 65535
+
+    path = dicom.slide(tmp_path / "slide", TISSUE, compressed=False, change=change)
+    cut = path.with_name("cut.dcm")
+    cut.write_bytes(path.read_bytes()[:200])
+    dicom_frames.check_frames(cut)

@@ -142,6 +142,22 @@ def test_a_run_that_trains_is_cancelled_by_its_folder_alone(tmp_path: Path, pret
     assert not end_process(out)
 
 
+def test_a_run_that_cannot_be_killed_is_not_called_cancelled(
+    tmp_path: Path, pretend: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(process: psutil.Process) -> None:
+        raise psutil.AccessDenied(process.pid)
+
+    out = tmp_path / "run-01"
+    pretend("import time; time.sleep(60)")
+    launch(RECIPE, out)
+    with monkeypatch.context() as patch:
+        patch.setattr(psutil.Process, "kill", refuse)
+        request(out, "cancel")
+    assert read_run(out).state is RunState.cancelling  # it reads the wish itself
+    assert end_process(out)
+
+
 def test_a_run_is_launched_again_after_its_end(tmp_path: Path, pretend: Callable[..., None]) -> None:
     out = tmp_path / "run-01"
     pretend("raise SystemExit('first')")

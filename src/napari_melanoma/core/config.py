@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
@@ -36,12 +36,13 @@ class Config(BaseModel):
     @classmethod
     def _refuse_truth_for_a_number(cls, value: object, info: ValidationInfo) -> object:
         """Refuse true and false where a number is expected, which pydantic takes for 1 and 0."""
-        if isinstance(value, bool):
-            kinds = set(_kinds(cls.model_fields[str(info.field_name)].annotation))
-            if kinds & {int, float} and bool not in kinds:
+        if isinstance(value, bool | list | tuple | dict):
+            annotation = cls.model_fields[str(info.field_name)].annotation
+            if _is_truth_for_a_number(value, [annotation]):
                 from pydantic_core import PydanticCustomError
 
-                raise PydanticCustomError("number_type", "expected a number")
+                said = "expected a number" if isinstance(value, bool) else "expected numbers, not true or false"
+                raise PydanticCustomError("number_type", said)
         return value
 
     @classmethod
@@ -57,6 +58,20 @@ class Config(BaseModel):
                 f"{where} is not a valid {cls.__name__}: {_summary(found, cls)}",
                 tuple(_fault(fault, cls) for fault in found[:MOST_FAULTS] if fault["type"] not in UNFIT),
             ) from None
+
+
+def _is_truth_for_a_number(value: object, annotations: Iterable[object]) -> bool:
+    """Whether true or false stands where a number is expected, also as an item of a collection."""
+    if not isinstance(value, bool | list | tuple | dict):
+        return False
+    kinds = [kind for annotation in annotations for kind in _kinds(annotation)]
+    if isinstance(value, bool):
+        return bool not in kinds and (int in kinds or float in kinds)
+    if isinstance(value, dict):
+        of_values = [get_args(kind)[-1] for kind in kinds if get_origin(kind) in (dict, Mapping)]
+        return any(_is_truth_for_a_number(item, of_values) for item in value.values())
+    of_items = [part for kind in kinds if get_origin(kind) not in (dict, Mapping) for part in get_args(kind)]
+    return any(_is_truth_for_a_number(item, of_items) for item in value)
 
 
 def _kinds(annotation: object) -> Iterator[object]:

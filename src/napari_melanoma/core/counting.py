@@ -1,6 +1,10 @@
-"""Counts in words: one slide, two slides."""
+"""Counts in words: one slide, two slides; and the first few of many names."""
 
 from __future__ import annotations
+
+from collections.abc import Collection
+
+NAMED = 3  # names that a message lists
 
 
 def counted(count: int, what: str) -> str:
@@ -10,3 +14,12 @@ def counted(count: int, what: str) -> str:
     """
     plural = "es" if what.endswith("s") else "s"
     return f"{count:,} {what}{'' if count == 1 else plural}"
+
+
+def first_few(names: Collection[object], most: int = NAMED) -> str:
+    """Name a few of many.
+
+    Such as ``a, b, c and 4 more``.
+    """
+    first = ", ".join(str(name) for name in list(names)[:most])
+    return f"{first} and {len(names) - most} more" if len(names) > most else first

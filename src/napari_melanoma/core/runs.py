@@ -87,6 +87,9 @@ class RunContext:
             self.report(Progress(done, total, message))
 
 
+ALONE = RunContext()  # nobody listens, nobody stops it
+
+
 class PartContext(RunContext):
     """Context of one of several parts of a longer work: its progress moves that of the whole, which may stop it."""
 

@@ -49,9 +49,10 @@ class _Step(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """What the columns of a table mean: those that stay, and the steps that the others go through."""
+    """What the columns of a table mean: what stays, what names the image, and the steps of the others."""
 
     stays: tuple[str, ...]
+    ids: tuple[str, ...]
     steps: tuple[_Step, ...]
 
 
@@ -74,7 +75,7 @@ class Harmoniser:
         """
         given = {name: text for name, cell in row.items() if (text := cell.strip())}
         source = "" if given.get("source") else self.source  # a row that names its source was harmonised before
-        stays, steps = self._plan(tuple(row), source)
+        stays, ids, steps = self._plan(tuple(row), source)
         found: dict[str, str] = {}
         other: dict[str, str] = {}
         faults: list[tuple[str, str, str]] = []
@@ -91,14 +92,13 @@ class Harmoniser:
             found.setdefault("source", self.source)
         found |= {column: given[column] for column in stays if column in given}
         found |= other
-        self._note_renamed(given, found)
+        self._note_renamed([given[column] for column in ids if column in given], found.get("image_id", ""))
         self._tally.row(given, found, faults)
         return found
 
-    def _note_renamed(self, given: Row, found: Row) -> None:
+    def _note_renamed(self, texts: Iterable[str], image_id: str) -> None:
         """Note an id that named a place outside its folder, and of which the last part is left."""
-        image_id = found.get("image_id")
-        for text in given.values() if image_id else ():
+        for text in texts:
             if leads_out(text) and image_id == stem_of(text) != text:
                 self._tally.rename(text, image_id)
 
@@ -118,7 +118,8 @@ class Harmoniser:
                 {name: tuple(meaning.ours for meaning in means) for name, means in meant.items()}
             )
             stays = [name for name, means in meant.items() if not means or any(meaning.keeps for meaning in means)]
-            self._plans[key] = _Plan(tuple(stays), tuple(_steps(meant, source)))
+            ids = [name for name, means in meant.items() if any(meaning.ours == "image_id" for meaning in means)]
+            self._plans[key] = _Plan(tuple(stays), tuple(ids), tuple(_steps(meant, source)))
         return self._plans[key]
 
 

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from napari_melanoma.core.counting import first_few
 from napari_melanoma.data.column_names import nearest
 from napari_melanoma.data.table_schema import AS_GIVEN, column_named
 
@@ -54,8 +55,7 @@ class HarmoniseReport:
             else:
                 others.append(theirs)
         if others and not near:
-            more = f" and {len(others) - MOST} more" if len(others) > MOST else ""
-            yield "columns", f"not recognized and {fate}: {', '.join(others[:MOST])}{more}"
+            yield "columns", f"not recognized and {fate}: {first_few(others, MOST)}"
 
     def findings(self, kept_in: Mapping[str, str] | None = None) -> Iterator[tuple[str, str]]:
         """Describe what a user should review.

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from napari_melanoma.core.runs import Progress, RunContext
+from napari_melanoma.core.runs import ALONE, Progress, RunContext
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,7 +34,6 @@ FLAT = 2.0  # grey levels: a thumbnail that varies less shows nothing
 EVEN = 0.6  # of neighbours equal: 0.35 at most in 2,300 photographs, 0.97 in drawings of a spot on even ground
 _BLUR_PX, _CONTRAST_PX = 2.0, 4.0
 _TILE, _CHUNK = 256, 20_000
-ALONE = RunContext()  # nobody listens, nobody stops it
 
 
 class Alike(NamedTuple):

@@ -31,7 +31,6 @@ def gathered(out: Path, *, discard_on: type[Exception] | tuple[type[Exception], 
     place = out.with_name(f".{out.name}.gathering")
     lock = place.with_name(f"{place.name}.lock")
     is_new = not place.exists()
-    discarded = False
     try:
         for part in ("images", "masks"):
             (place / part).mkdir(parents=True, exist_ok=True)
@@ -46,17 +45,15 @@ def gathered(out: Path, *, discard_on: type[Exception] | tuple[type[Exception], 
             try:
                 yield place
             except discard_on:
-                discarded = is_new
+                if is_new:  # under the lock: afterwards another command may gather there
+                    shutil.rmtree(place, ignore_errors=True)  # the error that is under way says more
+                    with suppress(OSError):  # Windows removes it on release
+                        lock.unlink(missing_ok=True)
                 raise
         lock.unlink(missing_ok=True)
         place.rename(out)
     except OSError as error:
         raise save_error(out, error) from error
-    finally:
-        if discarded:
-            shutil.rmtree(place, ignore_errors=True)  # the error that is under way says more
-            with suppress(OSError):
-                lock.unlink(missing_ok=True)
 
 
 def write_dataset_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:

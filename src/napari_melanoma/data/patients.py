@@ -9,6 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from napari_melanoma.core.counting import first_few
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.column_names import meanings, nearest
 from napari_melanoma.data.harmonise_report import HarmoniseReport, toml_key
@@ -47,13 +48,12 @@ def patients_note(
 def _no_patients(report: HarmoniseReport, option: str, unread: Sequence[str], how: str) -> str:
     """Describe what was expected of the tables, what was found, and what to do."""
     found = list(report.columns) + list(report.own)
-    listed = ", ".join(found[:12]) + (f" and {len(found) - 12} more" if len(found) > 12 else "")
+    listed = first_few(found, 12)
     if unread and not listed:
-        some = ", ".join(unread[:NAMED]) + (f" and {len(unread) - NAMED} more" if len(unread) > NAMED else "")
         return (
-            f"expected a table with a column that names the patient of each image; {some} was not read. Without "
-            f"patients {SPLIT_RISK}. {how[:1].upper()}{how[1:]}; if nothing is known of the patients, confirm with "
-            f"{option}."
+            f"expected a table with a column that names the patient of each image; {first_few(unread)} was not read. "
+            f"Without patients {SPLIT_RISK}. {how[:1].upper()}{how[1:]}; if nothing is known of the patients, confirm "
+            f"with {option}."
         )
     likely = next((theirs for theirs, ours in report.unrecognized.items() if ours == "patient_id"), "")
     if likely:
@@ -111,11 +111,10 @@ class PatientLeaks:
         if not parted:
             said = f"{what} suggest {len(owners)} patients, but patient_id is empty: {advice} before you split"
             return about, said, False
-        shown = ", ".join(parted[:NAMED]) + (f" and {len(parted) - NAMED} more" if len(parted) > NAMED else "")
         said = (
             f"probable patient leak: {what} suggest {len(owners)} patients, of whom {len(parted)} are in several splits"
         )
-        return about, f"{said} ({shown}); {advice} and split again", True
+        return about, f"{said} ({first_few(parted)}); {advice} and split again", True
 
 
 def owners_by_name(names: Iterable[str]) -> dict[str, list[str]]:

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import IO
 
+from napari_melanoma.core.counting import first_few
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.data.mapping import Mapping
 from napari_melanoma.data.table_text import decoded
@@ -160,9 +161,7 @@ class SourceTree:
         for file in self.files:
             parent = file.name.rpartition("/")[0]
             names.setdefault(f"{parent}/" if parent else file.name)
-        listed = list(names)
-        more = f" and {len(listed) - FEW} more" if len(listed) > FEW else ""
-        return f"{', '.join(listed[:FEW])}{more} ({len(self.files)} files)" if listed else "no files"
+        return f"{first_few(names, FEW)} ({len(self.files)} files)" if names else "no files"
 
 
 def close_archives(files: Iterable[SourceFile]) -> None:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from napari_melanoma.core.counting import first_few
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.data.splits import Parts
 from napari_melanoma.training.bag_rows import BagSurvey, one_kind, open_bags, survey_bags
 from napari_melanoma.training.class_prepare import read_run_classes, write_classes
 from napari_melanoma.training.class_rows import class_counts
-from napari_melanoma.training.data_faults import named
 from napari_melanoma.training.listed_images import write_listed
 from napari_melanoma.training.prepare import DataReport, Prepared
 from napari_melanoma.training.run_data import DataRow, Part, fingerprint, read_data, write_data
@@ -97,8 +97,8 @@ def _refuse_changed(rows: Sequence[DataRow], bags: Mapping[Path, Bag]) -> None:
     changed = [path for path, bag in bags.items() if bag.fingerprint() != known[path]]
     if changed:
         raise RunError(
-            f"the run learns from embeddings that were made anew meanwhile: {named(changed)}. Put them back as they "
-            "were, or start a new run."
+            f"the run learns from embeddings that were made anew meanwhile: {first_few(changed)}. Put them back as "
+            "they were, or start a new run."
         )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_melanoma.core.counting import counted
+from napari_melanoma.core.counting import counted, first_few
 from napari_melanoma.core.errors import DataSetError, InputError, RunError
 from napari_melanoma.core.paths import NamedPaths, UnsafePath
 from napari_melanoma.data.dataset import (
@@ -32,7 +32,6 @@ from napari_melanoma.training.class_rows import (
     unread_notices,
     with_answers,
 )
-from napari_melanoma.training.data_faults import named
 from napari_melanoma.training.patience import impatience
 from napari_melanoma.training.survey import Chosen
 
@@ -80,8 +79,8 @@ def bag_samples(folder: Path) -> list[Sample]:
     paths.report()
     if lost:
         raise DataSetError(
-            f"{folder}: the results of {len(lost)} of {len(found)} slides are not there ({named(lost)}). Analyse the "
-            f"slides with an encoder into this folder, or name their result folders in the column '{COLUMN}'."
+            f"{folder}: the results of {len(lost)} of {len(found)} slides are not there ({first_few(lost)}). Analyse "
+            f"the slides with an encoder into this folder, or name their result folders in the column '{COLUMN}'."
         )
     return found
 
@@ -178,5 +177,5 @@ def _left_out(chosen: Chosen) -> Iterable[str]:
         groups = sorted({sample.group for sample in chosen.left_out})
         yield (
             f"{len(chosen.left_out)} of the slides are not learnt from, as others of their patient are held out: "
-            f"{named(groups)}. Give all slides of a patient the same split."
+            f"{first_few(groups)}. Give all slides of a patient the same split."
         )

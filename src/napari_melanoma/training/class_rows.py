@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_melanoma.core.counting import counted
+from napari_melanoma.core.counting import counted, first_few
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.tabular import UNKNOWN
 from napari_melanoma.data.dataset import Entry, Sample, each_entry, usable
@@ -17,7 +17,6 @@ from napari_melanoma.data.features.unread import rare_words, unread_numbers
 from napari_melanoma.data.harmonise import Harmoniser
 from napari_melanoma.data.table_schema import AS_GIVEN, column_named
 from napari_melanoma.models.registry import find_bundle
-from napari_melanoma.training.data_faults import named
 from napari_melanoma.training.drawn_masks import drawn_mask
 
 if TYPE_CHECKING:
@@ -155,7 +154,7 @@ def kept(chosen: Chosen, wanted: Callable[[Sample], bool], why: str) -> tuple[Ch
         held_out=[sample for sample in parts.held_out if wanted(sample)],
     )
     base, aside = (tuple(filter(wanted, part)) for part in (chosen.base, chosen.base_held_out))
-    notice = f"{len(gone)} of {len(samples)} images {why} and are left out: {named([s.image_id for s in gone])}."
+    notice = f"{len(gone)} of {len(samples)} images {why} and are left out: {first_few([s.image_id for s in gone])}."
     return replace(chosen, parts=parts, base=base, base_held_out=aside), [notice]
 
 

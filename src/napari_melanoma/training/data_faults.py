@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_melanoma.core.counting import first_few
 from napari_melanoma.core.errors import DataSetError, RunError
 
 if TYPE_CHECKING:
@@ -16,15 +17,6 @@ if TYPE_CHECKING:
 NAMED = 3  # of the files that a message is about
 FEW_TO_JUDGE = 5
 FEW_TO_TUNE = 3
-
-
-def named(names: Collection[object]) -> str:
-    """Name a few of many.
-
-    Returns the first three, and how many more there are.
-    """
-    first = ", ".join(str(name) for name in list(names)[:NAMED])
-    return first if len(names) <= NAMED else f"{first} and {len(names) - NAMED} more"
 
 
 def check_readable(faults: Mapping[Path, str]) -> None:
@@ -76,7 +68,7 @@ def _refuse_sizes(wrong: Sequence[str]) -> None:
     """Raise where a mask does not lie on its image."""
     if wrong:
         raise DataSetError(
-            f"expected masks of the size of their image, found {len(wrong)} of another: {named(wrong)}. "
+            f"expected masks of the size of their image, found {len(wrong)} of another: {first_few(wrong)}. "
             "Export these masks at the size of the image, or take their rows out of the table."
         )
 
@@ -109,7 +101,7 @@ def check_lesions(samples: Sequence[Sample], facts: Mapping[Path, Facts]) -> Non
             masks = [sample.mask for sample in samples]
             raise DataSetError(
                 f"expected lesion (white) and skin (black) in the masks, found no pixel of {what} in any of the "
-                f"{len(samples)} masks to learn from ({named(masks)}). Draw the lesions into the masks."
+                f"{len(samples)} masks to learn from ({first_few(masks)}). Draw the lesions into the masks."
             )
 
 
@@ -132,4 +124,6 @@ def empty_masks(parts: Parts, facts: Mapping[Path, Facts]) -> list[str]:
     A sentence, or none.
     """
     empty = [sample.image_id for sample in parts.learn if sample.mask and facts[sample.mask].lesion == 0]
-    return [f"{len(empty)} of the {len(parts.learn)} masks to learn from are empty: {named(empty)}."] if empty else []
+    return (
+        [f"{len(empty)} of the {len(parts.learn)} masks to learn from are empty: {first_few(empty)}."] if empty else []
+    )

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_melanoma.core.counting import first_few
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.training.data_faults import named
 from napari_melanoma.training.decoding import label_counts
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def check_labels(samples: Iterable[Sample], facts: Mapping[Path, Facts], classes
             wrong.append((sample.mask, unknown))
     if not wrong:
         return
-    said = named([f"{path} ({', '.join(map(str, unknown))})" for path, unknown in wrong])
+    said = first_few([f"{path} ({', '.join(map(str, unknown))})" for path, unknown in wrong])
     hint = (
         " 255 marks the lesion in masks of one class: for these leave 'classes' out of the recipe."
         if all(TWO_CLASS in unknown for _, unknown in wrong)

@@ -100,15 +100,8 @@ def images_of(info: BundleInfo) -> TrainingImages | None:
 
     None where the bundle does not state them, as older ones.
     """
-    path, stated = info.path / FILE, info.config.provenance.get(STATED)
-    if not isinstance(stated, dict):
-        return None
-    listed = TrainingImages.read(path)
-    if stated.get("sha256") != _sha256(path):
-        raise BundleError(
-            f"{path} is not the list that '{info.name}' was written with. Get the bundle again from where it came."
-        )
-    return listed
+    stated = info.config.provenance.get(STATED)
+    return _read(info.path / FILE, info.name, stated.get("sha256")) if isinstance(stated, dict) else None
 
 
 def was_trained_on(info: BundleInfo, rgb: NDArray[np.uint8]) -> bool:
@@ -117,17 +110,27 @@ def was_trained_on(info: BundleInfo, rgb: NDArray[np.uint8]) -> bool:
     ``rgb``: uint8 (row, column, channel=3), upright. False too where the model does not state its images.
     """
     stated = info.config.provenance.get(STATED)
-    listed = _remembered(info.path, str(stated.get("sha256"))) if isinstance(stated, dict) else None
+    listed = _remembered(info.path, info.name, str(stated.get("sha256"))) if isinstance(stated, dict) else None
     return listed is not None and bool(are_listed(hash_photograph(rgb), listed).any())
 
 
 @lru_cache(maxsize=8)
-def _remembered(path: Path, sha256: str) -> TrainingImages | None:
+def _remembered(folder: Path, name: str, sha256: str) -> TrainingImages | None:
     """Read the list of a bundle once; None where it is not the one that the bundle was written with."""
     try:
-        return TrainingImages.read(path / FILE) if _sha256(path / FILE) == sha256 else None
+        return _read(folder / FILE, name, sha256)
     except (BundleError, OSError):
         return None
+
+
+def _read(path: Path, name: str, sha256: object) -> TrainingImages:
+    """Read a list, and refuse another one than its bundle was written with."""
+    listed = TrainingImages.read(path)
+    if sha256 != _sha256(path):
+        raise BundleError(
+            f"{path} is not the list that '{name}' was written with. Get the bundle again from where it came."
+        )
+    return listed
 
 
 def statement(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Literal
 
-from napari_melanoma.core.runs import RunContext
+from napari_melanoma.core.runs import ALONE, RunContext
 from napari_melanoma.training.batch_size import SMALLEST, Clock, try_steps
 from napari_melanoma.training.engine import accelerator, choose_precision
 from napari_melanoma.training.faults import is_out_of_memory
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 Precision = Literal["fp32", "bf16"]
 IMAGES = 2 * SMALLEST
 ROUNDS = 2  # by turns: whatever else the machine does disturbs both
-ALONE = RunContext()  # nobody listens, nobody stops it
 WORTH = 1.1  # times as fast: for less nobody gives digits away
 
 

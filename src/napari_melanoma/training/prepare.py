@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from napari_melanoma.core.counting import first_few
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.splits import Parts
@@ -16,7 +17,6 @@ from napari_melanoma.training.class_prepare import read_run_classes, write_class
 from napari_melanoma.training.class_rows import class_counts
 from napari_melanoma.training.class_views import fill_views, lost_views, views
 from napari_melanoma.training.contents import read_contents
-from napari_melanoma.training.data_faults import named
 from napari_melanoma.training.decoding import Job, fill, label_counts
 from napari_melanoma.training.listed_images import write_listed
 from napari_melanoma.training.run_data import DataRow, Part, fingerprint, read_data, write_data
@@ -179,7 +179,7 @@ def _restore(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe, ru
     if gone:
         raise RunError(
             "the run learns from files that were changed or removed, and whose decoded pixels are not kept any more: "
-            f"{named(gone)}. Put them back as they were, or start a new run."
+            f"{first_few(gone)}. Put them back as they were, or start a new run."
         )
 
 

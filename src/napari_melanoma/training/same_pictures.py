@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_melanoma.core.counting import first_few
 from napari_melanoma.data.duplicates import Duplicate, joined_groups
 from napari_melanoma.data.likeness import same_pictures
 from napari_melanoma.data.looks import read_looks
 from napari_melanoma.data.splits import Parts
-from napari_melanoma.training.data_faults import named
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -147,10 +147,10 @@ def _notice(removed: Sequence[Sample], same: Sequence[Duplicate], what: str, whe
         for pair in same
         if (pair.first.group in groups or pair.second.group in groups) and pair.first.group != pair.second.group
     }
-    because = f" The same picture: {named(pairs)}." if pairs else ""
+    because = f" The same picture: {first_few(pairs)}." if pairs else ""
     return (
         f"Not {what}, as the same picture, or another one of the same patient or lesion, is {where} under another "
-        f"name: {len(removed)} of the images, {named([_name(sample) for sample in removed])}.{because}"
+        f"name: {len(removed)} of the images, {first_few([_name(sample) for sample in removed])}.{because}"
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_melanoma.core.counting import first_few
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.dataset import Sample, check_names, read_datasets
 from napari_melanoma.data.splits import Parts, parts_of, split_parts, tuned_on_each
@@ -160,7 +161,7 @@ def choose(recipe: TrainRecipe) -> Chosen:
     if not learnt:
         raise DataSetError(
             f"data.base: found no image with a mask in the split '{recipe.data.split}' of "
-            f"{data_faults.named(recipe.data.base)}. Name another folder, or leave data.base empty."
+            f"{first_few(recipe.data.base)}. Name another folder, or leave data.base empty."
         )
     left_out = (*parts.left_out, *base.left_out)
     return _without_judged_patients(Chosen(parts, learnt, tuple(base.held_out), left_out, unlabelled))
@@ -185,7 +186,7 @@ def _unlabelled(recipe: TrainRecipe, parts: Parts) -> tuple[Sample, ...]:
     if not found:
         raise DataSetError(
             f"classification.adaptation.to: found no image with a mask in the split '{recipe.data.split}' of "
-            f"{data_faults.named(to)}. Name another folder."
+            f"{first_few(to)}. Name another folder."
         )
     return found
 
@@ -243,13 +244,13 @@ def _of_patients(chosen: Chosen) -> list[str]:
         groups = {sample.group for sample in chosen.left_out}
         found.append(
             f"{len(chosen.left_out)} of the images are not learnt from, as others of their patient or lesion are held "
-            f"out: {data_faults.named(sorted(groups))}. Give all images of a patient the same split."
+            f"out: {first_few(sorted(groups))}. Give all images of a patient the same split."
         )
     judged, read = ({_owner(sample) for sample in samples} for samples in (chosen.judged, chosen.read))
     if shared := sorted(judged & read):
         found.append(
             f"{len(shared)} of the patients, lesions or images are held out in one data set, and learnt from in "
-            f"another under the same name: {data_faults.named(shared)}. If they are the same people, give them the "
+            f"another under the same name: {first_few(shared)}. If they are the same people, give them the "
             "same split."
         )
     return found

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.runs import RunContext
+from napari_melanoma.core.threads import usable_cores
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.inference.flips import Answer, flipped_logits
 from napari_melanoma.io.photographs import Photograph
@@ -308,13 +309,3 @@ def _sized(place: Place) -> _Sized:
 def _held(item: _Answered | _Failed) -> int:
     """What an item holds in memory, in bytes."""
     return 0 if isinstance(item, _Failed) else item.photograph.rgb.nbytes
-
-
-def usable_cores() -> int:
-    """Count the cores that this process may use.
-
-    At least 1; fewer than the machine has where a scheduler or a container gave fewer.
-    """
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

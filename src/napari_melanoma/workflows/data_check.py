@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_melanoma.core.counting import first_few
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.core.runs import RunContext
@@ -144,10 +145,9 @@ def _entries(folder: Path, table: TableCheck, run: RunContext) -> tuple[list[Sam
 def _without(bare: Sequence[str]) -> Iterator[Finding]:
     """Rows whose image the data set does not hold."""
     if bare:
-        more = f" and {len(bare) - NAMED} more" if len(bare) > NAMED else ""
         yield (
             "path",
-            f"{len(bare)} row{'s have' if len(bare) > 1 else ' has'} no image: {', '.join(bare[:NAMED])}{more}",
+            f"{len(bare)} row{'s have' if len(bare) > 1 else ' has'} no image: {first_few(bare, NAMED)}",
         )
 
 

@@ -21,12 +21,13 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.region import RoiConfig
 from napari_melanoma.core.runs import Progress, RunContext
+from napari_melanoma.core.threads import usable_cores
 from napari_melanoma.data.dataset import Entry, Sample, each_entry
 from napari_melanoma.data.features.patient_relative import DISTANCE, EMBEDDING, patient_columns, patient_relative
 from napari_melanoma.data.features.reading import number_of
 from napari_melanoma.io.results import write_table
 from napari_melanoma.workflows.ahead import Room, ahead
-from napari_melanoma.workflows.batch import WAITING, explain, usable_cores
+from napari_melanoma.workflows.batch import WAITING, explain
 from napari_melanoma.workflows.unfinished import Unfinished, seen
 
 if TYPE_CHECKING:

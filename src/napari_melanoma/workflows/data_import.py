@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from napari_melanoma.core.counting import first_few
 from napari_melanoma.core.errors import DataSetError, SaveError, in_words
 from napari_melanoma.core.file_names import file_names, unfit_for_id
 from napari_melanoma.core.files import save_error, write_json
@@ -23,6 +24,7 @@ from napari_melanoma.core.leftovers import sweep_once, temporary_name
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import Progress, RunContext
+from napari_melanoma.core.threads import usable_cores
 from napari_melanoma.data.harmonise import Harmoniser
 from napari_melanoma.data.harmonise_report import HarmoniseReport, renamed_note
 from napari_melanoma.data.looks import look_at
@@ -46,7 +48,6 @@ from napari_melanoma.workflows.ahead import Room, ahead
 
 JOURNAL, ORIGIN = "imported.jsonl", "source.json"
 MOST_THREADS = 8
-NAMED = 3  # images that an error names
 AHEAD = 32
 
 
@@ -124,11 +125,6 @@ def import_source(
     return report
 
 
-def _some(records: Sequence[Record]) -> str:
-    more = f" and {len(records) - NAMED} more" if len(records) > NAMED else ""
-    return ", ".join(record.image_id for record in records[:NAMED]) + more
-
-
 def _check_patients(
     records: Sequence[Record], others: Sequence[Record], no_patients: bool, unread: Sequence[str], folder: Path
 ) -> list[tuple[str, str]]:
@@ -137,8 +133,9 @@ def _check_patients(
     named = sum("patient_id" in at_work.row(as_dict(record.values)) for record in records)
     if others and not named and not no_patients and "patient_id" in at_work.row(as_dict(others[0].values)):
         raise DataSetError(
-            f"the tables in {folder} have rows for {_some(others)}, but for none of the {len(records)} images, such as "
-            f"{_some(records)}. Expected the images' names, with or without suffix, in the column that names them."
+            f"the tables in {folder} have rows for {first_few([one.image_id for one in others])}, but for none of the "
+            f"{len(records)} images, such as {first_few([one.image_id for one in records])}. Expected the images' "
+            "names, with or without suffix, in the column that names them."
         )
     how = (
         "rename the table that describes the images to metadata.csv (a workbook: save its sheet as CSV), or read "
@@ -231,7 +228,7 @@ def _take_all(
     taken = {record.image_id: record for record in records if record.image is None or journal.has(record)}
     rest = [record for record in records if record.image_id not in taken]
     report.resumed = sum(record.image is not None for record in taken.values())
-    threads = min(MOST_THREADS, (os.cpu_count() or 1) + 1)
+    threads = min(MOST_THREADS, usable_cores() + 1)
     undecided: dict[str, LabelImageError] = {}
     with ThreadPoolExecutor(threads, thread_name_prefix="importing") as pool, journal.writing() as note:
         work = ahead(pool, partial(_take, place=journal.path.parent, masks=masks), rest, Room(AHEAD), run)

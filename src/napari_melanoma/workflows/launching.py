@@ -122,7 +122,7 @@ def request(run: Path, wish: Wish) -> None:
 def end_process(folder: Path) -> bool:
     """Kill the process of a run on this machine.
 
-    Whether there was one; False where it is on another machine or has ended.
+    Whether it ended; False where it is on another machine, had ended before, or could not be killed.
     """
     stamp = ProcessStamp.read(folder / PROCESS)
     if stamp is None or not stamp.here or not stamp.alive:
@@ -131,7 +131,7 @@ def end_process(folder: Path) -> bool:
         process = psutil.Process(stamp.pid)
         process.kill()
         process.wait(STOPPED_S)
-    return True
+    return not stamp.alive
 
 
 def reap() -> None:

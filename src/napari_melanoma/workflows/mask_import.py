@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
-from napari_melanoma.core.counting import counted
+from napari_melanoma.core.counting import counted, first_few
 from napari_melanoma.core.errors import DataSetError, InputError, in_words
 from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.core.runs import Progress, RunContext
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TABLES = (".csv", ".tsv", ".xlsx", ".xls", ".ods")
-NAMED = 3  # names that a message lists
 _SAME_ASPECT = 0.01
 
 
@@ -127,8 +126,8 @@ def _known(
     found = _rows_of(names, known)
     if known and names and not found:
         raise InputError(
-            f"{options.metadata} has rows for {_some(list(known))}, but for none of the {len(names)} photographs "
-            f"with a mask, such as {_some(names)}. Expected the photographs' names, with or without suffix, in the "
+            f"{options.metadata} has rows for {first_few(list(known))}, but for none of the {len(names)} photographs "
+            f"with a mask, such as {first_few(names)}. Expected the photographs' names, with or without suffix, in the "
             "column that names the images."
         )
     named = sum("patient_id" in row for row in found.values())
@@ -140,7 +139,7 @@ def _known(
         report.notes.append(("image_id", f"left out of the table: {counted(others, 'image')} without a mask here"))
     lacking = [name for name in names if name not in found] if known else []
     if lacking:
-        report.notes.append(("image_id", f"the table has no row for {_some(lacking)}"))
+        report.notes.append(("image_id", f"the table has no row for {first_few(lacking)}"))
     return found
 
 
@@ -156,10 +155,6 @@ def _rows_of(names: Sequence[str], known: dict[str, dict[str, str]]) -> dict[str
 
 def _keys(name: str) -> tuple[str, str]:
     return name.casefold(), case_of(name.casefold())
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
 def _described(correction: Correction, row: dict[str, str]) -> Correction:

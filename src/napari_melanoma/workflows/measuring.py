@@ -19,13 +19,14 @@ from napari_melanoma.analysis.refinement import RefinementConfig, refine_mask, s
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import Cancelled, Progress, RunContext
+from napari_melanoma.core.threads import usable_cores
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.inference.flips import Answer
 from napari_melanoma.io.photographs import Photograph, read_photograph, stored_size
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.report.evaluation import Compared
 from napari_melanoma.workflows.ahead import Room, ahead
-from napari_melanoma.workflows.batch import STAGE_BYTES, WAITING, explain, usable_cores
+from napari_melanoma.workflows.batch import STAGE_BYTES, WAITING, explain
 from napari_melanoma.workflows.evaluation import REFERENCE_SHARE, EvaluationOptions, Figures
 from napari_melanoma.workflows.lesion import ask, band_of
 from napari_melanoma.workflows.unfinished import Unfinished, seen

@@ -24,12 +24,13 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import Cancelled, Progress, RunContext
+from napari_melanoma.core.threads import usable_cores
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.features.encoding import TableValues, understand
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.workflows.ahead import Room, ahead
-from napari_melanoma.workflows.batch import STAGE_BYTES, WAITING, usable_cores
+from napari_melanoma.workflows.batch import STAGE_BYTES, WAITING
 from napari_melanoma.workflows.evaluated_depths import depth_names, depth_values
 from napari_melanoma.workflows.evaluation import REFERENCE_SHARE, Figures
 from napari_melanoma.workflows.lesion import LesionOptions

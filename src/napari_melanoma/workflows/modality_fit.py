@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from napari_melanoma.core.counting import first_few
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.io.photographs import damage_of, damaged_accepted
 
@@ -52,8 +53,7 @@ def _damaged(samples: Sequence[Sample]) -> tuple[str, ...]:
     names = [sample.image_id for sample in samples if damage_of(sample.image)]
     if not names:
         return ()
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    text = f"{len(names)} of {len(samples)} images are damaged and were accepted: {', '.join(names[:_NAMED])}{more}. "
+    text = f"{len(names)} of {len(samples)} images are damaged and were accepted: {first_few(names, _NAMED)}. "
     return (text + "The figures count them like the others.",)
 
 

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from napari_melanoma.core.counting import first_few
 from napari_melanoma.core.runs import Progress, RunContext
 from napari_melanoma.data.dataset import owner_of
 from napari_melanoma.data.harmonise import Harmoniser
@@ -114,8 +115,9 @@ class TableCheck:
         """
         yield from ((about, said) for about, said, leaks in self._leaks.findings() if not leaks)
         if (lacking := self._without_patient) and self._named_patients:
-            shown = ", ".join(lacking[:NAMED]) + (f" and {len(lacking) - NAMED} more" if len(lacking) > NAMED else "")
-            lack = f"{len(lacking)} of {len(lacking) + self._named_patients} rows name no patient ({shown})"
+            lack = (
+                f"{len(lacking)} of {len(lacking) + self._named_patients} rows name no patient ({first_few(lacking)})"
+            )
             yield "patient_id", f"{lack}: {SPLIT_RISK}; fill it in, or leave these rows out of training"
         report = self.report
         if partly := [group for group, parts in self._groups.items() if NONE in parts and len(parts) == 2]:

@@ -4,6 +4,7 @@ import gc
 
 import numpy as np
 import pytest
+import simplejpeg
 import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
@@ -111,6 +112,23 @@ def test_a_tile_that_libjpeg_fills_up_without_an_error_is_damaged(end, tissue, t
         with pytest.raises(DamagedTile, match="level 0, row 64, column 128"):
             slide.read_region(0, Box(0, 0, 410, 300))
         slide.read_region(0, Box(128, 0, 100, 300))
+
+
+@pytest.mark.parametrize("size", [(48, 40), (96, 80), (128, 32)], ids=str)
+def test_a_jpeg_of_another_size_than_its_tile_is_damage(size, tissue, tmp_path) -> None:
+    def tiles():
+        for top in range(0, 128, 64):
+            for left in range(0, 128, 64):
+                height, width = size if (top, left) == (0, 64) else (64, 64)
+                part = np.resize(tissue[top : top + 64, left : left + 64], (height, width, 3))
+                yield simplejpeg.encode_jpeg(np.ascontiguousarray(part), colorsubsampling="444")
+
+    how = {"photometric": "ycbcr", "tile": (64, 64), "compression": "jpeg", "metadata": None}
+    tifffile.imwrite(tmp_path / "a.tif", tiles(), shape=(128, 128, 3), dtype=np.uint8, **how)
+    with open_slide(tmp_path / "a.tif") as slide:
+        with pytest.raises(DamagedTile, match="level 0, row 0, column 64"):
+            slide.read_region(0, Box(0, 0, 128, 128))
+        slide.read_region(0, Box(64, 0, 64, 128))
 
 
 def test_a_viewer_sees_a_mark_in_the_place_of_a_damaged_tile(damaged_svs, write_svs, caplog) -> None:

@@ -6,12 +6,11 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
+from napari_melanoma.core.counting import first_few
 from napari_melanoma.core.tabular import WordColumn
 from napari_melanoma.data.features.encoding import possible_number
 from napari_melanoma.data.features.reading import Row, word_of
 from napari_melanoma.data.harmonise_report import listed
-
-NAMED = 3  # rows that a sentence names
 
 
 def unread_numbers(rows: Mapping[str, Row], columns: Iterable[str]) -> Iterator[str]:
@@ -34,9 +33,8 @@ def rare_words(rows: Mapping[str, Row], columns: Iterable[WordColumn]) -> Iterat
 
 
 def _sentence(name: str, cells: Mapping[str, str], rows: int, why: str) -> str:
-    shown = ", ".join(list(cells)[:NAMED]) + (f" and {len(cells) - NAMED} more" if len(cells) > NAMED else "")
     holds = "holds" if len(cells) == 1 else "hold"
     return (
         f"{len(cells)} of {rows} rows {holds} {why} in '{name}', which counts as unknown: "
-        f"{listed(Counter(cells.values()))} ({shown})."
+        f"{listed(Counter(cells.values()))} ({first_few(cells)})."
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from napari_melanoma.core.counting import first_few
 from napari_melanoma.core.errors import DataSetError, InputError, MelanomaError, UnreadableImage
 from napari_melanoma.core.parsing import read_object
 from napari_melanoma.io.formats import DAMAGE, HEAD_BYTES, identify
@@ -27,7 +28,6 @@ NUMBERED = re.compile(r"_cp_masks$", re.IGNORECASE)  # Cellpose numbers the obje
 _SOFT = 0.02  # share of pixels between black and white that soft edges or JPEG leave at most
 _NEAR = 24  # of black or white, out of 255
 _SHOWN = 8  # values that an error lists
-_NAMED = 3  # masks that an error names
 
 
 class LabelImageError(DataSetError):
@@ -167,8 +167,7 @@ def _number(value: str, names: Mapping[str, int]) -> int:
 def _listed(values: Sequence[int], names: Mapping[str, int]) -> str:
     """List values, with the names of their classes."""
     by_value = {value: f"{value} ({name})" for name, value in names.items()}
-    more = f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else ""
-    return ", ".join(by_value.get(value, str(value)) for value in values[:_SHOWN]) + more
+    return first_few([by_value.get(value, value) for value in values], _SHOWN)
 
 
 def _how_to_name(keep: str = KEEP) -> str:
@@ -182,11 +181,9 @@ def refusal(refused: Mapping[str, LabelImageError], masks: int, keep: str = KEEP
     """Describe why masks were not imported, with all the values that occur in them."""
     values = sorted({value for one in refused.values() for value in one.values})
     names = {name: value for one in refused.values() for name, value in one.names.items()}
-    first = list(refused)[:_NAMED]
-    more = f" and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
     count = f"{len(refused)} of {masks} masks {'is a label image' if len(refused) == 1 else 'are label images'}"
     return (
-        f"{count} with several values ({', '.join(first)}{more}), so nothing was imported. The values are "
+        f"{count} with several values ({first_few(refused)}), so nothing was imported. The values are "
         f"{_listed(values, names)}{_how_to_name(keep)}."
     )
 

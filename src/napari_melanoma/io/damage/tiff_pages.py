@@ -162,7 +162,7 @@ def damage(page: TiffPage, data: bytes, shape: tuple[int, ...]) -> str | None:
     return None if sound else f"its compressed data are corrupt ({found} bytes unpacked, {wanted} expected)"
 
 
-def decode_whole_jpeg(page: TiffPage, data: bytes) -> NDArray | None:
+def decode_whole_jpeg(page: TiffPage, data: bytes, shape: tuple[int, ...]) -> NDArray | None:
     """Decode the JPEG of a strip or tile in one pass, where libjpeg has no warning.
 
     Parameters
@@ -171,12 +171,19 @@ def decode_whole_jpeg(page: TiffPage, data: bytes) -> NDArray | None:
         The page.
     data : bytes
         Of the strip or tile, as they are stored.
+    shape : tuple of int
+        (1, row, column, sample) of the strip or tile.
 
     Returns
     -------
     numpy.ndarray or None
-        uint8 (row, column, sample), as tifffile gives them; None where the stream is unsound or of an unusual kind:
-        then ``damage`` and tifffile are to be asked.
+        uint8 (row, column, sample), as tifffile gives them; None where the stream is unsound or of an unusual kind or
+        size: then ``damage`` and tifffile are to be asked.
+
+    Raises
+    ------
+    ValueError
+        Where the stream states a larger picture than the tile that it is to fill; it is not decoded.
     """
     import simplejpeg
 
@@ -187,9 +194,17 @@ def decode_whole_jpeg(page: TiffPage, data: bytes) -> NDArray | None:
         return None
     marker = b"\xff\xee\x00\x0eAdobe\x00\x64\0\0\0\0" + bytes((transform,)) if page.samplesperpixel == 3 else b""
     tables = (page.jpegtables or b"\xff\xd8")[2:].removesuffix(b"\xff\xd9")
+    whole = b"\xff\xd8" + marker + tables + data[2:]
     try:
-        colors = "RGB" if page.samplesperpixel == 3 else "GRAY"
-        return simplejpeg.decode_jpeg(b"\xff\xd8" + marker + tables + data[2:], colors, strict=True)
+        height, width, *_ = simplejpeg.decode_jpeg_header(whole)
+    except ValueError:
+        return None
+    if page.is_tiled and (height > shape[1] or width > shape[2]):  # it may take gigabytes
+        raise ValueError(f"its JPEG is of {height} x {width} pixels, at most {shape[1]} x {shape[2]} expected")
+    if (height, width) != shape[1:3]:
+        return None
+    try:
+        return simplejpeg.decode_jpeg(whole, "RGB" if page.samplesperpixel == 3 else "GRAY", strict=True)
     except ValueError:
         return None
 

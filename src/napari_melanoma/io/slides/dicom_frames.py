@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -27,23 +28,30 @@ def check_frames(file: Path) -> None:
 
     OpenSlide reads the files of a series that lie beside each other; all of them are checked.
     """
+    first = _read(file)
+    if first is None:
+        return
+    series = first[0].get("SeriesInstanceUID")
+    others = (other for other in sorted(file.parent.iterdir()) if other != file and other.is_file())
+    for path, found in chain([(file, first)], ((other, _read(other)) for other in others)):
+        if found is not None and found[0].get("SeriesInstanceUID") == series:
+            _check_size(path, found[0])
+            _check_order(path, found[1])
+
+
+def _read(path: Path) -> tuple[Dataset, NDArray[np.uint64]] | None:
+    """Head and table of frames of a DICOM file; None for any other, and where OpenSlide says what is wrong with it."""
     from pydicom import dcmread
 
-    series = None
-    for path in (file, *sorted(other for other in file.parent.iterdir() if other != file and other.is_file())):
+    try:
         with open_regular(path) as content:
             if identify(content.read(HEAD_BYTES)) != "DICOM":
-                continue
+                return None
             content.seek(0)
-            try:
-                head = dcmread(content, stop_before_pixels=True, specific_tags=_LOOKED_AT)
-                offsets = _offsets(head, content)
-            except Exception:  # noqa: BLE001 - pydicom raises many kinds; OpenSlide says what is wrong with such a file
-                continue
-        series = series or head.get("SeriesInstanceUID")
-        if head.get("SeriesInstanceUID") == series:
-            _check_size(path, head)
-            _check_order(path, offsets)
+            head = dcmread(content, stop_before_pixels=True, specific_tags=_LOOKED_AT)
+            return head, _offsets(head, content)
+    except Exception:  # noqa: BLE001 - pydicom raises many kinds; a file of another slide may be closed to the user
+        return None
 
 
 def _check_size(path: Path, head: Dataset) -> None:
@@ -63,7 +71,9 @@ def _check_size(path: Path, head: Dataset) -> None:
 
 def _check_order(path: Path, offsets: NDArray[np.uint64]) -> None:
     """Refuse frames that do not follow one another: OpenSlide crashes on a length of 0 or less."""
-    wrong = (offsets[1:] <= offsets[:-1] + np.uint64(_ITEM_BYTES)).nonzero()[0]
+    before, after = offsets[:-1], offsets[1:]
+    # Compared without a sum, which starts again at 0 beyond the largest number.
+    wrong = ((after < before) | (after - before <= _ITEM_BYTES)).nonzero()[0]
     if wrong.size:
         raise UnreadableImage(
             f"{path.name} has a damaged table of frames: frame {int(wrong[0]) + 2} of {len(offsets)} begins before "

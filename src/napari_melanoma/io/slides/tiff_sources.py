@@ -73,7 +73,8 @@ class TiffSource(Source):
         """One tile or strip as the codec gives it, (row, column, sample)."""
         count = page.databytecounts[index]
         data = self._reader.read(page.dataoffsets[index], count) if count else None
-        if data and (whole := tiff_pages.decode_whole_jpeg(page, data)) is not None:
+        _, _, shape = page.decode(None, index)
+        if data and (whole := tiff_pages.decode_whole_jpeg(page, data, shape)) is not None:
             return whole
         segment, _, shape = page.decode(data, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader)
         if segment is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import weakref
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.threads import usable_cores
 from napari_melanoma.io.formats import DAMAGE
 from napari_melanoma.io.slides.cache import TileCache, shared_cache
 from napari_melanoma.io.slides.damage import FoundDamage, damaged
@@ -289,7 +289,7 @@ def _paste(tile: NDArray, top: int, left: int, pixels: NDArray) -> None:
 @cache
 def _helpers() -> ThreadPoolExecutor:
     """Threads that decode; shared by all slides."""
-    number = min(MOST_THREADS, os.cpu_count() or 1)
+    number = min(MOST_THREADS, usable_cores())
     return ThreadPoolExecutor(number, thread_name_prefix="slide-tiles", initializer=decode_here)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_melanoma.core.counting import first_few
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.models.normalisation import norms_of, refitted
 from napari_melanoma.models.weights_files.finding import INDEX, why_absent
@@ -120,9 +121,9 @@ def _told(path: Path, fit: Fit, state: Mapping[str, Tensor]) -> str:
     if fit.other_shape:
         parts.append(_other_shapes(fit, state).rstrip("."))
     if fit.absent:
-        parts.append(f"random because it is not in the file: {_some(fit.absent)}")
+        parts.append(f"random because it is not in the file: {first_few(fit.absent, MOST_NAMED)}")
     if fit.unused:
-        parts.append(f"in the file and not used: {_some(fit.unused)}")
+        parts.append(f"in the file and not used: {first_few(fit.unused, MOST_NAMED)}")
     return "; ".join(parts) + "."
 
 
@@ -131,10 +132,4 @@ def _other_shapes(fit: Fit, state: Mapping[str, Tensor]) -> str:
     if not fit.other_shape:
         return ""
     some = [f"{name} is {shape} there, {tuple(state[name].shape)} here" for name, shape in fit.other_shape.items()]
-    return f"Random because of another shape: {_some(some)}."
-
-
-def _some(names: list[str] | tuple[str, ...]) -> str:
-    """List the first few, and say how many more there are."""
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return ", ".join(names[:MOST_NAMED]) + more
+    return f"Random because of another shape: {first_few(some, MOST_NAMED)}."

@@ -180,8 +180,10 @@ class Answering(QObject):
         """Show the prediction as outdated from the first move of a control on, until the mask has followed."""
         lesion = self._work.book.lesions.get(str(self._controls.picker.identity))
         if lesion is not None and not lesion.corrected:
+            is_marked = self._moving.isActive()
             self._moving.start()
-            self._show_answer()
+            if not is_marked:  # a slider moves many times a second
+                self._show_answer()
 
     def _on_moving(self) -> None:
         if not self._controls.mask_controls.settling.isActive() and not self._work.busy:

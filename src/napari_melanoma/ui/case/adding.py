@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFileDialog, QMenu, QMessageBox
 
-from napari_melanoma.core.counting import counted
+from napari_melanoma.core.counting import counted, first_few
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.data.case.edit import add_images, confirm
 from napari_melanoma.data.case.files import CASE
@@ -20,7 +20,6 @@ from napari_melanoma.data.case.filing import file_images
 from napari_melanoma.data.case.model import Case
 from napari_melanoma.ui.case.gathering import CaseGathering, Found, Wish
 from napari_melanoma.ui.case.welcome import RECENT
-from napari_melanoma.ui.case.words import listed
 from napari_melanoma.ui.job import Job
 
 if TYPE_CHECKING:
@@ -217,7 +216,7 @@ class CaseAdding(QObject):
         if self._sentence and self._desk.store is not None:
             self.said.emit(self._sentence)
         elif self._desk.store is not None:
-            found = listed(self._desk.store.found.values(), most=1)
+            found = first_few(self._desk.store.found.values(), most=1)
             self.said.emit(found)
         self._sentence, self._unmade = "", None
 

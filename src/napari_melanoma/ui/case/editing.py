@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_melanoma.core.counting import counted
+from napari_melanoma.core.counting import counted, first_few
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.data.case import edit
 from napari_melanoma.data.case.model import Case
@@ -125,7 +125,7 @@ class CaseEditing(QObject):
             return case
 
         if parts:
-            gone = words.listed(f"lesion {self._number(part)}" if part in lesions else "an image" for part in parts)
+            gone = first_few([f"lesion {self._number(part)}" if part in lesions else "an image" for part in parts])
             self._edit(removed, f"{gone} removed")
             self.said.emit(f"Taken out of the case: {gone}. Files stay where they are; Ctrl+Z brings it back.")
 

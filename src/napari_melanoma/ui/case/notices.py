@@ -6,9 +6,8 @@ import html
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from napari_melanoma.core.counting import counted
+from napari_melanoma.core.counting import counted, first_few
 from napari_melanoma.core.errors import CaseChanged
-from napari_melanoma.ui.case.words import listed
 
 if TYPE_CHECKING:
     from napari_melanoma.ui.case.desk import CaseDesk
@@ -32,6 +31,6 @@ def notice_of(desk: CaseDesk, link: Callable[[str, str], str]) -> str:
         return f"To look at alone: {html.escape(store.read_only)} {again}."
     missing = [image.path.name for _, image in case.each_image() if image.id in store.missing]
     if missing:
-        gone = html.escape(listed(missing))
+        gone = html.escape(first_few(missing))
         return f"{counted(len(missing), 'image')} not found: {gone}. Nothing is lost; {link('look', 'look for them')}."
     return ""

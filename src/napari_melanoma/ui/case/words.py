@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.counting import counted
@@ -95,13 +94,3 @@ def when(seconds: float) -> str:
     if seconds < 1:
         return "just now"
     return f"{seconds:.0f} s ago" if seconds < QUICK_S else ago(seconds)
-
-
-def listed(names: Iterable[str], most: int = 3) -> str:
-    """Name some of many.
-
-    Such as ``a, b and 4 more``.
-    """
-    every = list(names)
-    more = f" and {len(every) - most} more" if len(every) > most else ""
-    return ", ".join(every[:most]) + more

@@ -1,0 +1,35 @@
+"""A data set that is being gathered belongs to one command until it is complete, or discarded."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from napari_melanoma.core.ownership import is_locked
+from napari_melanoma.data.new_dataset import gathered
+
+
+def test_what_is_discarded_is_gone_before_another_command_can_gather_there(tmp_path: Path, monkeypatch) -> None:
+    seen = []
+
+    def removed(place: Path, **how: object) -> None:
+        seen.append(is_locked(tmp_path / ".new.gathering.lock"))
+        real(place, **how)
+
+    real = shutil.rmtree
+    monkeypatch.setattr(shutil, "rmtree", removed)
+    with pytest.raises(KeyError), gathered(tmp_path / "new", discard_on=KeyError) as place:
+        (place / "images" / "a.png").touch()
+        raise KeyError
+    assert seen == [True]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_an_earlier_try_left_is_not_discarded(tmp_path: Path) -> None:
+    for error in (ValueError, KeyError):
+        with pytest.raises(error), gathered(tmp_path / "new", discard_on=KeyError) as place:
+            (place / "images" / "a.png").touch()
+            raise error
+    assert (place / "images" / "a.png").exists()
