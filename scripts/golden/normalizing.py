@@ -1,0 +1,76 @@
+"""What legitimately varies between two runs, as one table of named patterns for text and one of named keys."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from golden.sandbox import ORIGIN
+
+NUMBER = r"\d+(?:\.\d+)?"
+# Applied in this order to lines, strings and file names.
+PATTERNS = {
+    name: re.compile(pattern)
+    for name, pattern in {
+        "uuid": r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b",
+        "pseudonym": r"\bP-[0-9A-Z]{6}-[0-9A-Z]{6}\b",
+        "uid": r"\b[12](?:\.\d+){6,}\b",  # DICOM
+        "time stamp": r"\b20\d\d-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?",
+        "clock": r"\b\d\d:\d\d:\d\d(?:\.\d+)?\b",
+        "version": r"\b\d+\.\d+\.\d+(?:\.?(?:dev|post|rc)\d+)*(?:\+g?[0-9a-f.d]+)?\b(?!\.\d)",
+        "memory": rf"\b{NUMBER} [MG]i?B (?=free|of memory|in all)|(?<=free of ){NUMBER} GB",
+        "speed": rf"\b{NUMBER} (?:tiles|images|photographs)/s\b",
+        "duration": rf"\b{NUMBER} (?:ms|s|min|h)\b(?: left)?",
+    }.items()
+}
+# Keys of JSON and TOML, and columns of CSV: the value is not compared, its presence is. Dots lead to the key.
+KEYS = {
+    name: re.compile(rf"(?:.*\.)?(?:{pattern})")
+    for name, pattern in {
+        "duration": r"seconds|\w+_seconds|seconds_\w+|\w+_s|per_second|\w+_per_s",
+        "time": r"when|time|at|\w+_at|created|started|finished|ended|updated|modified_ns",
+        "process": r"pid|host|hostname",
+        "version": r"commit|version|napari_melanoma",
+        "memory": r"\w*memory\w*|\w+_bytes_free",
+        "salted place": r"source\.place",  # a digest of the folder and of a random number
+    }.items()
+}
+# Lines about progress: how many there are depends on the speed of the machine.
+PROGRESS = re.compile(
+    r"(?:\d[\d,]*/\d[\d,]*(?:, .{1,20} left)?  .*"  # 3/4, 6 s left  lesion_0007
+    r'|\{"event": "progress".*'
+    r"|(?:Finding|Loading|Looking|Measuring|Preparing|Reading|Training|Waiting|Writing) [^.:]*)"  # without a count
+)
+
+
+def varies(path: str) -> bool:
+    """Whether the value of a key varies; the key with those that lead to it, with dots between."""
+    return any(pattern.fullmatch(path) for pattern in KEYS.values())
+
+
+@dataclass(frozen=True)
+class Names:
+    """Replaces what varies in the texts of one recording."""
+
+    roots: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, folder: Path) -> Names:
+        """Read where the recording of a scenario was made."""
+        origin = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
+        longest_first = sorted(origin.items(), key=lambda item: -len(item[1]))
+        return cls(tuple((path, f"<{name}>") for name, path in longest_first))
+
+    def clean(self, text: str) -> str:
+        """Replace paths and patterns by their names."""
+        for path, name in self.roots:
+            text = text.replace(path, name)
+        for name, pattern in PATTERNS.items():
+            text = pattern.sub(f"<{name}>", text)
+        return text
+
+    def lines(self, text: str) -> list[str]:
+        """Split a text into clean lines, without those about progress."""
+        return [self.clean(line.rstrip()) for line in text.splitlines() if not PROGRESS.fullmatch(line)]
