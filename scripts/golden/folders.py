@@ -15,7 +15,7 @@ from golden.values import differences
 
 MOST = 12  # differences of one file that are printed
 # Random numbers, and caches that hold times of files.
-INTERNAL = ("*.napari-melanoma-salt", "*/pseudonyms/*.key", "*.sqlite", "*.lock")
+INTERNAL = ("*.napari-melanoma-salt", f"{HOME}/cache/*")
 PACKAGE = "napari-melanoma"  # in the folders of the user, what other libraries keep is not compared
 
 

@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from golden.folders import compare_folders
-from golden.sandbox import TREE, Sandbox, data_folder, new_root
+from golden.sandbox import CALLS, TREE, Sandbox, data_folder, new_root
 from golden.scenarios import Scenario, with_needs, without_data
 
 SKIPPED = "skipped.txt"  # in the folder of a scenario that could not run: why
@@ -119,7 +119,7 @@ def _run_all(sandbox: Sandbox, chosen: Sequence[Scenario], workers: int, done: C
     def work(scenario: Scenario) -> None:
         start = time.monotonic()
         folder = sandbox.run(scenario)
-        codes = [json.loads(path.read_text())["exit_code"] for path in sorted(folder.glob("runs/*.outcome.json"))]
+        codes = [json.loads(path.read_text())["exit_code"] for path in sorted(folder.glob(f"{CALLS}/*.outcome.json"))]
         _say(
             f"  {scenario.name}: {time.monotonic() - start:.0f} s, exit codes {' '.join(map(str, sorted(set(codes))))}"
         )

@@ -15,7 +15,6 @@ PATTERNS = {
     name: re.compile(pattern)
     for name, pattern in {
         "uuid": r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b",
-        "pseudonym": r"\bP-[0-9A-Z]{6}-[0-9A-Z]{6}\b",
         "uid": r"\b[12](?:\.\d+){6,}\b",  # DICOM
         "time stamp": r"\b20\d\d-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?",
         "clock": r"\b\d\d:\d\d:\d\d(?:\.\d+)?\b",
@@ -29,7 +28,7 @@ PATTERNS = {
 KEYS = {
     name: re.compile(rf"(?:.*\.)?(?:{pattern})")
     for name, pattern in {
-        "duration": r"seconds|\w+_seconds|seconds_\w+|\w+_s|per_second|\w+_per_s",
+        "duration": r"seconds|\w+_seconds|seconds_\w+|\w+_s|\w+_ms|per_second|\w+_per_s",
         "time": r"when|time|at|\w+_at|created|started|finished|ended|updated|modified_ns",
         "process": r"pid|host|hostname",
         "version": r"commit|version|napari_melanoma",
@@ -40,7 +39,7 @@ KEYS = {
 # Lines about progress: how many there are depends on the speed of the machine.
 PROGRESS = re.compile(
     r"(?:\d[\d,]*/\d[\d,]*(?:, .{1,20} left)?  .*"  # 3/4, 6 s left  lesion_0007
-    r'|\{"event": "progress".*'
+    r'|\{(?:"time": [\d.]+, "kind"|"event"): "progress".*'
     r"|(?:Finding|Loading|Looking|Measuring|Preparing|Reading|Training|Waiting|Writing) [^.:]*)"  # without a count
 )
 

@@ -21,9 +21,11 @@ from golden.scenarios import Copy, CopyData, Dock, Help, Run, Scenario, Write
 
 TREE = Path(__file__).resolve().parents[2]
 ENTRY = TREE / "scripts" / "golden.py"
-RUNS = "runs"  # folder of a scenario: exit code, standard output and standard error of each of its runs
+CALLS = "calls"  # folder in that of a scenario: exit code, standard output and standard error of each call
 HOME = "home"
 ORIGIN = "origin.json"
+# The key from which pseudonyms are made: random in real use, the same in each scenario.
+KEY = ("config/napari-melanoma/pseudonyms/default.key", "00112233445566778899aabbccddeeff" * 2)
 USER_FOLDERS = {
     "HOME": "",
     "XDG_CONFIG_HOME": "config",
@@ -64,8 +66,9 @@ class Sandbox:
     def run(self, scenario: Scenario) -> Path:
         """Run the steps of a scenario in an empty folder and return that folder."""
         folder = self.root / scenario.name
-        for name in (RUNS, *(f"{HOME}/{part}" for part in USER_FOLDERS.values())):
+        for name in (CALLS, *(f"{HOME}/{part}" for part in USER_FOLDERS.values())):
             (folder / name).mkdir(parents=True, exist_ok=True)
+        self._take(Write(f"{HOME}/{KEY[0]}", KEY[1]), folder, 0)
         for step in scenario.steps:
             self._take(step, folder, scenario.limit_s)
         self._write_origin(folder)
@@ -115,7 +118,7 @@ class Sandbox:
         shown = command[command.index(str(ENTRY)) + 1 :] if str(ENTRY) in command else command[3:]
         outcome = {"command": shown, "exit_code": process.returncode, "seconds": round(time.monotonic() - start, 1)}
         for name, text in (("outcome.json", json.dumps(outcome)), ("stdout.txt", output), ("stderr.txt", errors)):
-            (folder / RUNS / f"{label}.{name}").write_text(text, encoding="utf-8")
+            (folder / CALLS / f"{label}.{name}").write_text(text, encoding="utf-8")
         return output
 
     def _help(self, folder: Path, verbs: list[str], limit_s: float) -> None:

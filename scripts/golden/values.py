@@ -66,18 +66,17 @@ def _of_mappings(before: Mapping[str, object], after: Mapping[str, object], rtol
 
 
 def _of_lists(before: Sequence[object], after: Sequence[object], rtol: float, where: str) -> Iterator[str]:
-    """Yield how two lists differ; of texts of other lengths, the lines that are missing or new."""
+    """Yield how two lists differ; where their lengths differ, the entries that are missing or new."""
     if len(before) == len(after):
         for number, (old, new) in enumerate(zip(before, after, strict=True), 1):
             yield from differences(old, new, rtol, f"{where}[{number}]")
         return
-    if not all(isinstance(line, str) for line in (*before, *after)):
-        yield f"{where}: {len(before)} entries became {len(after)}"
-        return
-    for kind, low, high, first, last in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+    old_lines, new_lines = [*map(repr, before)], [*map(repr, after)]
+    matcher = SequenceMatcher(None, old_lines, new_lines, autojunk=False)
+    for kind, low, high, first, last in matcher.get_opcodes():
         if kind != "equal":
-            yield from (f"{where}[{low + number}]: - {_short(line)}" for number, line in enumerate(before[low:high], 1))
-            yield from (f"{where}[{first + n}]: + {_short(line)}" for n, line in enumerate(after[first:last], 1))
+            yield from (f"{where}[{low + n}]: - {_short(entry)}" for n, entry in enumerate(before[low:high], 1))
+            yield from (f"{where}[{first + n}]: + {_short(entry)}" for n, entry in enumerate(after[first:last], 1))
 
 
 def _is_number(value: object) -> TypeGuard[float]:

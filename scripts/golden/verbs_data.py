@@ -135,7 +135,7 @@ DATA_SETS = [
             Run("export-json", "models export lesion-small --format torchscript --out lesion.pt --json"),
             Run("export-pt2", "models export tissue-demo --format torch_export --out tissue.pt2"),
             Run("export-bad", "models export lesion-small --format onnx --out lesion.txt"),
-            Run("export-int8", "models export lesion-small --format int8 --data ../data-sets/set --images 3 -o l.onnx"),
+            Run("export-int8-bad", "models export lesion-small --format int8 --out lesion.onnx --json"),
         ],
         ["data-sets"],
     ),

@@ -36,8 +36,13 @@ GENERAL = [
             Run("doctor-json", "doctor --json"),
             Run("open-missing", "open missing.jpg"),
             Run("worker", "worker", stdin=REQUESTS),
-            Run("demo", "demo --out demo --headless"),
-            Run("demo-missing", "demo missing.jpg --out none --headless"),
+        ],
+    ),
+    Scenario(
+        "demo",
+        [
+            Run("plain", "demo --out demo --headless"),
+            Run("missing", "demo missing.jpg --out none --headless"),
         ],
         ignored=["demo/screenshot.png"],  # what is drawn depends on fonts and on the moment
     ),

@@ -85,21 +85,19 @@ TRAINING = [
             Write("recipe.toml", SEGMENTATION),
             Write("broken.toml", SEGMENTATION.replace("epochs", "epoch")),
             Run("check", "train --config recipe.toml --check"),
-            Run("check-json", "train --config recipe.toml --check --json"),
-            Run("plain", "train --config recipe.toml --out runs/first"),
-            Run("resume-json", "train --config runs/first/config.toml --out runs/first --resume --json"),
-            Run("broken", "train --config broken.toml --out runs/broken"),
-            Run("list", "runs list runs"),
-            Run("list-json", "runs list runs --json"),
+            Run("plain", "train --config recipe.toml --out trained/first"),
+            Run("resume-json", "train --config trained/first/config.toml --out trained/first --resume --json"),
+            Run("broken", "train --config broken.toml --out trained/broken"),
+            Run("list", "runs list trained"),
+            Run("list-json", "runs list trained --json"),
             Run("list-home", "runs list"),
-            Run("pause", "runs pause runs/first"),
-            Run("unpause", "runs unpause runs/first --json"),
-            Run("cancel", "runs cancel runs/first"),
+            Run("pause", "runs pause trained/first"),
+            Run("unpause", "runs unpause trained/first --json"),
+            Run("cancel", "runs cancel trained/first"),
             Run("cancel-bad", "runs cancel nowhere --json"),
-            Run("import", "models import runs/first --name ours"),
-            Run("import-again", "models import runs/first/bundle --name ours --json"),
+            Run("import", "models import trained/first --name ours"),
+            Run("import-again", "models import trained/first/bundle --name ours --json"),
             Run("import-bad", "models import nowhere"),
-            Run("list-models", "models list"),
             Run("show", "models show ours"),
         ],
         ["data-sets"],
@@ -148,7 +146,7 @@ TRAINING = [
             Run("plain", "evaluate --model lesion-small --data ../data-sets/set --split test --out plain"),
             Run(
                 "json",
-                "evaluate --model ../train/runs/first/bundle --data ../data-sets/set --split test --out json "
+                "evaluate --model ../train/trained/first/bundle --data ../data-sets/set --split test --out json "
                 "--no-refine --no-difficulty --include-seen --json",
             ),
             Run(
@@ -166,8 +164,8 @@ TRAINING = [
         [
             Run(
                 "json",
-                "compare --model lesion-small --model ../train/runs/first/bundle --data ../data-sets/set --split test "
-                "--out two --json",
+                "compare --model lesion-small --model ../train/trained/first/bundle --data ../data-sets/set "
+                "--split test --out two --json",
             ),
             Run("bad", "compare --model lesion-small --data ../data-sets/set --out bad"),
             Run("missing", "compare nowhere --json"),
@@ -178,8 +176,11 @@ TRAINING = [
     Scenario(
         "reproduce",
         [
-            Run("check", "reproduce P4 --data D=../data-sets/set --data M=../data-sets/set --budget small --check"),
-            Run("check-json", "reproduce P3 --budget small --check --json"),
+            Run(
+                "check",
+                "reproduce P4 --data D=../data-sets/set --data M=../data-sets/set --budget small --rows unet --check",
+            ),
+            Run("check-json", "reproduce P3 --budget small --rows breslow --check --json"),
             Run(
                 "row", "reproduce P2 --data HAM10000=../data-sets/set --budget small --rows constant-negative --out p2"
             ),
