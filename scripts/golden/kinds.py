@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from golden.normalizing import Names
+from golden.normalizing import Names, is_progress
 
 Reader = Callable[[Path, Names], object]
 TORCH_FLOAT = 4  # bytes
+STREAMS = (".stdout.txt", ".stderr.txt", "log.txt", "output.txt", ".jsonl")
 UNSEEN = ("script", "style")
 
 
@@ -28,12 +29,14 @@ def read_value(path: Path, names: Names) -> object:
 
 
 def read_text(path: Path, names: Names) -> object:
-    """Lines; lines that are JSON as their values; a checksum where it is no text."""
+    """Lines, those of JSON as their values, in a stream without progress; a checksum where it is no text."""
     content = path.read_bytes()
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
         return {"sha256": hashlib.sha256(content).hexdigest()}
+    if path.name.endswith(STREAMS):
+        text = "\n".join(line for line in text.splitlines() if not is_progress(line))
     return [_parsed(line, names) for line in names.lines(text)]
 
 

@@ -28,11 +28,18 @@ PATTERNS = {
 KEYS = {
     name: re.compile(rf"(?:.*\.)?(?:{pattern})")
     for name, pattern in {
-        "duration": r"seconds|\w+_seconds|seconds_\w+|\w+_s|\w+_ms|per_second|\w+_per_s",
+        "duration": r"seconds|\w+_seconds|seconds_\w+|\w+_s|\w+_ms|per_second",
         "time": r"when|time|at|\w+_at|created|started|finished|ended|updated|modified_ns",
-        "process": r"pid|host|hostname",
-        "version": r"commit|version|napari_melanoma",
+        "process": r"pid",
         "memory": r"\w*memory\w*|\w+_bytes_free",
+    }.items()
+}
+# The same for keys whose value is a text. Other texts are compared after the patterns above have been replaced.
+TEXT_KEYS = {
+    name: re.compile(rf"(?:.*\.)?(?:{pattern})")
+    for name, pattern in {
+        "host": r"host|hostname",
+        "commit": r"commit",
         "salted place": r"source\.place",  # a digest of the folder and of a random number
     }.items()
 }
@@ -44,9 +51,15 @@ PROGRESS = re.compile(
 )
 
 
-def varies(path: str) -> bool:
-    """Whether the value of a key varies; the key with those that lead to it, with dots between."""
-    return any(pattern.fullmatch(path) for pattern in KEYS.values())
+def varies(path: str, value: object) -> bool:
+    """Whether the value of a key varies; the key comes with those that lead to it, with dots between."""
+    table = TEXT_KEYS if isinstance(value, str) else KEYS
+    return any(pattern.fullmatch(path) for pattern in table.values())
+
+
+def is_progress(line: str) -> bool:
+    """Whether a line of a stream or a log is about progress."""
+    return PROGRESS.fullmatch(line) is not None
 
 
 @dataclass(frozen=True)
@@ -71,5 +84,5 @@ class Names:
         return text
 
     def lines(self, text: str) -> list[str]:
-        """Split a text into clean lines, without those about progress."""
-        return [self.clean(line.rstrip()) for line in text.splitlines() if not PROGRESS.fullmatch(line)]
+        """Split a text into clean lines."""
+        return [self.clean(line.rstrip()) for line in text.splitlines()]

@@ -185,6 +185,10 @@ def plugin(session: Session) -> None:
     session.viewer.add_labels(np.eye(60, 80, dtype=np.uint8), name="drawn")
     session.viewer.layers["drawn"].save(str(session.folder / "drawn.png"), plugin="napari-melanoma")
     session.note("written")
+    session.open_dock("Lesion")
+    session.note("dock")
+    session.trigger("shortcuts")
+    session.note("shortcuts")
 
 
 PATHS: dict[str, Callable[[Session], None]] = {

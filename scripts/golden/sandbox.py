@@ -82,8 +82,10 @@ class Sandbox:
             case Write(path, text):
                 (folder / path).parent.mkdir(parents=True, exist_ok=True)
                 (folder / path).write_text(text, encoding="utf-8")
-            case Copy(source, target):
+            case Copy(source, target) if (folder / source).exists():
                 _copy(folder / source, folder / target)
+            case Copy(source):
+                (folder / CALLS / "missing.txt").write_text(f"{source} is missing\n", encoding="utf-8")
             case CopyData(source, target) if self.data is not None:
                 _copy(self.data / source, folder / target)
             case Help():

@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from golden.state import PLUGIN, describe, visible_texts
+from golden.state import PLUGIN, describe, plugin_actions, visible_texts
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -51,6 +51,12 @@ class Session:
         """Open a dock as the menu of napari does."""
         _, dock = self.viewer.window.add_plugin_dock_widget(PLUGIN, name)
         self.docks.append(dock)
+        self.settle()
+
+    def trigger(self, command: str) -> None:
+        """Choose an entry of a menu of napari by the command of the plugin that it runs."""
+        actions = [action for _, action in plugin_actions(self.docks)]
+        next(action for action in actions if action.objectName() == f"{PLUGIN}.{command}").trigger()
         self.settle()
 
     def open_files(self, *paths: str) -> list[Layer]:

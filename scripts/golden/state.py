@@ -103,8 +103,7 @@ def _content(widget: QWidget) -> Plain:
             return {"items": items, "text": widget.currentText()}
         case QAbstractButton():
             menu = widget.menu() if isinstance(widget, QToolButton) else None
-            entries = [_action(action) for action in menu.actions()] if menu else []
-            return {"text": widget.text(), "checked": widget.isChecked(), "entries": entries}
+            return {"text": widget.text(), "checked": widget.isChecked(), "entries": _entries(menu)}
         case QAbstractSpinBox():
             return {"text": widget.text()}
         case QAbstractSlider() | QProgressBar():
@@ -151,19 +150,32 @@ def _shortcuts(part: QWidget) -> list[str]:
 
 def _menu_entries(docks: list[QWidget]) -> list[Plain]:
     """Describe the entries of napari's menus that the plugin contributes."""
+    return [{"menu": path, **_action(action)} for path, action in plugin_actions(docks)]
+
+
+def plugin_actions(docks: list[QWidget]) -> list[tuple[str, QAction]]:
+    """List the entries of the plugin in the menus of napari, each with the path to it."""
     windows = [window for window in {dock.window() for dock in docks} if isinstance(window, QMainWindow)]
-    return [entry for window in windows for entry in _entries_below(window.menuBar().actions(), "")]
+    return [entry for window in windows for entry in _actions_below(window.menuBar().actions(), "")]
 
 
-def _entries_below(actions: Iterable[QAction], path: str) -> Iterator[Plain]:
+def _actions_below(actions: Iterable[QAction], path: str) -> Iterator[tuple[str, QAction]]:
     """Yield the entries of the plugin in menus and the menus below them; napari fills some when they are shown."""
     for action in actions:
         menu = action.menu()
         if isinstance(menu, QMenu):
             menu.aboutToShow.emit()
-            yield from _entries_below(menu.actions(), f"{path}{action.text()} > ")
+            yield from _actions_below(menu.actions(), f"{path}{action.text()} > ")
         elif action.objectName().startswith(PLUGIN):
-            yield {"menu": path, **_action(action)}
+            yield path, action
+
+
+def _entries(menu: QMenu | None) -> list[Plain]:
+    """Describe the entries of the menu of a button; some are filled when they are shown."""
+    if menu is None:
+        return []
+    menu.aboutToShow.emit()
+    return [_action(action) for action in menu.actions()]
 
 
 def _action(action: QAction) -> Plain:

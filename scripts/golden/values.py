@@ -61,7 +61,7 @@ def _of_mappings(before: Mapping[str, object], after: Mapping[str, object], rtol
     for key in after.keys() - before.keys():
         yield f"{where}.{key}: is new, {_short(after[key])}"
     for key in before:
-        if key in after and not varies(f"{where}.{key}"):
+        if key in after and not varies(f"{where}.{key}", before[key]):
             yield from differences(before[key], after[key], rtol, f"{where}.{key}")
 
 
