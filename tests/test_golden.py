@@ -133,6 +133,7 @@ VARYING = [
     ("4 done in 15.6 s: results in out", "4 done in 2 s: results in out"),
     ("napari-melanoma 0.1.0.dev12+g7b2e9b0f", "napari-melanoma 0.2.0"),
     ("22.4 GB free of 25.3 GB", "8.1 GB free of 16.0 GB"),
+    ("Patient P-DSF3Q6-ZYJM62", "Patient P-2R7RGE-TTCEW7"),
     ("slide: 124 tiles/s", "slide: 97.5 tiles/s"),
 ]
 TELLING = [

@@ -25,12 +25,15 @@ def compare_folders(before: Path, after: Path, rtol: float, ignored: Sequence[st
         return ["the recording does not have this scenario"]
     old, new = Names.of(before), Names.of(after)
     recorded, found = listed(before, old, ignored), listed(after, new, ignored)
-    result = [f"{name}: is missing" for name in recorded.keys() - found.keys()]
-    result += [f"{name}: is new" for name in found.keys() - recorded.keys()]
-    for name in recorded:
-        if name in found:
+    result: list[str] = []
+    for name in sorted(recorded.keys() | found.keys()):
+        if name not in found:
+            result.append(f"{name}: is missing")
+        elif name not in recorded:
+            result.append(f"{name}: is new")
+        else:
             result += compare_files(name, recorded[name], found[name], (old, new), rtol)
-    return sorted(result)
+    return result
 
 
 def listed(folder: Path, names: Names, ignored: Sequence[str] = ()) -> dict[str, Path]:

@@ -15,6 +15,7 @@ PATTERNS = {
     name: re.compile(pattern)
     for name, pattern in {
         "uuid": r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b",
+        "new patient": r"\bP-[0-9A-Z]{6}-[0-9A-Z]{6}\b",  # the name of a patient of whom the files name none
         "uid": r"\b[12](?:\.\d+){6,}\b",  # DICOM
         "time stamp": r"\b20\d\d-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?",
         "clock": r"\b\d\d:\d\d:\d\d(?:\.\d+)?\b",
@@ -39,6 +40,7 @@ TEXT_KEYS = {
     name: re.compile(rf"(?:.*\.)?(?:{pattern})")
     for name, pattern in {
         "host": r"host|hostname",
+        "process": r"worker",  # which of several took a slide
         "commit": r"commit",
         "salted place": r"source\.place",  # a digest of the folder and of a random number
     }.items()

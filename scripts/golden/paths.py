@@ -1,4 +1,4 @@
-"""The main path of each dock, as a person goes it; a state is noted wherever something new is seen."""
+"""The main path through each dock, driven as a user would; the state is written wherever something new is shown."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def lesion(session: Session) -> None:
 def paint(session: Session, name: str) -> None:
     """Paint a square on a mask, as one stroke."""
     mask = session.viewer.layers[name]
-    mask.data_setitem(
-        np.nonzero(np.pad(np.ones((12, 12), bool), ((4, mask.data.shape[0] - 16), (4, mask.data.shape[1] - 16)))), 1
-    )
+    square = np.zeros(mask.data.shape, bool)
+    square[4:16, 4:16] = True
+    mask.data_setitem(np.nonzero(square), 1)
     session.settle()
 
 

@@ -1,4 +1,4 @@
-"""A person in front of a viewer: opens docks, presses buttons by name, answers dialogs, and notes what is seen."""
+"""Drive docks in a viewer as a user would: press buttons by name, answer dialogs, and write down the state."""
 
 from __future__ import annotations
 

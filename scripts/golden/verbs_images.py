@@ -157,9 +157,8 @@ SLIDES = [
         "slide-cohort",
         [
             Run(
-                "processes",
-                "slide ../phantom-slide/many/slide_0030.tif ../phantom-slide/many/slide_0031.tif --out out "
-                "--model tile-demo --processes 2 --json",
+                "processes",  # one slide, since the order of several varies
+                "slide ../phantom-slide/many/slide_0030.tif --out out --model tile-demo --processes 2 --json",
             ),
             Run("bad", "slide ../phantom-slide/many --out out --scheduler nowhere:1 --processes 2"),
         ],
