@@ -16,6 +16,7 @@ PATTERNS = {
     for name, pattern in {
         "uuid": r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b",
         "new patient": r"\bP-[0-9A-Z]{6}-[0-9A-Z]{6}\b",  # the name of a patient of whom the files name none
+        "folder": r"(?<=shown\\)[0-9a-f]{16}\b",  # settings of a dock: a digest of the folder of a case
         "uid": r"\b[12](?:\.\d+){6,}\b",  # DICOM
         "time stamp": r"\b20\d\d-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?",
         "clock": r"\b\d\d:\d\d:\d\d(?:\.\d+)?\b",
@@ -29,7 +30,7 @@ PATTERNS = {
 KEYS = {
     name: re.compile(rf"(?:.*\.)?(?:{pattern})")
     for name, pattern in {
-        "duration": r"seconds|\w+_seconds|seconds_\w+|\w+_s|\w+_ms|per_second",
+        "duration": r"seconds|\w+_seconds|seconds_\w+|\w+_s|\w+_ms|\w*per_second",
         "time": r"when|time|at|\w+_at|created|started|finished|ended|updated|modified_ns",
         "process": r"pid",
         "memory": r"\w*memory\w*|\w+_bytes_free",
@@ -42,13 +43,14 @@ TEXT_KEYS = {
         "host": r"host|hostname",
         "process": r"worker",  # which of several took a slide
         "commit": r"commit",
+        "checksum": r"training_images\.sha256",  # safetensors orders the texts in a file at random
         "salted place": r"source\.place",  # a digest of the folder and of a random number
     }.items()
 }
 # Lines about progress: how many there are depends on the speed of the machine.
 PROGRESS = re.compile(
     r"(?:\d[\d,]*/\d[\d,]*(?:, .{1,20} left)?  .*"  # 3/4, 6 s left  lesion_0007
-    r'|\{(?:"time": [\d.]+, "kind"|"event"): "progress".*'
+    r'|\{(?:"time": [\d.]+, "kind"|"event"): "(?:progress|step)".*'
     r"|(?:Finding|Loading|Looking|Measuring|Preparing|Reading|Training|Waiting|Writing) [^.:]*)"  # without a count
 )
 

@@ -125,9 +125,9 @@ class Session:
         self.settle()
 
     def open_section(self, title: str) -> None:
-        """Open a section of a dock by its title."""
+        """Open a section of a dock by the beginning of its title."""
         titles = [found for dock in self.docks for found in dock.findChildren(QAbstractButton, "sectionTitle")]
-        button = next(found for found in titles if found.text() == title)
+        button = next(found for found in titles if found.text().startswith(title))
         if not button.isChecked():
             button.click()
         self.settle()

@@ -33,6 +33,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from golden.normalizing import is_progress
+
 if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.viewer import Viewer
@@ -113,7 +115,7 @@ def _content(widget: QWidget) -> Plain:
         case QLineEdit():
             return {"text": widget.text(), "placeholder": widget.placeholderText()}
         case QTextEdit() | QPlainTextEdit():
-            return {"text": widget.toPlainText()}
+            return {"lines": [line for line in widget.toPlainText().splitlines() if not is_progress(line)]}
         case QMessageBox():
             return {"text": _words(widget.text()), "more": _words(widget.informativeText())}
         case QGroupBox():

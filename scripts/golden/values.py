@@ -69,14 +69,26 @@ def _of_lists(before: Sequence[object], after: Sequence[object], rtol: float, wh
     """Yield how two lists differ; where their lengths differ, the entries that are missing or new."""
     if len(before) == len(after):
         for number, (old, new) in enumerate(zip(before, after, strict=True), 1):
-            yield from differences(old, new, rtol, f"{where}[{number}]")
+            yield from differences(old, new, rtol, f"{where}[{_name(old) or number}]")
         return
-    old_lines, new_lines = [*map(repr, before)], [*map(repr, after)]
+    old_lines, new_lines = [*map(_constant, before)], [*map(_constant, after)]
     matcher = SequenceMatcher(None, old_lines, new_lines, autojunk=False)
     for kind, low, high, first, last in matcher.get_opcodes():
         if kind != "equal":
             yield from (f"{where}[{low + n}]: - {_short(entry)}" for n, entry in enumerate(before[low:high], 1))
             yield from (f"{where}[{first + n}]: + {_short(entry)}" for n, entry in enumerate(after[first:last], 1))
+
+
+def _name(entry: object) -> object:
+    """Return the name of an entry that has one, such as a widget or a layer."""
+    return entry.get("name") if isinstance(entry, dict) else None
+
+
+def _constant(entry: object) -> str:
+    """Return an entry as text, without the values of keys that vary."""
+    if isinstance(entry, dict):
+        entry = {key: value for key, value in entry.items() if not varies(str(key), value)}
+    return repr(entry)
 
 
 def _is_number(value: object) -> TypeGuard[float]:
