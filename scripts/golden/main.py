@@ -34,8 +34,8 @@ def main(words: Sequence[str] | None = None) -> int:
         for scenario in SCENARIOS:
             _say(f"{scenario.name:24} {', '.join(scenario.needs)}")
         return 0
-    if options.folder is None:
-        _say("golden: name the folder of the recording")
+    if options.action is None or options.folder is None:
+        _say("golden: name the action, record or compare, and the folder of the recording")
         return 2
     chosen = with_needs(options.only or known, known)
     only = set(options.only or known)
@@ -47,7 +47,8 @@ def main(words: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     """Describe the options."""
     parser = argparse.ArgumentParser(prog="golden.py", description=__doc__)
-    parser.add_argument("action", choices=("record", "compare", "drive"), help="drive is used by the tool itself")
+    actions = ("record", "compare", "drive")
+    parser.add_argument("action", nargs="?", choices=actions, help="drive is used by the tool itself")
     parser.add_argument("folder", nargs="?", help="folder of the recording, outside the tree")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these scenarios, and those that they need")
     parser.add_argument("--list", action="store_true", help="list the scenarios and what each needs")
