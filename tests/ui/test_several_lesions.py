@@ -44,6 +44,21 @@ def test_the_second_lesion_is_said_and_outlined(two):
 
 
 @pytest.mark.one_qt
+def test_the_status_line_follows_the_number_of_lesions(two):
+    two.finds(QCheckBox, "largest_only").click()
+    two.waits()
+    assert "analysed in" in two.dock.status.text
+    assert "lesions found" not in two.dock.status.text
+    two.finds(QCheckBox, "largest_only").click()
+    two.waits()
+    assert "2 lesions found; showing the largest." in two.dock.status.text
+    two.dock.status.say("Something else.")
+    two.finds(QCheckBox, "largest_only").click()
+    two.waits()
+    assert two.dock.status.text == "Something else."
+
+
+@pytest.mark.one_qt
 def test_one_lesion_has_no_such_layer(person):
     person.opens("mole", photograph((LARGE, (10, 150, 2))))
     person.analyses()
