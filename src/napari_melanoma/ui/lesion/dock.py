@@ -154,6 +154,8 @@ class LesionDock(LesionControls):
     def _on_photograph(self) -> None:
         """Show what is known of the photograph that the dock is about now."""
         identity = self.picker.identity
+        if self.correcting.subject is not None and not self.opener.busy:
+            self.status.clear()  # it was about the previous photograph
         self.correcting.turn_to(identity)
         self._show_options(identity)
         self.recovery.set_photograph(identity)
