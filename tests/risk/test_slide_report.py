@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.runs import RunContext
+from napari_melanoma.core.validity import PredictionFacts
 from napari_melanoma.io.results import read_table
 from napari_melanoma.io.slide_depth import Margins, Mitoses, Reading, SlideDepth, write_depth
 from napari_melanoma.workflows.forms import Forms
@@ -75,6 +77,21 @@ def test_the_page_says_the_risk_and_all_that_it_rests_on(told: Path, tmp_path: P
     assert whole.count("data:image/jpeg") == 3  # the line, the patch, and attention over it
     assert "attention</figcaption>" in whole
     assert str(tmp_path) not in whole
+
+
+def test_a_depth_that_is_not_valid_is_named_with_the_reason(slide: Path, tmp_path: Path, model: Path) -> None:
+    folder = tmp_path / "results" / "section"
+    validity = PredictionFacts("tiny", distance=2.0, limit=1.0).validity()
+    depth = {"candidates": [{**LINE, "at_least": True}], "notes": [], "validity": validity.to_json()}
+    write_json(folder / "result.json", {"breslow_mm": 1.4, "breslow_interval_mm": [1.2, 1.6], "depth": depth})
+    asked = {"slide": str(slide), "folder": str(folder), "row": {}, "options": {"model": str(model)}}
+    slide_risk(asked, RunContext())
+    text = html.unescape(text_of(write_slide_report(tmp_path / "page.html", folder)))
+    assert f"Depth that was used {validity.headline('')} (depth measured by the analysis of the slide)." in text
+    answer = json.loads((folder / "risk.json").read_text())
+    assert answer["depth"]["mm"] == 1.4  # as a number, beside the reason
+    assert answer["depth"]["not_valid"] == validity.headline("")
+    assert not [one for one in answer["warnings"] if "thickness" in one]
 
 
 def test_what_a_reader_set_stands_beside_it_and_makes_the_risk_one_of_before(told: Path, tmp_path: Path) -> None:

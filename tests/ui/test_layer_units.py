@@ -179,3 +179,28 @@ def test_a_stand_in_unit_is_no_scale_and_causes_no_new_measurement(docks, tmp_pa
     linked.set_pixel_size(docks.viewer, image, None)
     assert pixel_size(image) is None
     assert str(image.units[0]) == "pixel"
+
+
+@pytest.mark.filterwarnings("ignore:.*no pixel size is stated")
+@pytest.mark.parametrize("order", [1, -1], ids=["forward", "backward"])
+def test_pictures_opened_without_a_dock_bring_no_warning(user, make_napari_viewer, tmp_path, order):
+    viewer = make_napari_viewer(show=True)
+    notification_manager.records.clear()
+    files = (
+        slide_file(tmp_path / "scaled.tif", 0.5),
+        photograph_file(tmp_path / "mole.png"),
+        slide_file(tmp_path / "unscaled.tif", None),
+        dicom_file(tmp_path / "clinic.dcm"),
+        None,
+    )
+    for path in files[::order]:
+        if path is None:
+            viewer.open_sample("napari-melanoma", "dermoscopic")
+        else:
+            viewer.open(path, plugin="napari-melanoma")
+        viewer.window._qt_viewer.canvas.on_draw()
+        assert warnings() == [], path
+        assert len(kinds(viewer)) == 1, path
+    assert kinds(viewer) == {"micrometer"}
+    assert pixel_size(viewer.layers["mole"]) is None
+    assert pixel_size(viewer.layers["clinic"]).x_um == 50.0

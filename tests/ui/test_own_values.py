@@ -7,6 +7,7 @@ import pytest
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QPushButton, QSlider
 
 from napari_melanoma.data.corrections import Corrections
+from napari_melanoma.ui import linked
 from napari_melanoma.ui.review.settings import ReviewSettings
 from napari_melanoma.ui.settings import Settings
 from napari_melanoma.workflows.lesion import LesionOptions
@@ -138,3 +139,89 @@ def test_a_threshold_that_an_older_version_kept_is_for_no_photograph(home):
     assert Settings().options == LesionOptions(model="mine", flips=True)
     Settings().options = kept
     assert Settings().options == kept
+
+
+def types(person, text, *, first=True):
+    """Type into the threshold box, in the place of what it holds or after what was typed before."""
+    box = person.finds(QDoubleSpinBox, "threshold")
+    box.setFocus()
+    person.qtbot.waitUntil(box.hasFocus, timeout=PATIENCE_MS)
+    if first:
+        box.selectAll()
+    person.qtbot.keyClicks(box, text)
+
+
+@pytest.fixture
+def during(window, qtbot):
+    """A window in which ``first`` is analysed for the first time, with ``second`` beside it."""
+    window.opens("second", gradient(90))
+    window.opens("first", gradient())
+    window.viewer.window._qt_window.activateWindow()
+    qtbot.waitUntil(lambda: window.dock.picker.image.name == "first", timeout=PATIENCE_MS)
+    window.dock.model.model = "slow-0.5"
+    window.clicks("primary")
+    box = window.finds(QDoubleSpinBox, "threshold")
+    qtbot.waitUntil(box.isVisible, timeout=PATIENCE_MS)
+    return window
+
+
+def both(person):
+    """The threshold in the box and that of the result, for both photographs."""
+    person.waits()
+    found = {}
+    for _ in range(2):
+        lesion = person.dock.work.book.lesions.get(person.dock.picker.identity)
+        known = None if lesion is None else lesion.result.threshold
+        found[person.dock.picker.image.name] = (person.finds(QDoubleSpinBox, "threshold").value(), known)
+        person.dock.picker.step(1)
+    return found
+
+
+TYPED = {"first": (0.66, 0.66), "second": (0.5, None)}
+
+
+def test_a_threshold_typed_during_the_first_analysis_is_kept(during):
+    types(during, "0.66")
+    during.dock.picker.step(1)
+    assert both(during) == TYPED
+    during.waits()
+    assert both(during) == TYPED
+
+
+@pytest.mark.one_qt
+def test_what_is_typed_between_the_result_and_its_layers_is_kept(during):
+    types(during, "0.6")
+
+    def go_on(analysed):
+        types(during, "6", first=False)
+        during.dock.picker.step(1)
+
+    during.dock.analysing.queue.analysed.connect(go_on)
+    assert both(during) == TYPED
+
+
+@pytest.mark.one_qt
+@pytest.mark.parametrize("moment", ["result", "layers"])
+def test_a_return_while_the_result_is_being_shown_shows_what_was_typed(during, qtbot, moment):
+    types(during, "0.66")
+    during.dock.picker.step(1)
+    signal = during.dock.analysing.queue.analysed if moment == "result" else during.dock.work.changed
+
+    def come_back(value):
+        signal.disconnect(come_back)
+        during.dock.picker.step(1)
+
+    signal.connect(come_back)
+    qtbot.waitUntil(lambda: during.dock.picker.image.name == "first", timeout=PATIENCE_MS)
+    assert during.finds(QDoubleSpinBox, "threshold").value() == 0.66
+    assert both(during) == TYPED
+
+
+@pytest.mark.one_qt
+def test_what_is_typed_while_the_layers_are_added_is_kept(during):
+    def go_on(event):
+        if linked.role(event.value) == "mask":
+            types(during, "0.66")
+
+    during.viewer.layers.events.inserted.connect(go_on)
+    assert both(during) == TYPED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from qtpy.QtWidgets import QCheckBox, QLabel, QSlider
+from qtpy.QtWidgets import QAbstractButton, QCheckBox, QLabel, QSlider
 
 from conftest import photograph
 from napari_melanoma.data.corrections import Corrections
@@ -41,6 +41,46 @@ def test_the_second_lesion_is_said_and_outlined(two):
     (outline,) = two.layer("other lesions").data
     assert abs(outline[:, 1].mean() - 120) < 2
     assert not two.layer("other lesions").editable
+
+
+@pytest.mark.one_qt
+def test_the_status_line_follows_the_number_of_lesions(two):
+    two.finds(QCheckBox, "largest_only").click()
+    two.waits()
+    assert "analysed in" in two.dock.status.text
+    assert "lesions found" not in two.dock.status.text
+    two.finds(QCheckBox, "largest_only").click()
+    two.waits()
+    assert "2 lesions found; showing the largest." in two.dock.status.text
+    two.dock.status.say("Something else.")
+    two.finds(QCheckBox, "largest_only").click()
+    two.waits()
+    assert two.dock.status.text == "Something else."
+
+
+@pytest.mark.one_qt
+def test_the_choice_of_a_lesion_ends_when_another_photograph_is_shown(two):
+    two.opens("other", photograph(((60, 100, 20),)))
+    two.dock.picker.step(1)
+    two.clicks("choose")
+    assert two.dock.status.text == "Click on the lesion that is meant."
+    two.dock.picker.step(1)
+    assert two.dock.status.text == ""
+    assert not two.finds(QAbstractButton, "choose").isChecked()
+    two.dock.picker.step(1)
+    two.clicks("choose")
+    two.clicks("choose")
+    assert two.dock.status.text == ""
+
+
+@pytest.mark.one_qt
+def test_the_status_line_is_cleared_for_another_photograph(two):
+    two.opens("other", photograph(((60, 100, 20),)))
+    two.dock.picker.step(1)
+    two.analyses()
+    assert "mole: analysed" in two.dock.status.text
+    two.dock.picker.step(1)
+    assert two.dock.status.text == ""
 
 
 @pytest.mark.one_qt

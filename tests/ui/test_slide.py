@@ -294,6 +294,22 @@ def test_an_analysis_is_let_go_found_again_cancelled_and_resumed(person, launche
 
 
 @pytest.mark.one_qt
+def test_an_analysis_that_was_cancelled_before_its_first_tile_cannot_be_resumed(person, launched, slide_path):
+    dock = person.dock
+    person.opens_slides(slide_path)
+    launched.fingerprint = dock.slide.info.fingerprint
+    person.analyses()
+    person.clicks("run_cancel")
+    person.until(lambda: launched.last.place.wish() == "cancel")
+    launched.last.place.tell_last("cancelled")
+    launched.last.dies()
+    person.until(lambda: person.says("run_state").startswith("Cancelled: no tile was done."))
+    assert not dock.run_panel.buttons.resume.isEnabled()
+    assert dock.run_panel.buttons.resume.toolTip() == "Press Analyse to start again."
+    person.waits()
+
+
+@pytest.mark.one_qt
 def test_an_analysis_without_a_single_tile_is_not_offered_to_go_on(tmp_path):
     said = said_run(read_slide_run(tmp_path / "nothing"))
     assert said == "It ended without a word: no tile was done. Press Analyse to start again."

@@ -11,7 +11,9 @@ from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QApplication, QLineEdit
 from slide_stage import FIXTURES
 
+from napari_melanoma.core.files import write_json
 from napari_melanoma.io.geojson_reading import read_geojson
+from napari_melanoma.io.slide_depth import Reading, SlideDepth, write_depth
 from napari_melanoma.ui.slide.exporting import EXPORTS
 from napari_melanoma.workflows.slide_export import FORMATS
 
@@ -65,6 +67,26 @@ def types_name(person, dialog, path):
     line.setText(str(path))
     person.qtbot.keyClick(line, Qt.Key.Key_Return)
     person.waits()
+
+
+@pytest.mark.one_qt
+def test_entries_with_nothing_behind_them_say_what_to_do_first(analysed):
+    def entries():
+        menu = analysed.dock.export.menu()
+        menu.aboutToShow.emit()
+        assert menu.toolTipsVisible()
+        return {kind: menu.findChild(QAction, f"export_{kind}") for kind in EXPORTS}
+
+    found = entries()
+    off = {kind: action.toolTip() for kind, action in found.items() if not action.isEnabled()}
+    assert sorted(off) == ["depth", "dicom", "report", "risk"]
+    assert off["depth"] == "No depth was read yet. Measure it in the Depth section first."
+    assert not [text for text in off.values() if "napari-melanoma" in text]
+    folder = analysed.dock.place.folder
+    write_json(folder / "risk.json", {})
+    assert sorted(kind for kind, action in entries().items() if not action.isEnabled()) == ["depth", "dicom"]
+    write_depth(folder, SlideDepth(readings=(Reading(reader="A", when="2026-01-02T10:00:00+00:00", mm=1.0),)))
+    assert sorted(kind for kind, action in entries().items() if not action.isEnabled()) == ["dicom"]
 
 
 @pytest.mark.one_qt

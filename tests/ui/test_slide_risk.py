@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,8 @@ from slide_stage import FIXTURES
 from test_slide_depth import draws as draws_depth
 from test_slide_depth import proposes
 
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.validity import PredictionFacts
 from napari_melanoma.models.registry import user_folder
 from napari_melanoma.ui import worker_client
 from napari_melanoma.ui.case_rows import case_rows
@@ -164,6 +167,24 @@ def test_a_risk_is_estimated_shown_kept_and_found_again(waiting, slide_path):
     person.until(lambda: seen(person, "risk_verdict") == VERDICT)
     assert view.patient.row == {"age": "64", "sex": "male"}
     assert seen(person, "risk_old") == ""
+
+
+@pytest.mark.one_qt
+def test_a_depth_that_is_not_valid_gives_its_reason_and_no_number(models, shared_client, person, slide_path):
+    person.opens_slides(slide_path)
+    line = {"surface": [60, 100], "deepest": [260, 100], "mm": 0.39, "interval_mm": [0.35, 0.48], "at_least": True}
+    validity = PredictionFacts("tiny", distance=2.0, limit=1.0).validity()
+    depth = {"candidates": [line], "clark_estimate": None, "ulceration": None, "validity": validity.to_json()}
+    content = {"breslow_mm": 0.39, "breslow_interval_mm": [0.35, 0.48], "depth": {**depth, "notes": []}}
+    write_json(person.dock.place.folder / "result.json", content)
+    opens(person)
+    said = f"{validity.headline('')} (depth measured by the analysis of the slide)."
+    assert said.startswith("Not valid: the image is out of distribution.")
+    assert seen(person, "risk_depth") == said
+    estimates(person)
+    assert seen(person, "risk_depth") == said
+    labels = [one for one in page(person).view.findChildren(QLabel) if one.isVisibleTo(page(person).view)]
+    assert not [one.text() for one in labels if re.search(r"0\.39|0\.35|0\.48", one.text())]
 
 
 @pytest.mark.one_qt

@@ -216,6 +216,14 @@ def test_a_result_states_that_the_model_was_trained_on_the_photograph(
     said = "The model was trained on this photograph: the prediction is no independent one."
     assert (said in found.warning) is known
     assert (said in str(row_of("i", "i.png", json.loads(json.dumps(describe(found))))["warning"])) is known
+    stored = json.loads(json.dumps(describe(found)))
+    told = {"classes": ["other", "melanoma"], "probabilities": [0.5, 0.5], "positive": "melanoma", "interval": None}
+    told |= {"operating_point": None, "contributions": [], "missing": [], "possible": [], "verdict": "", "side": ""}
+    told |= {"cannot_tell": False, "unlike": False, "model": {"name": "another"}}
+    # The classifier was trained on it as well.
+    stored["answer"] = {**told, "warnings": [said.removesuffix("."), "another"]}
+    both = str(row_of("i", "i.png", stored)["warning"])
+    assert both == (f"{said}; another" if known else f"{said.removesuffix('.')}; another")
     assert ModelStamp(**json.loads(json.dumps(vars(found.model)))) == found.model  # as the worker sends it
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,7 @@ class Analysing(QObject):
         self._last: Analysed | None = None
         self._error: Exception | None = None
         self._before: dict[str, str | None] = {}
+        self._summary: tuple[Analysed, float, str] | None = None  # as the status line shows it
         self.queue = AnalysisQueue(client, work.book.source, self)
         self.queue.progressed.connect(partial(controls.status.progress, TASK))
         self.queue.analysed.connect(self._on_analysed)
@@ -44,6 +46,7 @@ class Analysing(QObject):
         controls.analyse.clicked.connect(self._on_analyse)
         controls.analyse_all.clicked.connect(self._on_analyse_all)
         controls.status.cancelled.connect(self._on_cancelled)
+        work.changed.connect(self._on_result)
 
     def _on_analyse(self) -> None:
         identity = self._controls.picker.identity
@@ -106,11 +109,23 @@ class Analysing(QObject):
         sentence: str | None = None  # what failed was said
         if self._last is not None:
             sentence = summary(self._last, done, seconds)
+            self._summary = (self._last, seconds, sentence) if done == 1 else None
         elif self._error is None:
             sentence = "Stopped. Nothing was changed."
         self._controls.status.end(TASK, sentence)
         self._last = None
         self.changed.emit()
+
+    def _on_result(self, identity: str) -> None:
+        """Let the sentence about an analysis follow its result, such as the number of lesions at another threshold."""
+        if self._summary is None or self._summary[0].identity != identity:
+            return
+        last, seconds, before = self._summary
+        lesion, self._summary = self._work.book.lesions.get(identity), None
+        if lesion is not None and self._controls.status.text == before:
+            sentence = summary(replace(last, result=lesion.result), 1, seconds)
+            self._controls.status.say(sentence)
+            self._summary = last, seconds, sentence
 
 
 def summary(last: Analysed, done: int, seconds: float) -> str:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.lesion.work import LesionWork
 
 
+PICK = "Click on the lesion that is meant."
+
+
 class Correcting(QObject):
     """Takes what the user does with threshold, refinement, strokes and region to the photograph in view."""
 
@@ -91,10 +94,12 @@ class Correcting(QObject):
     def _on_choose(self, on: bool) -> None:
         image = self._controls.picker.image
         if on and image is not None and self._identity() is not None:
-            self._controls.status.say("Click on the lesion that is meant.")
+            self._controls.status.say(PICK)
             self._choosing.start(image)
         else:
             self._choosing.stop()
+            if self._controls.status.text == PICK:
+                self._controls.status.say("")
 
     def _on_chosen(self, point: tuple[int, int]) -> None:
         self.stop()

@@ -62,6 +62,11 @@ class StatusLine(QWidget):
         self._told = None
         self._sentence.setText(sentence)
 
+    def clear(self) -> None:
+        """Remove a sentence about what is no longer in view; that of a task that runs stays."""
+        if not self._tasks:
+            self.say("")
+
     def begin(self, task: Task, sentence: str) -> None:
         """Show that something runs; the bar comes if it takes a moment."""
         self._tasks.pop(task, None)

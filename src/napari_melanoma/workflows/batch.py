@@ -150,7 +150,9 @@ def row_of(image: str, file: str, stored: Mapping[str, Any], note: str = "") -> 
 def _warning(stored: Mapping[str, Any]) -> str:
     """What to know of a photograph and of the prediction for it, beside its validity."""
     answer = stored.get("answer") or {}
-    return "; ".join(dict.fromkeys(filter(None, (stored.get("warning"), *answer.get("warnings", ())))))
+    first = str(stored.get("warning") or "")
+    others = (str(one) for one in answer.get("warnings", ()) if str(one).rstrip(".") not in first)  # of both models
+    return "; ".join(dict.fromkeys(filter(None, (first, *others))))
 
 
 def failed_row(image: str, file: str, error: str) -> dict[str, object]:

@@ -40,18 +40,24 @@ class RiskOptions(Config):
 
 @dataclass(frozen=True)
 class DepthUsed:
-    """The thickness that an answer rests on: mm, None where it is not known, and where it comes from."""
+    """The thickness that an answer rests on: mm, None where it is not known, and where it comes from.
+
+    ``not_valid`` is the headline where it is a prediction that is not valid; empty where it may be stated.
+    """
 
     mm: float | None
     source: DepthSource
     interval_mm: tuple[float, float] | None = None
     at_least: bool = False
     reader: str = ""
+    not_valid: str = ""
 
     @property
     def words(self) -> str:
-        """Such as ``depth 1.80 mm, measured by A``."""
+        """Such as ``depth 1.80 mm, measured by A``; without the number where it is not valid."""
         where = SOURCES[self.source].format(self.reader or "a reader who gave no name")
+        if self.not_valid:
+            return f"{self.not_valid} (depth {where})"
         if self.mm is None:
             return f"depth {where}"
         between = "" if self.interval_mm is None else f" ({self.interval_mm[0]:.2f} to {self.interval_mm[1]:.2f})"

@@ -44,9 +44,10 @@ def known_of_slide(folder: Path, form: Mapping[str, str], reader: str | None) ->
     """
     check_possible(form)
     reading, found = _reading(folder, reader), proposed_in(folder)
-    depth = _of_reader(reading) or _of_analysis(folder, found) or _of_table(form) or DepthUsed(None, "unknown")
-    own = () if reading is None or reading.line is None else (reading.line,)
     analysed = found.validity.with_reasons(validity_in(read_content(folder)))
+    automatic = _of_analysis(folder, found, analysed)
+    depth = _of_reader(reading) or automatic or _of_table(form) or DepthUsed(None, "unknown")
+    own = () if reading is None or reading.line is None else (reading.line,)
     is_measured = bool(own) and depth.source == "reader"
     # Beside a reading nothing else says that what the analysis estimates is not valid.
     told = _of_slide(found) if analysed.valid or not is_measured else {}
@@ -54,7 +55,8 @@ def known_of_slide(folder: Path, form: Mapping[str, str], reader: str | None) ->
     row.pop(DEPTH, None)
     if depth.mm is not None:
         row[DEPTH] = f"{depth.mm:g}"
-    notes = [f"the thickness is at least {depth.mm:.2f} mm: it may be more"] if depth.at_least and depth.mm else []
+    may_be_more = depth.at_least and depth.mm and not depth.not_valid
+    notes = [f"the thickness is at least {depth.mm:.2f} mm: it may be more"] if may_be_more else []
     lines = (*own, *(one.line for one in found.proposals))
     notes = [*notes, *found.notes] if analysed.valid else notes
     return KnownCase(row, depth, lines, tuple(notes), Validity() if is_measured else analysed)
@@ -81,16 +83,18 @@ def _of_reader(reading: Reading | None) -> DepthUsed | None:
     return DepthUsed(reading.mm, "reader", reading.interval_mm, reading.at_least, reading.reader)
 
 
-def _of_analysis(folder: Path, found: Proposed) -> DepthUsed | None:
+def _of_analysis(folder: Path, found: Proposed, validity: Validity) -> DepthUsed | None:
     """The thickness that the analysis measured."""
-    content = read_content(folder)
+    content, why = read_content(folder), "" if validity.valid else validity.headline("")
     best = found.proposals[0] if found.proposals else None
     mm = content.get("breslow_mm")
     if isinstance(mm, int | float):
         ends = content.get("breslow_interval_mm")
         interval = (float(ends[0]), float(ends[1])) if isinstance(ends, list) and len(ends) == 2 else None
-        return DepthUsed(float(mm), "automatic", interval, best is not None and best.at_least)
-    return None if best is None else DepthUsed(best.mm, "automatic", best.interval_mm, best.at_least)
+        return DepthUsed(float(mm), "automatic", interval, best is not None and best.at_least, not_valid=why)
+    if best is None:
+        return None
+    return DepthUsed(best.mm, "automatic", best.interval_mm, best.at_least, not_valid=why)
 
 
 def _of_table(form: Mapping[str, str]) -> DepthUsed | None:

@@ -174,7 +174,8 @@ def _risk(path: Path, given: Exported, run: RunContext) -> None:
     from napari_melanoma.workflows.risks import RISK
 
     if not (given.folder / RISK).is_file():
-        raise InputError(f"{given.folder.name}: no risk was told of it yet. Ask for it with 'napari-melanoma risk'.")
+        said = "no risk was estimated yet. Estimate it in the Slide dock first (command line: napari-melanoma risk)."
+        raise InputError(f"{given.folder.name}: {said}")
     _copy(given.folder / RISK, path)
 
 

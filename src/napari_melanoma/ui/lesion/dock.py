@@ -154,6 +154,8 @@ class LesionDock(LesionControls):
     def _on_photograph(self) -> None:
         """Show what is known of the photograph that the dock is about now."""
         identity = self.picker.identity
+        if self.correcting.subject is not None and not self.opener.busy:
+            self.status.clear()  # it was about the previous photograph
         self.correcting.turn_to(identity)
         self._show_options(identity)
         self.recovery.set_photograph(identity)
@@ -179,14 +181,18 @@ class LesionDock(LesionControls):
         shown = self.options()
         if identity == self.correcting.subject:
             return shown
-        lesion = self.work.book.lesions.get(identity)
-        return with_fields(self.own.of(identity) if lesion is None else lesion.result.options, shown, COMMON)
+        return with_fields(self._stored_options(identity), shown, COMMON)
+
+    def _stored_options(self, identity: str | None) -> LesionOptions:
+        """Return the options of a photograph that is not in view: wanted, of its result, or for its first analysis."""
+        lesion = self.work.book.lesions.get(str(identity))
+        if lesion is None:
+            return self.own.of(identity)
+        return self.work.wanted.get(str(identity), lesion.result.options)
 
     def _show_options(self, identity: str | None) -> None:
         """Show the options of the photograph that the dock is about now."""
-        lesion = self.work.book.lesions.get(str(identity))
-        options = self.own.of(identity) if lesion is None else lesion.result.options
-        self.set_options(with_fields(options, self.options(), COMMON))
+        self.set_options(with_fields(self._stored_options(identity), self.options(), COMMON))
         self.sharing.show()
 
     def _on_restored(self, identity: str) -> None:

@@ -46,6 +46,8 @@ class Sharing(QObject):
         identity = self._correcting.subject
         if identity is not None:
             self._own.set(identity, self._controls.options())
+            if identity in self._work.book.lesions:
+                self._work.wanted[identity] = self._controls.options()
         self.show()
 
     def _on_used(self, names: tuple[str, ...]) -> None:
@@ -60,7 +62,7 @@ class Sharing(QObject):
         if same(shown, before, names):
             self._controls.set_options(with_fields(shown, after, names))
         for identity, lesion in self._work.book.lesions.items():
-            known = lesion.result.options
+            known = self._work.wanted.get(identity, lesion.result.options)
             if not same(known, before, names) or same(known, after, names):
                 continue
             if names == REGION:

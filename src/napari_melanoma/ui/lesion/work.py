@@ -15,6 +15,7 @@ from napari_melanoma.ui.keeper import Keeper
 from napari_melanoma.ui.layer_watch import LayerWatch
 from napari_melanoma.ui.lesion import steps as lesion_steps
 from napari_melanoma.ui.lesion.book import LesionBook
+from napari_melanoma.ui.lesion.own_options import MASK, REGION, same
 from napari_melanoma.ui.lesion.state import Change, Lesion
 from napari_melanoma.ui.origin import Point
 from napari_melanoma.ui.photographs import pixel_size
@@ -70,6 +71,7 @@ class LesionWork(QObject):
         self.watcher.stroked.connect(partial(self.keeper.keep, book=self.book))
         self.watcher.removed.connect(self._on_removed)
         self.options_of = options_of
+        self.wanted: dict[str, LesionOptions] = {}  # by identity: options that no result has yet
         self._for_all = for_all
         self._presenter = Presenter(self.book, self)
         self._presenter.shown.connect(self.changed)
@@ -87,29 +89,37 @@ class LesionWork(QObject):
     def take(self, analysed: Analysed, before: str | None, options: LesionOptions) -> None:
         """Show what the worker found; a mask that is shown already changes in one step that can be undone."""
         identity, result = analysed.identity, analysed.result
-        make: Make = partial(_as_wanted, result, options)
         if self.book.mask(identity) is not None:
-            self._replace(identity, make, expected=before or "", key="take")
+            self.wanted[identity] = options
+            self._replace(identity, partial(_as_wanted, result, options), expected=before or "", key="take")
         elif self.book.image(identity) is not None:
             expected = None if self.book.digest(identity) is None else before
             lesion = Lesion.new(result, analysed.image_digest, analysed.digest, None)
             self.book.lesions[identity] = replace(lesion, standard=self._for_all())
-            if expected is None and options != result.options:
-                expected = analysed.digest
-            self._presenter.show_new(identity, partial(self._put, identity, make, expected))
+            self.wanted[identity] = options
+            self._presenter.show_new(identity, partial(self._put, analysed, expected))
 
-    def _put(self, identity: str, make: Make, before: str | None) -> None:
-        """Write a first result into the mask that a dock of before left, and follow it if it was drawn on."""
-        labels = self.book.mask(identity)
+    def _put(self, analysed: Analysed, before: str | None) -> None:
+        """Write a first result into the mask that a previous dock left, and follow it if it was drawn on.
+
+        Options may have changed while the layers were added: those that hold now count.
+        """
+        identity, result = analysed.identity, analysed.result
+        labels, options = self.book.mask(identity), self.options_of(identity)
         if labels is not None:
             linked.set_made(labels, self.book.lesions[identity].digest)
-        if before is not None:
-            self._replace(identity, make, expected=before, key="take")
-            self.watcher.mark(identity)
+        if before is None and not _is_met(options, result):
+            before = analysed.digest
+        if before is None:
+            self.wanted.pop(identity, None)
+            return
+        self._replace(identity, partial(_as_wanted, result, options), expected=before, key="take")
+        self.watcher.mark(identity)
 
     def _on_removed(self, identity: str, gone: dict[str, Layer]) -> None:
         """Let go of a photograph; corrections that were not saved are kept for the day it is opened again."""
         lesion = self.book.lesions.pop(identity, None)
+        self.wanted.pop(identity, None)
         if lesion is not None:
             mask, strokes = (gone.get(role) or self.book.orphan(identity, role) for role in ("mask", "scribbles"))
             drawn = (
@@ -141,6 +151,7 @@ class LesionWork(QObject):
         """
         lesion, wanted = self.book.lesions[identity], options or self.options_of(identity)
         point = chosen or lesion.chosen
+        self.wanted[identity] = wanted
         self._replace(identity, lambda known, mask: lesion_steps.rederive(known, wanted, point), point, lesion.digest)
 
     def redraw(self, identity: str) -> None:
@@ -177,6 +188,7 @@ class LesionWork(QObject):
     def measure_again(self, identity: str, options: LesionOptions | None = None) -> None:
         """Crop and measure anew, after the scale or the options of the region changed."""
         wanted = options or self.options_of(identity)
+        self.wanted[identity] = wanted
 
         def prepare() -> Work | None:
             image, lesion = self.book.image(identity), self.book.lesions.get(identity)
@@ -217,9 +229,12 @@ class LesionWork(QObject):
         if lesion is None or labels is None:
             return
         if not self._presenter.show_change(change):
+            self.wanted.pop(identity, None)
             self.said.emit(MEANWHILE)
         elif change.result is not None:
             lesion.take(change)
+            if change.restored or (identity in self.wanted and _is_met(self.wanted[identity], lesion.result)):
+                self.wanted.pop(identity, None)
             if lesion.unsaved:
                 self.keeper.keep(identity, self.book)
             else:
@@ -229,6 +244,12 @@ class LesionWork(QObject):
             if change.restored:
                 self.restored.emit(identity)
             self.changed.emit(identity)
+
+
+def _is_met(options: LesionOptions, result: LesionResult) -> bool:
+    """Whether a result was made with options; those of the mask do not count where it was drawn by hand."""
+    names = REGION if result.corrected else MASK + REGION
+    return same(options, result.options, names)
 
 
 def _as_wanted(

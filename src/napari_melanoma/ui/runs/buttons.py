@@ -51,6 +51,7 @@ class RunButtons(QWidget):
         super().__init__()
         self._resumes = resumes
         self._report: AnyRun | None = None
+        self._no_resume = ""
         self._wished: str | None = None
         self.pause = named(QPushButton("Pause"), "run_pause", "Pause")
         self.cancel = named(QPushButton("Cancel"), "run_cancel", "Cancel")
@@ -73,8 +74,9 @@ class RunButtons(QWidget):
         """What is said of a wish until the run has followed it; empty where there is none."""
         return ANSWERS.get(self._wished or "", "")
 
-    def show_report(self, report: AnyRun | None) -> None:
-        """Follow the state of a run."""
+    def show_report(self, report: AnyRun | None, no_resume: str = "") -> None:
+        """Follow the state of a run; ``no_resume`` is why there is nothing to resume, empty where there is."""
+        self._no_resume = no_resume
         same = report is not None and self._report is not None and report.path == self._report.path
         self._report = report
         if not same or (report is not None and self._fulfilled(report)):
@@ -113,7 +115,8 @@ class RunButtons(QWidget):
         resumable = self._report is not None and self._report.state.resumable
         why = NO_RUN if not state else "Nothing is left to do" if state == "finished" else "The run is at work"
         does = f"Go on {self._resumes}, as if nothing had happened"
-        _set(self.resume, resumable and self._wished is None, does, self.answer or why)
+        able = resumable and self._wished is None and not self._no_resume
+        _set(self.resume, able, does, self.answer or self._no_resume or why)
         does = "Look away; the run goes on, and stays in the list of runs"
         _set(self.detach, bool(state), does if active else "Put it away; it stays in the list of runs", NO_RUN)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
+from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QFileDialog, QMenu, QToolButton
 
 from napari_melanoma.ui.job import Latest
@@ -35,6 +36,11 @@ EXPORTS = {
     "dicom": ("Segmentation (DICOM)", "lesions.dcm"),
 }
 IMPORT = "import"
+DICOM = "DICOM"  # the format of a slide, as it states itself
+NO_DEPTH = "No depth was read yet. Measure it in the Depth section first."
+NO_RISK = "No risk was estimated yet. Estimate it in the Risk section first."
+NO_PAGE = "Neither a depth nor a risk is known yet. Measure or estimate one first."
+NO_DICOM = "Only a DICOM slide can have a DICOM segmentation. Export a mask or outlines instead."
 SHOWN = 3  # remarks about outlines that are told one by one
 
 
@@ -52,6 +58,7 @@ def export_button(wanted: Callable[[str], None]) -> QToolButton:
         action = menu.addAction(text)
         action.setObjectName(f"export_{kind}")
         action.triggered.connect(lambda _=False, kind=kind: wanted(kind))
+    menu.setToolTipsVisible(True)
     button.setMenu(menu)
     button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
     return button
@@ -71,11 +78,23 @@ class SlideExports(QObject):
         for work in (self._writing, self._reading):
             work.failed.connect(self.failed)
         dock.exporting.connect(self._on_wanted)
+        dock.export.menu().aboutToShow.connect(self._show_able)
 
     @property
     def busy(self) -> bool:
         """Whether something is being written or read."""
         return self._writing.busy or self._reading.busy
+
+    def _show_able(self) -> None:
+        """Disable entries with nothing behind them, and say what to do first."""
+        place, slide = self._dock.place, self._dock.slide
+        if place is None or slide is None:
+            return
+        why_not = missing(place.folder, is_dicom=slide.info.format == DICOM)
+        for kind in EXPORTS:
+            action = self._dock.export.menu().findChild(QAction, f"export_{kind}")
+            action.setEnabled(kind not in why_not)
+            action.setToolTip(why_not.get(kind, action.text()))
 
     def _on_wanted(self, kind: str) -> None:
         """Ask for a file."""
@@ -127,6 +146,24 @@ class SlideExports(QObject):
         from napari.utils import notifications
 
         notifications.show_info(f"{text} Of note: {'; '.join(remarks)}.")  # stays when the lesions are saved
+
+
+def missing(folder: Path, *, is_dicom: bool) -> dict[str, str]:
+    """Say which exports have nothing to write yet, and what to do first, by their kind."""
+    from napari_melanoma.core.errors import InputError
+    from napari_melanoma.io.slide_depth import DEPTH, read_depth
+    from napari_melanoma.workflows.depth_readings import proposed_in
+    from napari_melanoma.workflows.risks import RISK
+
+    has_file, has_risk = (folder / DEPTH).is_file(), (folder / RISK).is_file()
+    try:
+        is_measured = bool(read_depth(folder).readings) or bool(proposed_in(folder).proposals)
+    except InputError:
+        is_measured = True  # writing it says what is damaged
+    absent = {"depth": NO_DEPTH} if not has_file else {}
+    absent |= {"risk": NO_RISK} if not has_risk else {}
+    absent |= {"report": NO_PAGE} if not (is_measured or has_risk) else {}
+    return absent if is_dicom else {**absent, "dicom": NO_DICOM}
 
 
 def _taken_over(found: Fitted) -> Edit:

@@ -12,7 +12,7 @@ from napari_melanoma.ui.look import named
 from napari_melanoma.ui.runs.buttons import RunButtons
 from napari_melanoma.ui.runs.watch import RunWatch
 from napari_melanoma.ui.slide.watch import SlideLooker, SlideSight, goes_on
-from napari_melanoma.ui.slide.words import said_run
+from napari_melanoma.ui.slide.words import no_resume, said_run
 from napari_melanoma.ui.words import Words
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class SlideRunPanel(QWidget):
     def _on_seen(self, sight: SlideSight) -> None:
         self.at = sight.report
         run = sight.report.run
-        self.buttons.show_report(sight.report)
+        self.buttons.show_report(sight.report, no_resume(run))
         self.watch.expecting = bool(self.buttons.answer)
         state = str(run.state)
         # Of an analysis that is done nothing is left to say or to press here.

@@ -39,6 +39,14 @@ def why_not(info: SlideInfo | None, model: str, *, running: bool) -> str:
     return RUNNING if running else ""
 
 
+def no_resume(run: SlideRun) -> str:
+    """Say why there is nothing to resume.
+
+    Empty where there is.
+    """
+    return "" if run.done or str(run.state) not in ("cancelled", "lost") else NONE_DONE
+
+
 def said_run(run: SlideRun) -> str:
     """Say how an analysis fares, in a line.
 

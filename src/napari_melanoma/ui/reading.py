@@ -1,0 +1,71 @@
+"""What the manifest names for reading: photographs, slides and samples, with consistent units also without a dock.
+
+napari lists these functions before a window is shown, so Qt is imported only when one of them is called in a window.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING
+
+from napari_melanoma.data import samples
+from napari_melanoma.io import napari_functions
+
+if TYPE_CHECKING:
+    from napari_melanoma.io.napari_functions import LayerData
+
+NAME = "melanoma_layer_units"
+
+
+def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerData]] | None:
+    """Offer to read photographs and slides.
+
+    Returns None where another reader is to open a path.
+    """
+    return None if napari_functions.get_reader(path) is None else read_layers
+
+
+def read_layers(path: str | list[str]) -> list[LayerData]:
+    """Read photographs and slides as layers of napari, and keep the units of its layers consistent."""
+    layers = napari_functions.read_layers(path)
+    keep_units()
+    return layers
+
+
+def keep_units() -> None:
+    """Keep the units of the layers in the current window consistent; docks do so as well, where one is open."""
+    if "napari" not in sys.modules or "qtpy" not in sys.modules:
+        return  # read by a script, without a window
+    import napari
+    from qtpy.QtCore import QObject
+
+    from napari_melanoma.ui.connections import Connections
+    from napari_melanoma.ui.layer_units import LayerUnits
+
+    viewer = napari.current_viewer()
+    if viewer is None:
+        return
+    window = viewer.window.main_menu.window()
+    if window.findChild(QObject, NAME) is None:
+        connections = Connections()
+        LayerUnits(viewer, connections, window).setObjectName(NAME)
+        window.destroyed.connect(connections.close)
+
+
+def _keeping_units(sample: Callable[[], list[LayerData]]) -> Callable[[], list[LayerData]]:
+    @wraps(sample)
+    def made() -> list[LayerData]:
+        layers = sample()
+        keep_units()
+        return layers
+
+    return made
+
+
+dermoscopic_sample = _keeping_units(samples.dermoscopic_sample)
+macroscopic_sample = _keeping_units(samples.macroscopic_sample)
+dark_skin_sample = _keeping_units(samples.dark_skin_sample)
+several_lesions_sample = _keeping_units(samples.several_lesions_sample)
+slide_sample = _keeping_units(samples.slide_sample)
