@@ -16,15 +16,13 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_melanoma.analysis.contours import contours, draw_overlay
-from napari_melanoma.analysis.measurements import measure
-from napari_melanoma.analysis.refinement import RefinementConfig, refine_mask, smooth_probability
-from napari_melanoma.analysis.roi import extract_roi
-from napari_melanoma.analysis.scribbles import INSIDE, redraw
-from napari_melanoma.analysis.stain import USUAL_STAINS, StainConfig, StainMethod, fit_stain
-from napari_melanoma.analysis.stain_table import normalise
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.region import RoiConfig
+from napari_melanoma.core.prediction import RoiConfig
+from napari_melanoma.imaging.masks import contours, draw_overlay, extract_roi
+from napari_melanoma.imaging.measurements import measure
+from napari_melanoma.imaging.refinement import RefinementConfig, refine_mask, smooth_probability
+from napari_melanoma.imaging.scribbles import INSIDE, redraw
+from napari_melanoma.slides.stain import USUAL_STAINS, StainConfig, StainMethod, fit_stain, normalise
 
 SIZES = ((384, 512), (2000, 3000))
 TILES, TILE = 50, 224  # of a slide, in a batch and in pixels

@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from napari_melanoma.inference.classification import Classifier
+from napari_melanoma.classification.classify import answer_again, look_at
+from napari_melanoma.classification.prediction import ClassifyOptions
+from napari_melanoma.classification.predictor import Classifier
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.models.registry import find_classifier
-from napari_melanoma.workflows.answer import ClassifyOptions
-from napari_melanoma.workflows.classify import answer_again, look_at
 
 SHAPE, ROUNDS = (2000, 3000), 10
 

@@ -25,16 +25,13 @@ from pathlib import Path
 
 import psutil
 
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.data.phantom.slide import SlidePhantomConfig
-from napari_melanoma.data.phantom.slide.files import write_slide
-from napari_melanoma.workflows.cohort.cohort import Cohort
-from napari_melanoma.workflows.cohort.dask_cluster import DaskCluster, started
-from napari_melanoma.workflows.cohort.manifest import CohortSettings, Entry, Manifest
-from napari_melanoma.workflows.cohort.records import Records
-from napari_melanoma.workflows.cohort.work import Job
-from napari_melanoma.workflows.slide_options import SlideOptions
-from napari_melanoma.workflows.slide_table import SlideTable
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
+from napari_melanoma.phantoms.slide.files import write_slide
+from napari_melanoma.slides.cluster import DaskCluster, Job, started
+from napari_melanoma.slides.cohort import Cohort, CohortSettings, Entry, Manifest, Records
+from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.table import SlideTable
 
 SPEED_UP, OF_IDEAL = 1.8, 1.1
 BOUND = hasattr(psutil.Process, "cpu_affinity")

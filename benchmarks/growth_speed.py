@@ -19,14 +19,12 @@ import numpy as np
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.corrections import COLUMNS, Correction, Corrections
 from napari_melanoma.data.dataset import Sample
-from napari_melanoma.data.duplicates import Duplicate
-from napari_melanoma.data.likeness import BANDS, close_pairs
+from napari_melanoma.data.duplicates import BANDS, Duplicate, close_pairs
 from napari_melanoma.data.splits import Parts
 from napari_melanoma.data.table_file import Record, TableFile
-from napari_melanoma.training.same_pictures import without_leaks
-from napari_melanoma.training.survey import Chosen
-from napari_melanoma.ui.body.marks import spread
-from napari_melanoma.workflows.runs import read_run
+from napari_melanoma.runs.runs import read_run
+from napari_melanoma.training.survey import Chosen, without_leaks
+from napari_melanoma.ui.body_map.widget import spread
 
 Work = Callable[[], object]
 

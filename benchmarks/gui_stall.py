@@ -188,8 +188,8 @@ class Stalls:
 
 def photograph(rows: int, columns: int) -> np.ndarray:
     """A drawn lesion that the shipped models find and answer about, uint8 (row, column, channel)."""
-    from napari_melanoma.data.phantom.config import LesionPhantomConfig
-    from napari_melanoma.data.phantom.lesion import lesion_phantom
+    from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
+    from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
     return lesion_phantom(LesionPhantomConfig(size=(rows, columns), seed=1)).rgb
 
@@ -211,7 +211,7 @@ def open_dock(viewer: napari.Viewer, model: str) -> tuple[Any, float]:
     from napari_melanoma.core.errors import BundleError
     from napari_melanoma.models.registry import find_bundle
     from napari_melanoma.ui.lesion.dock import LesionDock
-    from napari_melanoma.ui.worker_client import WorkerClient
+    from napari_melanoma.ui.widgets.worker_client import WorkerClient
 
     imported = time.perf_counter()
     try:

@@ -22,14 +22,15 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does,
 import torch
 from PIL import Image
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.data.phantom import LesionPhantomConfig, lesion_phantoms
-from napari_melanoma.inference.photograph import Segmenter
+from napari_melanoma.lesion.batch import BatchOptions, analyse_files, find_inputs
+from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, load_network, write_bundle
 from napari_melanoma.models.registry import DEFAULT_BUNDLE, find_bundle
 from napari_melanoma.models.zoo import build_network
-from napari_melanoma.workflows.lesions import BatchOptions, analyse_files, find_inputs
+from napari_melanoma.phantoms.lesion.lesion import lesion_phantoms
+from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
 
 def main() -> None:

@@ -66,8 +66,8 @@ def _tissue(random: np.random.Generator) -> np.ndarray:
 
 def open_ours(path: Path) -> Sequence[Any]:
     """Levels as this package gives them to napari."""
-    from napari_melanoma.io.slides.layers import slide_layers
-    from napari_melanoma.io.slides.opening import open_slide
+    from napari_melanoma.slides.reading.layers import slide_layers
+    from napari_melanoma.slides.reading.opening import open_slide
 
     return slide_layers(open_slide(path))[0][0]
 

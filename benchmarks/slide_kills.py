@@ -24,7 +24,7 @@ import numpy as np
 import tifffile
 
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.io.slide_results import SlideResult
+from napari_melanoma.io.slide_store import SlideResult
 
 FILES = ("lesions.csv", "lesions.geojson", "tissue.png")
 NUMBERS = ("probability", "scores", "lesions", "tiles_done", "tiles_failed", "tiles_total")

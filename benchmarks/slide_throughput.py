@@ -43,14 +43,14 @@ import timm
 import torch
 from torch import nn
 
-from napari_melanoma.core.runs import Cancelled, RunContext
-from napari_melanoma.inference.slide_tiles import SlideTiles
-from napari_melanoma.inference.tiles import TileModel, TileModelInfo
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.io.results import write_mask
-from napari_melanoma.io.slide_results import SlideResult
-from napari_melanoma.io.slides.opening import open_slide
-from napari_melanoma.workflows.analyse_slide import analyse_slide
-from napari_melanoma.workflows.slide_options import SlideOptions
+from napari_melanoma.io.slide_store import SlideResult
+from napari_melanoma.slides.analysis import analyse_slide
+from napari_melanoma.slides.engine import SlideTiles
+from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.reading.opening import open_slide
+from napari_melanoma.slides.tile_models import TileModel, TileModelInfo
 
 TILE, MPP, FILE_TILE = 224, 0.5, 256
 AT_LEAST = {"resnet18": {"loop": 0.92, "tiatoolbox": 2.0}, "resnet50": {"loop": 0.95, "tiatoolbox": 4.0}}
@@ -201,7 +201,7 @@ class Contest:
                 analyse_slide(self.slide, Path(out), self.options, stopped, load=lambda: self.model)
             order = SlideResult.open(Path(out)).order
         with open_slide(self.slide) as slide:
-            from napari_melanoma.workflows.slide_plan import plan_slide
+            from napari_melanoma.slides.plan import plan_slide
 
             tiles = SlideTiles(slide, plan_slide(slide, self.model.info, self.options).grid)
             cuts = range(0, len(order) - self.asked.batch_size + 1, self.asked.batch_size)

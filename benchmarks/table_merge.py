@@ -14,8 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.workflows.data_merge import MergeOptions, merge_datasets
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.data.merging import MergeOptions, merge_datasets
 
 COLUMNS = (
     *("image_id", "path", "patient_id", "lesion_id", "source", "licence", "modality", "diagnosis", "target", "age"),

@@ -13,8 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.workflows.data_harmonise import HarmoniseOptions, harmonise_table
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.data.harmonize import HarmoniseOptions, harmonise_table
 
 WORDS = {
     "sex": ("male", "female", ""),

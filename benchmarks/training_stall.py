@@ -37,8 +37,9 @@ from qtpy.QtCore import QSettings, Qt, QTimer
 from qtpy.QtOpenGLWidgets import QOpenGLWidget
 from vispy.scene import SceneCanvas
 
+from napari_melanoma.core.processes import ask
+from napari_melanoma.runs.runs import launch, new_run, read_run
 from napari_melanoma.ui.train.dock import TrainDock
-from napari_melanoma.workflows.runs import ask, launch, new_run, read_run
 
 TICK_MS, PAN_MS = 5, 33
 LIMIT_MS = 50.0
@@ -174,9 +175,9 @@ def canvas_of(viewer: napari.Viewer) -> QOpenGLWidget:
 
 def write_phantoms(folder: Path) -> Path:
     """Write a data set of phantom lesions."""
-    from napari_melanoma.data.phantom.config import LesionPhantomConfig
-    from napari_melanoma.data.phantom.lesion import lesion_phantoms
     from napari_melanoma.io.results import write_mask, write_rgb, write_table
+    from napari_melanoma.phantoms.lesion.lesion import lesion_phantoms
+    from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
     rows = []
     for part in ("images", "masks"):

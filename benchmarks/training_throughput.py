@@ -30,20 +30,21 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does,
 import numpy as np
 import torch
 
+from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunContext
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.runs import Cancelled, Milestone, Progress, RunContext
-from napari_melanoma.data.phantom import LesionPhantomConfig, lesion_phantoms
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.models.bundle import BundleConfig
 from napari_melanoma.models.zoo import build_network
+from napari_melanoma.phantoms.lesion.lesion import lesion_phantoms
+from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
+from napari_melanoma.runs.train import train
 from napari_melanoma.training.augment.batch import BatchAugmentation
 from napari_melanoma.training.engine import accelerator, choose_precision
 from napari_melanoma.training.loader import TuningBatches
 from napari_melanoma.training.losses import make_loss
-from napari_melanoma.training.optimisation import OPTIMISERS, schedule_of
 from napari_melanoma.training.prepare import Prepared, prepare_data
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.workflows.train import train
+from napari_melanoma.training.tasks.task import OPTIMISERS, schedule_of
 
 TUNING_SHARE = 0.1
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}

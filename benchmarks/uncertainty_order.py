@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
-from napari_melanoma.analysis.overlap import overlap
 from napari_melanoma.data.dataset import read_dataset, with_masks
-from napari_melanoma.inference.photograph import Segmenter
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
+from napari_melanoma.lesion.analysis import LesionOptions, ModelStamp, derive
+from napari_melanoma.lesion.review import HOWS, score_pixels
+from napari_melanoma.lesion.segmentation import Segmenter
+from napari_melanoma.metrics.overlap import overlap
 from napari_melanoma.models.registry import DEFAULT_BUNDLE, find_bundle
-from napari_melanoma.workflows.lesion import LesionOptions, ModelStamp, derive
-from napari_melanoma.workflows.review import HOWS, score_pixels
 
 DRAWS = 10_000
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from napari_melanoma.analysis.color_constancy import shades_of_grey
-from napari_melanoma.analysis.contours import draw_overlay
-from napari_melanoma.analysis.hair import hair_mask, remove_hair
-from napari_melanoma.data.phantom import LesionPhantomConfig, lesion_phantom
-from napari_melanoma.data.phantom.config import ArtefactOptions, CameraOptions, LesionOptions
+from napari_melanoma.imaging.color import shades_of_grey
+from napari_melanoma.imaging.hair import hair_mask, remove_hair
+from napari_melanoma.imaging.masks import draw_overlay
+from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
+from napari_melanoma.phantoms.lesion.traits import ArtefactOptions, CameraOptions, LesionOptions, LesionPhantomConfig
 from napari_melanoma.training.recipe import AugmentationConfig
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def _panel(panel: Panel, images: NDArray[np.uint8], masks: NDArray[np.uint8]) ->
     import torch
 
     from napari_melanoma.training.augment.batch import BatchAugmentation
-    from napari_melanoma.training.augment.partners import Partners
+    from napari_melanoma.training.augment.chances import Partners
 
     off = {name: 0.0 for name in AugmentationConfig.model_fields if name.endswith("_probability")}
     config = AugmentationConfig(**{**NOTHING, **off, **panel.values})

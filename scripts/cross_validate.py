@@ -18,25 +18,24 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_melanoma.analysis.statistics import Estimate, bootstrap_mean
+from napari_melanoma.classification.predictor import Classifier
 from napari_melanoma.core.config import read_toml
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.files import write_json
-from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import Entry, Sample, each_entry, owner_of, read_dataset
 from napari_melanoma.data.splits import folds
-from napari_melanoma.inference.classification import Classifier
+from napari_melanoma.evaluation.class_values import Told
+from napari_melanoma.evaluation.evaluate_classes import class_subgroups
+from napari_melanoma.evaluation.model_card import Group
+from napari_melanoma.evaluation.tabular_baseline import cross_validated
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, read_table, write_table
+from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean
 from napari_melanoma.models.bundle import read_bundle
-from napari_melanoma.training.class_rows import OTHER
-from napari_melanoma.training.classifying import ClassificationConfig
-from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.workflows.class_card import Group
-from napari_melanoma.workflows.class_subgroups import class_subgroups
-from napari_melanoma.workflows.evaluation_classes import Told
-from napari_melanoma.workflows.reproduction.pooled import Pooled, changes, estimates
-from napari_melanoma.workflows.tabular_baseline import cross_validated
-from napari_melanoma.workflows.train import train
+from napari_melanoma.reproduction.predictions import Pooled, changes, estimates
+from napari_melanoma.runs.train import train
+from napari_melanoma.training.recipe import ClassificationConfig, TrainRecipe
+from napari_melanoma.training.survey import OTHER
 
 log = logging.getLogger(__name__)
 SETS = ("held", "cannot_tell")

@@ -22,21 +22,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from napari_melanoma.analysis.depth_told import Depths, depth_figures
-from napari_melanoma.analysis.statistics import Estimate
 from napari_melanoma.core.config import read_toml
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.runs import RunContext
 from napari_melanoma.io.photographs import read_photograph
-from napari_melanoma.io.results import write_rgb, write_table
-from napari_melanoma.io.slide_folder import read_content
+from napari_melanoma.io.results import read_content, write_rgb, write_table
+from napari_melanoma.metrics.agreement import Depths, depth_figures
+from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
-from napari_melanoma.report.risk_figures import draw_depths
+from napari_melanoma.risk.figures import draw_depths
+from napari_melanoma.risk.inputs import known_of_slide, slide_pictures
+from napari_melanoma.risk.prediction import RiskOptions
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.workflows.risk_answer import RiskOptions
-from napari_melanoma.workflows.risk_known import known_of_slide
-from napari_melanoma.workflows.risk_pictures import slide_pictures
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -102,7 +100,7 @@ def trained(name: str, cohort: Path, folder: Path) -> BundleInfo:
     BundleInfo
         What came out.
     """
-    from napari_melanoma.workflows.train import train
+    from napari_melanoma.runs.train import train
 
     run = RunFolder(folder)
     if not run.bundle.is_dir():
@@ -197,7 +195,7 @@ def asked(bundle: BundleInfo, patches: list[Path]) -> Depths:
     Depths
         With the network's own 90 % intervals.
     """
-    from napari_melanoma.inference.classification import Classifier
+    from napari_melanoma.classification.predictor import Classifier
 
     model = Classifier.load(bundle)
     parts = []

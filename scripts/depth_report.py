@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_melanoma.analysis.agreement import bland_altman
-from napari_melanoma.analysis.breslow.category import t_category
-from napari_melanoma.analysis.breslow.interval import DepthFeatures, IntervalLaw, calibrate
-from napari_melanoma.analysis.calibration import wilson
-from napari_melanoma.analysis.statistics import Estimate, bootstrap_mean
 from napari_melanoma.core.files import atomic_file, write_json
-from napari_melanoma.report.agreement import draw_bland_altman
+from napari_melanoma.depth.candidates import DepthFeatures, IntervalLaw, calibrate
+from napari_melanoma.depth.category import t_category
+from napari_melanoma.figures.evaluation import draw_bland_altman
+from napari_melanoma.metrics.agreement import bland_altman
+from napari_melanoma.metrics.calibration import wilson
+from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_melanoma.data.phantom.slide.config import (
+from napari_melanoma.phantoms.slide.config import (
     LookFamily,
     SectionOptions,
     SlideArtefactOptions,

@@ -29,17 +29,16 @@ import numpy as np
 from depth_report import fitted, report, with_law
 from depth_slides import Spread, depth_config, hard_parts
 
-from napari_melanoma.analysis.breslow.interval import to_json
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.files import write_json
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.data.phantom.slide.files import write_slide
-from napari_melanoma.io.results import write_table
-from napari_melanoma.io.slide_folder import RESULT, read_content
+from napari_melanoma.depth.candidates import to_json
+from napari_melanoma.io.results import RESULT, read_content, write_table
 from napari_melanoma.models.registry import find_bundle
+from napari_melanoma.phantoms.slide.files import write_slide
 
 if TYPE_CHECKING:
-    from napari_melanoma.inference.tiles import TileModel
+    from napari_melanoma.slides.tile_models import TileModel
 
 FIRST_SEED = {"test": 700_000, "calibration": 800_000}  # training slides have seeds below 100,000
 FAMILY = {"test": "test", "calibration": "train"}
@@ -142,8 +141,8 @@ def done(job: Job) -> dict[str, Any]:
 
 def _analysed(job: Job) -> dict[str, Any]:
     """Analyse a slide; give what ``result.json`` says."""
-    from napari_melanoma.workflows.analyse_slide import analyse_slide
-    from napari_melanoma.workflows.slide_options import SlideOptions
+    from napari_melanoma.slides.analysis import analyse_slide
+    from napari_melanoma.slides.options import SlideOptions
 
     if job.again and (job.folder / RESULT).is_file():
         return _measured_again(job)
@@ -153,12 +152,11 @@ def _analysed(job: Job) -> dict[str, Any]:
 
 def _measured_again(job: Job) -> dict[str, Any]:
     """Measure on the map that the network drew."""
-    from napari_melanoma.io.slide_folder import validity_in
-    from napari_melanoma.io.slide_results import SlideResult
-    from napari_melanoma.workflows.slide_depth import slide_depth
-    from napari_melanoma.workflows.slide_depth_parts import DepthMap
-    from napari_melanoma.workflows.slide_findings import read_maps
-    from napari_melanoma.workflows.slide_maps import SlideMaps
+    from napari_melanoma.io.results import validity_in
+    from napari_melanoma.io.slide_store import SlideResult
+    from napari_melanoma.slides.depth import DepthMap, slide_depth
+    from napari_melanoma.slides.findings import read_maps
+    from napari_melanoma.slides.maps import SlideMaps
 
     content, result = read_content(job.folder), SlideResult.open(job.folder)
     values, classes = result.array("map"), result.spec.classes
@@ -173,8 +171,8 @@ def _measured_again(job: Job) -> dict[str, Any]:
 @cache
 def _model(name: str) -> TileModel:
     """Load a model once a process."""
-    from napari_melanoma.workflows.analyse_slide import load_model
-    from napari_melanoma.workflows.slide_options import SlideOptions
+    from napari_melanoma.slides.analysis import load_model
+    from napari_melanoma.slides.options import SlideOptions
 
     return load_model(SlideOptions(model=name, batch_size=16, workers=1))
 

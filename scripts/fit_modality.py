@@ -1,4 +1,4 @@
-"""Fit the check of modality (``analysis/modality.py``) and say how often it is right on pictures that it never saw.
+"""Fit the check of modality (``imaging/modality.py``) and say how often it is right on pictures that it never saw.
 
     python scripts/fit_modality.py --dermoscopic datasets/isic2017 --macroscopic datasets/pad_ufes \
         --other pictures/fit --other-held-out pictures/held-out
@@ -19,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from napari_melanoma.analysis.appearance import appearance
-from napari_melanoma.analysis.modality import COEFFICIENTS, FARTHEST, KINDS, SURE, recognise
 from napari_melanoma.core.files import write_json
 from napari_melanoma.data.dataset import read_dataset
-from napari_melanoma.data.phantom import LesionPhantomConfig, lesion_phantom
-from napari_melanoma.io.photographs import find_photographs, read_photograph
+from napari_melanoma.imaging.modality import COEFFICIENTS, FARTHEST, KINDS, SURE, appearance, recognise
+from napari_melanoma.io.finding import find_photographs
+from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
+from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
 VARIANTS = {"dermoscopic": 1, "macroscopic": 3, "neither": 4}  # beside each picture itself
 LEAST_SIDE = {"dermoscopic": 0.6, "macroscopic": 0.6, "neither": 0.25}  # of a crop

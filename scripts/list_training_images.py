@@ -16,13 +16,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.files import write_json
-from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import Sample, read_datasets
 from napari_melanoma.data.training_images import FILE, PUBLIC, TrainingImages, hash_images, list_images
 from napari_melanoma.models.bundle import CONFIG
 from napari_melanoma.models.registry import SHIPPED, find_bundle
-from napari_melanoma.training.listed_images import inherited, statement
+from napari_melanoma.training.run_data import inherited, statement
 
 
 @dataclass(frozen=True)

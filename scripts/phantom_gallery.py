@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from napari_melanoma.analysis.contours import draw_overlay
-from napari_melanoma.data.phantom import LesionPhantomConfig, lesion_phantom
-from napari_melanoma.data.phantom.config import CameraOptions, PhantomModality
+from napari_melanoma.imaging.masks import draw_overlay
+from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
+from napari_melanoma.phantoms.lesion.traits import CameraOptions, LesionPhantomConfig, PhantomModality
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "images" / "phantom-gallery.png"
 TILE = (156, 208)

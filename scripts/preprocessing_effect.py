@@ -17,15 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_melanoma.analysis.overlap import overlap
-from napari_melanoma.analysis.preprocessing import network_input
-from napari_melanoma.analysis.statistics import bootstrap_mean, paired_difference
-from napari_melanoma.core.preprocessing import PreprocessingConfig
+from napari_melanoma.core.prediction import PreprocessingConfig
 from napari_melanoma.data.dataset import Sample, read_dataset, with_masks
-from napari_melanoma.inference.photograph import Segmenter
+from napari_melanoma.imaging.preprocessing import network_input
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
-from napari_melanoma.models.preprocessing import restore_size
+from napari_melanoma.lesion.segmentation import Segmenter
+from napari_melanoma.metrics.overlap import overlap
+from napari_melanoma.metrics.statistics import bootstrap_mean, paired_difference
+from napari_melanoma.models.inference import restore_size
 from napari_melanoma.models.registry import DEFAULT_BUNDLE, find_bundle
 
 OPTIONS = {

@@ -18,16 +18,15 @@ import numpy as np
 from qtpy.QtCore import QSettings
 from screenshots import narrow, picture, show_part, wait_until
 
-from napari_melanoma.analysis.region_maps import RegionMap
-from napari_melanoma.analysis.regions import DEFAULT_CLASSES, drawn_region
 from napari_melanoma.core.config import write_toml
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.placement import MapPlace
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.data.phantom.slide import SlidePhantomConfig
-from napari_melanoma.data.phantom.slide.files import write_slide
-from napari_melanoma.io.geojson_reading import read_geojson
-from napari_melanoma.ui.open import show_dock
+from napari_melanoma.io.geojson import read_geojson
+from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
+from napari_melanoma.phantoms.slide.files import write_slide
+from napari_melanoma.slides.regions import DEFAULT_CLASSES, RegionMap, drawn_region
+from napari_melanoma.ui.viewer.docking import show_dock
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -136,7 +135,7 @@ def faults(dock: SlideDock, labels: NDArray[np.uint8]) -> list[tuple[int, int]]:
 
 def trained(folder: Path, name: str, slide: Path, dock: SlideDock) -> Path:
     """Cut tiles of all that is drawn, train on them, and give the bundle."""
-    from napari_melanoma.workflows.recipes import shipped_recipe
+    from napari_melanoma.runs.shipped_recipes import shipped_recipe
 
     command = (sys.executable, "-m", "napari_melanoma")
     tiles, recipe, run = folder / f"{name}-tiles", folder / f"{name}.toml", folder / f"{name}-run"

@@ -16,16 +16,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from napari_melanoma.analysis.statistics import Estimate
+from napari_melanoma.classification.predictor import Classifier
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.training_images import FILE
-from napari_melanoma.inference.classification import Classifier
-from napari_melanoma.models.bundle import load_network, read_bundle, write_bundle
-from napari_melanoma.models.reference import read_reference
-from napari_melanoma.workflows.class_card import CrossValidated, Group, age_groups, full_class_card
-from napari_melanoma.workflows.evaluate_classes import evaluate_classifier
-from napari_melanoma.workflows.measuring_classes import ClassEvaluationOptions
+from napari_melanoma.evaluation.evaluate_classes import evaluate_classifier
+from napari_melanoma.evaluation.measuring_classes import ClassEvaluationOptions
+from napari_melanoma.evaluation.model_card import CrossValidated, Group, age_groups, full_class_card
+from napari_melanoma.metrics.statistics import Estimate
+from napari_melanoma.models.bundle import load_network, read_bundle, read_reference, write_bundle
 
 ASKED = {
     "both": "photograph, age and sex",

@@ -12,13 +12,14 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.training_images import FILE
-from napari_melanoma.inference.photograph import Segmenter
+from napari_melanoma.evaluation.evaluate import evaluate
+from napari_melanoma.evaluation.model_card import full_card
+from napari_melanoma.evaluation.values import Evaluation, EvaluationOptions
+from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle, write_bundle
-from napari_melanoma.workflows.evaluate import Evaluation, EvaluationOptions, evaluate
-from napari_melanoma.workflows.model_card import full_card
 
 HELD_OUT = {
     "dermoscopic: ISIC 2017, `val` split": ("isic2017", "val"),

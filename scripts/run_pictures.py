@@ -15,14 +15,13 @@ import napari
 from qtpy.QtCore import QSettings, Qt
 from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
-from napari_melanoma.ui.connections import Connections
+from napari_melanoma.runs.runs import list_runs
 from napari_melanoma.ui.demo import let_qt_work
-from napari_melanoma.ui.gate_view import GateView
-from napari_melanoma.ui.look import ThemedIcons
-from napari_melanoma.ui.runs.listing import RunsList
-from napari_melanoma.ui.runs.view import RunView
-from napari_melanoma.ui.settings import Settings
-from napari_melanoma.workflows.runs import list_runs
+from napari_melanoma.ui.train.gate import GateView
+from napari_melanoma.ui.train.run_list import RunsList
+from napari_melanoma.ui.train.run_view import RunView
+from napari_melanoma.ui.widgets.look import Connections, ThemedIcons
+from napari_melanoma.ui.widgets.settings import Settings
 
 WIDTH_PX = 340
 

@@ -20,7 +20,8 @@ from qtpy.QtCore import QPoint, QSettings, Qt
 from qtpy.QtWidgets import QComboBox, QScrollArea, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.demo import let_qt_work, open_and_analyse
-from napari_melanoma.ui.open import show_dock, viewer_with_dock
+from napari_melanoma.ui.open import viewer_with_dock
+from napari_melanoma.ui.viewer.docking import show_dock
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,7 +131,8 @@ def subjects() -> list[tuple[str, NDArray[np.uint8], str]]:
     """Name, pixels, and age of the patient: a melanoma and a nevus as phantoms have them, and a cat."""
     from skimage.data import cat
 
-    from napari_melanoma.data.phantom.lesion import LesionPhantomConfig, lesion_phantom
+    from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
+    from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
     ragged = {"irregularity": 0.9, "asymmetry": 0.9, "variegation": 1.0}
     even = {"irregularity": 0.1, "asymmetry": 0.1, "variegation": 0.1}
@@ -145,7 +147,7 @@ def review_pictures(folder: Path, out: Path, theme: str) -> None:
     """Picture the Review dock beside the Lesion dock: phantoms that the model has rated, and some that are reviewed."""
     import napari
 
-    from napari_melanoma.ui.review.settings import ReviewSettings
+    from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
 
     # What whoever makes the pictures has corrected and rated stays out of them, and theirs stays as it is.
     for variable in ("XDG_STATE_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA"):
@@ -202,10 +204,8 @@ def body_pictures(folder: Path, out: Path, theme: str) -> None:
     """Picture the body map with a few lesions."""
     import napari
 
-    from napari_melanoma.ui.body.map import BodyMap
-    from napari_melanoma.ui.body.marks import BodyMark
-    from napari_melanoma.ui.connections import Connections
-    from napari_melanoma.ui.look import ThemedIcons
+    from napari_melanoma.ui.body_map.widget import BodyMap, BodyMark
+    from napari_melanoma.ui.widgets.look import Connections, ThemedIcons
 
     viewer = napari.Viewer()
     viewer.theme = theme
@@ -234,9 +234,9 @@ def case_pictures(folder: Path, out: Path, theme: str) -> None:
     """Picture the Case dock with the sample patient, one image of whom is open."""
     import napari
 
-    from napari_melanoma.core.runs import RunContext
-    from napari_melanoma.data.case.edit import confirm, set_lesion, set_patient
-    from napari_melanoma.ui.case.sample import write_sample
+    from napari_melanoma.case.edits import confirm, set_lesion, set_patient
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.ui.case.settings import write_sample
 
     # What whoever makes the pictures has open stays out of them, and theirs stays as it is.
     for variable in ("XDG_STATE_HOME", "XDG_CONFIG_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA"):
@@ -420,7 +420,7 @@ def draw_lesions(dock: SlideDock) -> None:
     import numpy as np
 
     from napari_melanoma.core.polygons import Polygon, as_ring
-    from napari_melanoma.ui.slide.edits import drawn
+    from napari_melanoma.ui.slide.lesions import drawn
 
     box, known = dock.table.rows.lesions[0].box, len(dock.table.rows.lesions)
     turns = np.linspace(0, 2 * np.pi, 60, endpoint=False)
@@ -440,7 +440,7 @@ def draw_regions(dock: SlideDock) -> None:
     """Draw regions of three classes in the middle of the slide, and take the lasso in hand."""
     import numpy as np
 
-    from napari_melanoma.analysis.regions import DEFAULT_CLASSES, drawn_region
+    from napari_melanoma.slides.regions import DEFAULT_CLASSES, drawn_region
 
     dock.regions_fold.expand(animate=False)
     height, width = dock.slide.size
@@ -457,8 +457,9 @@ def draw_regions(dock: SlideDock) -> None:
 
 def phantoms(folder: Path) -> Path:
     """Write a data set of phantom lesions."""
-    from napari_melanoma.data.phantom.lesion import LesionPhantomConfig, lesion_phantom
     from napari_melanoma.io.results import write_mask, write_rgb, write_table
+    from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
+    from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
     rows = []
     for seed in range(PHANTOMS):

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from slide_demo_data import DrawnSlide, Labels, Tile, coarse_labels, near_tissue, shrunk, tile_box, write_data_set
 
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.data.phantom.slide.kinds import CLASS_OF, LESION, Kind
-from napari_melanoma.data.phantom.slide.plan import SlidePlan, plan_slide
-from napari_melanoma.data.phantom.slide.render import draw
-from napari_melanoma.data.phantom.slide.view import label_pixels
+from napari_melanoma.phantoms.slide.config import CLASS_OF, LESION, Kind
+from napari_melanoma.phantoms.slide.ground import label_pixels
+from napari_melanoma.phantoms.slide.plan import SlidePlan, plan_slide
+from napari_melanoma.phantoms.slide.render import draw
 
 SKIN = ("background", "dermis", "epidermis", "naevus", "melanoma")
 NAEVUS, MELANOMA = SKIN.index("naevus"), SKIN.index("melanoma")

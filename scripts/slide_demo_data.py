@@ -18,17 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.data.phantom.slide.config import (
+from napari_melanoma.io.results import write_labels, write_rgb, write_table
+from napari_melanoma.phantoms.slide.config import (
+    CLASS_OF,
+    LESION,
     SectionOptions,
     SlideArtefactOptions,
     SlideLesionOptions,
     SlidePhantomConfig,
 )
-from napari_melanoma.data.phantom.slide.kinds import CLASS_OF, LESION
-from napari_melanoma.data.phantom.slide.plan import SlidePlan, plan_slide
-from napari_melanoma.data.phantom.slide.render import draw, truth
-from napari_melanoma.data.phantom.slide.view import label_pixels
-from napari_melanoma.io.results import write_labels, write_rgb, write_table
+from napari_melanoma.phantoms.slide.ground import label_pixels
+from napari_melanoma.phantoms.slide.plan import SlidePlan, plan_slide
+from napari_melanoma.phantoms.slide.render import draw, truth
 
 Labels = NDArray[np.uint8]
 TISSUES = ("background", "dermis", "epidermis", "tumour")  # as ``truth`` numbers them

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.data.phantom.slide import SlidePhantomConfig, SlidePlan, plan_slide, render, truth
-from napari_melanoma.data.phantom.slide.files import told
-from napari_melanoma.data.phantom.slide.looks import LOOKS
+from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
+from napari_melanoma.phantoms.slide.files import told
+from napari_melanoma.phantoms.slide.looks import LOOKS
+from napari_melanoma.phantoms.slide.plan import SlidePlan, plan_slide
+from napari_melanoma.phantoms.slide.render import render, truth
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "images" / "slide-phantom.jpg"
 WIDTH, GAP = 1236, 6

@@ -17,22 +17,21 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from napari_melanoma.classification.explanation import PointingOptions, point
+from napari_melanoma.classification.predictor import Classifier
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.data.phantom.cohort.config import CohortConfig
-from napari_melanoma.data.phantom.cohort.files import write_cohort
 from napari_melanoma.data.training_images import FILE
-from napari_melanoma.inference.classification import Classifier
-from napari_melanoma.models.bundle import load_network, read_bundle, write_bundle
-from napari_melanoma.models.reference import read_reference
-from napari_melanoma.workflows.evaluate_classes import evaluate_classifier
-from napari_melanoma.workflows.measuring_classes import ClassEvaluationOptions
-from napari_melanoma.workflows.model_card import head, training
-from napari_melanoma.workflows.pointing import PointingOptions, point
-from napari_melanoma.workflows.recipes import shipped_recipe
-from napari_melanoma.workflows.risk_comparators import COMPARATORS
-from napari_melanoma.workflows.runs import read_run
-from napari_melanoma.workflows.train import train
+from napari_melanoma.evaluation.evaluate_classes import evaluate_classifier
+from napari_melanoma.evaluation.measuring_classes import ClassEvaluationOptions
+from napari_melanoma.evaluation.model_card import head, training
+from napari_melanoma.models.bundle import load_network, read_bundle, read_reference, write_bundle
+from napari_melanoma.phantoms.cohort.cohort import write_cohort
+from napari_melanoma.phantoms.cohort.law import CohortConfig
+from napari_melanoma.risk.comparators import COMPARATORS
+from napari_melanoma.runs.runs import read_run
+from napari_melanoma.runs.shipped_recipes import shipped_recipe
+from napari_melanoma.runs.train import train
 
 NAME = "risk-demo"
 COHORTS = {"cohort": CohortConfig(seed=3, count=800), "fresh": CohortConfig(seed=0, count=400)}

@@ -22,31 +22,29 @@ from numpy.typing import NDArray
 from skin_demo_data import MELANOMA, NAEVUS, SKIN, draw_skin
 from slide_demo_data import ANSWERS, TISSUES, draw_data_set
 
-from napari_melanoma.analysis.label_overlap import count_pairs, estimate_label_metrics
-from napari_melanoma.analysis.ranking import area_under_roc
-from napari_melanoma.analysis.statistics import Estimate, bootstrap_mean
+from napari_melanoma.classification.predictor import Classifier
 from napari_melanoma.core.config import read_toml
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import Sample, read_dataset
 from napari_melanoma.data.training_images import FILE
-from napari_melanoma.inference.classification import Classifier
-from napari_melanoma.inference.familiar import Familiar
-from napari_melanoma.inference.labels import Labeller
+from napari_melanoma.evaluation.class_values import class_estimates
+from napari_melanoma.evaluation.evaluate_classes import evaluate_classifier
+from napari_melanoma.evaluation.evaluate_labels import LabelEvaluation, evaluate_labels
+from napari_melanoma.evaluation.measuring_classes import ClassEvaluationOptions
+from napari_melanoma.evaluation.model_card import head, training
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_labels
-from napari_melanoma.io.slides.opening import find_slides, open_slide
-from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle, write_bundle
-from napari_melanoma.models.reference import read_reference
+from napari_melanoma.metrics.overlap import count_pairs, estimate_label_metrics
+from napari_melanoma.metrics.ranking import area_under_roc
+from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean
+from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle, read_reference, write_bundle
+from napari_melanoma.runs.train import train
+from napari_melanoma.slides.reading.opening import find_slides, open_slide
+from napari_melanoma.slides.tile_models import Familiar, Labeller
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.workflows.evaluate_classes import evaluate_classifier
-from napari_melanoma.workflows.evaluate_labels import LabelEvaluation, evaluate_labels
-from napari_melanoma.workflows.evaluation_classes import class_estimates
-from napari_melanoma.workflows.measuring_classes import ClassEvaluationOptions
-from napari_melanoma.workflows.model_card import head, training
-from napari_melanoma.workflows.train import train
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 UNSEEN = "val"  # the split of the looks that no training slide has

@@ -11,9 +11,8 @@ import pytest
 
 from napari_melanoma.core.config import read_toml
 from napari_melanoma.data.dataset import Entry
-from napari_melanoma.training.classifying import ClassificationConfig
-from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.workflows.reproduction.pooled import Pooled, estimates
+from napari_melanoma.reproduction.predictions import Pooled, estimates
+from napari_melanoma.training.recipe import ClassificationConfig, TrainRecipe
 
 
 @pytest.fixture

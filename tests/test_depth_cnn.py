@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.depth_told import Depths
 from napari_melanoma.core.config import read_toml
+from napari_melanoma.metrics.agreement import Depths
 from napari_melanoma.training.recipe import TrainRecipe
 
 TRUE = np.array([0.3, 0.6, 0.9, 1.2, 1.8, 2.4, 3.0, 4.0, 5.0])
@@ -76,7 +76,7 @@ def test_a_patch_is_cut_where_the_analysis_measured_and_once(
 def test_a_training_that_was_stopped_goes_on(
     cnn: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: bool
 ) -> None:
-    from napari_melanoma.workflows import train as workflow
+    from napari_melanoma.runs import train as workflow
 
     calls: list[tuple[TrainRecipe, bool]] = []
     monkeypatch.setattr(workflow, "train", lambda recipe, folder, *, resume, run: calls.append((recipe, resume)))

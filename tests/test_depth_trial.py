@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_melanoma.data.phantom.slide.plan import plan_slide
+from napari_melanoma.phantoms.slide.plan import plan_slide
 
 
 @pytest.fixture

@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_melanoma.core.runs import RunContext
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.data import sources
-from napari_melanoma.data.harmonise import harmonise
+from napari_melanoma.data.harmonize import harmonise
+from napari_melanoma.data.importing import import_source
 from napari_melanoma.io.results import read_table, write_rgb
 from napari_melanoma.models import zoo
 from napari_melanoma.models.bundle import BundleConfig
 from napari_melanoma.training import losses
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.workflows.data_import import import_source
 
 PAGE = Path(__file__).resolve().parent.parent / "docs/extending.md"
 FILES = re.compile(r"^`src/napari_melanoma/(\S+)/(\w+\.py)`:\n\n```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -54,8 +54,8 @@ def losses_of_training(model, **values):
     """Train a network of the zoo for some steps on dark squares, as a run does; the loss before each step."""
     import torch
 
-    from napari_melanoma.training.optimisation import OPTIMISERS
-    from napari_melanoma.training.segmentation import SegmentationTask
+    from napari_melanoma.training.tasks.segmentation import SegmentationTask
+    from napari_melanoma.training.tasks.task import OPTIMISERS
 
     recipe = TrainRecipe.parse({"data": {"datasets": ["a"]}, "model": model, **values}, "the test")
     torch.manual_seed(0)
@@ -114,7 +114,7 @@ DERM7PT = (
     "derm7pt.py",
     '''"""The seven-point checklist set: a clinical and a dermoscopic image of each case, and a table of criteria."""
 
-from napari_melanoma.data.source_tables import stem_of, table_rows
+from napari_melanoma.data.cells import stem_of; from napari_melanoma.data.source_tables import table_rows
 from napari_melanoma.data.sources import Record, SourceSpec
 
 SPEC = SourceSpec(

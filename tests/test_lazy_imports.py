@@ -11,8 +11,11 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import napari_melanoma
 
 TORCH = ("torch", "torchvision", "lightning", "pytorch_lightning", "timm", "segmentation_models_pytorch")
 CLUSTER = ("distributed",)  # half a second, which only many slides at once are worth
@@ -53,8 +56,12 @@ def run_alone(script: str, root: str, unwanted: tuple[str, ...]) -> dict:
     return json.loads(done.stdout)
 
 
-WITHOUT_WINDOWS = ("core", "io", "data", "analysis", "workflows", "cli", "worker")
-THAT_COMPUTE = ("models", "training", "inference")
+PACKAGE = Path(napari_melanoma.__file__).parent
+PARTS = sorted(path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists())
+THAT_COMPUTE = ("models", "training")
+# Networks that are classes at import time; whoever needs one imports its module inside a function.
+NETWORKS = ("classification.explanation_networks", "slides.tile_predictions")
+WITHOUT_WINDOWS = [part for part in PARTS if part not in {*THAT_COMPUTE, "ui", "__init__", "__main__", "backends"}]
 
 
 def modules_of(*parts: str) -> str:
@@ -63,7 +70,9 @@ def modules_of(*parts: str) -> str:
 
 
 def test_parts_without_windows_import_neither_torch_nor_qt() -> None:
-    found = run_alone(IMPORT_ALL, modules_of(*WITHOUT_WINDOWS), TORCH + QT + CLUSTER)
+    allowed = " or ".join(f"name == '{name}'" for name in modules_of(*NETWORKS).split())
+    script = IMPORT_ALL.replace("for name in names:", f"for name in (name for name in names if not ({allowed})):")
+    found = run_alone(script, modules_of(*WITHOUT_WINDOWS), TORCH + QT + CLUSTER)
     assert found["culprits"] == {}
     assert found["modules"] > 2 * len(WITHOUT_WINDOWS)
 

@@ -85,8 +85,8 @@ def test_no_key_bindings_are_declared(manifest: PluginManifest) -> None:
 
 
 def test_every_reader_pattern_has_a_reader_for_it(manifest: PluginManifest) -> None:
-    from napari_melanoma.io.photographs import SUFFIXES
-    from napari_melanoma.io.slides.recognising import FOLDER_ENDINGS, SCANNER_SUFFIXES
+    from napari_melanoma.io.finding import SUFFIXES
+    from napari_melanoma.slides.reading.opening import FOLDER_ENDINGS, SCANNER_SUFFIXES
 
     patterns = {
         pattern.lower() for reader in manifest.contributions.readers or [] for pattern in reader.filename_patterns

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.data.phantom.slide.config import SectionOptions, SlideLesionOptions, SlidePhantomConfig
-from napari_melanoma.data.phantom.slide.kinds import Kind
-from napari_melanoma.data.phantom.slide.plan import plan_slide
-from napari_melanoma.data.phantom.slide.view import label_pixels
+from napari_melanoma.phantoms.slide.config import Kind, SectionOptions, SlideLesionOptions, SlidePhantomConfig
+from napari_melanoma.phantoms.slide.ground import label_pixels
+from napari_melanoma.phantoms.slide.plan import plan_slide
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import BundleError
-from napari_melanoma.core.runs import Progress
 from napari_melanoma.worker import HANDLERS, MOST_CHARACTERS, decoded_lines, lines, serve
 
 
@@ -166,7 +166,7 @@ def test_a_model_is_loaded_once_and_again_when_it_was_replaced(tmp_path, monkeyp
 
     import napari_melanoma.worker as worker
     from napari_melanoma.core.files import atomic_folder, write_json
-    from napari_melanoma.inference.photograph import Segmenter
+    from napari_melanoma.lesion.segmentation import Segmenter
     from napari_melanoma.models.bundle import CONFIG, WEIGHTS, BundleConfig
 
     def put(weights):

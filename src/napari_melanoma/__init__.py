@@ -1,4 +1,6 @@
-"""Melanoma imaging in napari and on the command line; importing this package imports neither torch nor Qt."""
+"""Published ImageNet weights for encoders, and the encoder of a bundle as a start."""
+
+from __future__ import annotations
 
 __all__ = ["__version__"]
 

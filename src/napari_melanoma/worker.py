@@ -1,4 +1,4 @@
-"""The process that answers the docks: JSON lines in, JSON lines out, arrays as ``.npy`` files; torch lives here."""
+"""The process that serves the docks: JSON lines in and out, arrays as ``.npy`` files; torch is loaded here."""
 
 from __future__ import annotations
 
@@ -13,18 +13,29 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
+from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import InputError, MalformedFile, MelanomaError
 from napari_melanoma.core.parsing import parse_json, shortened
-from napari_melanoma.core.runs import Progress, RunContext
-from napari_melanoma.workflows.case_asking import answer_case
-from napari_melanoma.workflows.loaded import loaded_classifier, loaded_segmenter, loading
-from napari_melanoma.workflows.slide_risk import slide_biomarkers, slide_risk, slide_risk_map
+from napari_melanoma.lesion.loaded_models import loaded_classifier, loaded_segmenter, loading
+from napari_melanoma.risk.slide import slide_biomarkers, slide_risk, slide_risk_map
 
 if TYPE_CHECKING:
-    from napari_melanoma.workflows.answering import Answering
+    from napari_melanoma.lesion.requests import Answering
+
+
+def answer_case(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
+    """Answer about every lesion of a case, over all of its images; the case is not changed.
+
+    Returns ``answers``: as ``case.predictions.CaseAnswers.from_json`` takes them.
+    """
+    from napari_melanoma.case.predictions import answer_with
+    from napari_melanoma.case.store import CaseStore
+
+    with CaseStore.open(Path(arguments["folder"])) as store:
+        return {"answers": answer_with(store, arguments["model"], run).to_json()}
+
 
 Handler = Callable[[dict[str, Any], RunContext], dict[str, Any]]
-
 IDLE_MINUTES = 15.0
 MOST_CHARACTERS = 16 * 1024**2  # of a request: arrays are passed as files
 EXPECTED = 'Expected a JSON object on one line: {"id": 1, "verb": "warm", "arguments": {}}.'
@@ -115,7 +126,7 @@ def _describe(error: Exception) -> str:
 @lru_cache(maxsize=1)
 def _answering() -> Answering:
     """What remembers the lesion that was looked at last."""
-    from napari_melanoma.workflows.answering import Answering
+    from napari_melanoma.lesion.requests import Answering
 
     return Answering(loaded_classifier)
 
@@ -138,12 +149,12 @@ def segment(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     ``arguments``: ``model``: a bundle's name or path; ``image``: a ``.npy`` of uint8 (row, column, channel=3); ``out``:
     where the probability goes, a ``.npy`` of float32 (row, column); ``spread``: where the extremes over mirror images
     go, a ``.npy`` of float32 (2, side, side), if they are to be asked about. Returns ``model``: the fields of
-    ``workflows.lesion.ModelStamp``; ``spread`` where it was asked for.
+    ``lesion.analysis.ModelStamp``; ``spread`` where it was asked for.
     """
     import numpy as np
 
-    from napari_melanoma.io.arrays import read_rgb_array
-    from napari_melanoma.workflows.lesion import ModelStamp, ask
+    from napari_melanoma.io.results import read_rgb_array
+    from napari_melanoma.lesion.analysis import ModelStamp, ask
 
     with loading(run):
         model = loaded_segmenter(arguments["model"])
@@ -161,7 +172,7 @@ def segment(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
 
 def rate(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     """Say how unsure a model is of a photograph."""
-    from napari_melanoma.workflows import review
+    from napari_melanoma.lesion import review
 
     with loading(run):
         model = loaded_segmenter(arguments["model"])
@@ -175,8 +186,8 @@ def classify(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     ``arguments``: ``model``: a classifier's name or path, "" for the usual one; ``image``: a ``.npy`` of uint8 (row,
     column, channel=3); ``mask``: a ``.npy`` of bool (row, column), None for a model of whole photographs; ``row``: what
     is known of the patient, by column of the harmonised table; ``modality``: of the photograph, if known; ``options``:
-    values of ``workflows.answer.ClassifyOptions``. The last four may be left out. Returns ``answer``: as
-    ``workflows.answer.Answer.from_json`` takes it.
+    values of ``classification.prediction.ClassifyOptions``. The last four may be left out. Returns ``answer``: as
+    ``classification.prediction.Answer.from_json`` takes it.
     """
     return _answering().classify(arguments, run)
 
@@ -199,8 +210,8 @@ def explain(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
 
 def estimate(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     """Say how long a training would take and how much memory."""
+    from napari_melanoma.runs.estimate import estimate as forecast
     from napari_melanoma.training.recipe import TrainRecipe
-    from napari_melanoma.workflows.estimate import estimate as forecast
 
     return vars(forecast(TrainRecipe.parse(arguments["recipe"], "the recipe"), run=run))
 

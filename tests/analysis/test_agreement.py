@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.agreement import bland_altman, intraclass_correlation
+from napari_melanoma.metrics.agreement import bland_altman, intraclass_correlation
 
 # Peak expiratory flow by a large and a small meter, l/min: Bland and Altman 1986, table of the first measurements.
 LARGE = [494, 395, 516, 434, 476, 557, 413, 442, 650, 433, 417, 656, 267, 478, 178, 423, 427]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.biomarkers import by_patient, discriminative, false_discovery
-from napari_melanoma.analysis.ranking import area_under_roc
+from napari_melanoma.metrics.features import by_patient, discriminative, false_discovery
+from napari_melanoma.metrics.ranking import area_under_roc
 
 
 def test_the_strongest_comes_first_whichever_way_it_points() -> None:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from napari_melanoma.analysis.boundaries import border, boundary_f1, boundary_metrics, hausdorff
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.metrics.overlap import border, boundary_f1, boundary_metrics, hausdorff
 
 SHAPE = (30, 40)
 DIAGONAL = 50.0

@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from napari_melanoma.analysis.breslow import TissueMaps, breslow_candidates, measure_depth
 from napari_melanoma.core.errors import InputError, ScaleMissing
 from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.core.placement import MapPlace
-from napari_melanoma.data.phantom.slide.config import SectionOptions, SlideLesionOptions, SlidePhantomConfig
-from napari_melanoma.data.phantom.slide.files import told
-from napari_melanoma.data.phantom.slide.plan import plan_slide
-from napari_melanoma.data.phantom.slide.render import truth
+from napari_melanoma.depth.candidates import breslow_candidates, measure_depth
+from napari_melanoma.depth.maps import TissueMaps
+from napari_melanoma.phantoms.slide.config import SectionOptions, SlideLesionOptions, SlidePhantomConfig
+from napari_melanoma.phantoms.slide.files import told
+from napari_melanoma.phantoms.slide.plan import plan_slide
+from napari_melanoma.phantoms.slide.render import truth
 
 CLASSES = ("background", "dermis", "epidermis", "tumour")
 GLASS, DERMIS, EPIDERMIS, TUMOUR = range(4)

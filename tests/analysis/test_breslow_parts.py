@@ -8,17 +8,17 @@ import math
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.breslow.arc import Arc, fit_arc
-from napari_melanoma.analysis.breslow.category import rounded_mm, straddles, t_category
-from napari_melanoma.analysis.breslow.clark import clark_estimate
-from napari_melanoma.analysis.breslow.interval import (
+from napari_melanoma.depth.candidates import (
     FEWEST,
     DepthFeatures,
     IntervalLaw,
     calibrate,
+    clark_estimate,
     known_laws,
     to_json,
 )
+from napari_melanoma.depth.category import rounded_mm, straddles, t_category
+from napari_melanoma.depth.geometry import Arc, fit_arc
 
 BENDS = [1e-9, 1e-4, -1e-4, 3e-4]
 TURNS = [0.0, 1.0, 2.5, -2.0]

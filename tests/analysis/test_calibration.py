@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.calibration import (
+from napari_melanoma.core.prediction import ClassifierConfig
+from napari_melanoma.metrics.calibration import (
     calibrated,
     calibration_error_by_chance,
     expected_calibration_error,
@@ -16,7 +17,6 @@ from napari_melanoma.analysis.calibration import (
     softmax,
     wilson,
 )
-from napari_melanoma.core.classifier import ClassifierConfig
 
 MANY = 20_000
 

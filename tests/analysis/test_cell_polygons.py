@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from napari_melanoma.analysis.cell_polygons import cell_polygons, cells_within
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.placement import MapPlace
 from napari_melanoma.core.polygons import Polygon, signed_area
+from napari_melanoma.slides.cell_polygons import cell_polygons, cells_within
 
 PLACE = MapPlace(100.0, -40.0, 2.0, 4.0)
 MASKS = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_melanoma.analysis.color_constancy import light_gains, shades_of_grey
+from napari_melanoma.imaging.color import light_gains, shades_of_grey
 
 GREYS = np.repeat(np.linspace(20, 120, 48 * 48).reshape(48, 48, 1), 3, axis=2)
 

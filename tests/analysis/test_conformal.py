@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.calibration import softmax
-from napari_melanoma.analysis.conformal import conformal_sets
+from napari_melanoma.metrics.calibration import conformal_sets, softmax
 
 RULES = ("lac", "aps", "class_conditional")
 

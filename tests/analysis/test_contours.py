@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from skimage.draw import polygon2mask
 from skimage.measure import find_contours, points_in_poly
 
-from napari_melanoma.analysis.contours import TOLERANCE_PX, YELLOW, contours, draw_overlay
+from napari_melanoma.imaging.masks import TOLERANCE_PX, YELLOW, contours, draw_overlay
 
 
 def blob(shape: tuple[int, int], radius: float) -> np.ndarray:

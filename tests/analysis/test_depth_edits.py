@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from napari_melanoma.analysis import depth_edits
-from napari_melanoma.analysis.depth_edits import current, drawn_line, overridden, restated
 from napari_melanoma.core.errors import ConfigError, ScaleMissing
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.io.slide_depth import Margins, Proposal, Proposed, Reading, SlideDepth
+from napari_melanoma.depth import readings
+from napari_melanoma.depth.readings import (
+    Margins,
+    Proposal,
+    Proposed,
+    Reading,
+    SlideDepth,
+    current,
+    drawn_line,
+    overridden,
+    restated,
+)
 
 SIZE = PixelSize(0.5, 0.25)  # micrometres along rows and columns
 LINE = ((100.0, 200.0), (1700.0, 2600.0))  # 800 µm down and 600 µm along: 1 mm
@@ -28,17 +37,17 @@ def record(depth: SlideDepth, reader: str) -> list[tuple[object, ...]]:
 
 
 def test_rows_and_columns_have_sizes_of_their_own() -> None:
-    assert depth_edits.length_mm(LINE, SIZE) == pytest.approx(1.0)
-    assert depth_edits.length_mm(LINE[::-1], SIZE) == pytest.approx(1.0)
+    assert readings.length_mm(LINE, SIZE) == pytest.approx(1.0)
+    assert readings.length_mm(LINE[::-1], SIZE) == pytest.approx(1.0)
     with pytest.raises(ScaleMissing, match="Set the scale"):
-        depth_edits.length_mm(LINE, None)
+        readings.length_mm(LINE, None)
 
 
 def test_what_the_analysis_says_is_nobodys_until_somebody_takes_it() -> None:
-    base = depth_edits.automatic_reading(FOUND, 0, SIZE)
+    base = readings.automatic_reading(FOUND, 0, SIZE)
     assert (base.method, base.mm, base.ulcerated, base.clark, base.clark_by) == ("automatic", 1.0, True, 4, "estimate")
-    assert depth_edits.automatic_reading(FOUND, 1).ulcerated is False
-    assert depth_edits.automatic_reading(Proposed(), 0) == EMPTY
+    assert readings.automatic_reading(FOUND, 1).ulcerated is False
+    assert readings.automatic_reading(Proposed(), 0) == EMPTY
     assert current(NONE, base, "A").mm == 1.0
     taken = overridden(NONE, base, "A", FIRST)
     assert ("mm", None, 1.0, "model") in record(taken, "A")
@@ -48,7 +57,7 @@ def test_what_the_analysis_says_is_nobodys_until_somebody_takes_it() -> None:
 
 
 def test_each_override_says_what_was_before_and_who_did_it() -> None:
-    base = depth_edits.automatic_reading(FOUND, 0, SIZE)
+    base = readings.automatic_reading(FOUND, 0, SIZE)
     moved = (LINE[0], (1700.0, 200.0))
     depth = overridden(NONE, base, "A", FIRST, **drawn_line(base, moved, SIZE))
     depth = overridden(depth, base, "A", SECOND, ulcerated=None, margins=Margins(deep_mm=2.5))
@@ -72,14 +81,14 @@ def test_a_line_by_hand_needs_no_model_and_stays_by_hand() -> None:
 
 
 def test_readers_stay_apart() -> None:
-    base = depth_edits.automatic_reading(FOUND, 0, SIZE)
+    base = readings.automatic_reading(FOUND, 0, SIZE)
     depth = overridden(overridden(NONE, base, "A", FIRST), base, "B", SECOND, clark=3, clark_by="hand")
     assert [(one.reader, one.clark) for one in depth.readings] == [("A", 4), ("B", 3)]
     assert current(depth, base, "C").clark_by == "estimate"
 
 
 def test_what_was_done_is_never_unsaid() -> None:
-    base = depth_edits.automatic_reading(FOUND, 0, SIZE)
+    base = readings.automatic_reading(FOUND, 0, SIZE)
     one = overridden(NONE, base, "A", FIRST)
     two = overridden(one, base, "A", SECOND, ulcerated=False)
     back = restated(two, one, "A", "later")
@@ -97,12 +106,12 @@ def test_what_was_done_is_never_unsaid() -> None:
 def test_mitoses_count_within_the_area_alone() -> None:
     square = ((0.0, 0.0), (0.0, 4000.0), (2000.0, 4000.0), (2000.0, 0.0))  # 1 mm² at 0.5 x 0.25 µm
     points = ((10.0, 10.0), (1990.0, 3990.0), (2500.0, 10.0))
-    found = depth_edits.counted_mitoses(points, (square,), SIZE)
+    found = readings.counted_mitoses(points, (square,), SIZE)
     assert (found.counted, found.mm2, found.per_mm2) == (2, pytest.approx(1.0), pytest.approx(2.0))
     assert len(found.points) == 3
-    bare = depth_edits.counted_mitoses(points, (), SIZE)
+    bare = readings.counted_mitoses(points, (), SIZE)
     assert (bare.counted, bare.mm2, bare.per_mm2) == (3, None, None)
-    assert depth_edits.counted_mitoses(points, (square,), None).per_mm2 is None
+    assert readings.counted_mitoses(points, (square,), None).per_mm2 is None
     depth = overridden(NONE, EMPTY, "A", FIRST, mitoses=found)
     assert record(depth, "A")[0][2] == {"counted": 2, "mm2": 1.0, "per_mm2": 2.0}
 
@@ -110,14 +119,14 @@ def test_mitoses_count_within_the_area_alone() -> None:
 def test_areas_over_each_other_are_counted_once() -> None:
     square = ((0.0, 0.0), (0.0, 4000.0), (2000.0, 4000.0), (2000.0, 0.0))  # 1 mm² at 0.5 x 0.25 µm
     beside = tuple((row, column + 2000.0) for row, column in square)
-    found = depth_edits.counted_mitoses(((10.0, 3000.0), (10.0, 10.0)), (square, beside), SIZE)
+    found = readings.counted_mitoses(((10.0, 3000.0), (10.0, 10.0)), (square, beside), SIZE)
     assert (found.counted, found.mm2, found.per_mm2) == (2, pytest.approx(1.5), pytest.approx(4 / 3))
 
 
 def test_another_scale_reaches_what_was_measured() -> None:
-    base = depth_edits.automatic_reading(FOUND, 0, SIZE)
+    base = readings.automatic_reading(FOUND, 0, SIZE)
     depth = overridden(NONE, base, "A", FIRST)
-    twice = depth_edits.rescaled(depth, PixelSize(1.0, 0.5), "A", SECOND)
+    twice = readings.rescaled(depth, PixelSize(1.0, 0.5), "A", SECOND)
     assert (twice.readings[0].mm, twice.readings[0].interval_mm) == (pytest.approx(2.0), pytest.approx((1.8, 2.2)))
     assert ("mm", 1.0, pytest.approx(2.0), "A") in record(twice, "A")
-    assert depth_edits.rescaled(twice, PixelSize(1.0, 0.5), "A", SECOND) is twice
+    assert readings.rescaled(twice, PixelSize(1.0, 0.5), "A", SECOND) is twice

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.depth_told import depth_figures, depths_told, in_mm, margin, on_scale, weighted_pearson
-from napari_melanoma.core.depth import DepthAnswer, DepthScale
+from napari_melanoma.core.prediction import DepthAnswer, DepthScale
+from napari_melanoma.metrics.agreement import depth_figures, depths_told, in_mm, margin, on_scale, weighted_pearson
 
 SCALES = {"mm": DepthScale(mean=2.0, std=1.5), "log": DepthScale(log=True, mean=0.9, std=0.4)}
 each_scale = pytest.mark.parametrize("scale", SCALES.values(), ids=SCALES.keys())

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.difficulty import TRAITS, difficulty, edge_share, other_spots
-from napari_melanoma.data.phantom.lesion import LesionPhantomConfig, lesion_phantom
+from napari_melanoma.metrics.difficulty import TRAITS, difficulty, edge_share, other_spots
+from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
+from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
 PLAIN: dict[str, Any] = {
     "size": (240, 320),

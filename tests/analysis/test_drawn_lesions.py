@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.drawn_lesions import measure_drawn
-from napari_melanoma.analysis.slide_lesions import LesionConfig, LesionMaps
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.placement import MapPlace
 from napari_melanoma.core.polygons import Polygon
+from napari_melanoma.slides.lesion_edits import measure_drawn
+from napari_melanoma.slides.lesions import LesionConfig, LesionMaps
 
 # Cells of 100 x 100 pixels; a pixel is 2 micrometres high and 1 wide.
 PLACE = MapPlace(0.0, 0.0, 100.0, 100.0, PixelSize(2.0, 1.0))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from napari_melanoma.analysis.hair import fill_from_around, fill_hair, hair_mask, remove_hair
-from napari_melanoma.data.phantom import LesionPhantomConfig, lesion_phantom
-from napari_melanoma.data.phantom.config import ArtefactOptions, CameraOptions
+from napari_melanoma.imaging.hair import fill_from_around, fill_hair, hair_mask, remove_hair
+from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
+from napari_melanoma.phantoms.lesion.traits import ArtefactOptions, CameraOptions, LesionPhantomConfig
 
 SIDE = 256
 SKIN, DARK = (200, 160, 140), (30, 24, 20)

@@ -5,12 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.kept_edits import keep_edits, removed
-from napari_melanoma.analysis.lesion_edits import add_lesion, class_lesion, remove_lesion, split_lesion
-from napari_melanoma.analysis.slide_lesions import LesionConfig, LesionMaps, find_lesions, region_of
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.placement import MapPlace
 from napari_melanoma.core.polygons import Polygon, as_ring
+from napari_melanoma.slides.lesion_edits import (
+    add_lesion,
+    class_lesion,
+    keep_edits,
+    remove_lesion,
+    removed,
+    split_lesion,
+)
+from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, find_lesions, region_of
 
 PLACE = MapPlace(0.0, 0.0, 10.0, 10.0, PixelSize(10.0, 10.0))
 USUAL, LOWER, HIGHER = LesionConfig(), LesionConfig(high=0.4, low=0.2), LesionConfig(high=0.85, low=0.65)

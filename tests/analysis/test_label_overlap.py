@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.label_overlap import (
+from napari_melanoma.metrics.overlap import (
     count_pairs,
     dice_of,
     estimate_label_metrics,

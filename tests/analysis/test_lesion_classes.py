@@ -7,10 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.lesion_classes import lesion_maps
-from napari_melanoma.analysis.slide_lesions import LesionConfig, find_lesions
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.slides.lesions import LesionConfig, find_lesions, lesion_maps
 
 
 class Case(NamedTuple):

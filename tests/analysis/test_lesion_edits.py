@@ -7,7 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_melanoma.analysis.lesion_edits import (
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.core.polygons import Polygon
+from napari_melanoma.slides.lesion_edits import (
     History,
     add_lesion,
     class_lesion,
@@ -15,11 +19,7 @@ from napari_melanoma.analysis.lesion_edits import (
     remove_lesion,
     split_lesion,
 )
-from napari_melanoma.analysis.slide_lesions import LesionConfig, LesionMaps, find_lesions, region_of
-from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.placement import MapPlace
-from napari_melanoma.core.polygons import Polygon
+from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, find_lesions, region_of
 
 PLACE = MapPlace(0.0, 0.0, 10.0, 10.0, PixelSize(10.0, 10.0))
 CONFIG = LesionConfig()

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from napari_melanoma.analysis.lesion_relation import area_and_probability, spearman, with_both
-from napari_melanoma.analysis.slide_lesions import LesionConfig, LesionMaps, SlideLesion, find_lesions
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, SlideLesion, find_lesions
+from napari_melanoma.slides.scores import area_and_probability, spearman, with_both
 
 VALUES = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=3, max_size=20)
 

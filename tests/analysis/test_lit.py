@@ -10,10 +10,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from napari_melanoma.analysis.appearance import inside_circle
-from napari_melanoma.analysis.lit import lit_circle
-from napari_melanoma.analysis.modality import recognise
-from napari_melanoma.data.phantom import LesionPhantomConfig, lesion_phantom
+from napari_melanoma.imaging.color import lit_circle
+from napari_melanoma.imaging.modality import inside_circle, recognise
+from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
+from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
 SIDE = 64
 RADII = (0.7, 0.85, 1.0, 1.15)  # in halves of the shorter side

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.ndimage import binary_fill_holes
 
-from napari_melanoma.analysis.masks import bounding_box, components, filled, grown
 from napari_melanoma.core.geometry import Box
+from napari_melanoma.imaging.masks import bounding_box, components, filled, grown
 
 MASKS = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from napari_melanoma.analysis.measurements import MEASUREMENT_COLUMNS, MEASUREMENTS, measure
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.imaging.measurements import MEASUREMENT_COLUMNS, MEASUREMENTS, measure
 
 MAY_BE_NAN = {"fractal_dimension", "color_difference"}
 IN_MM = [column for column in MEASUREMENT_COLUMNS if column.endswith(("_mm", "_mm2"))]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from napari_melanoma.analysis.color import ABCD_COLORS
-from napari_melanoma.analysis.measurements import MEASUREMENT_COLUMNS
+from napari_melanoma.imaging.color import ABCD_COLORS
+from napari_melanoma.imaging.measurements import MEASUREMENT_COLUMNS
 
 
 def page(repository: Path) -> str:

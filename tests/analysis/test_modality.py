@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from napari_melanoma.analysis.appearance import appearance
-from napari_melanoma.analysis.modality import COEFFICIENTS, KINDS, SURE, Recognised, recognise, warning_for
-from napari_melanoma.data.phantom import LesionPhantomConfig, lesion_phantom
+from napari_melanoma.imaging.modality import COEFFICIENTS, KINDS, SURE, Recognised, appearance, recognise, warning_for
+from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
+from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
 BOTH = ("dermoscopic", "macroscopic")
 NEITHER_SAID = "looks like no photograph of a skin lesion"

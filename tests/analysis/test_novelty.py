@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.novelty import Novelty, threshold
+from napari_melanoma.metrics.novelty import Novelty, threshold
 
 
 def embeddings(count: int, width: int = 40, seed: int = 0) -> np.ndarray:
@@ -77,5 +77,5 @@ def test_many_images_are_asked_in_pieces(monkeypatch: pytest.MonkeyPatch) -> Non
     """With the same answer."""
     novelty, asked = Novelty.fit(embeddings(50)), embeddings(20, seed=1)
     whole = novelty.nearest(asked, 3)
-    monkeypatch.setattr("napari_melanoma.analysis.novelty.AT_ONCE", 100)
+    monkeypatch.setattr("napari_melanoma.metrics.novelty.AT_ONCE", 100)
     np.testing.assert_array_equal(novelty.nearest(asked, 3).places, whole.places)

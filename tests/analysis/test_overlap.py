@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from napari_melanoma.analysis.overlap import METRICS, choose_best, jaccard_by_threshold, overlap
+from napari_melanoma.metrics.overlap import METRICS, choose_best, jaccard_by_threshold, overlap
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.overlap import TJA_LIMIT, overlap
+from napari_melanoma.metrics.overlap import TJA_LIMIT, overlap
 
 SHAPE = (9, 11)
 

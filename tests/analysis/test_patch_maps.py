@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.patch_maps import CELLS, MOST, composed, strongest
 from napari_melanoma.core.geometry import Box
+from napari_melanoma.slides.stitching import CELLS, MOST, composed, strongest
 
 HUGE = (10**6, 10**6)
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.pointing import pointed, pointing_game
+from napari_melanoma.classification.explanation import pointed, pointing_game
 
 SIDE = 32
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_melanoma.analysis.preprocessing import network_input
-from napari_melanoma.core.preprocessing import PreprocessingConfig
-from napari_melanoma.data.phantom import LesionPhantomConfig, lesion_phantom
-from napari_melanoma.data.phantom.config import ArtefactOptions
-from napari_melanoma.io.fitting import fit_input
+from napari_melanoma.core.prediction import PreprocessingConfig
+from napari_melanoma.imaging.preprocessing import network_input
+from napari_melanoma.io.thumbnails import fit_input
+from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
+from napari_melanoma.phantoms.lesion.traits import ArtefactOptions, LesionPhantomConfig
 
 BOTH = PreprocessingConfig(remove_hair=True, color_constancy=True, working_size=256)
 

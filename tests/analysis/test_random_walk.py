@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_melanoma.analysis.random_walk import edge_weights, walk
+from napari_melanoma.imaging.scribbles import edge_weights, walk
 
 
 def ones(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.ranking import (
+from napari_melanoma.metrics.ranking import (
     area_under_roc,
     average_precision,
     choose_cut,
@@ -14,8 +14,7 @@ from napari_melanoma.analysis.ranking import (
     precision_recall,
     roc_curve,
 )
-from napari_melanoma.analysis.resampling import bootstrap_figure
-from napari_melanoma.analysis.statistics import Estimate
+from napari_melanoma.metrics.statistics import Estimate, bootstrap_figure
 
 
 def drawn(count: int = 300, ties: bool = False, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -142,13 +141,13 @@ def test_one_patient_gives_no_interval() -> None:
 
 def test_a_mean_has_the_interval_that_means_have(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a figure that is a mean, the bootstrap of means is the reference; many groups take the normal interval."""
-    from napari_melanoma.analysis.statistics import bootstrap_mean
+    from napari_melanoma.metrics.statistics import bootstrap_mean
 
     values = np.random.default_rng(0).random(80)
     groups = np.arange(80) // 2
     found = bootstrap_figure(lambda weights: float(np.average(values, weights=weights)), groups)
     expected = bootstrap_mean(values, groups)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.01)
-    monkeypatch.setattr("napari_melanoma.analysis.resampling.MANY", 10)
+    monkeypatch.setattr("napari_melanoma.metrics.statistics.MANY", 10)
     normal = bootstrap_figure(lambda weights: float(np.average(values, weights=weights)), groups)
     assert (normal.low, normal.high) == pytest.approx((expected.low, expected.high), abs=0.02)

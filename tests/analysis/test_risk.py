@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.risk_logistic import Logistic, expit
-from napari_melanoma.analysis.risk_patches import centre_below, patch_places, pooled
-from napari_melanoma.analysis.risk_shares import answers_of, coalitions, shares
+from napari_melanoma.risk.comparators import Logistic, expit
+from napari_melanoma.risk.prediction import answers_of, centre_below, coalitions, patch_places, pooled, shares
 
 PARTS = ("image", "depth", "patient")
 UM = (0.5, 0.5)

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_melanoma.analysis.masks import bounding_box
-from napari_melanoma.analysis.roi import extract_roi, square_around
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.region import RoiConfig
+from napari_melanoma.core.prediction import RoiConfig
+from napari_melanoma.imaging.masks import bounding_box, extract_roi, square_around
 
 SHAPE = (100, 120)
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from napari_melanoma.analysis.overlap import overlap
-from napari_melanoma.analysis.scribbles import INSIDE, OUTSIDE, redraw
+from napari_melanoma.imaging.scribbles import INSIDE, OUTSIDE, redraw
+from napari_melanoma.metrics.overlap import overlap
 
 SHAPE = (240, 320)
 BROWN, SKIN = np.array((115, 78, 58)), np.array((218, 178, 158))

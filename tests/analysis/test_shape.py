@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageDraw
 
-from napari_melanoma.analysis.shape import asymmetry, axes, fractal_dimension, lengths, perimeter
+from napari_melanoma.imaging.measurements import asymmetry, axes, fractal_dimension, lengths, perimeter
 
 MASKS = arrays(bool, st.tuples(st.integers(1, 10), st.integers(1, 10))).filter(np.any)
 

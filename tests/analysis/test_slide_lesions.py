@@ -11,7 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from napari_melanoma.analysis.slide_lesions import (
+from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.core.geometry import Box, PixelSize
+from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.core.polygons import Polygon
+from napari_melanoma.io.results import read_table, write_table
+from napari_melanoma.slides.lesions import (
     LESION_COLUMNS,
     LesionConfig,
     LesionMaps,
@@ -20,11 +25,6 @@ from napari_melanoma.analysis.slide_lesions import (
     lesions_table,
     region_of,
 )
-from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.core.geometry import Box, PixelSize
-from napari_melanoma.core.placement import MapPlace
-from napari_melanoma.core.polygons import Polygon
-from napari_melanoma.io.results import read_table, write_table
 
 PLACE = MapPlace(1000.0, 2000.0, 200.0, 400.0, PixelSize(0.5, 0.25))  # cells of 100 um, pixels that are not square
 CONFIG = LesionConfig()
@@ -209,10 +209,10 @@ def test_thresholds_that_cross_are_refused() -> None:
 
 
 def test_lesions_of_a_phantom_slide_have_their_true_areas() -> None:
-    from napari_melanoma.data.phantom.slide.config import SlidePhantomConfig
-    from napari_melanoma.data.phantom.slide.files import told
-    from napari_melanoma.data.phantom.slide.plan import plan_slide
-    from napari_melanoma.data.phantom.slide.render import truth
+    from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
+    from napari_melanoma.phantoms.slide.files import told
+    from napari_melanoma.phantoms.slide.plan import plan_slide
+    from napari_melanoma.phantoms.slide.render import truth
 
     plan = plan_slide(SlidePhantomConfig(size=(5120, 6144), mpp=1.0, seed=7, family="test"))
     classes = truth(plan, 4.0, Box(0, 0, 1280, 1536))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from napari_melanoma.analysis.slide_measures import measured, said_measure
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.io.slide_notes import Measure
+from napari_melanoma.slides.notes import Measure, measured, said_measure
 
 SIZE = PixelSize(0.5, 0.25)
 PATH = Measure("line", ((0.0, 0.0), (600.0, 1600.0), (600.0, 2000.0)))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_melanoma.analysis.slide_scores import (
+from napari_melanoma.slides.scores import (
     SlideScoreConfig,
     class_weights,
     correct_prevalence,

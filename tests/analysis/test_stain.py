@@ -7,10 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_melanoma.analysis.color import to_lab, to_srgb
-from napari_melanoma.analysis.stain import StainConfig, StainFit, StainMethod, fit_stain, optical_density, stain_amounts
-from napari_melanoma.analysis.stain_table import normalise, normalise_exactly, usual_reference
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.imaging.color import to_lab, to_srgb
+from napari_melanoma.slides.stain import (
+    StainConfig,
+    StainFit,
+    StainMethod,
+    fit_stain,
+    normalise,
+    normalise_exactly,
+    optical_density,
+    stain_amounts,
+    usual_reference,
+)
 
 METHODS: list[StainMethod] = ["macenko", "reinhard", "histogram", "standardise"]
 STAINS = [

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.stain import USUAL_STAINS
-from napari_melanoma.analysis.stain_measures import MEASURES, stain_measures
+from napari_melanoma.slides.stain import MEASURES, USUAL_STAINS, stain_measures
 
 SIDE = 200
 MELANIN = np.array([0.45, 0.9, 1.6])  # absorbs blue most

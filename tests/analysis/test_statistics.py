@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_melanoma.analysis import statistics
-from napari_melanoma.analysis.statistics import bootstrap_mean, bootstrap_means, paired_difference
+from napari_melanoma.metrics import statistics
+from napari_melanoma.metrics.statistics import bootstrap_mean, bootstrap_means, paired_difference
 
 
 def test_interval_has_the_width_of_theory() -> None:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_melanoma.analysis.stitching import (
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.slides.stitching import (
     Mosaic,
     Window,
     blend_window,
@@ -16,8 +17,7 @@ from napari_melanoma.analysis.stitching import (
     stitch_block,
     tiles_reaching,
 )
-from napari_melanoma.analysis.tiling import TileGrid
-from napari_melanoma.core.geometry import Box
+from napari_melanoma.slides.tiling import TileGrid
 
 SIDE = 8
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from napari_melanoma.analysis.tile_order import coarse_to_fine
+from napari_melanoma.slides.tiling import coarse_to_fine
 
 MASKS = arrays(bool, st.tuples(st.integers(1, 40), st.integers(1, 40)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.tile_picks import fill_waiting, from_threshold_on, most_suspicious
+from napari_melanoma.slides.tiling import fill_waiting, from_threshold_on, most_suspicious
 
 NAN = np.nan
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_melanoma.analysis.tiling import TileGrid, TilingConfig, plan_tiles, tissue_share
 from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.slides.tiling import TileGrid, TilingConfig, plan_tiles, tissue_share
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,15 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_melanoma.analysis.tissue import Tissue, TissueConfig, TissueMethod, find_tissue
-from napari_melanoma.analysis.tissue_colours import USUAL_WHITE, glass_colour, ink
+from napari_melanoma.slides.tissue import (
+    USUAL_WHITE,
+    Tissue,
+    TissueConfig,
+    TissueMethod,
+    find_tissue,
+    glass_colour,
+    ink,
+)
 
 SHAPE, UM = (240, 320), (10.0, 10.0)
 HAEMATOXYLIN, EOSIN = np.array([0.65, 0.70, 0.29]), np.array([0.07, 0.99, 0.11])

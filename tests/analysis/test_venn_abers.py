@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.probability_band import MOST, ProbabilityBand
-from napari_melanoma.analysis.venn_abers import VennAbers
+from napari_melanoma.metrics.calibration import MOST, ProbabilityBand, VennAbers
 
 
 def by_definition(scores: np.ndarray, labels: np.ndarray, asked: float) -> list[float]:
@@ -56,7 +55,7 @@ def test_a_case_of_weight_two_is_two_cases() -> None:
 
 def test_merged_probabilities_are_calibrated() -> None:
     """Scores that mean nothing by themselves become probabilities that come true."""
-    from napari_melanoma.analysis.calibration import expected_calibration_error
+    from napari_melanoma.metrics.calibration import expected_calibration_error
 
     random = np.random.default_rng(1)
     scores = random.exponential(size=12_000)

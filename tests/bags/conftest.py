@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.io.slide_results import DONE, FAILED, ResultSpec, SlideResult
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.io.slide_spec import DONE, FAILED, ResultSpec
+from napari_melanoma.io.slide_store import SlideResult
+from napari_melanoma.runs.train import train
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.workflows.train import train
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from napari_melanoma.core.classifier import ClassifierConfig
-from napari_melanoma.core.encoder import EncoderConfig
 from napari_melanoma.core.errors import BundleError, ConfigError
-from napari_melanoma.core.tile import TileConfig
+from napari_melanoma.core.prediction import ClassifierConfig, EncoderConfig, TileConfig
 from napari_melanoma.models.bundle import BundleConfig, load_network, write_bundle
 from napari_melanoma.models.registry import of_task
 from napari_melanoma.models.zoo import architectures, build_network

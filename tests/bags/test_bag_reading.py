@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.io import bags
-from napari_melanoma.io.bags import Bag
+from napari_melanoma.data import bags
+from napari_melanoma.data.bags import Bag
 
 Write = Callable[..., Path]
 TILES, FEATURES = 100, 4

@@ -13,20 +13,18 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.config import read_toml
+from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError, RunError
 from napari_melanoma.core.paths import outside_allowed
-from napari_melanoma.core.runs import Cancelled, Progress, RunContext
-from napari_melanoma.inference.bags import BagModel
-from napari_melanoma.io.bags import Bag
-from napari_melanoma.models.bundle import load_network, read_bundle
-from napari_melanoma.models.reference import read_reference
+from napari_melanoma.data.bags import Bag
+from napari_melanoma.evaluation.evaluate import evaluate_bags
+from napari_melanoma.evaluation.measuring_classes import ClassEvaluationOptions
+from napari_melanoma.models.bundle import load_network, read_bundle, read_reference
+from napari_melanoma.runs.estimate import estimate
+from napari_melanoma.runs.exporting import export_bundle
+from napari_melanoma.runs.train import check_recipe, train
+from napari_melanoma.slides.tile_models import BagModel
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.workflows.estimate import estimate
-from napari_melanoma.workflows.evaluate_bags import evaluate_bags
-from napari_melanoma.workflows.exporting import export_bundle
-from napari_melanoma.workflows.measuring_classes import ClassEvaluationOptions
-from napari_melanoma.workflows.train import train
-from napari_melanoma.workflows.training_checks import check_recipe
 
 if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo

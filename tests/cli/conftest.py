@@ -16,8 +16,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from napari_melanoma.cli import app
+from napari_melanoma.lesion import batch
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, write_bundle
-from napari_melanoma.workflows import lesions
 
 Run = Callable[..., Result]
 
@@ -52,8 +52,8 @@ def dark(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     def logits(inputs: Sequence[np.ndarray]) -> np.ndarray:
         return (110.0 - np.stack(inputs).mean(-1, dtype=np.float32)) / 8.0
 
-    monkeypatch.setattr(lesions, "_find", lambda name: info)
-    monkeypatch.setattr(lesions, "_load", lambda info, run: SimpleNamespace(info=info, device="cpu", logits=logits))
+    monkeypatch.setattr(batch, "_find", lambda name: info)
+    monkeypatch.setattr(batch, "_load", lambda info, run: SimpleNamespace(info=info, device="cpu", logits=logits))
 
 
 @pytest.fixture(scope="session")

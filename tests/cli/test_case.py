@@ -37,9 +37,9 @@ def test_a_case_is_made_and_printed(run, pictures: Path) -> None:
 
 
 def test_what_was_measured_on_slides_is_printed(run, tmp_path: Path) -> None:
-    from napari_melanoma.data.case.edit import add_lesion
-    from napari_melanoma.data.case.model import Case
-    from napari_melanoma.data.case.store import CaseStore
+    from napari_melanoma.case.edits import add_lesion
+    from napari_melanoma.case.model import Case
+    from napari_melanoma.case.store import CaseStore
 
     case = add_lesion(Case(), site="upper extremity", depth_mm=1.34, clark=4, mitoses_per_mm2=3.0)
     CaseStore.create(tmp_path / "K", case).close()
@@ -92,9 +92,9 @@ def test_a_newer_case_is_refused(run, pictures: Path) -> None:
 
 def test_lesions_are_answered(run, pictures: Path, lines, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is answered is printed and kept; what could not be looked at is exit code 1."""
-    from napari_melanoma.workflows import case_answers
-    from napari_melanoma.workflows.answer import ClassifierStamp
-    from napari_melanoma.workflows.case_answer import CaseAnswers
+    from napari_melanoma.case import predictions
+    from napari_melanoma.case.predictions import CaseAnswers
+    from napari_melanoma.classification.prediction import ClassifierStamp
 
     asked = []
 
@@ -102,7 +102,7 @@ def test_lesions_are_answered(run, pictures: Path, lines, monkeypatch: pytest.Mo
         asked.append((store.folder.name, classifier, store.read_only))
         return CaseAnswers((), (("I1", "is of no lesion yet."),), ClassifierStamp("red", "red", "0", "cpu"), "now")
 
-    monkeypatch.setattr(case_answers, "answer_with", answered)
+    monkeypatch.setattr(predictions, "answer_with", answered)
     run("case", "K", "--from", "pictures")
     result = run("case", "K", "--answer", "--classifier", "red", "--json")
     assert result.exit_code == 1

@@ -14,13 +14,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_melanoma.core.classifier import ClassifierConfig, OperatingPoint
-from napari_melanoma.core.region import ViewConfig
-from napari_melanoma.core.tabular import FittedNumbers, FittedWords, TabularEncoding
-from napari_melanoma.data.phantom.lesion import LesionPhantomConfig, lesion_phantom
+from napari_melanoma.core.prediction import (
+    ClassifierConfig,
+    FittedNumbers,
+    FittedWords,
+    OperatingPoint,
+    TabularEncoding,
+    ViewConfig,
+)
 from napari_melanoma.io.results import read_mask, write_mask, write_rgb, write_table
-from napari_melanoma.models.bundle import BundleConfig, write_bundle
-from napari_melanoma.models.reference import Reference
+from napari_melanoma.models.bundle import BundleConfig, Reference, write_bundle
+from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
+from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
 SIDE = 64
 OPTIONS = {

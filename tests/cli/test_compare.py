@@ -13,6 +13,7 @@ from typer.testing import Result
 
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.processes import PROCESS, ProcessStamp
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
@@ -20,7 +21,6 @@ from napari_melanoma.models.bundle import CONFIG, BundleInfo
 from napari_melanoma.models.registry import user_folder
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import DataRow, write_data
-from napari_melanoma.workflows.processes import PROCESS, ProcessStamp
 
 Run = Callable[..., Result]
 

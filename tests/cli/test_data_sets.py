@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_melanoma.data import report_page as workflow
 from napari_melanoma.data.domain_shift import Auc, DomainShift
 from napari_melanoma.io.results import read_table, write_mask
-from napari_melanoma.workflows import data_report as workflow
 
 
 @pytest.fixture

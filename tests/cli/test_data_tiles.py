@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_melanoma.analysis.regions import RegionClass, drawn_region
 from napari_melanoma.io.geojson import write_geojson
 from napari_melanoma.io.results import read_table
+from napari_melanoma.slides.regions import RegionClass, drawn_region
 
 SIDE = 256
 

@@ -10,7 +10,7 @@ import pytest
 from fake_slides import FakeAnalysis, draw_slide
 from typer.testing import Result
 
-from napari_melanoma.io.slide_depth import Reading, SlideDepth, write_depth
+from napari_melanoma.depth.readings import Reading, SlideDepth, write_depth
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from napari_melanoma.analysis.refinement import RefinementConfig
 from napari_melanoma.core import files
+from napari_melanoma.imaging.refinement import RefinementConfig
 
 pytestmark = pytest.mark.usefixtures("dark")
 

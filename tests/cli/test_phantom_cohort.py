@@ -7,18 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.data.phantom.cohort import CohortConfig, files
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.phantoms.cohort import cohort
+from napari_melanoma.phantoms.cohort.law import CohortConfig
 
 
 def test_options_reach_the_cohort(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def write(config: CohortConfig, out: Path, processes: int, run: RunContext) -> files.CohortFiles:
+    def write(config: CohortConfig, out: Path, processes: int, run: RunContext) -> cohort.CohortFiles:
         asked.append((config, out, processes))
-        return files.CohortFiles(out, config.count, config.slides)
+        return cohort.CohortFiles(out, config.count, config.slides)
 
-    monkeypatch.setattr(files, "write_cohort", write)
+    monkeypatch.setattr(cohort, "write_cohort", write)
     words = "--out cohort --count 30 --seed 5 --random-labels --patch-px 256 --slides 2 --processes 3 --json"
     result = run("phantom", "cohort", *words.split())
     assert result.exit_code == 0, result.output

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.config import write_toml
-from napari_melanoma.data.phantom.slide import SlidePhantomConfig
+from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
 
 
 def test_slides_are_drawn_with_truth_and_outlines(run, tmp_path: Path) -> None:

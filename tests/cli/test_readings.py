@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from napari_melanoma.io.slide_depth import Reading, SlideDepth, write_depth
+from napari_melanoma.depth.readings import Reading, SlideDepth, write_depth
 
 
 @pytest.fixture

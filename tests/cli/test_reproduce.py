@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from napari_melanoma.workflows.reproduction import run as workflow
-from napari_melanoma.workflows.reproduction.paper_files import read_paper
-from napari_melanoma.workflows.reproduction.plan import Plan, PlannedRow
-from napari_melanoma.workflows.reproduction.rows import Missing
-from napari_melanoma.workflows.reproduction.run import Reproduction
+from napari_melanoma.reproduction import run as workflow
+from napari_melanoma.reproduction.papers import read_paper
+from napari_melanoma.reproduction.plan import Plan, PlannedRow
+from napari_melanoma.reproduction.run import Missing, Reproduction
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.workflows import risks
-from napari_melanoma.workflows.risk_answer import Beside, DepthUsed, PatchAnswer, RiskAnswer, RiskOptions
+from napari_melanoma.risk import batch
+from napari_melanoma.risk.prediction import Beside, DepthUsed, PatchAnswer, RiskAnswer, RiskOptions
 
 ANSWER = RiskAnswer(
     positive="metastasis",
@@ -42,8 +42,8 @@ def patch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             raise InputError("nothing to look at")
         return ANSWER
 
-    monkeypatch.setattr(risks, "assess", assess)
-    monkeypatch.setattr(risks, "load_risk_model", lambda name: SimpleNamespace())
+    monkeypatch.setattr(batch, "assess", assess)
+    monkeypatch.setattr(batch, "load_risk_model", lambda name: SimpleNamespace())
     Image.fromarray(np.full((30, 30, 3), 200, np.uint8)).save(tmp_path / "p.png")
     return tmp_path / "p.png"
 

@@ -9,9 +9,9 @@ import pytest
 from typer.testing import Result
 
 from napari_melanoma.core.config import read_toml, write_toml
+from napari_melanoma.core.processes import PROCESS, ProcessStamp
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.workflows.processes import PROCESS, ProcessStamp
 
 Run = Callable[..., Result]
 

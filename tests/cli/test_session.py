@@ -11,8 +11,8 @@ import typer
 
 from napari_melanoma.cli import reports
 from napari_melanoma.cli.session import session
+from napari_melanoma.core.context import Cancelled, Progress
 from napari_melanoma.core.errors import ConfigError, MelanomaError, SaveError
-from napari_melanoma.core.runs import Cancelled, Progress
 
 
 def end(error: BaseException | None, *, as_json: bool = False, debug: bool = False) -> int:

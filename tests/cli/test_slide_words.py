@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from napari_melanoma.cli.slide import _tell
-from napari_melanoma.workflows.slide_table import SlideStatus
+from napari_melanoma.slides.table import SlideStatus
 
 TOLD = {"candidates": [], "notes": [], "at_least": False, "clark_estimate": None, "ulceration": False}
 CASES = [

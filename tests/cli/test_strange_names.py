@@ -16,7 +16,7 @@ from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.files import write_json, write_text
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.io.photographs import read_photograph
-from napari_melanoma.io.slides.opening import open_slide
+from napari_melanoma.slides.reading.opening import open_slide
 
 pytestmark = [
     pytest.mark.usefixtures("dark"),

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_melanoma.analysis import statistics
 from napari_melanoma.cli.reports import choose_report
-from napari_melanoma.core.runs import Milestone, Progress
+from napari_melanoma.core.context import Milestone, Progress
+from napari_melanoma.evaluation.comparison import Advice, ComparedModel, Comparison
+from napari_melanoma.metrics import statistics
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
-from napari_melanoma.workflows import estimate as estimates
-from napari_melanoma.workflows import train as workflow
-from napari_melanoma.workflows.comparison import Advice, ComparedModel, Comparison
-from napari_melanoma.workflows.estimate import Estimate
+from napari_melanoma.runs import estimate as estimates
+from napari_melanoma.runs import train as workflow
+from napari_melanoma.runs.estimate import Estimate
 
 RECIPE = """
 epochs = 3

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from napari_melanoma.core.ownership import output
-from napari_melanoma.data.phantom import LesionPhantomConfig, lesion_phantom
-from napari_melanoma.data.phantom.files import save_lesion_phantom
+from napari_melanoma.phantoms.lesion.lesion import lesion_phantom, save_lesion_phantom
+from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
 pytestmark = pytest.mark.usefixtures("dark")
 

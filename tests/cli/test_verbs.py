@@ -15,10 +15,11 @@ from PIL import Image
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from napari_melanoma import doctor
 from napari_melanoma.cli import app, viewer
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.workflows import doctor, train
-from napari_melanoma.workflows.result_folders import SALT
+from napari_melanoma.lesion.results import SALT
+from napari_melanoma.runs import train
 
 VERBS = (
     "open",
@@ -207,7 +208,7 @@ def test_training_says_what_was_written_and_what_next(run, tmp_path: Path, tiny:
 
 
 def test_evaluating_without_data_is_a_wrong_command(run, tiny: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("napari_melanoma.inference.photograph.Segmenter.load", None)  # refused before it is called
+    monkeypatch.setattr("napari_melanoma.lesion.segmentation.Segmenter.load", None)  # refused before it is called
     result = run("evaluate", "--model", tiny, "--data", "nowhere", "--out", "out")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "nowhere" in result.stderr

@@ -8,15 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.workflows.cohort import cohort
-from napari_melanoma.workflows.cohort.cluster import WorkerLost, WorkerSeen
-from napari_melanoma.workflows.cohort.cohort import Cohort
-from napari_melanoma.workflows.cohort.manifest import CohortSettings, Entry, Manifest
-from napari_melanoma.workflows.cohort.records import Records
-from napari_melanoma.workflows.cohort.work import Answer, Job
-from napari_melanoma.workflows.slide_options import SlideOptions
-from napari_melanoma.workflows.slide_table import SlideTable
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.slides import cohort
+from napari_melanoma.slides.cluster import Answer, Job, WorkerLost, WorkerSeen
+from napari_melanoma.slides.cohort import Cohort, CohortSettings, Entry, Manifest, Records
+from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.table import SlideTable
 
 DONE = Answer("done", row={})
 Script = Callable[[Job, str, int], "Answer | Exception | None"]

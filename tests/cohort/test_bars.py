@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from napari_melanoma.cli import reports
-from napari_melanoma.core.runs import ManyProgress, Progress
+from napari_melanoma.core.context import ManyProgress, Progress
 
 
 def test_bars_come_go_and_begin_again(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
+from napari_melanoma.core.context import Cancelled, ManyProgress, Progress
 from napari_melanoma.core.errors import BundleError, ClusterError, ConfigError
-from napari_melanoma.core.runs import Cancelled, ManyProgress, Progress
 from napari_melanoma.io.results import read_table
-from napari_melanoma.workflows.cohort import cohort
-from napari_melanoma.workflows.cohort.cluster import WorkerLost, WorkerSeen
-from napari_melanoma.workflows.cohort.work import Answer
+from napari_melanoma.slides import cohort
+from napari_melanoma.slides.cluster import Answer, WorkerLost, WorkerSeen
 
 DONE, BAD, AGAIN = Answer("done"), Answer("bad", "it is truncated"), Answer("again", "out of memory")
 Workers = Callable[..., Any]

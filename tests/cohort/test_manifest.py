@@ -10,18 +10,16 @@ from typing import Any
 
 import pytest
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.ownership import locked
-from napari_melanoma.core.runs import RunContext
 from napari_melanoma.io.results import read_table
-from napari_melanoma.workflows.cohort import analyse
-from napari_melanoma.workflows.cohort.analyse import CohortSummary, analyse_cohort
-from napari_melanoma.workflows.cohort.manifest import Manifest
-from napari_melanoma.workflows.cohort.settings import CohortOptions, settings_of
-from napari_melanoma.workflows.cohort.work import Answer
-from napari_melanoma.workflows.slide_folders import note_slide
-from napari_melanoma.workflows.slide_options import SlideOptions
-from napari_melanoma.workflows.slide_table import SlideTable
+from napari_melanoma.slides import cohort
+from napari_melanoma.slides.cluster import Answer
+from napari_melanoma.slides.cohort import CohortOptions, CohortSummary, Manifest, analyse_cohort, settings_of
+from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.result_folder import note_slide
+from napari_melanoma.slides.table import SlideTable
 
 Start = Callable[..., CohortSummary]
 pytestmark = pytest.mark.usefixtures("user_folders", "stage")
@@ -53,7 +51,7 @@ def hired(monkeypatch: pytest.MonkeyPatch, workers: Callable[..., Any]) -> list[
     def started(processes: int) -> Iterator[Any]:
         yield workers(processes, script)
 
-    monkeypatch.setattr(analyse, "started", started)
+    monkeypatch.setattr(cohort, "started", started)
     return given
 
 
@@ -145,7 +143,7 @@ def test_another_model_of_the_same_name_is_another_setting(monkeypatch: pytest.M
 
 def test_two_starts_in_one_folder_do_not_collide(start: Start, hired: list[str], tmp_path: Path) -> None:
     with (
-        locked(tmp_path / "out" / analyse.LOCK),
+        locked(tmp_path / "out" / cohort.LOCK),
         pytest.raises(RunError, match=r"another process works in .*out"),
     ):
         start()

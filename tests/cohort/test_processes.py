@@ -25,10 +25,8 @@ from napari_melanoma.cli import app
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.workflows.cohort.cluster import WorkerLost
-from napari_melanoma.workflows.cohort.dask_cluster import started
-from napari_melanoma.workflows.cohort.work import Job
-from napari_melanoma.workflows.slide_options import SlideOptions
+from napari_melanoma.slides.cluster import Job, WorkerLost, started
+from napari_melanoma.slides.options import SlideOptions
 
 PATIENCE_S = 120.0
 pytestmark = pytest.mark.usefixtures("user_folders")
@@ -44,8 +42,7 @@ def tissue_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
     """A classifier of tiles with random weights."""
     import torch
 
-    from napari_melanoma.core.classifier import ClassifierConfig
-    from napari_melanoma.core.tile import TileConfig
+    from napari_melanoma.core.prediction import ClassifierConfig, TileConfig
     from napari_melanoma.models.bundle import BundleConfig, write_bundle
     from napari_melanoma.models.zoo import build_network
 

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from napari_melanoma.cli import app
+from napari_melanoma.core.context import Cancelled
 from napari_melanoma.core.errors import (
     BundleError,
     ClusterError,
@@ -24,12 +25,9 @@ from napari_melanoma.core.errors import (
     ScaleMissing,
 )
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.runs import Cancelled
-from napari_melanoma.workflows.cohort import dask_cluster, work
-from napari_melanoma.workflows.cohort.cluster import WorkerLost
-from napari_melanoma.workflows.cohort.dask_cluster import DaskCluster, GivenByDask
-from napari_melanoma.workflows.cohort.work import Job, analyse
-from napari_melanoma.workflows.slide_options import SlideOptions
+from napari_melanoma.slides import cluster
+from napari_melanoma.slides.cluster import DaskCluster, GivenByDask, Job, WorkerLost, analyse
+from napari_melanoma.slides.options import SlideOptions
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 
@@ -37,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("user_folders")
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     (tmp_path / "a.tif").touch()
-    monkeypatch.setattr(work, "_threads", lambda: 1)
+    monkeypatch.setattr(cluster, "_threads", lambda: 1)
     return Job(tmp_path / "a.tif", tmp_path / "out" / "a", SlideOptions())
 
 
@@ -62,7 +60,7 @@ def test_whatever_goes_wrong_is_an_answer(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(work, "analyse_slide", fail)
+    monkeypatch.setattr(cluster, "analyse_slide", fail)
     answer = analyse(job)
     assert answer.outcome == outcome
     assert said in answer.error
@@ -88,10 +86,10 @@ class FakeFuture:
     def __init__(self, status: str, error: Exception | None = None) -> None:
         self.status, self.error = status, error
 
-    def result(self, timeout: float) -> work.Answer:
+    def result(self, timeout: float) -> cluster.Answer:
         if self.error is not None:
             raise self.error
-        return work.Answer("done")
+        return cluster.Answer("done")
 
     def cancel(self) -> None:
         raise OSError("the scheduler has gone")
@@ -132,12 +130,10 @@ def test_a_scheduler_that_has_gone_is_said_in_one_way() -> None:
 
 def test_workers_have_names_for_people() -> None:
     worker = {"metrics": {"memory": 5}, "memory_limit": 10, "status": "running"}
-    seen = [
-        dask_cluster._seen("tcp://10.0.0.1:77", {**worker, "name": name}) for name in (3, "job-3", "tcp://10.0.0.1:77")
-    ]
+    seen = [cluster._seen("tcp://10.0.0.1:77", {**worker, "name": name}) for name in (3, "job-3", "tcp://10.0.0.1:77")]
     assert [one.name for one in seen] == ["process 3", "job-3 at 10.0.0.1", "tcp://10.0.0.1:77"]
     assert (seen[0].memory, seen[0].limit, seen[0].ready) == (5, 10, True)
-    paused = dask_cluster._seen("tcp://10.0.0.1:77", {**worker, "status": "paused", "metrics": {}})
+    paused = cluster._seen("tcp://10.0.0.1:77", {**worker, "status": "paused", "metrics": {}})
     assert (paused.memory, paused.ready) == (0, False)
 
 
@@ -165,14 +161,14 @@ def test_what_cannot_be_is_refused(run: Callable[..., Result], words: list[objec
 
 
 def test_without_dask_it_is_said_what_to_install(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dask_cluster, "find_spec", lambda name: None)
+    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
     result = run("--processes", 2)
     assert result.exit_code == 1
     assert "Install napari-melanoma[cluster], or analyse one slide after the other" in result.stderr
 
 
 def test_a_scheduler_that_does_not_answer(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dask_cluster, "CONNECT_S", 0.2)
+    monkeypatch.setattr(cluster, "CONNECT_S", 0.2)
     result = run("--scheduler", "tcp://127.0.0.1:9")
     assert result.exit_code == 1
     assert "no scheduler answers at tcp://127.0.0.1:9" in result.stderr

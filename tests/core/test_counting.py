@@ -2,7 +2,7 @@
 
 import pytest
 
-from napari_melanoma.core.counting import counted, first_few
+from napari_melanoma.core.wording import counted, first_few
 
 
 def test_things_are_counted() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from napari_melanoma.core.durations import duration
+from napari_melanoma.core.wording import duration
 
 CASES = [(0.2, "0 s"), (89.4, "89 s"), (90, "2 min"), (5399, "90 min"), (5400, "1.5 h"), (90_000, "25.0 h")]
 

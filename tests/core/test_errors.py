@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from napari_melanoma.core import errors
-from napari_melanoma.core.runs import Cancelled
+from napari_melanoma.core.context import Cancelled
 
 PARENTS = {
     "ConfigError": "MelanomaError",

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_melanoma.core.file_names import (
+from napari_melanoma.core.files import plain_name
+from napari_melanoma.core.paths import (
     LONGEST,
     LONGEST_KEPT_BYTES,
     file_name,
@@ -20,7 +21,6 @@ from napari_melanoma.core.file_names import (
     safe_name,
     unfit_for_id,
 )
-from napari_melanoma.core.files import plain_name
 
 NAMES = [
     ("ISIC_0000001", "ISIC_0000001"),

@@ -11,13 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from napari_melanoma.core import leftovers
-from napari_melanoma.core.files import atomic_file, atomic_folder, write_text
-from napari_melanoma.core.leftovers import REPLACED, remove_leftovers, temporary_name, temporary_prefix
-from napari_melanoma.core.machine import has_ended, process_start
+from napari_melanoma.core import files
+from napari_melanoma.core.files import (
+    REPLACED,
+    atomic_file,
+    atomic_folder,
+    has_ended,
+    process_start,
+    remove_leftovers,
+    temporary_name,
+    temporary_prefix,
+    write_text,
+)
 
 KILLED = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-LONG_AGO = time.time() - 2 * leftovers.OLD_S
+LONG_AGO = time.time() - 2 * files.OLD_S
 
 
 def names(folder: Path) -> list[str]:
@@ -108,7 +116,7 @@ def owned(machine: str, pid: int, start: float, suffix: str = ".json") -> str:
 
 
 def test_whose_a_name_is_decides(tmp_path: Path) -> None:
-    here, now, me = leftovers._machine(), time.time(), os.getpid()
+    here, now, me = files._machine(), time.time(), os.getpid()
     dead, other = ended(), "0" * 16
     goes = [
         made(tmp_path / owned(here, dead, now), now),
@@ -159,7 +167,7 @@ def test_names_of_earlier_versions_go_after_a_day(tmp_path: Path) -> None:
 def test_a_link_is_removed_and_what_it_leads_to_stays(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     made(tmp_path / "photos" / "IMD002.jpg", LONG_AGO)
-    (tmp_path / owned(leftovers._machine(), ended(), time.time())).symlink_to(tmp_path / "photos")
+    (tmp_path / owned(files._machine(), ended(), time.time())).symlink_to(tmp_path / "photos")
     remove_leftovers(tmp_path)
     assert names(tmp_path) == ["photos"]
     assert names(tmp_path / "photos") == ["IMD002.jpg"]
@@ -172,7 +180,7 @@ def test_a_link_is_removed_and_what_it_leads_to_stays(tmp_path: Path) -> None:
 def test_every_name_is_recognized(tmp_path: Path, name: str, suffix: str) -> None:
     path = temporary_name(tmp_path / name, suffix)
     assert len(os.fsencode(path.name)) < 255
-    found = leftovers._OWNED.fullmatch(path.name)
+    found = files._OWNED.fullmatch(path.name)
     assert found is not None
     assert int(found["pid"]) == os.getpid()
 
@@ -180,7 +188,7 @@ def test_every_name_is_recognized(tmp_path: Path, name: str, suffix: str) -> Non
 @KILLED
 def test_folders_of_the_system_are_removed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    code = "import tempfile\nfrom napari_melanoma.core.leftovers import temporary_prefix\n"
+    code = "import tempfile\nfrom napari_melanoma.core.files import temporary_prefix\n"
     code += "tempfile.tempdir = str(out)\n"
     code += "folder = tempfile.mkdtemp(prefix=temporary_prefix('worker'))\nprint('writing', flush=True)\ntime.sleep(60)"
     killed(code, tmp_path)

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from napari_melanoma.core.config import listed
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.core.listing import listed
 from napari_melanoma.data import sources
 from napari_melanoma.models import zoo
 from napari_melanoma.training import losses, schedules

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from napari_melanoma.core import machine
-from napari_melanoma.core.machine import machine_id, platform_uuid
+from napari_melanoma.core import files
+from napari_melanoma.core.files import machine_id, platform_uuid
 
 
 def test_a_mac_tells_its_mark() -> None:
@@ -31,7 +31,7 @@ def marked(monkeypatch: pytest.MonkeyPatch, name: str) -> str:
 @pytest.mark.skipif(sys.platform != "linux", reason="the mark is kept elsewhere")
 def test_the_mark_stays_when_the_name_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "id").write_text("0123456789abcdef\n")
-    monkeypatch.setattr(machine, "LINUX_ID", tmp_path / "id")
+    monkeypatch.setattr(files, "LINUX_ID", tmp_path / "id")
     assert marked(monkeypatch, "mac.local") == marked(monkeypatch, "dhcp-17.example")
     before = marked(monkeypatch, "a")
     (tmp_path / "id").write_text("another\n")
@@ -40,5 +40,5 @@ def test_the_mark_stays_when_the_name_changes(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the mark is kept elsewhere")
 def test_without_a_mark_the_name_must_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "LINUX_ID", tmp_path / "none")
+    monkeypatch.setattr(files, "LINUX_ID", tmp_path / "none")
     assert marked(monkeypatch, "a") != marked(monkeypatch, "b")

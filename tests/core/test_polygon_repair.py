@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage.draw import polygon2mask
 
-from napari_melanoma.core.polygon_repair import clipped, contains, untangled
-from napari_melanoma.core.polygons import Polygon, Ring, as_array
+from napari_melanoma.core.polygons import Polygon, Ring, as_array, clipped, contains, untangled
 
 SQUARE: Ring = ((0.0, 0.0), (0.0, 10.0), (10.0, 10.0), (10.0, 0.0))
 EIGHT: Ring = ((0.0, 0.0), (10.0, 10.0), (10.0, 0.0), (0.0, 10.0))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_melanoma.core.polygon_union import joint_area
-from napari_melanoma.core.polygons import Polygon
+from napari_melanoma.core.polygons import Polygon, joint_area
 
 
 def box(top: float, left: float, height: float, width: float) -> tuple[tuple[float, float], ...]:

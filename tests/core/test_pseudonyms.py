@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_melanoma.core import pseudonyms
 from napari_melanoma.core.errors import ConfigError, SaveError
-from napari_melanoma.core.pseudonyms import PROJECT_VARIABLE, SHAPE, is_pseudonym, key_file, project_name, pseudonym
+from napari_melanoma.privacy import pseudonyms
+from napari_melanoma.privacy.pseudonyms import PROJECT_VARIABLE, SHAPE, is_pseudonym, key_file, project_name, pseudonym
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +65,8 @@ def test_a_name_of_letters_that_no_encoding_has_is_a_name_too() -> None:
 
 def test_processes_that_ask_at_the_same_moment_make_one_key() -> None:
     asked = (
-        "from napari_melanoma.core.pseudonyms import pseudonym as p; import sys; sys.stdout.write(p('1', project='a'))"
+        "from napari_melanoma.privacy.pseudonyms import pseudonym as p; import sys; "
+        "sys.stdout.write(p('1', project='a'))"
     )
     asking = [subprocess.Popen([sys.executable, "-c", asked], stdout=subprocess.PIPE) for _ in range(3)]
     assert {process.communicate()[0].decode() for process in asking} == {pseudonym("1", project="a")}
@@ -77,7 +78,9 @@ def test_many_patients_have_as_many_names() -> None:
 
 def test_another_process_gives_the_same_and_only_the_user_reads_the_key() -> None:
     name = pseudonym("PAT_1516")
-    asked = "from napari_melanoma.core.pseudonyms import pseudonym; import sys; sys.stdout.write(pseudonym('PAT_1516'))"
+    asked = (
+        "from napari_melanoma.privacy.pseudonyms import pseudonym; import sys; sys.stdout.write(pseudonym('PAT_1516'))"
+    )
     told = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, env=os.environ)
     assert told.stdout == name
     if sys.platform != "win32":

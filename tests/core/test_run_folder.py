@@ -12,10 +12,10 @@ from typing import IO, Any
 import pytest
 
 from napari_melanoma.core import run_folder
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import RunError, SaveError
-from napari_melanoma.core.leftovers import temporary_name
+from napari_melanoma.core.files import temporary_name
 from napari_melanoma.core.run_folder import HelpingContext, ListeningContext, RunFolder
-from napari_melanoma.core.runs import Cancelled, RunContext
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from threading import Thread
 
 import pytest
 
-from napari_melanoma.core.runs import Cancelled, Milestone, PartContext, Progress, RunContext
+from napari_melanoma.core.context import Cancelled, Milestone, PartContext, Progress, RunContext
 
 
 @pytest.mark.parametrize(

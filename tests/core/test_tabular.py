@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.core.tabular import FittedNumbers, FittedWords, TabularEncoding, TabularShape
+from napari_melanoma.core.prediction import FittedNumbers, FittedWords, TabularEncoding, TabularShape
 
 AGE = FittedNumbers(name="age", missing="unknown")  # the number, and whether it is known
 SIZE = FittedNumbers(name="size", encoding="one_hot", edges=(2.0, 6.0))  # three bins

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import settings as tries
 from hypothesis import strategies as some
 
-from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.data.case.edit import (
+from napari_melanoma.case.edits import (
     add_images,
     add_lesion,
     add_result,
@@ -25,8 +24,9 @@ from napari_melanoma.data.case.edit import (
     set_lesion,
     set_patient,
 )
-from napari_melanoma.data.case.files import case_text, parse_case
-from napari_melanoma.data.case.model import Case, CaseCorrection, CaseImage, CaseResult
+from napari_melanoma.case.model import Case, CaseCorrection, CaseImage, CaseResult
+from napari_melanoma.case.store import case_text, parse_case
+from napari_melanoma.core.errors import ConfigError
 
 FOLDER = Path("cases/P-0042").absolute()
 

@@ -9,12 +9,10 @@ from hypothesis import given
 from hypothesis import settings as tries
 from hypothesis import strategies as some
 
-from napari_melanoma.core.pseudonyms import pseudonym
-from napari_melanoma.data.case.edit import set_patient
-from napari_melanoma.data.case.facts import Facts, together
-from napari_melanoma.data.case.filing import Filed, FoundImage, file_images
-from napari_melanoma.data.case.model import Case, CaseImage
-from napari_melanoma.data.case.names import facts_from_name
+from napari_melanoma.case.edits import set_patient
+from napari_melanoma.case.filing import Facts, Filed, FoundImage, facts_from_name, file_images, together
+from napari_melanoma.case.model import Case, CaseImage
+from napari_melanoma.privacy.pseudonyms import pseudonym
 
 BACK = {"site": "posterior torso"}
 FOREARM = {"site": "upper extremity", "sub_site": "forearm"}

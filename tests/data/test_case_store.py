@@ -13,13 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_melanoma.case import store as moved
+from napari_melanoma.case.edits import add_images, add_lesion, set_correction, set_patient
+from napari_melanoma.case.model import Case, CaseImage
+from napari_melanoma.case.store import CaseStore, content_digest, read_correction, write_correction
 from napari_melanoma.core.errors import CaseChanged, ConfigError, InputError, SaveError
-from napari_melanoma.data.case import moved
-from napari_melanoma.data.case.contents import content_digest
-from napari_melanoma.data.case.corrections import read_correction, write_correction
-from napari_melanoma.data.case.edit import add_images, add_lesion, set_correction, set_patient
-from napari_melanoma.data.case.model import Case, CaseImage
-from napari_melanoma.data.case.store import CaseStore
 
 MASK = np.eye(4, dtype=bool)
 
@@ -149,7 +147,7 @@ def test_a_case_that_a_thread_opened_is_closed_by_another(folder: Path) -> None:
 
 def test_another_process_has_it_and_lets_go_when_it_dies(folder: Path) -> None:
     code = (
-        "import sys, pathlib; from napari_melanoma.data.case.store import CaseStore; "
+        "import sys, pathlib; from napari_melanoma.case.store import CaseStore; "
         "held = CaseStore.open(pathlib.Path(sys.argv[1])); print('open', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(folder)]
@@ -179,7 +177,7 @@ def test_a_folder_without_permission_is_looked_at(folder: Path, monkeypatch: pyt
     def refuse(path: Path) -> None:
         raise SaveError(f"cannot write {path}: no permission to write there.")
 
-    monkeypatch.setattr("napari_melanoma.data.case.owner.locked", refuse)
+    monkeypatch.setattr("napari_melanoma.case.store.locked", refuse)
     with CaseStore.open(folder) as store:
         assert "no permission" in store.read_only
         assert len(store.case.lesions) == 1
@@ -294,8 +292,8 @@ def test_a_mask_that_another_program_changed_is_not_taken_for_ours(folder: Path)
 
 
 def test_a_large_file_is_told_apart_by_its_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_melanoma.data.case.contents.WHOLE_UP_TO", 100)
-    monkeypatch.setattr("napari_melanoma.data.case.contents.BLOCK", 8)
+    monkeypatch.setattr("napari_melanoma.case.store.WHOLE_UP_TO", 100)
+    monkeypatch.setattr("napari_melanoma.case.store.BLOCK", 8)
     pixels = bytearray(range(256)) * 8
     digests = set()
     for place in (None, 0, 1, len(pixels) - 1):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_melanoma.data.harmonise import harmonise
+from napari_melanoma.data.harmonize import harmonise
 from napari_melanoma.data.sources import find_source
 from napari_melanoma.data.sources._clinical import facts_of, plain_name, spread_of
 from napari_melanoma.data.table_schema import check_value, column_named
@@ -230,10 +230,10 @@ def test_slides_of_cptac_are_those_of_the_tumour(tmp_path: Path) -> None:
 
 
 def test_columns_of_ones_own_are_brought_in_by_a_mapping(tmp_path: Path) -> None:
-    from napari_melanoma.data.mapping import Mapping
+    from napari_melanoma.data.mapping import TableMapping
 
     folder = laid_out({"notes.csv": "case_id,thick\nC3L-99001,1.25\n"}, tmp_path)
-    mapping = Mapping(columns={"thick": "breslow_thickness"})
+    mapping = TableMapping(columns={"thick": "breslow_thickness"})
     (record,) = find_source("cptac-cm").find(folder, mapping).records
     assert record.values["depth_mm"] == "1.25"
 
@@ -244,9 +244,9 @@ def test_a_table_of_ones_own_names_slides_and_patients(tmp_path: Path) -> None:
         "S17.svs;P1;61;w;2,3;ja;IV;ja\nS18.svs;P2;44;m;0,7;nein;II;nein\n",
         "S17.svs": "",
     }
-    from napari_melanoma.data.mapping import Mapping
+    from napari_melanoma.data.mapping import TableMapping
 
-    found = find_source("table").find(laid_out(files, tmp_path), Mapping(columns={"slide": "image_id"}))
+    found = find_source("table").find(laid_out(files, tmp_path), TableMapping(columns={"slide": "image_id"}))
     assert [(record.image_id, record.image) for record in found.records] == [("S17", None), ("S18", None)]
     (first, second) = harmonise([record.values for record in found.records]).rows
     known = ("patient_id", "age", "sex", "depth_mm", "ulceration", "clark", "metastasis")

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_melanoma.data.corrections import Correction, Corrections
-from napari_melanoma.data.split_choice import SplitChoice
+from napari_melanoma.data.corrections import Correction, Corrections, SplitChoice
 
 
 def drawn(seed: int, **values: object) -> Correction:

@@ -15,15 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DataSetError, SaveError
 from napari_melanoma.core.provenance import fingerprint
-from napari_melanoma.core.runs import Cancelled, RunContext
 from napari_melanoma.data import corrections as module
-from napari_melanoma.data import split_choice
+from napari_melanoma.data import corrections as split_choice
 from napari_melanoma.data.corrections import COLUMNS, Correction, Corrections, corrections_folder
 from napari_melanoma.data.dataset import read_dataset, usable, with_masks
-from napari_melanoma.data.shared_table import SharedTable
-from napari_melanoma.data.table_file import Layout, Record, TableFile
+from napari_melanoma.data.table_file import Layout, Record, SharedTable, TableFile
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
 
@@ -371,7 +370,7 @@ def test_killed_at_any_moment_the_folder_is_whole_and_can_be_taken_back(folder: 
 def test_somebody_who_writes_for_long_is_named(corrections: Corrections, folder: Path, monkeypatch) -> None:
     from filelock import FileLock
 
-    monkeypatch.setattr("napari_melanoma.data.shared_table.PATIENCE_S", 0.05)
+    monkeypatch.setattr("napari_melanoma.data.table_file.PATIENCE_S", 0.05)
     folder.mkdir()
     with FileLock(folder / ".lock"), pytest.raises(SaveError, match="another window has been writing"):
         corrections.add(drawn())
@@ -396,7 +395,7 @@ def test_many_at_once_keep_what_was_added_before_a_stop(corrections: Corrections
 def test_others_can_write_while_photographs_are_read(
     corrections: Corrections, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_melanoma.data.shared_table.PATIENCE_S", 0.05)
+    monkeypatch.setattr("napari_melanoma.data.table_file.PATIENCE_S", 0.05)
 
     def reads_slowly():
         for seed in range(3):

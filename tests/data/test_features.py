@@ -12,13 +12,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.core.errors import ConfigError, DataSetError
-from napari_melanoma.core.tabular import UNKNOWN, NumberColumn, TabularChoices, TabularEncoding, WordColumn
+from napari_melanoma.core.prediction import UNKNOWN, NumberColumn, TabularChoices, TabularEncoding, WordColumn
 from napari_melanoma.data import taxonomy
-from napari_melanoma.data.features.choices import BINS, choices_for, eligible
-from napari_melanoma.data.features.encoding import as_matrix, encode, network_inputs, understand, without_each
-from napari_melanoma.data.features.fitting import fit, unlearnt
-from napari_melanoma.data.features.leaks import why_not
-from napari_melanoma.data.harmonise import harmonise
+from napari_melanoma.data.features.encoding import (
+    BINS,
+    as_matrix,
+    choices_for,
+    eligible,
+    encode,
+    fit,
+    network_inputs,
+    understand,
+    unlearnt,
+    why_not,
+    without_each,
+)
+from napari_melanoma.data.harmonize import harmonise
 from napari_melanoma.data.table_file import TableFile
 from napari_melanoma.models.bundle import BundleConfig
 

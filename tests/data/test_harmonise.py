@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_melanoma.data.column_names import known_names
-from napari_melanoma.data.harmonise import harmonise
+from napari_melanoma.data.cells import known_names
+from napari_melanoma.data.harmonize import harmonise
 from napari_melanoma.data.table_schema import COLUMNS, NAMES, check_value, column_named
-from napari_melanoma.data.table_text import each_row
 from napari_melanoma.data.taxonomy import taxonomy
+from napari_melanoma.io.tables import each_row
 
 
 @dataclass(frozen=True)

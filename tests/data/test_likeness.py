@@ -15,12 +15,18 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from napari_melanoma.core.runs import Cancelled, RunContext
-from napari_melanoma.data import likeness, looks
+from napari_melanoma.core.context import Cancelled, RunContext
+from napari_melanoma.data import duplicates
 from napari_melanoma.data.dataset import Sample, read_dataset
-from napari_melanoma.data.duplicates import Duplicate, find_duplicates, joined_groups
-from napari_melanoma.data.likeness import close_pairs, hashes, same_pictures
-from napari_melanoma.data.looks import read_looks
+from napari_melanoma.data.duplicates import (
+    Duplicate,
+    close_pairs,
+    find_duplicates,
+    hashes,
+    joined_groups,
+    read_looks,
+    same_pictures,
+)
 from napari_melanoma.training import store
 
 COUNT = 12
@@ -68,7 +74,7 @@ def test_a_changed_picture_is_found_and_no_other(change: Change) -> None:
     images = [skin(seed) for seed in range(COUNT)]
     found = list(same_pictures(thumbnails([*images, change(images[3])])))
     assert [(one.first, one.second) for one in found] == [(3, COUNT)]
-    assert likeness.LIKE <= found[0].likeness <= 1
+    assert duplicates.LIKE <= found[0].likeness <= 1
 
 
 def test_pictures_without_anything_to_see_are_not_the_same() -> None:
@@ -90,10 +96,10 @@ def planted(codes: np.ndarray, bits: int, rng: np.random.Generator) -> np.ndarra
     return np.packbits(spread, axis=1)
 
 
-@pytest.mark.parametrize(("bits", "found"), [(0, 1.0), (14, 1.0), (likeness.RADIUS, 0.9)])
+@pytest.mark.parametrize(("bits", "found"), [(0, 1.0), (14, 1.0), (duplicates.RADIUS, 0.9)])
 def test_pairs_within_the_radius_are_found(bits: int, found: float, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
-    codes = rng.integers(0, 256, (300, likeness.BANDS), dtype=np.uint8)
+    codes = rng.integers(0, 256, (300, duplicates.BANDS), dtype=np.uint8)
     pairs = np.concatenate(list(close_pairs(np.concatenate((codes, planted(codes, bits, rng))))))
     assert (pairs[:, 1] - pairs[:, 0] == 300).all()
     assert found * 300 <= len(pairs) <= 300
@@ -105,10 +111,10 @@ def test_pairs_within_the_radius_are_found(bits: int, found: float, monkeypatch:
 
 
 def test_of_many_hashes_only_those_that_agree_in_a_band_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    codes = np.random.default_rng(0).integers(0, 256, (4_000, likeness.BANDS), dtype=np.uint8)
+    codes = np.random.default_rng(0).integers(0, 256, (4_000, duplicates.BANDS), dtype=np.uint8)
     codes[-1] = codes[0]
-    compared, bits = [], likeness._bits
-    monkeypatch.setattr(likeness, "_bits", lambda words: compared.append(words.size) or bits(words))
+    compared, bits = [], duplicates._bits
+    monkeypatch.setattr(duplicates, "_bits", lambda words: compared.append(words.size) or bits(words))
     pairs = np.concatenate(list(close_pairs(codes)))
     assert pairs.tolist() == [[0, 3_999]]
     assert 0 < sum(compared) < 0.2 * len(codes) ** 2 / 2
@@ -137,7 +143,7 @@ def test_files_are_compared_and_read_once(samples: list[Sample], user_folders: P
     said = {report.message: (report.done, report.total) for report in reports}
     assert said == {
         "Looking for the same pictures": (4, 4),
-        "Comparing the pictures": (likeness.BANDS, likeness.BANDS),
+        "Comparing the pictures": (duplicates.BANDS, duplicates.BANDS),
     }
     for sample in samples:  # of the same size and time: what was read counts
         stat = sample.image.stat()
@@ -174,7 +180,7 @@ def cache(samples: list[Sample], user_folders: Path) -> Path:
 def test_a_cache_that_another_process_locks_is_left_alone(
     samples: list[Sample], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(looks, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(duplicates, "PATIENCE_S", 0.01)
     before = cache.stat().st_ino
     with closing(sqlite3.connect(cache, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -198,12 +204,12 @@ def test_the_cache_tells_no_path_and_forgets_what_is_not_used(
     samples: list[Sample], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert str(samples[0].image.parent).encode() not in cache.read_bytes()
-    assert looks.KEEP_DAYS == store.KEEP_DAYS
-    later = time.time() + (looks.KEEP_DAYS - 1) * looks.DAY_S
-    monkeypatch.setattr(looks.time, "time", lambda: later)
+    assert duplicates.KEEP_DAYS == store.KEEP_DAYS
+    later = time.time() + (duplicates.KEEP_DAYS - 1) * duplicates.DAY_S
+    monkeypatch.setattr(duplicates.time, "time", lambda: later)
     find_duplicates(samples[:2], RunContext())
     assert rows_of(cache) == 4
-    monkeypatch.setattr(looks.time, "time", lambda: later + 2 * looks.DAY_S)
+    monkeypatch.setattr(duplicates.time, "time", lambda: later + 2 * duplicates.DAY_S)
     read_looks([], RunContext())
     assert rows_of(cache) == 2
 
@@ -237,7 +243,7 @@ def test_it_can_be_stopped(samples: list[Sample]) -> None:
 
 
 def test_comparing_can_be_stopped() -> None:
-    codes = np.zeros((600, likeness.BANDS), np.uint8)  # all in one bucket
+    codes = np.zeros((600, duplicates.BANDS), np.uint8)  # all in one bucket
     run = RunContext()
     found = close_pairs(codes, run=run)
     next(found)
@@ -247,16 +253,16 @@ def test_comparing_can_be_stopped() -> None:
 
 
 def test_hashes_of_different_parts_alone_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(likeness, "_TILE", 4)
+    monkeypatch.setattr(duplicates, "_TILE", 4)
     rng = np.random.default_rng(1)
-    codes = rng.integers(0, 4, (40, likeness.BANDS), dtype=np.uint8)
+    codes = rng.integers(0, 4, (40, duplicates.BANDS), dtype=np.uint8)
     part = rng.integers(0, 3, 40)
     every = {(int(one), int(two)) for pairs in close_pairs(codes, 18) for one, two in pairs}
     found = [(int(one), int(two)) for pairs in close_pairs(codes, 18, part=part) for one, two in pairs]
     assert len(found) == len(set(found))
     assert set(found) == {(one, two) for one, two in every if part[one] != part[two]}
     assert 0 < len(found) < len(every)
-    compared = [{*part[rows], -1, *part[columns]} for rows, columns in likeness._tiles(np.arange(40), part)]
+    compared = [{*part[rows], -1, *part[columns]} for rows, columns in duplicates._tiles(np.arange(40), part)]
     assert all(len(parts) > 2 for parts in compared)
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.data.harmonise import harmonise
-from napari_melanoma.data.mapping import Mapping, read_mapping, suggest_mapping, write_mapping
+from napari_melanoma.data.harmonize import harmonise
+from napari_melanoma.data.mapping import TableMapping, read_mapping, suggest_mapping, write_mapping
 
-MINE = Mapping(
+MINE = TableMapping(
     columns={"Bild": "image_id", "Befund": "diagnosis", "Notiz": ""}, words={"diagnosis": {"MM": "melanoma"}}
 )
 
@@ -21,7 +21,7 @@ def test_columns_and_words_are_exchanged() -> None:
 
 
 def test_of_two_columns_that_become_one_the_first_that_says_something_counts() -> None:
-    mapping = Mapping(columns={"a": "site", "b": "site"})
+    mapping = TableMapping(columns={"a": "site", "b": "site"})
     assert mapping.apply({"a": "", "b": "ear"}) == mapping.apply({"a": "ear", "b": "ear"}) == {"site": "ear"}
     assert mapping.apply({"a": "ear", "b": "nose"}) == {"site": "ear", "b": "nose"}
     assert mapping.apply({"b": "ear", "site": "nose"}) == {"site": "ear", "other_site": "nose"}
@@ -41,7 +41,7 @@ def test_of_two_columns_that_become_one_the_first_that_says_something_counts() -
     ],
 )
 def test_a_mapped_column_keeps_the_unit_of_its_name(theirs: str, ours: str, text: str, expected: str) -> None:
-    mapped = Mapping(columns={theirs: ours}).apply({theirs: text})
+    mapped = TableMapping(columns={theirs: ours}).apply({theirs: text})
     assert harmonise([mapped]).rows[0] == {ours: expected}
 
 
@@ -77,7 +77,7 @@ def test_numbers_alone_say_nothing() -> None:
 
 
 def test_the_words_of_a_mapping_count_under_the_name_that_others_use() -> None:
-    assert Mapping(words={"sex": {"W": "female"}}).apply({"Geschlecht": "W"}) == {"Geschlecht": "female"}
+    assert TableMapping(words={"sex": {"W": "female"}}).apply({"Geschlecht": "W"}) == {"Geschlecht": "female"}
 
 
 def test_each_of_ours_is_guessed_once() -> None:

@@ -10,14 +10,14 @@ import pytest
 import tifffile
 from PIL import Image
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, InputError, UnreadableImage
-from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import read_dataset, with_masks
+from napari_melanoma.data.importing import SourceOptions, import_source
+from napari_melanoma.data.mask_import import ImportOptions, import_masks
 from napari_melanoma.data.masks.values import lesion_mask, nnunet_labels, parse_values
 from napari_melanoma.data.sources import find_source
 from napari_melanoma.io.results import read_labels, read_mask, read_table
-from napari_melanoma.workflows.data_import import SourceOptions, import_source
-from napari_melanoma.workflows.mask_import import ImportOptions, import_masks
 
 SHAPE = (40, 60)
 LESION = np.zeros(SHAPE, bool)
@@ -243,7 +243,7 @@ def test_masks_beside_a_photograph_are_no_photographs(tmp_path: Path, name: str)
 def test_a_mask_that_claims_to_be_huge_is_refused_before_it_is_decoded(tmp_path: Path, monkeypatch) -> None:
     photograph(tmp_path / "all/x.png")
     save(tmp_path / "all/masks/x.png", np.zeros((80, 120), np.uint8))
-    monkeypatch.setattr("napari_melanoma.workflows.data_import.lesion_mask", lambda *_: pytest.fail("it was decoded"))
+    monkeypatch.setattr("napari_melanoma.data.importing.lesion_mask", lambda *_: pytest.fail("it was decoded"))
     with pytest.raises(DataSetError, match="its mask 120 x 80"):
         options = SourceOptions(no_patients=True)
         import_source(find_source("folder"), tmp_path / "all", tmp_path / "set", options, run=RunContext())

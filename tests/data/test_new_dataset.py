@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.ownership import is_locked
-from napari_melanoma.data.new_dataset import gathered
+from napari_melanoma.data.dataset import gathered
 
 
 def test_what_is_discarded_is_gone_before_another_command_can_gather_there(tmp_path: Path, monkeypatch) -> None:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.errors import SaveError
-from napari_melanoma.data.phantom import LesionPhantomConfig, lesion_phantom
-from napari_melanoma.data.phantom.files import save_lesion_phantom
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
+from napari_melanoma.phantoms.lesion.lesion import lesion_phantom, save_lesion_phantom
+from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
 
 def test_image_mask_and_truth_are_written_and_read_back(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from skimage.color import rgb2lab
 
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.data.phantom import LesionPhantom, LesionPhantomConfig, lesion_phantom, lesion_phantoms
+from napari_melanoma.phantoms.lesion.lesion import LesionPhantom, lesion_phantom, lesion_phantoms
+from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
 MODALITIES = ["dermoscopic", "macroscopic"]
 SMALL = (150, 200)

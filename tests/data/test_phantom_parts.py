@@ -10,11 +10,10 @@ from scipy.spatial import cKDTree
 from skimage.color import rgb2lab
 
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.data.phantom.cells import cells_on
-from napari_melanoma.data.phantom.optics import TYPE_ANGLES, encode, melanin_for, reflectance, typology_angle
-from napari_melanoma.data.phantom.plane import Plane, fractal, noise, ramp
-from napari_melanoma.data.phantom.streams import stream
-from napari_melanoma.data.phantom.strokes import bezier, draw_stroke
+from napari_melanoma.phantoms.lesion.artefacts import bezier, draw_stroke
+from napari_melanoma.phantoms.lesion.skin import cells_on
+from napari_melanoma.phantoms.lesion.traits import TYPE_ANGLES, encode, melanin_for, reflectance, typology_angle
+from napari_melanoma.phantoms.plane import Plane, fractal, noise, ramp, stream
 
 
 def test_pixel_centres_lie_symmetrically_around_the_middle() -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from napari_melanoma.data.merging import Conflict, Origin, groups_of, identity, united
 from napari_melanoma.data.packed_rows import PackedRow
-from napari_melanoma.data.same_rows import Conflict, Origin, groups_of, identity, united
 from napari_melanoma.data.taxonomy import taxonomy
 
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.data import samples
+from napari_melanoma.ui import sample_data
 
 SAMPLES = [
-    (samples.dermoscopic_sample, "dermoscopic"),
-    (samples.macroscopic_sample, "macroscopic"),
-    (samples.dark_skin_sample, "dermoscopic"),
-    (samples.several_lesions_sample, "macroscopic"),
+    (sample_data.dermoscopic_sample, "dermoscopic"),
+    (sample_data.macroscopic_sample, "macroscopic"),
+    (sample_data.dark_skin_sample, "dermoscopic"),
+    (sample_data.several_lesions_sample, "macroscopic"),
 ]
 
 
@@ -33,18 +33,20 @@ def test_a_sample_is_one_rgb_image_in_micrometres(sample, modality: str) -> None
 
 
 def test_listing_the_samples_imports_nothing_heavy() -> None:
-    code = "import sys, napari_melanoma.data.samples; sys.exit(bool({'numpy', 'scipy', 'skimage'} & set(sys.modules)))"
+    code = (
+        "import sys, napari_melanoma.ui.sample_data; sys.exit(bool({'numpy', 'scipy', 'skimage'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_the_sample_slide_is_drawn_once_and_opens_in_micrometres(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platformdirs.user_cache_path", lambda *names, **options: tmp_path)
-    monkeypatch.setattr(samples, "SLIDE", {"size": (768, 768), "mpp": 1.0, "lesions": {"breslow_mm": 0.2}})
-    ((levels, attributes, kind),) = samples.slide_sample()
+    monkeypatch.setattr(sample_data, "SLIDE", {"size": (768, 768), "mpp": 1.0, "lesions": {"breslow_mm": 0.2}})
+    ((levels, attributes, kind),) = sample_data.slide_sample()
     assert kind == "image"
     assert attributes["multiscale"] is True
     assert attributes["scale"] == (1.0, 1.0)
     assert levels[0].shape == (768, 768, 3)
-    drawn = samples.sample_slide().stat().st_mtime_ns
-    assert samples.sample_slide().stat().st_mtime_ns == drawn
+    drawn = sample_data.sample_slide().stat().st_mtime_ns
+    assert sample_data.sample_slide().stat().st_mtime_ns == drawn
     attributes["metadata"]["napari_melanoma"]["slide"].close()

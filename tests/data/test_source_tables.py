@@ -12,10 +12,11 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from napari_melanoma.core.errors import DataSetError, InputError
-from napari_melanoma.core.pseudonyms import pseudonym
-from napari_melanoma.data.mapping import Mapping
-from napari_melanoma.data.source_tables import one_hot, stem_of
+from napari_melanoma.data.cells import stem_of
+from napari_melanoma.data.mapping import TableMapping
+from napari_melanoma.data.source_tables import one_hot
 from napari_melanoma.data.sources import find_source
+from napari_melanoma.privacy.pseudonyms import pseudonym
 
 
 def test_a_table_alone_gives_rows_without_images(tmp_path: Path) -> None:
@@ -89,7 +90,7 @@ def test_a_case_may_have_several_biopsies(tmp_path: Path) -> None:
 
 def test_a_mapping_is_followed(tmp_path: Path) -> None:
     (tmp_path / "klinik.csv").write_bytes("Datei;Befund;Raum\nx.jpg;böse;4\n".encode("cp1252"))
-    mapping = Mapping(
+    mapping = TableMapping(
         columns={"Datei": "image_id", "Befund": "diagnosis", "Raum": ""}, words={"diagnosis": {"böse": "melanoma"}}
     )
     (record,) = find_source("table").find(tmp_path / "klinik.csv", mapping).taken

@@ -15,7 +15,7 @@ from PIL import Image
 
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.data.dataset import MODALITY_WORDS
-from napari_melanoma.data.harmonise import harmonise
+from napari_melanoma.data.harmonize import harmonise
 from napari_melanoma.data.sources import Record, find_source, source_of, sources, where_to_get
 
 PICTURE = b"picture"

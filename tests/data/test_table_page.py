@@ -7,7 +7,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from napari_melanoma.data.mapping import Mapping
+from napari_melanoma.data.mapping import TableMapping
 from napari_melanoma.data.table_schema import NAMES
 
 REPOSITORY = Path(__file__).parents[2]
@@ -30,7 +30,7 @@ def test_the_examples_run() -> None:
     assert "{'image_id': 'ISIC_1', 'age': '45', 'sex': 'female', 'site_as_given': 'Glabella'}" in example
     assert values["found"].rows == [{"image_id": "ISIC_1", "age": "45", "sex": "female", "site_as_given": "Glabella"}]
     (mapping,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
-    assert Mapping.parse(tomllib.loads(mapping), "the page").apply({"Befund": "x", "site": "Glabella"}) == {
+    assert TableMapping.parse(tomllib.loads(mapping), "the page").apply({"Befund": "x", "site": "Glabella"}) == {
         "diagnosis": "x",
         "site": "forehead",
     }

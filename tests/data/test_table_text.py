@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.data.table_text import each_row, rows_of_text, unique_names
+from napari_melanoma.io.tables import each_row, rows_of_text, unique_names
 
 TEXT = "image_id,site\na,Rücken\nb,\n"
 EXPECTED = [{"image_id": "a", "site": "Rücken"}, {"image_id": "b", "site": ""}]

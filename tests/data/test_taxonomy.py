@@ -4,9 +4,7 @@ import pytest
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.data import taxonomy as module
-from napari_melanoma.data.column_names import nearest
-from napari_melanoma.data.diagnoses import Diagnosis, diagnosis_word, told
-from napari_melanoma.data.places import Place, joined, place
+from napari_melanoma.data.cells import Diagnosis, Place, diagnosis_word, joined, nearest, place, told
 from napari_melanoma.data.sources import sources
 from napari_melanoma.data.table_schema import COLUMNS, NAMES, check_value, column_named
 from napari_melanoma.data.taxonomy import HERE, UNKNOWN, names, read_rows, taxonomy

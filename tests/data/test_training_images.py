@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import BundleError
-from napari_melanoma.core.pseudonyms import key_file, key_id
-from napari_melanoma.core.runs import Cancelled, RunContext
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.training_images import (
     FILE,
@@ -23,6 +22,7 @@ from napari_melanoma.data.training_images import (
     hash_images,
     list_images,
 )
+from napari_melanoma.privacy.pseudonyms import key_file, key_id
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 
@@ -94,7 +94,7 @@ def test_patients_are_recognized_with_the_key_of_the_project_alone(tmp_path: Pat
     assert are_of_listed_groups(others, found).tolist() == [True, False]
     assert list(found.groups) == [key_id()]
     key_file().unlink()
-    from napari_melanoma.core import pseudonyms
+    from napari_melanoma.privacy import pseudonyms
 
     pseudonyms._read_key.cache_clear()
     assert are_of_listed_groups(others, found).tolist() == [False, False]

@@ -52,7 +52,7 @@ def stored(box: Sandbox, said: Any, raw: bytes | None = None) -> Path:
 
 def read(folder: Path) -> Callable[[], Any]:
     def act() -> Any:
-        from napari_melanoma.data.case.store import CaseStore
+        from napari_melanoma.case.store import CaseStore
 
         return CaseStore.look_at(folder).case
 
@@ -68,8 +68,8 @@ def legal(rng: Generator, box: Sandbox) -> Case:
     box.release()
 
     def act() -> Any:
-        from napari_melanoma.data.case.edit import add_lesion
-        from napari_melanoma.data.case.store import CaseStore
+        from napari_melanoma.case.edits import add_lesion
+        from napari_melanoma.case.store import CaseStore
 
         with CaseStore.open(folder) as store:
             store.save(add_lesion(store.case, label="second"))
@@ -182,8 +182,7 @@ def links(rng: Generator, box: Sandbox) -> Case:
     def act() -> Any:
         import numpy as np
 
-        from napari_melanoma.data.case.corrections import write_correction
-        from napari_melanoma.data.case.store import CaseStore
+        from napari_melanoma.case.store import CaseStore, write_correction
 
         with CaseStore.open(folder) as store:
             return write_correction(store, "I1", np.ones((40, 40), bool), image_digest="", model="")

@@ -36,7 +36,7 @@ def collection(*features: Any) -> dict[str, Any]:
 
 def read(path: Path) -> Callable[[], Any]:
     def act() -> Any:
-        from napari_melanoma.io.geojson_reading import read_geojson
+        from napari_melanoma.io.geojson import read_geojson
 
         return read_geojson(path)
 
@@ -108,9 +108,8 @@ def tangled(rng: Generator, box: Sandbox) -> Case:
     path = stored(box, collection(feature([[*points, points[0]]])))
 
     def act() -> Any:
-        from napari_melanoma.core.polygon_repair import untangled
-        from napari_melanoma.core.polygons import signed_area
-        from napari_melanoma.io.geojson_reading import read_geojson
+        from napari_melanoma.core.polygons import signed_area, untangled
+        from napari_melanoma.io.geojson import read_geojson
 
         polygons = [p for one in read_geojson(path).annotations for p in one.polygons]
         return [part for polygon in polygons for part in untangled(polygon)], [signed_area(p.outer) for p in polygons]

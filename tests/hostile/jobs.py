@@ -24,8 +24,8 @@ from hostile.tables import data_set, write
 
 HEAVY = (
     "napari_melanoma.cli",
-    "napari_melanoma.workflows.train",
-    "napari_melanoma.workflows.batch",
+    "napari_melanoma.runs.train",
+    "napari_melanoma.lesion.batch",
     "lightning.pytorch",
 )
 LONGEST_S = 240.0

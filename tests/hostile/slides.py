@@ -43,8 +43,8 @@ def read(path: Path) -> Callable[[], np.ndarray]:
 
     def act() -> np.ndarray:
         from napari_melanoma.core.geometry import Box
-        from napari_melanoma.io.slides.opening import open_slide
-        from napari_melanoma.io.slides.slide import DamagedTile
+        from napari_melanoma.slides.reading.opening import open_slide
+        from napari_melanoma.slides.reading.slide import DamagedTile
 
         with open_slide(path) as slide:
             full, last = slide.info.levels[0], None
@@ -231,7 +231,7 @@ def absurd_scale(rng: Generator, box: Sandbox) -> Case:
         _patch(path, 282, [0], raw=struct.pack("<II", 0, 0))
 
     def act() -> bool:
-        from napari_melanoma.io.slides.opening import open_slide
+        from napari_melanoma.slides.reading.opening import open_slide
 
         with open_slide(path) as slide:
             return slide.info.pixel_size is None and bool(slide.info.warnings)

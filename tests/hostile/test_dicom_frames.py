@@ -14,8 +14,8 @@ from hostile import dicom
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.files import open_regular
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.io.slides import dicom_frames
-from napari_melanoma.io.slides.opening import open_slide
+from napari_melanoma.slides.reading import openslide
+from napari_melanoma.slides.reading.opening import open_slide
 
 TISSUE = np.random.default_rng(0).integers(100, 255, (400, 300, 3)).astype(np.uint8)
 
@@ -77,7 +77,7 @@ def test_a_file_beside_a_slide_that_cannot_be_opened_does_not_matter(tmp_path: P
             raise PermissionError(13, "Permission denied")
         return open_regular(one)
 
-    monkeypatch.setattr(dicom_frames, "open_regular", opened)
+    monkeypatch.setattr(openslide, "open_regular", opened)
     with open_slide(path) as slide:
         slide.read_region(0, Box(0, 0, 400, 300))
 
@@ -89,4 +89,4 @@ def test_a_damaged_file_is_not_judged_by_the_one_beside_it(tmp_path: Path) -> No
     path = dicom.slide(tmp_path / "slide", TISSUE, compressed=False, change=change)
     cut = path.with_name("cut.dcm")
     cut.write_bytes(path.read_bytes()[:200])
-    dicom_frames.check_frames(cut)
+    openslide.check_frames(cut)

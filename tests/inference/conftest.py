@@ -8,9 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from napari_melanoma.core.classifier import ClassifierConfig
-from napari_melanoma.core.region import ViewConfig
-from napari_melanoma.core.tabular import FittedNumbers, FittedWords, TabularEncoding
+from napari_melanoma.core.prediction import ClassifierConfig, FittedNumbers, FittedWords, TabularEncoding, ViewConfig
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, write_bundle
 
 SIDE, PATCH = 96, 20
@@ -107,7 +105,7 @@ def _reference(network, random: np.random.Generator):
     """What it answers about other pictures, and how these look to it."""
     import torch
 
-    from napari_melanoma.models.reference import Reference
+    from napari_melanoma.models.bundle import Reference
 
     network.eval()
     images, numbers, codes, labels = _batch(random, 80)

@@ -11,16 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_melanoma.core.classifier import ClassifierConfig
-from napari_melanoma.core.depth import DepthAnswer, DepthScale
+from napari_melanoma.classification.explanation import METHODS, PointingOptions, explain, methods_of, point
+from napari_melanoma.classification.predictor import Classifier, Lesion
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.region import ViewConfig
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.inference.classification import Classifier, Lesion
-from napari_melanoma.inference.explanation import METHODS, explain, methods_of
+from napari_melanoma.core.prediction import ClassifierConfig, DepthAnswer, DepthScale, ViewConfig
 from napari_melanoma.io.results import write_mask, write_table
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, write_bundle
-from napari_melanoma.workflows.pointing import PointingOptions, point
 
 OPTIONS = {"encoder": "test_efficientnet", "depth_channels": (4, 4), "depth_grid": 4, "hidden": (8,)}
 SCALE = DepthScale(log=True, mean=0.8, std=0.4)
@@ -60,7 +57,7 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
 def test_attention_is_shown_where_its_places_look(deep: Classifier, picture: Any) -> None:
     import torch
 
-    from napari_melanoma.models.preprocessing import to_tensor
+    from napari_melanoma.models.inference import to_tensor
 
     rgb = picture(np.random.default_rng(0), True).rgb
     heat = explain(deep, Lesion(rgb), "attention")

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, DiskFull, InputError, MelanomaError, RunError, SaveError
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.workflows import analyse_slide as analysing
-from napari_melanoma.workflows.biomarker_tissue import tissue_model, ulceration_shares
-from napari_melanoma.workflows.biomarkers import MEASURES, ranked_measures
+from napari_melanoma.evaluation.biomarkers import MEASURES, ranked_measures, tissue_model, ulceration_shares
+from napari_melanoma.slides import analysis as analysing
 
 SHARES: dict[str, Any] = {"a": 0.4, "b": None, "c": "no tissue", "d": 0.0}
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_melanoma.classification.predictor import Classifier
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.inference.classification import Classifier
+from napari_melanoma.evaluation.biomarkers import BiomarkerOptions, biomarkers
 from napari_melanoma.io.results import write_table
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.workflows.biomarkers import BiomarkerOptions, biomarkers
 
 
 @pytest.fixture(scope="module")

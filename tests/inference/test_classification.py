@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from napari_melanoma.classification.predictor import Classifier, Lesion
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, InputError
-from napari_melanoma.core.region import ViewConfig
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.inference.classification import Classifier, Lesion
+from napari_melanoma.core.prediction import ViewConfig
+from napari_melanoma.lesion.requests import Answering
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.workflows.answering import Answering
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_melanoma.classification import embedding
+from napari_melanoma.classification.embedding import Embedder
 from napari_melanoma.core.errors import BundleError
-from napari_melanoma.inference import embedding
-from napari_melanoma.inference.embedding import Embedder
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 from napari_melanoma.models.zoo import architectures, build_network, encoder_of
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.views import View
+from napari_melanoma.classification.explanation import METHODS, evidence_in, explain, placed, spread_out
+from napari_melanoma.classification.predictor import Classifier, Lesion
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.region import ViewConfig
-from napari_melanoma.core.runs import Cancelled, RunContext
-from napari_melanoma.inference.classification import Classifier, Lesion
-from napari_melanoma.inference.explanation import METHODS, evidence_in, explain, placed, spread_out
+from napari_melanoma.core.prediction import ViewConfig
+from napari_melanoma.imaging.preprocessing import View
 from napari_melanoma.models.bundle import BundleInfo
 
 OLD, NOT_OLD = {"age": "70"}, {"age": "50"}
@@ -142,7 +142,7 @@ def test_padding_is_seen_through(classifier: Classifier) -> None:
     import torch
     from torch import nn
 
-    from napari_melanoma.inference.asking import looks_beside
+    from napari_melanoma.classification.explanation_networks import looks_beside
 
     class OneConvolution(nn.Module):
         def __init__(self, padding: tuple[int, int]) -> None:

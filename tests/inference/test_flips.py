@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from napari_melanoma.core.preprocessing import PreprocessingConfig
-from napari_melanoma.inference.flips import VIEWS, flipped_answer, flipped_logits
+from napari_melanoma.core.prediction import PreprocessingConfig
+from napari_melanoma.lesion.segmentation import VIEWS, flipped_answer, flipped_logits
 
 SIDE = 8
 CONFIG = SimpleNamespace(input_size=SIDE, preprocessing=PreprocessingConfig())

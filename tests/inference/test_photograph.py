@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_melanoma.inference.photograph import Segmenter
+from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.models.precision import best_device
+from napari_melanoma.models.inference import best_device
 
 
 @pytest.fixture(scope="module")

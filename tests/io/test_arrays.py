@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.errors import UnreadableImage
-from napari_melanoma.io.arrays import read_mask_array, read_rgb_array
+from napari_melanoma.io.results import read_mask_array, read_rgb_array
 
 RGB = np.arange(300, dtype=np.uint16).astype(np.uint8).reshape(10, 10, 3)
 

@@ -10,7 +10,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from napari_melanoma.core.errors import UnreadableImage
-from napari_melanoma.io.dicom_header import DicomHeader, read_header
+from napari_melanoma.io.dicom import DicomHeader, read_header
 
 
 def header(**elements: object) -> DicomHeader:

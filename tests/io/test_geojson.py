@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from napari_melanoma.core.errors import InputError, SaveError
 from napari_melanoma.core.polygons import Polygon
-from napari_melanoma.io.geojson import Annotation, feature, write_geojson
-from napari_melanoma.io.geojson_reading import read_geojson
+from napari_melanoma.io.geojson import Annotation, feature, read_geojson, write_geojson
 
 SQUARE = ((0.0, 0.0), (0.0, 10.0), (10.0, 10.0), (10.0, 0.0))
 HOLE = ((2.0, 2.0), (4.0, 2.0), (4.0, 4.0), (2.0, 4.0))

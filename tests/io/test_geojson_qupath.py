@@ -10,9 +10,7 @@ import jsonschema
 import pytest
 
 from napari_melanoma.core.polygons import Polygon
-from napari_melanoma.io.geojson import Annotation, write_geojson
-from napari_melanoma.io.geojson_fitting import fitted
-from napari_melanoma.io.geojson_reading import GeoJson, read_geojson
+from napari_melanoma.io.geojson import Annotation, GeoJson, fitted, read_geojson, write_geojson
 
 SCHEMA = json.loads(Path(__file__).with_name("qupath.schema.json").read_text(encoding="utf-8"))
 BOX = [[100.25, 40], [180.5, 40], [180.5, 90.75], [100.25, 90.75], [100.25, 40]]

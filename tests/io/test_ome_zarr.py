@@ -11,8 +11,8 @@ import zarr
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.placement import MapPlace
-from napari_melanoma.io.ome_zarr import Labels, decoded, encoded, write_ome_zarr
-from napari_melanoma.io.slides.opening import open_slide
+from napari_melanoma.slides.export_formats import Labels, decoded, encoded, write_ome_zarr
+from napari_melanoma.slides.reading.opening import open_slide
 
 PLACE = MapPlace(64.0, 32.0, 16.0, 8.0, PixelSize(0.5, 0.25))
 

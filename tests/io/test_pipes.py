@@ -11,8 +11,7 @@ from napari_melanoma.core.files import open_regular
 from napari_melanoma.io.finding import find_photographs
 from napari_melanoma.io.photographs import read_photograph, stored_size
 from napari_melanoma.io.results import read_labels, read_mask
-from napari_melanoma.io.slides.opening import open_slide
-from napari_melanoma.io.slides.recognising import find_slides, is_slide
+from napari_melanoma.slides.reading.opening import find_slides, is_slide, open_slide
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.io.slide_depth import (
+from napari_melanoma.depth.readings import (
     DEPTH,
     Change,
     Margins,

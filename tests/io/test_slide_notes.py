@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.io.slide_notes import NOTES, Bookmark, Measure, SlideNotes, read_notes, write_notes
+from napari_melanoma.slides.notes import NOTES, Bookmark, Measure, SlideNotes, read_notes, write_notes
 
 MEASURES = (Measure("line", ((1.5, 2.0), (3.0, 4.25))), Measure("area", ((0.0, 0.0), (0.0, 9.0), (9.0, 9.0))))
 

@@ -12,10 +12,9 @@ import tifffile
 
 from napari_melanoma.core.errors import MelanomaError, UnreadableImage
 from napari_melanoma.io.photographs import read_photograph
-from napari_melanoma.io.slides.opening import open_slide
-from napari_melanoma.io.slides.recognising import is_slide
-from napari_melanoma.io.tiff_chain import is_cut_off
-from napari_melanoma.workflows.audit.slides import tiff_entries
+from napari_melanoma.io.tiff import is_cut_off
+from napari_melanoma.privacy.images import tiff_entries
+from napari_melanoma.slides.reading.opening import is_slide, open_slide
 
 
 @pytest.fixture(params=[False, True], ids=["classic", "big"])

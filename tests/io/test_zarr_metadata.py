@@ -11,9 +11,8 @@ import pytest
 import zarr
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.io.slide_results import STORE, SlideResult
-from napari_melanoma.io.slides.opening import open_slide
-from napari_melanoma.io.slides.recognising import is_slide
+from napari_melanoma.io.slide_store import STORE, SlideResult
+from napari_melanoma.slides.reading.opening import is_slide, open_slide
 
 CONTENTS = {
     "deep": b'{"a": ' + b"[" * 100_000,

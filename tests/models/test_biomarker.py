@@ -46,7 +46,7 @@ def row() -> Tensor:
 def test_attention_is_the_sigmoid_of_what_mean_and_maximum_say(kernel: int, side: int) -> None:
     import torch
 
-    from napari_melanoma.models.blocks.spatial_attention import SpatialAttention
+    from napari_melanoma.models.blocks.biomarker import SpatialAttention
 
     torch.manual_seed(0)
     attention, maps = SpatialAttention(kernel), torch.randn(2, 5, side, side)
@@ -65,7 +65,7 @@ def test_attention_is_the_sigmoid_of_what_mean_and_maximum_say(kernel: int, side
 def test_attention_can_begin_where_the_maps_say_most() -> None:
     import torch
 
-    from napari_melanoma.models.blocks.spatial_attention import SpatialAttention
+    from napari_melanoma.models.blocks.biomarker import SpatialAttention
 
     attention, maps = SpatialAttention(5, start=2.0), torch.rand(1, 3, 9, 9)
     maps[0, :, 6, 2] = 5.0
@@ -117,7 +117,7 @@ def test_sizes_follow_the_rule_of_the_paper(
 ) -> None:
     import torch
 
-    from napari_melanoma.models.blocks.depth import output_size
+    from napari_melanoma.models.blocks.biomarker import output_size
 
     assert output_size(size, filter_size, stride, padding) == expected
     layer = torch.nn.Conv2d(1, 1, filter_size, stride, padding)
@@ -125,7 +125,7 @@ def test_sizes_follow_the_rule_of_the_paper(
 
 
 def test_three_layers_leave_as_many_places_as_the_rule_says(images: Tensor) -> None:
-    from napari_melanoma.models.blocks.depth import places_left
+    from napari_melanoma.models.blocks.biomarker import places_left
 
     assert (places_left(512, 3), places_left(97, 3)) == (64, 12)
     layers = built().depth.layers

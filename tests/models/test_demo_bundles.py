@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.data.phantom.slide.config import SlideLesionOptions, SlidePhantomConfig
-from napari_melanoma.data.phantom.slide.plan import plan_slide
-from napari_melanoma.data.phantom.slide.render import render, truth
-from napari_melanoma.inference.familiar import Familiar
-from napari_melanoma.inference.labels import Labeller
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.registry import SHIPPED, find_bundle
+from napari_melanoma.phantoms.slide.config import SlideLesionOptions, SlidePhantomConfig
+from napari_melanoma.phantoms.slide.plan import plan_slide
+from napari_melanoma.phantoms.slide.render import render, truth
+from napari_melanoma.slides.tile_models import Familiar, Labeller
 
 MOST_BYTES, MOST_OF_ALL = 12e6, 40e6
 

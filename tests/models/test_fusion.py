@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import pytest
 
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.core.tabular import TabularShape
+from napari_melanoma.core.prediction import TabularShape
 from napari_melanoma.models.blocks.options import Fusion, FusionConfig
 from napari_melanoma.models.zoo import architectures, build_network, encoder_of, parameter_count
 

@@ -7,12 +7,12 @@ import sys
 import pytest
 
 from napari_melanoma.core.errors import BundleError
-from napari_melanoma.models import imagenet
-from napari_melanoma.models.imagenet import load_imagenet
+from napari_melanoma.models import published_encoders
+from napari_melanoma.models.published_encoders import load_imagenet
 from napari_melanoma.models.zoo import build_network, encoder_of
 
 
-@pytest.mark.parametrize("name", imagenet.PACKAGED)
+@pytest.mark.parametrize("name", published_encoders.PACKAGED)
 def test_every_tensor_of_the_encoder_is_replaced(name: str) -> None:
     encoder = encoder_of(build_network("deeplabv3plus", {"encoder": name}))
     assert encoder is not None
@@ -39,7 +39,7 @@ def test_no_hub_says_what_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(BundleError, match=r"could not be fetched \(ConnectionError\)"):
-        imagenet._hub_weights("resnet18", {})
+        published_encoders._hub_weights("resnet18", {})
 
 
 def test_weights_of_another_network_are_refused() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_melanoma.io.fitting import fit_input
+from napari_melanoma.io.thumbnails import fit_input
 from napari_melanoma.models.bundle import BundleConfig
-from napari_melanoma.models.preprocessing import restore_size, to_tensor
+from napari_melanoma.models.inference import restore_size, to_tensor
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (40, 90), (2000, 3000)])

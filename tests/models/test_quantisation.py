@@ -10,8 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.models.export import export_network, load_exported, read_about
-from napari_melanoma.models.quantisation import export_int8
+from napari_melanoma.models.export import export_int8, export_network, load_exported, read_about
 
 
 @pytest.fixture(scope="module")

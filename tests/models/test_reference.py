@@ -10,16 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_melanoma.core.classifier import ClassifierConfig
 from napari_melanoma.core.errors import BundleError, SaveError
+from napari_melanoma.core.prediction import ClassifierConfig
 from napari_melanoma.models import registry
-from napari_melanoma.models.bundle import BundleConfig, BundleInfo, read_bundle, write_bundle
-from napari_melanoma.models.reference import (
+from napari_melanoma.models.bundle import (
     REFERENCE,
+    BundleConfig,
+    BundleInfo,
     Reference,
     numbered,
+    read_bundle,
     read_reference,
     remembered,
+    write_bundle,
     write_reference,
 )
 
@@ -148,7 +151,7 @@ def test_reading_needs_no_torch(bundle: BundleInfo) -> None:
     """The viewer may read it."""
     code = (
         "import sys; from pathlib import Path; from napari_melanoma.models.bundle import read_bundle; "
-        "from napari_melanoma.models.reference import read_reference; "
+        "from napari_melanoma.models.bundle import read_reference; "
         f"assert read_reference(read_bundle(Path({str(bundle.path)!r}))); assert 'torch' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

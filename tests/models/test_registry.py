@@ -12,16 +12,9 @@ from safetensors.numpy import load_file, save_file
 
 from napari_melanoma.core.errors import BundleError, SaveError
 from napari_melanoma.core.files import write_json
-from napari_melanoma.models import buildable
+from napari_melanoma.models import registry
 from napari_melanoma.models.bundle import CONFIG, WEIGHTS, BundleInfo, read_bundle
-from napari_melanoma.models.registry import (
-    adopt,
-    find_bundle,
-    list_bundles,
-    unusable_bundles,
-    usable,
-    user_folder,
-)
+from napari_melanoma.models.registry import adopt, find_bundle, list_bundles, unusable_bundles, usable, user_folder
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 
@@ -120,11 +113,11 @@ def test_a_model_that_cannot_be_built_is_refused_and_listed_apart(
 
 
 def test_a_missing_package_is_named(tiny_bundle: BundleInfo, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(buildable, "find_spec", lambda name: None)
-    buildable.why_not_built.cache_clear()
+    monkeypatch.setattr(registry, "find_spec", lambda name: None)
+    registry.why_not_built.cache_clear()
     with pytest.raises(BundleError, match="pip install timm segmentation-models-pytorch"):
         adopt(tiny_bundle)
-    buildable.why_not_built.cache_clear()
+    registry.why_not_built.cache_clear()
 
 
 def test_all_shipped_models_can_be_built() -> None:

@@ -8,10 +8,10 @@ from typing import Any, get_args
 import pytest
 
 from napari_melanoma.core.errors import BundleError, ConfigError
-from napari_melanoma.models.imagenet import imagenet_name, load_imagenet
+from napari_melanoma.models.published_encoders import imagenet_name, load_imagenet
+from napari_melanoma.models.published_weights import read_weights
 from napari_melanoma.models.smp_networks import encoder_name
-from napari_melanoma.models.weights_files import fingerprint, weights_file
-from napari_melanoma.models.weights_files.fitting import read_weights
+from napari_melanoma.models.weights_location import fingerprint, weights_file
 from napari_melanoma.models.zoo import architectures, build_network, encoder_of, parameter_count
 from napari_melanoma.models.zoo.smp import Network
 from napari_melanoma.training.recipe import TrainRecipe

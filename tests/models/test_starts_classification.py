@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from napari_melanoma.core.errors import BundleError
-from napari_melanoma.models import imagenet
-from napari_melanoma.models.imagenet import imagenet_name, imagenet_normalisation, load_imagenet
-from napari_melanoma.models.weights_files.fitting import load_file
+from napari_melanoma.models import published_encoders
+from napari_melanoma.models.published_encoders import imagenet_name, imagenet_normalisation, load_imagenet
+from napari_melanoma.models.published_weights import load_file
 from napari_melanoma.models.zoo import architectures, build_network, encoder_of
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def test_without_a_hub_it_says_which_weights_can_be_had(monkeypatch: pytest.Monk
         load_imagenet(encoder, "resnet18")
 
 
-@pytest.mark.parametrize("name", imagenet.PACKAGED)
+@pytest.mark.parametrize("name", published_encoders.PACKAGED)
 def test_packaged_weights_want_images_between_minus_one_and_one(name: str) -> None:
     assert imagenet_normalisation(name) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 

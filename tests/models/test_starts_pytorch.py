@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.errors import BundleError
-from napari_melanoma.models.imagenet import load_imagenet
-from napari_melanoma.models.weights_files.fitting import load_file, read_weights
+from napari_melanoma.models.published_encoders import load_imagenet
+from napari_melanoma.models.published_weights import load_file, read_weights
 from napari_melanoma.models.zoo import build_network, encoder_of
 
 if TYPE_CHECKING:

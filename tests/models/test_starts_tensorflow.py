@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import BundleError
-from napari_melanoma.models.weights_files import weights_file
-from napari_melanoma.models.weights_files.fitting import load_file, read_weights
-from napari_melanoma.models.weights_files.tensorflow import MAGIC, read_tensorflow
+from napari_melanoma.models.published_weights import MAGIC, load_file, read_tensorflow, read_weights
+from napari_melanoma.models.weights_location import weights_file
 from napari_melanoma.models.zoo import build_network
 
 KINDS = {"float32": 1, "float64": 2, "int64": 9, "float16": 19}

@@ -13,9 +13,8 @@ from safetensors.numpy import load_file, save_file
 
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.models import registry
-from napari_melanoma.models.bundle import CARD, WEIGHTS, load_network, read_bundle
+from napari_melanoma.models.bundle import CARD, WEIGHTS, check_weights, load_network, read_bundle
 from napari_melanoma.models.registry import SHIPPED, adopt
-from napari_melanoma.models.weights_check import check_weights
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from napari_melanoma.core.classifier import ClassifierConfig
-from napari_melanoma.core.tabular import TabularShape
+from napari_melanoma.core.prediction import ClassifierConfig, TabularShape
 from napari_melanoma.models.bundle import BundleConfig, load_network, write_bundle
 from napari_melanoma.models.export import (
     FORMATS,

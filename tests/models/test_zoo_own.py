@@ -68,7 +68,7 @@ def test_each_way_up_and_depth_gives_the_images_size(name: str, upsampling: str)
 def test_a_gate_weighs_by_what_the_level_below_has_found() -> None:
     import torch
 
-    from napari_melanoma.models.blocks.u_shape import AttentionGate
+    from napari_melanoma.models.blocks.convolutions import AttentionGate
 
     torch.manual_seed(0)
     gate, features, signal = AttentionGate(4, 8), torch.rand(1, 4, 6, 6), torch.randn(1, 8, 6, 6)

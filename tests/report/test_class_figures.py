@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from napari_melanoma.analysis.calibration import Reliability, reliability
-from napari_melanoma.report.class_figures import FEW, draw_bins, draw_reliability
+from napari_melanoma.figures.classification import FEW, draw_bins, draw_reliability
+from napari_melanoma.metrics.calibration import Reliability, reliability
 
 
 def bins_of(*counts: int) -> Reliability:

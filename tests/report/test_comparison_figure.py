@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from napari_melanoma.analysis.statistics import Estimate
-from napari_melanoma.report.comparison import draw_changes
+from napari_melanoma.figures.evaluation import draw_changes
+from napari_melanoma.metrics.statistics import Estimate
 
 
 def test_the_legend_hides_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

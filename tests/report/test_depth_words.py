@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.io.slide_depth import Mitoses, Proposal, Proposed, Reading, SlideDepth
-from napari_melanoma.report import depth_words as words
+from napari_melanoma.depth import wording as words
+from napari_melanoma.depth.readings import Mitoses, Proposal, Proposed, Reading, SlideDepth
 
 LINE = ((0.0, 0.0), (100.0, 0.0))
 SIZE = PixelSize(0.5, 0.5)

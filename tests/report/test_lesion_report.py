@@ -9,8 +9,8 @@ import pytest
 
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.io.photographs import Photograph
-from napari_melanoma.report.lesion import write_lesion_report
-from napari_melanoma.workflows.lesion import LesionOptions, ModelStamp, derive, describe
+from napari_melanoma.lesion.analysis import LesionOptions, ModelStamp, derive, describe
+from napari_melanoma.lesion.report import write_lesion_report
 
 STAMP = ModelStamp("lesion-small", "a" * 64, "cpu", 0.5)
 

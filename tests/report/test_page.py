@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from napari_melanoma.report.comparison_page import ADVICE, ComparisonPage
-from napari_melanoma.report.comparison_page import write_page as write_comparison
-from napari_melanoma.report.evaluation_page import Page, write_page
-from napari_melanoma.report.page import data_uri, png_uri, write_html
-from napari_melanoma.report.reproduction_page import Picture, ReproductionPage, Step
-from napari_melanoma.report.reproduction_page import write_page as write_reproduction
+from napari_melanoma.evaluation.pages import ADVICE, ComparisonPage, Page, write_evaluation_page
+from napari_melanoma.evaluation.pages import write_comparison_page as write_comparison
+from napari_melanoma.figures.page import data_uri, png_uri, write_html
+from napari_melanoma.reproduction.page import Picture, ReproductionPage, Step
+from napari_melanoma.reproduction.page import write_page as write_reproduction
 
 
 def test_a_page_fills_the_blocks_and_escapes_what_it_is_given(tmp_path: Path) -> None:
@@ -39,7 +38,7 @@ def test_each_page_has_the_style_and_its_figures(kind: str, tmp_path: Path) -> N
     path, figures = tmp_path / "page.html", {"Dots": tmp_path / "dot.png"}
     if kind == "evaluation":
         table = ("Metrics", ("JA",), [("0.9",)])
-        write_page(Page("A & B", "2 images", "well", [table], figures, [], ["note"], ["beware"]), path)
+        write_evaluation_page(Page("A & B", "2 images", "well", [table], figures, [], ["note"], ["beware"]), path)
     else:
         pictures = [Picture(title, figure) for title, figure in figures.items()]
         write_reproduction(ReproductionPage("A & B", ["about"], [], pictures, []), path)
@@ -51,7 +50,7 @@ def test_each_page_has_the_style_and_its_figures(kind: str, tmp_path: Path) -> N
 
 
 def test_an_evaluation_says_what_comes_next(tmp_path: Path) -> None:
-    write_page(Page("A", "2 images", "well", [], next="Look & see."), tmp_path / "page.html")
+    write_evaluation_page(Page("A", "2 images", "well", [], next="Look & see."), tmp_path / "page.html")
     assert "<p>Look &amp; see.</p>" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 

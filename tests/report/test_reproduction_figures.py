@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from napari_melanoma.report import reproduction
-from napari_melanoma.report.reproduction import APART, SizePoint, apart, draw_curves, draw_size
+from napari_melanoma.reproduction import figures
+from napari_melanoma.reproduction.figures import APART, SizePoint, apart, draw_curves, draw_size
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def figure(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that are saved."""
     saved: list[Figure] = []
     monkeypatch.setattr(Figure, "savefig", lambda self, *of, **options: saved.append(self))
-    monkeypatch.setattr(reproduction, "atomic_file", _NoFile)
+    monkeypatch.setattr(figures, "atomic_file", _NoFile)
     return saved
 
 
@@ -52,8 +52,8 @@ def test_the_paper_has_a_panel_only_where_it_has_points(figure: list[Figure]) ->
     draw_size([ours], "TJA", Path("none.png"))
     draw_size([ours, SizePoint("R2U-Net", 4e5, 30, 25, 35, 6e6, 83)], "TJA", Path("none.png"))
     assert [[axes.get_title() for axes in each.axes] for each in figure] == [
-        [reproduction.OURS],
-        [reproduction.OURS, reproduction.PAPERS],
+        [figures.OURS],
+        [figures.OURS, figures.PAPERS],
     ]
     left, right = (axes.get_ylim() for axes in figure[1].axes)
     assert left[1] < right[0]

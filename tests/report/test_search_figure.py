@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from napari_melanoma.report.search import Drawn, draw_search
+from napari_melanoma.runs.search import Drawn, draw_search
 
 
 def test_what_was_drawn_is_read_as_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from napari_melanoma.report.tables import Table, html_table
+from napari_melanoma.figures.page import Table, html_table
 
 TABLE = Table("A <b> table", ("Row", "n"), (("one | two", "3"), ("<script>", "")), ("A note.",))
 

@@ -8,16 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_melanoma.core.classifier import ClassifierConfig
-from napari_melanoma.core.depth import DepthAnswer, DepthScale
-from napari_melanoma.core.region import ViewConfig
-from napari_melanoma.core.tabular import NumberColumn, TabularChoices, WordColumn
-from napari_melanoma.data.features.fitting import fit
+from napari_melanoma.core.prediction import (
+    ClassifierConfig,
+    DepthAnswer,
+    DepthScale,
+    NumberColumn,
+    TabularChoices,
+    ViewConfig,
+    WordColumn,
+)
+from napari_melanoma.data.features.encoding import fit
 from napari_melanoma.io.results import write_rgb
-from napari_melanoma.models.bundle import BundleConfig, BundleInfo, write_bundle
-from napari_melanoma.models.reference import Reference
+from napari_melanoma.models.bundle import BundleConfig, BundleInfo, Reference, write_bundle
 from napari_melanoma.models.zoo import build_network
-from napari_melanoma.workflows.risk_comparators import Cases, fit_comparators, write_comparators
+from napari_melanoma.risk.comparators import Cases, fit_comparators, write_comparators
 
 CHOICES = TabularChoices(
     numbers=(NumberColumn(name="age", missing="unknown"), NumberColumn(name="depth_mm", missing="unknown")),

@@ -10,23 +10,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_melanoma.classification.predictor import Classifier
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.core.files import write_json
-from napari_melanoma.core.runs import RunContext
 from napari_melanoma.core.validity import PredictionFacts
-from napari_melanoma.inference.classification import Classifier
+from napari_melanoma.depth.readings import Reading, SlideDepth, write_depth
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_table
-from napari_melanoma.io.slide_depth import Reading, SlideDepth, write_depth
+from napari_melanoma.lesion.patient_data import Forms
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.workflows.forms import Forms
-from napari_melanoma.workflows.risk import assess, risk_model
-from napari_melanoma.workflows.risk_answer import PARTS, DepthUsed, RiskAnswer, RiskOptions
-from napari_melanoma.workflows.risk_comparators import read_comparators
-from napari_melanoma.workflows.risk_known import KnownCase, known_of_patch, known_of_slide
-from napari_melanoma.workflows.risk_pictures import PatchPicture, patch_picture, slide_pictures
-from napari_melanoma.workflows.risks import assess_files
-from napari_melanoma.workflows.slide_folders import note_slide
+from napari_melanoma.risk.batch import assess_files
+from napari_melanoma.risk.comparators import read_comparators
+from napari_melanoma.risk.inputs import (
+    KnownCase,
+    PatchPicture,
+    known_of_patch,
+    known_of_slide,
+    patch_picture,
+    slide_pictures,
+)
+from napari_melanoma.risk.prediction import PARTS, DepthUsed, RiskAnswer, RiskOptions
+from napari_melanoma.risk.predictor import assess, risk_model
+from napari_melanoma.slides.result_folder import note_slide
 
 FORM = {"age": "64", "sex": "male", "depth_mm": "2.4", "clark": "4"}
 

@@ -9,19 +9,16 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.pointing import pointed
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.data.phantom.cohort.config import CohortConfig
-from napari_melanoma.data.phantom.cohort.patch import Patch, draw_patch
-from napari_melanoma.data.phantom.cohort.patients import draw_patients
-from napari_melanoma.inference.classification import Lesion
-from napari_melanoma.inference.explanation import explain
+from napari_melanoma.classification.explanation import explain, pointed
+from napari_melanoma.classification.predictor import Lesion
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.models.registry import find_bundle
-from napari_melanoma.workflows.risk import assess, load_risk_model
-from napari_melanoma.workflows.risk_answer import RiskAnswer, RiskOptions
-from napari_melanoma.workflows.risk_comparators import read_comparators
-from napari_melanoma.workflows.risk_known import known_of_patch
-from napari_melanoma.workflows.risk_pictures import PatchPicture
+from napari_melanoma.phantoms.cohort.cohort import Patch, draw_patch
+from napari_melanoma.phantoms.cohort.law import CohortConfig, draw_patients
+from napari_melanoma.risk.comparators import read_comparators
+from napari_melanoma.risk.inputs import PatchPicture, known_of_patch
+from napari_melanoma.risk.prediction import RiskAnswer, RiskOptions
+from napari_melanoma.risk.predictor import assess, load_risk_model
 
 NAME = "risk-demo"
 FORM = {"age": "60", "sex": "female", "site": "lower extremity"}

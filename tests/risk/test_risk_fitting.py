@@ -11,15 +11,14 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.config import read_toml, write_toml
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.results import read_table, write_rgb, write_table
 from napari_melanoma.models.bundle import read_bundle
+from napari_melanoma.risk.comparators import fit_beside, fit_if_asked, read_comparators
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import DataRow, read_data, write_data
-from napari_melanoma.workflows.risk_comparators import read_comparators
-from napari_melanoma.workflows.risk_fitting import fit_beside, fit_if_asked
 
 COUNT, TUNED = 24, 8
 

@@ -8,23 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_melanoma.classification.predictor import Classifier
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.data.phantom.config import LesionPhantomConfig
-from napari_melanoma.data.phantom.lesion import lesion_phantom
-from napari_melanoma.inference.classification import Classifier
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_table, write_rgb
+from napari_melanoma.lesion.patient_data import Forms
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.workflows import risks
-from napari_melanoma.workflows.forms import Forms
-from napari_melanoma.workflows.risk import assess
-from napari_melanoma.workflows.risk_answer import RiskAnswer, RiskOptions
-from napari_melanoma.workflows.risk_gaps import GapsUnknown, never_empty
-from napari_melanoma.workflows.risk_known import known_of_patch
-from napari_melanoma.workflows.risk_pictures import PatchPicture, patch_picture
-from napari_melanoma.workflows.risks import assess_files
-from napari_melanoma.workflows.slide_risk_files import kept_risk
+from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
+from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
+from napari_melanoma.risk import batch
+from napari_melanoma.risk.batch import assess_files
+from napari_melanoma.risk.inputs import PatchPicture, known_of_patch, patch_picture
+from napari_melanoma.risk.prediction import GapsUnknown, RiskAnswer, RiskOptions, never_empty
+from napari_melanoma.risk.predictor import assess
+from napari_melanoma.risk.slide_files import kept_risk
 
 WHOLE = {"age": "64", "sex": "male", "depth_mm": "2.4"}
 NEVER = {"drop_form": 0.0, "drop_field": 0.0}
@@ -85,7 +83,7 @@ def test_a_column_that_was_empty_in_training_often_enough_may_be_empty(patches: 
 def test_what_is_refused_keeps_its_row_and_what_needs_less(
     patches: Path, loaded: Classifier, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(risks, "load_risk_model", lambda name: learnt(loaded, NEVER))
+    monkeypatch.setattr(batch, "load_risk_model", lambda name: learnt(loaded, NEVER))
     table = tmp_path / "patients.csv"
     table.write_text("image_id,age,sex,depth_mm,clark\np0,64,male,2.4,4\np1,,,1.2,3\n", encoding="utf-8")
     paths = [patches / "p0.png", patches / "p1.png"]
@@ -102,7 +100,7 @@ def test_what_is_refused_keeps_its_row_and_what_needs_less(
 def test_an_answer_of_before_is_none_to_what_is_refused_now(
     patches: Path, loaded: Classifier, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(risks, "load_risk_model", lambda name: learnt(loaded, NEVER))
+    monkeypatch.setattr(batch, "load_risk_model", lambda name: learnt(loaded, NEVER))
     path, out, options = patches / "p0.png", tmp_path / "out", RiskOptions(model=str(model))
     assert assess_files([path], out, options, Forms(WHOLE), run=RunContext()).done == 1
     before = (out / "p0/risk.json").read_text(encoding="utf-8")

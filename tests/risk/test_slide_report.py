@@ -9,22 +9,22 @@ from pathlib import Path
 
 import pytest
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.runs import RunContext
 from napari_melanoma.core.validity import PredictionFacts
+from napari_melanoma.depth.readings import Margins, Mitoses, Reading, SlideDepth, write_depth
 from napari_melanoma.io.results import read_table
-from napari_melanoma.io.slide_depth import Margins, Mitoses, Reading, SlideDepth, write_depth
-from napari_melanoma.workflows.forms import Forms
-from napari_melanoma.workflows.risk_answer import RiskOptions
-from napari_melanoma.workflows.risk_report import risk_of
-from napari_melanoma.workflows.risks import assess_files
-from napari_melanoma.workflows.slide_exports import export_results, result_folders_in
-from napari_melanoma.workflows.slide_folders import note_slide
-from napari_melanoma.workflows.slide_report import write_slide_report
-from napari_melanoma.workflows.slide_risk import slide_risk, slide_risk_map
-from napari_melanoma.workflows.slide_risk_files import kept_risk
+from napari_melanoma.lesion.patient_data import Forms
+from napari_melanoma.reports.slide import write_slide_report
+from napari_melanoma.reports.slide_export import export_results, result_folders_in
+from napari_melanoma.reports.slide_page import risk_of
+from napari_melanoma.risk.batch import assess_files
+from napari_melanoma.risk.prediction import RiskOptions
+from napari_melanoma.risk.slide import slide_risk, slide_risk_map
+from napari_melanoma.risk.slide_files import kept_risk
+from napari_melanoma.slides.result_folder import note_slide
 
 LINE = {"surface": [400, 500], "deepest": [680, 500], "mm": 1.4, "interval_mm": [1.2, 1.6], "section": 0}
 PHANTOM = "phantom-trained, demonstration"

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.core.files import write_json
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.workflows.slide_folders import slide_folder
-from napari_melanoma.workflows.slide_risk import slide_biomarkers, slide_risk, slide_risk_map
-from napari_melanoma.workflows.slide_risk_files import kept_risk
+from napari_melanoma.risk.slide import slide_biomarkers, slide_risk, slide_risk_map
+from napari_melanoma.risk.slide_files import kept_risk
+from napari_melanoma.slides.result_folder import slide_folder
 
 LINE = {"surface": [400, 500], "deepest": [680, 500], "mm": 1.4, "interval_mm": [1.2, 1.6], "section": 0}
 ROW = {"age": "64", "sex": "male", "shoe": "44"}

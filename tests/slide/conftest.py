@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_melanoma.core.tile import TileConfig
+from napari_melanoma.core.prediction import TileConfig
 from napari_melanoma.io.results import write_mask
-from napari_melanoma.workflows.slide_options import SlideOptions
+from napari_melanoma.slides.options import SlideOptions
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from napari_melanoma.inference.tiles import TileModel
     from napari_melanoma.models.bundle import BundleInfo
+    from napari_melanoma.slides.tile_models import TileModel
 
 SIDE, TILE = 512, 32
 MPP = 0.5
@@ -96,7 +96,7 @@ def darkness(dense: bool = False, classes: int = 2) -> nn.Module:
 @pytest.fixture
 def tile_model() -> LoadModel:
     """Make a model of tiles whose answer is how dark they are."""
-    from napari_melanoma.inference.tiles import TileModel, TileModelInfo
+    from napari_melanoma.slides.tile_models import TileModel, TileModelInfo
 
     def made(
         kind: str = "classification", batch_size: int = 8, network: nn.Module | None = None, **how: Any
@@ -116,7 +116,7 @@ def tile_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
     """A classifier of tiles with random weights."""
     import torch
 
-    from napari_melanoma.core.classifier import ClassifierConfig
+    from napari_melanoma.core.prediction import ClassifierConfig
     from napari_melanoma.models.bundle import BundleConfig, write_bundle
     from napari_melanoma.models.zoo import build_network
 

@@ -13,17 +13,18 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import ConfigError, InputError, RunError, SaveError, ScaleMissing
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.runs import Cancelled, RunContext
-from napari_melanoma.inference.tiles import TileModel
-from napari_melanoma.io.geojson_reading import read_geojson
+from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import read_mask, read_table
-from napari_melanoma.io.slide_results import DONE, FAILED, NO_TISSUE, SlideResult
-from napari_melanoma.workflows.analyse_slide import SlideOutcome, analyse_slide
-from napari_melanoma.workflows.slide_findings import read_maps
-from napari_melanoma.workflows.slide_lesion_files import read_lesions
-from napari_melanoma.workflows.slide_options import SlideOptions
+from napari_melanoma.io.slide_spec import DONE, FAILED, NO_TISSUE
+from napari_melanoma.io.slide_store import SlideResult
+from napari_melanoma.slides.analysis import SlideOutcome, analyse_slide
+from napari_melanoma.slides.findings import read_maps
+from napari_melanoma.slides.lesion_files import read_lesions
+from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.tile_models import TileModel
 
 LoadModel = Callable[..., TileModel]
 Draw = Callable[..., Path]
@@ -119,7 +120,7 @@ def test_embeddings_lie_in_the_order_of_work(
 def test_stopped_it_goes_on_with_the_same_result(
     slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_melanoma.workflows.analyse_slide.EVENT_INTERVAL_S", 0.0)
+    monkeypatch.setattr("napari_melanoma.slides.analysis.EVENT_INTERVAL_S", 0.0)
     whole = analysed(slide_path, tmp_path / "whole", options, tile_model())
     for share in (0.2, 0.6):
         run = RunContext()
@@ -218,7 +219,7 @@ def test_tissue_is_found_where_nobody_gives_it(
 def test_stain_is_normalised_and_colours_change_the_answer(
     slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
 ) -> None:
-    from napari_melanoma.analysis.stain import StainConfig
+    from napari_melanoma.slides.stain import StainConfig
 
     plain = analysed(slide_path, tmp_path / "plain", options, tile_model())
     changed = options.model_copy(update={"stain": StainConfig(method="reinhard")})
@@ -322,8 +323,8 @@ def test_a_folder_that_may_not_be_written(
 def test_a_full_disk_keeps_what_is_done(
     slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_melanoma.inference import slide as engine
-    from napari_melanoma.io.slide_writing import ResultWriter
+    from napari_melanoma.io.slide_store import ResultWriter
+    from napari_melanoma.slides import engine
 
     monkeypatch.setattr(engine, "FLUSH_S", 0.0)
     monkeypatch.setattr(engine, "SLOW_DISK", 0.0)
@@ -347,7 +348,7 @@ def test_a_full_disk_keeps_what_is_done(
 def test_a_slide_that_goes_away_meanwhile_can_be_gone_on_with(
     slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_melanoma.inference.slide_tiles import SlideTiles
+    from napari_melanoma.slides.engine import SlideTiles
 
     plain, kept, asked = SlideTiles._region, tmp_path / "kept.tif", []
 

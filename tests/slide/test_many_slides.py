@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from pydicom.errors import InvalidDicomError
 
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DiskFull, SaveError
-from napari_melanoma.core.runs import Cancelled, RunContext
 from napari_melanoma.io.results import read_table
-from napari_melanoma.io.slide_disk import write_durably
-from napari_melanoma.workflows.slide_options import SlideOptions
-from napari_melanoma.workflows.slide_table import SlideStatus
-from napari_melanoma.workflows.slides import analyse_slides
+from napari_melanoma.io.slide_store import write_durably
+from napari_melanoma.slides.batch import analyse_slides
+from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.table import SlideStatus
 
 LoadModel = Callable[..., Any]
 
@@ -44,7 +44,7 @@ def refusing(folder: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_folder_that_cannot_be_written_fails_its_slide_alone(
     two: list[Path], options: SlideOptions, tile_model: LoadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_melanoma.workflows.slides.load_model", lambda options: tile_model())
+    monkeypatch.setattr("napari_melanoma.slides.batch.load_model", lambda options: tile_model())
     refusing(tmp_path / "out" / "a", errno.EACCES, monkeypatch)
     told: list[SlideStatus] = []
     summary = analyse_slides(two, tmp_path / "out", options, run=RunContext(), tell=told.append)
@@ -57,7 +57,7 @@ def test_a_folder_that_cannot_be_written_fails_its_slide_alone(
 def test_a_full_disk_stops_all_slides(
     two: list[Path], options: SlideOptions, tile_model: LoadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_melanoma.workflows.slides.load_model", lambda options: tile_model())
+    monkeypatch.setattr("napari_melanoma.slides.batch.load_model", lambda options: tile_model())
     refusing(tmp_path / "out" / "a", errno.ENOSPC, monkeypatch)
     told: list[SlideStatus] = []
     with pytest.raises(DiskFull, match="the disk is full"):
@@ -95,7 +95,7 @@ STRANGE = [
 
 
 @pytest.mark.parametrize("error", STRANGE, ids=lambda error: type(error).__name__)
-@pytest.mark.parametrize("where", ["io.slides.opening._opened", "workflows.analyse_slide._answered"])
+@pytest.mark.parametrize("where", ["slides.reading.opening._opened", "slides.analysis._answered"])
 def test_whatever_a_library_raises_fails_its_slide_alone(
     where: str,
     error: Exception,
@@ -105,7 +105,7 @@ def test_whatever_a_library_raises_fails_its_slide_alone(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("napari_melanoma.workflows.slides.load_model", lambda options: tile_model())
+    monkeypatch.setattr("napari_melanoma.slides.batch.load_model", lambda options: tile_model())
     place = f"napari_melanoma.{where}"
     plain, calls = resolve_name(place), []
 
@@ -132,7 +132,7 @@ def test_what_stops_all_is_no_fault_of_a_slide(
     def end(*arguments: Any) -> None:
         raise stop
 
-    monkeypatch.setattr("napari_melanoma.workflows.slides.analyse_slide", end)
-    monkeypatch.setattr("napari_melanoma.workflows.slides.analyse_slide", lambda *_, **__: end())
+    monkeypatch.setattr("napari_melanoma.slides.batch.analyse_slide", end)
+    monkeypatch.setattr("napari_melanoma.slides.batch.analyse_slide", lambda *_, **__: end())
     with pytest.raises(stop):
         analyse_slides(two, tmp_path / "out", options, run=RunContext())

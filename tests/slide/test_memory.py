@@ -12,17 +12,16 @@ import pytest
 import torch
 from torch import nn
 
-from napari_melanoma.analysis.novelty import Novelty
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.inference.familiar import Familiar
-from napari_melanoma.inference.tiles import MemoryFull, TileModel
-from napari_melanoma.io.slide_results import SlideResult
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.io.slide_store import SlideResult
+from napari_melanoma.metrics.novelty import Novelty
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.zoo import encoder_of
-from napari_melanoma.workflows import analyse_slide as workflow
-from napari_melanoma.workflows import slides
-from napari_melanoma.workflows.analyse_slide import SlideOutcome, analyse_slide
-from napari_melanoma.workflows.slide_options import SlideOptions
+from napari_melanoma.slides import analysis as workflow
+from napari_melanoma.slides import batch
+from napari_melanoma.slides.analysis import SlideOutcome, analyse_slide
+from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.tile_models import Familiar, MemoryFull, TileModel
 
 LoadModel = Callable[..., TileModel]
 FAULTS = {
@@ -97,7 +96,7 @@ def test_memory_for_not_one_tile_ends_with_what_to_do(
     fault: str, slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
 ) -> None:
     hungry = Hungry(tile_model()._network, most=2**62, fault=FAULTS[fault])
-    model, seen = tile_model(network=hungry), list[slides.SlideStatus]()
+    model, seen = tile_model(network=hungry), list[batch.SlideStatus]()
     store = workflow._store
 
     def then_memory_is_gone(*given: Any) -> SlideResult:
@@ -108,8 +107,8 @@ def test_memory_for_not_one_tile_ends_with_what_to_do(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workflow, "_store", then_memory_is_gone)
-        patch.setattr(slides, "load_model", lambda options: model)
-        slides.analyse_slides([slide_path], tmp_path / "out", options, run=RunContext(), tell=seen.append)
+        patch.setattr(batch, "load_model", lambda options: model)
+        batch.analyse_slides([slide_path], tmp_path / "out", options, run=RunContext(), tell=seen.append)
     assert hungry.asked == [8, 4, 2, 1]
     assert seen[0].status == "failed"
     assert "too small for one tile of 'darkness'. Close what else uses it" in seen[0].error
@@ -144,7 +143,7 @@ def demo_tiles() -> BundleInfo:
 
 def _novelty(info: BundleInfo) -> Novelty:
     """What a bundle remembers."""
-    from napari_melanoma.models.reference import read_reference
+    from napari_melanoma.models.bundle import read_reference
 
     reference = read_reference(info)
     assert reference is not None

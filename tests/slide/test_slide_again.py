@@ -10,16 +10,15 @@ from typing import Any
 
 import pytest
 
-from napari_melanoma.analysis.slide_lesions import LesionConfig, SlideLesion
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.runs import Cancelled, RunContext
-from napari_melanoma.inference.tiles import TileModel
-from napari_melanoma.io.results import read_table
-from napari_melanoma.io.slide_folder import read_content
-from napari_melanoma.workflows import slide_lesion_files as files
-from napari_melanoma.workflows.analyse_slide import SlideOutcome, analyse_slide
-from napari_melanoma.workflows.slide_options import SlideOptions
-from napari_melanoma.workflows.slides import SlideModels, analyse_slides
+from napari_melanoma.io.results import read_content, read_table
+from napari_melanoma.slides import lesion_files as files
+from napari_melanoma.slides.analysis import SlideOutcome, analyse_slide
+from napari_melanoma.slides.batch import SlideModels, analyse_slides
+from napari_melanoma.slides.lesions import LesionConfig, SlideLesion
+from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.tile_models import TileModel
 
 LoadModel = Callable[..., TileModel]
 Again = Callable[..., SlideOutcome]
@@ -71,7 +70,7 @@ def test_corrections_stay_where_the_same_is_asked_for_again(again: Again, config
 def test_the_command_says_so_and_the_slide_stays_in_the_table(
     slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_melanoma.workflows.slides.load_model", lambda options: tile_model())
+    monkeypatch.setattr("napari_melanoma.slides.batch.load_model", lambda options: tile_model())
     told = []
     for _ in range(2):
         summary = analyse_slides([slide_path], tmp_path / "o", options, run=RunContext(), tell=told.append)
@@ -116,7 +115,7 @@ def test_lesions_that_nobody_touched_are_not_kept(again: Again) -> None:
 
 
 def test_an_analysis_that_goes_on_keeps_what_was_drawn_meanwhile(again: Again, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_melanoma.workflows.analyse_slide.EVENT_INTERVAL_S", 0.0)
+    monkeypatch.setattr("napari_melanoma.slides.analysis.EVENT_INTERVAL_S", 0.0)
     whole = again()
     mine = correct(whole.folder)
     drawn = (whole.folder / "lesions.geojson").read_bytes()
@@ -135,7 +134,7 @@ def test_an_analysis_that_goes_on_keeps_what_was_drawn_meanwhile(again: Again, m
 def test_tiles_that_failed_are_tried_again_and_what_stays_so_is_left_alone(
     again: Again, slide_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_melanoma.inference.slide_tiles import SlideTiles
+    from napari_melanoma.slides.engine import SlideTiles
 
     real = SlideTiles.read
 
@@ -221,8 +220,8 @@ def test_the_content_says_what_was_asked_and_what_is_now(again: Again) -> None:
 def test_the_model_of_many_slides_begins_each_as_asked(
     options: SlideOptions, tile_model: LoadModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_melanoma.workflows.slides.load_model", lambda options: tile_model())
-    monkeypatch.setattr("napari_melanoma.inference.tiles.best_precision", lambda device: "bf16")
+    monkeypatch.setattr("napari_melanoma.slides.batch.load_model", lambda options: tile_model())
+    monkeypatch.setattr("napari_melanoma.slides.tile_models.best_precision", lambda device: "bf16")
     models = SlideModels(options)
     models.fresh().continue_with("bf16", 2)
     assert (models.fresh().precision, models.fresh().batch_size) == ("fp32", 8)
@@ -231,8 +230,8 @@ def test_the_model_of_many_slides_begins_each_as_asked(
 def test_a_result_in_two_precisions_says_so(
     again: Again, slide_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_melanoma.workflows.analyse_slide.EVENT_INTERVAL_S", 0.0)
-    monkeypatch.setattr("napari_melanoma.inference.tiles.best_precision", lambda device: "fp32")
+    monkeypatch.setattr("napari_melanoma.slides.analysis.EVENT_INTERVAL_S", 0.0)
+    monkeypatch.setattr("napari_melanoma.slides.tile_models.best_precision", lambda device: "fp32")
     run = RunContext()
     run.report = lambda progress: (progress.fraction or 0) > 0.4 and run.cancel()
     with pytest.raises(Cancelled):

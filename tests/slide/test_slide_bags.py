@@ -14,27 +14,22 @@ import tifffile
 import torch
 from torch import nn
 
-from napari_melanoma.core.classifier import ClassifierConfig
-from napari_melanoma.core.encoder import EncoderConfig
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError, InputError, RunError
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.core.tile import TileConfig
-from napari_melanoma.inference.bag_loading import load_slide_model
-from napari_melanoma.inference.bags import BagModel
-from napari_melanoma.inference.tile_loading import Loading, load_tile_model
-from napari_melanoma.io.bags import Bag
-from napari_melanoma.io.slide_attention import read_attention
-from napari_melanoma.io.slide_results import SlideResult
+from napari_melanoma.core.prediction import ClassifierConfig, EncoderConfig, TileConfig
+from napari_melanoma.data.bags import Bag, read_attention
+from napari_melanoma.io.slide_store import SlideResult
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, write_bundle
 from napari_melanoma.models.zoo import build_network
-from napari_melanoma.workflows.analyse_slide import SlideOutcome, analyse_slide
-from napari_melanoma.workflows.slide_bags import stated
-from napari_melanoma.workflows.slide_findings import differs
-from napari_melanoma.workflows.slide_options import SlideOptions
-from napari_melanoma.workflows.slides import analyse_slides
+from napari_melanoma.slides.analysis import SlideOutcome, analyse_slide
+from napari_melanoma.slides.batch import analyse_slides
+from napari_melanoma.slides.findings import differs
+from napari_melanoma.slides.maps import stated
+from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.tile_models import BagModel, Loading, load_slide_model, load_tile_model
 
 if TYPE_CHECKING:
-    from napari_melanoma.inference.tiles import TileModel
+    from napari_melanoma.slides.tile_models import TileModel
 
 LoadModel = Callable[..., "TileModel"]
 LESION = (slice(4, 8), slice(6, 10))  # in tiles
@@ -237,10 +232,10 @@ def test_the_table_of_slides_has_its_column(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from napari_melanoma.io.results import read_table
-    from napari_melanoma.workflows import slides
+    from napari_melanoma.slides import batch
 
     model = slide_model()
-    monkeypatch.setattr(slides, "load_model", lambda _: model)
+    monkeypatch.setattr(batch, "load_model", lambda _: model)
     analyse_slides([slide_path], tmp_path / "out", options, run=RunContext())
     (row,) = read_table(tmp_path / "out" / "slides.csv")
     assert row["model"] == "dark-slides"

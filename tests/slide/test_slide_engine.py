@@ -12,17 +12,16 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_melanoma.analysis.tile_order import coarse_to_fine
-from napari_melanoma.analysis.tiling import TileGrid, TilingConfig, plan_tiles
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError, SaveError
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.runs import Cancelled, RunContext
-from napari_melanoma.inference.slide import Batch, Pace, Stages, _Writing, analyse_tiles, batches_to_do
-from napari_melanoma.inference.slide_tiles import SlideTiles
-from napari_melanoma.inference.tiles import TileModel
-from napari_melanoma.io.slide_results import DONE, FAILED, ResultSpec, SlideResult
-from napari_melanoma.io.slides.opening import open_slide
-from napari_melanoma.io.slides.slide import DamagedTile, Slide
+from napari_melanoma.io.slide_spec import DONE, FAILED, ResultSpec
+from napari_melanoma.io.slide_store import SlideResult
+from napari_melanoma.slides.engine import Batch, Pace, SlideTiles, Stages, _Writing, analyse_tiles, batches_to_do
+from napari_melanoma.slides.reading.opening import open_slide
+from napari_melanoma.slides.reading.slide import DamagedTile, Slide
+from napari_melanoma.slides.tile_models import TileModel
+from napari_melanoma.slides.tiling import TileGrid, TilingConfig, coarse_to_fine, plan_tiles
 
 LoadModel = Callable[..., TileModel]
 
@@ -308,7 +307,7 @@ def until(done: Callable[[], bool]) -> None:
 
 
 def test_what_is_answered_reaches_the_disk_also_where_nothing_follows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_melanoma.inference.slide.FLUSH_S", 0.05)
+    monkeypatch.setattr("napari_melanoma.slides.engine.FLUSH_S", 0.05)
     writer, places = Counting(), np.zeros((2, 2), np.int32)
     with _Writing(writer) as writing:  # type: ignore[arg-type]
         for number in range(3):

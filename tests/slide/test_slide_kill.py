@@ -19,15 +19,16 @@ import pytest
 
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.io.slide_results import DONE, SlideResult
+from napari_melanoma.io.slide_spec import DONE
+from napari_melanoma.io.slide_store import SlideResult
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.workflows.slide_options import SlideOptions
+from napari_melanoma.slides.options import SlideOptions
 
 KILLS = int(os.environ.get("NAPARI_MELANOMA_KILLS", "3"))
 PATIENCE_S = 300
 HEAVY = [
-    "napari_melanoma.workflows.slides",
-    "napari_melanoma.inference.tile_loading",
+    "napari_melanoma.slides.batch",
+    "napari_melanoma.slides.tile_models",
     "napari_melanoma.models.zoo",
     "timm",
 ]
@@ -38,7 +39,7 @@ import os, sys, time
 for number in (1, 2):
     os.dup2(os.open({output!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT), number)
 sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))
-from napari_melanoma.inference import slide, slide_tiles
+from napari_melanoma.slides import engine as slide, engine as slide_tiles
 slide.FLUSH_S, slide.SLOW_DISK = 0.02, 0
 plain = slide_tiles.SlideTiles.read
 def slowly(self, places):

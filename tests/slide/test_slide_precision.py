@@ -14,12 +14,12 @@ import tifffile
 import torch
 from torch import nn
 
-from napari_melanoma.analysis.tile_order import coarse_to_fine
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.inference.tiles import MOST_AWAY
-from napari_melanoma.workflows.analyse_slide import CHECKED_TILES, LOOKED_AT, analyse_slide
-from napari_melanoma.workflows.slide_options import SlideOptions
-from napari_melanoma.workflows.slide_plan import SlidePlan
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.slides.analysis import CHECKED_TILES, LOOKED_AT, analyse_slide
+from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.plan import SlidePlan
+from napari_melanoma.slides.tile_models import MOST_AWAY
+from napari_melanoma.slides.tiling import coarse_to_fine
 
 LoadModel = Callable[..., Any]
 

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from napari_melanoma.core.context import Cancelled, Progress, RunContext
+from napari_melanoma.core.processes import ProcessStamp
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.runs import Cancelled, Progress, RunContext
-from napari_melanoma.inference.tiles import TileModel
-from napari_melanoma.io.slide_results import DONE, SlideResult
-from napari_melanoma.workflows.analyse_slide import analyse_slide
-from napari_melanoma.workflows.processes import ProcessStamp
-from napari_melanoma.workflows.runs import RunState
-from napari_melanoma.workflows.slide_export import exported
-from napari_melanoma.workflows.slide_folders import note_slide, slide_noted
-from napari_melanoma.workflows.slide_options import SlideOptions
-from napari_melanoma.workflows.slide_previous import PREVIOUS, UNFINISHED
-from napari_melanoma.workflows.slide_runs import cancel_slide, launch_slide, read_slide_run
+from napari_melanoma.core.run_state import RunState
+from napari_melanoma.io.slide_spec import DONE
+from napari_melanoma.io.slide_store import SlideResult
+from napari_melanoma.reports.slide_export import exported
+from napari_melanoma.slides.analysis import PREVIOUS, UNFINISHED, analyse_slide
+from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.result_folder import note_slide, slide_noted
+from napari_melanoma.slides.runs import cancel_slide, launch_slide, read_slide_run
+from napari_melanoma.slides.tile_models import TileModel
 
 LoadModel = Callable[..., TileModel]
 SEEN = ("result.json", "lesions.geojson", "lesions.csv", "heatmap.ome.tif", "tissue.png")
@@ -44,7 +44,7 @@ def cancelled_at(share: float) -> RunContext:
 
 @pytest.fixture(autouse=True)
 def each_batch_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_melanoma.workflows.analyse_slide.EVENT_INTERVAL_S", 0.0)
+    monkeypatch.setattr("napari_melanoma.slides.analysis.EVENT_INTERVAL_S", 0.0)
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_a_replacement_that_fails_leaves_the_finished_result(
     slide_path: Path, finished: Path, other: SlideOptions, tile_model: LoadModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = seen(finished)
-    monkeypatch.setattr("napari_melanoma.workflows.analyse_slide._run_tiles", lambda *_: 1 / 0)
+    monkeypatch.setattr("napari_melanoma.slides.analysis._run_tiles", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         analyse_slide(slide_path, finished, other, RunContext(), load=tile_model, force=True)
     assert seen(finished) == before
@@ -100,7 +100,7 @@ def test_a_replacement_that_was_killed_goes_on(
 ) -> None:
     """What SIGKILL leaves: the result before is put by, and nothing brings it back."""
     with monkeypatch.context() as killed:
-        killed.setattr("napari_melanoma.workflows.analyse_slide.bring_back", lambda folder: False)
+        killed.setattr("napari_melanoma.slides.analysis.bring_back", lambda folder: False)
         with pytest.raises(Cancelled):
             analyse_slide(slide_path, finished, other, cancelled_at(0.2), load=tile_model, force=True)
     assert (finished / PREVIOUS / "result.json").is_file()
@@ -126,7 +126,7 @@ def test_an_analysis_that_has_not_begun_is_cancelled_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stamp = ProcessStamp.of(sleeper.pid)
-    monkeypatch.setattr("napari_melanoma.workflows.slide_runs.spawn", lambda words, output: stamp)
+    monkeypatch.setattr("napari_melanoma.slides.runs.spawn", lambda words, output: stamp)
     folder = launch_slide(slide_path, finished.parent / "other", options)
     assert read_slide_run(folder).state is RunState.starting
     cancel_slide(folder)

@@ -7,21 +7,32 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.region_edits import ShapesNow, followed, outline, shown
-from napari_melanoma.analysis.region_maps import NOT_LEARNT, RegionMap
-from napari_melanoma.analysis.regions import RegionClass, drawn_region, painted_regions, reader_of, reclassed, with_ids
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.placement import MapPlace
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.io.geojson import Annotation, write_geojson
-from napari_melanoma.workflows.slide_regions import (
+from napari_melanoma.slides.region_files import (
     REGIONS,
     annotated_slides,
     find_regions,
     import_regions,
     keep_regions,
     load_regions,
+)
+from napari_melanoma.slides.regions import (
+    NOT_LEARNT,
+    RegionClass,
+    RegionMap,
+    ShapesNow,
+    drawn_region,
+    followed,
+    outline,
+    painted_regions,
+    reader_of,
+    reclassed,
+    shown,
+    with_ids,
 )
 
 TUMOUR, SKIN = RegionClass("Tumour", (200, 0, 0)), RegionClass("Skin", (0, 200, 0))

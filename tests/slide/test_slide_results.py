@@ -13,16 +13,8 @@ import pytest
 from napari_melanoma.core.errors import InputError, RunError, SaveError
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.io.slide_results import (
-    DONE,
-    FAILED,
-    NO_TISSUE,
-    STORE,
-    WAITING,
-    ResultSpec,
-    SlideResult,
-    discard_result,
-)
+from napari_melanoma.io.slide_spec import DONE, FAILED, NO_TISSUE, WAITING, ResultSpec
+from napari_melanoma.io.slide_store import STORE, SlideResult, discard_result
 
 GRID = (70, 5)  # more rows than a chunk has
 
@@ -211,7 +203,7 @@ def test_a_store_that_is_begun_again_goes_as_a_whole(
     monkeypatch.undo()
     assert not (tmp_path / STORE).exists()  # nothing that a resume could take for done
     assert (seen[0] / "zarr.json").is_file()
-    monkeypatch.setattr("napari_melanoma.core.leftovers.has_ended", lambda pid, start: True)
+    monkeypatch.setattr("napari_melanoma.core.files.has_ended", lambda pid, start: True)
     RunFolder(tmp_path).mend()
     assert not seen[0].exists()
     discard_result(tmp_path)

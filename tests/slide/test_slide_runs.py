@@ -12,26 +12,20 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from napari_melanoma.analysis.stain import StainConfig
 from napari_melanoma.cli import app
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, RunError
+from napari_melanoma.core.processes import PROCESS, ProcessStamp, ask
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.inference.tiles import TileModel
+from napari_melanoma.core.run_state import RunState
 from napari_melanoma.io.results import read_table
-from napari_melanoma.workflows import slide_runs, slides
-from napari_melanoma.workflows.processes import PROCESS, ProcessStamp
-from napari_melanoma.workflows.slide_options import SlideOptions
-from napari_melanoma.workflows.slide_runs import (
-    RunState,
-    SlideRun,
-    ask,
-    launch_slide,
-    read_slide_run,
-    slide_command,
-    slide_folder,
-)
-from napari_melanoma.workflows.slides import analyse_slides
+from napari_melanoma.slides import batch, runs
+from napari_melanoma.slides.batch import analyse_slides
+from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.result_folder import slide_folder
+from napari_melanoma.slides.runs import SlideRun, launch_slide, read_slide_run, slide_command
+from napari_melanoma.slides.stain import StainConfig
+from napari_melanoma.slides.tile_models import TileModel
 
 LoadModel = Callable[..., TileModel]
 Draw = Callable[..., Path]
@@ -41,7 +35,7 @@ import sys, time
 from pathlib import Path
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.run_folder import ListeningContext, RunFolder
-from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.core.context import Cancelled, RunContext
 folder = RunFolder(Path(sys.argv[1]))
 run = ListeningContext(RunContext(), folder)
 folder.tell("started", done=0, total=1000)
@@ -69,7 +63,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result
 @pytest.fixture
 def dark(tile_model: LoadModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let models that are named be the one that says how dark tiles are."""
-    monkeypatch.setattr(slides, "load_model", lambda options: tile_model(batch_size=options.batch_size))
+    monkeypatch.setattr(batch, "load_model", lambda options: tile_model(batch_size=options.batch_size))
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -90,7 +84,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
     def program(code: str) -> None:
         monkeypatch.setattr(
-            slide_runs,
+            runs,
             "slide_command",
             lambda slide, out, options, *, force: [sys.executable, "-c", code, str(options.parent)],
         )
@@ -177,7 +171,7 @@ def test_the_command_is_one_that_a_user_could_type(tmp_path: Path) -> None:
 def test_many_slides_one_bad_among_them(drawn_slide: Draw, options: SlideOptions, tmp_path: Path) -> None:
     paths = [drawn_slide(tmp_path / f"s{number}.tif", seed=number) for number in range(2)]
     (tmp_path / "s9.tif").write_bytes(b"II*\0nothing")
-    told: list[slides.SlideStatus] = []
+    told: list[batch.SlideStatus] = []
     summary = analyse_slides(
         [*paths, tmp_path / "s9.tif"], tmp_path / "out", options, run=RunContext(), tell=told.append
     )
@@ -206,7 +200,7 @@ def test_malignant_lesions_are_counted_where_the_model_tells(
     drawn_slide: Draw, options: SlideOptions, tile_model: LoadModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path = drawn_slide(tmp_path / "s.tif")
-    monkeypatch.setattr(slides, "load_model", lambda options: tile_model("dense"))
+    monkeypatch.setattr(batch, "load_model", lambda options: tile_model("dense"))
     analyse_slides([path], tmp_path / "out", options, run=RunContext())
     (row,) = read_table(tmp_path / "out" / "slides.csv")
     assert (row["lesions"], row["lesions_malignant"]) == ("1", "")
@@ -219,7 +213,7 @@ def test_slides_of_one_stem_keep_folders_of_their_own(drawn_slide: Draw, options
     paths = [tmp_path / "a.tif", tmp_path / "b" / "a.tif", tmp_path / "c" / "A.tiff"]
     for seed, path in enumerate(paths):
         drawn_slide(path, seed=seed)
-    out, told = tmp_path / "out", list[slides.SlideStatus]()
+    out, told = tmp_path / "out", list[batch.SlideStatus]()
     analyse_slides(paths, out, options, run=RunContext(), tell=told.append)
     folders = [status.folder for status in told]
     assert folders[0] == out / "a"

@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_melanoma.analysis.stain import StainConfig
-from napari_melanoma.analysis.tissue import TissueConfig
 from napari_melanoma.core.errors import RunError
-from napari_melanoma.inference.tiles import TileModelInfo
 from napari_melanoma.io.results import write_mask
-from napari_melanoma.io.slide_results import ResultSpec, SlideResult
-from napari_melanoma.workflows.slide_findings import differs
-from napari_melanoma.workflows.slide_options import HOW, SlideOptions
-from napari_melanoma.workflows.slide_plan import settings_of
+from napari_melanoma.io.slide_spec import ResultSpec
+from napari_melanoma.io.slide_store import SlideResult
+from napari_melanoma.slides.findings import differs
+from napari_melanoma.slides.options import HOW, SlideOptions
+from napari_melanoma.slides.plan import settings_of
+from napari_melanoma.slides.stain import StainConfig
+from napari_melanoma.slides.tile_models import TileModelInfo
+from napari_melanoma.slides.tissue import TissueConfig
 
 PICTURES = ("tissue_mask", "stain_reference")
 VALUES: dict[str, tuple[Any, Any]] = {

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from napari_melanoma.analysis.breslow.interval import known_laws
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.data.phantom.slide.config import SectionOptions, SlideLesionOptions, SlidePhantomConfig
-from napari_melanoma.data.phantom.slide.files import write_slide
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.depth.candidates import known_laws
 from napari_melanoma.models.bundle import read_bundle
 from napari_melanoma.models.registry import SHIPPED, find_bundle
-from napari_melanoma.workflows.analyse_slide import analyse_slide
-from napari_melanoma.workflows.slide_depth import NO_LAW, depth_in_words
-from napari_melanoma.workflows.slide_options import SlideOptions
+from napari_melanoma.phantoms.slide.config import SectionOptions, SlideLesionOptions, SlidePhantomConfig
+from napari_melanoma.phantoms.slide.files import write_slide
+from napari_melanoma.slides.analysis import analyse_slide
+from napari_melanoma.slides.depth import NO_LAW, depth_in_words
+from napari_melanoma.slides.options import SlideOptions
 
 OPTIONS = SlideOptions(model="skin-demo", batch_size=16, workers=1, precision="fp32")
 PHANTOM = SlidePhantomConfig(

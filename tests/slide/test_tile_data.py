@@ -8,20 +8,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.regions import RegionClass, drawn_region
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
-from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import read_dataset
-from napari_melanoma.data.features.choices import eligible
-from napari_melanoma.data.tiles import TileSet, joint_tile_set, tile_set_of, write_tile_set
+from napari_melanoma.data.features.encoding import eligible
 from napari_melanoma.io.geojson import write_geojson
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_labels, read_table
-from napari_melanoma.training.class_rows import check_every_answer, key_of
-from napari_melanoma.training.survey import answered, choose
-from napari_melanoma.workflows.recipes import shipped_recipe
-from napari_melanoma.workflows.tile_data import TileDataOptions, make_tile_data
-from napari_melanoma.workflows.tile_splits import split_tiles
+from napari_melanoma.runs.shipped_recipes import shipped_recipe
+from napari_melanoma.slides.regions import RegionClass, drawn_region
+from napari_melanoma.slides.tile_sets import (
+    TileDataOptions,
+    TileSet,
+    joint_tile_set,
+    make_tile_data,
+    split_tiles,
+    tile_set_of,
+    write_tile_set,
+)
+from napari_melanoma.training.survey import answered, check_every_answer, choose, key_of
 
 DARK = (128, 192, 256, 320)  # the lesion of the drawn slide: top, left, bottom, right
 OPTIONS = TileDataOptions(mpp=0.5, tile_px=32, share=0.75)

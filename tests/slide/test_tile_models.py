@@ -12,11 +12,10 @@ import torch
 from torch import nn
 
 from napari_melanoma.core.errors import BundleError
-from napari_melanoma.inference.tile_loading import Loading, load_tile_model
-from napari_melanoma.inference.tiles import MOST_AWAY, MemoryFull, TileModel, TileModelInfo
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
-from napari_melanoma.models.foundation import FOUNDATION_ENCODERS, build_foundation
-from napari_melanoma.models.precision import best_precision, folded
+from napari_melanoma.models.inference import best_precision, folded
+from napari_melanoma.models.published_encoders import FOUNDATION_ENCODERS, build_foundation
+from napari_melanoma.slides.tile_models import MOST_AWAY, Loading, MemoryFull, TileModel, TileModelInfo, load_tile_model
 
 LoadModel = Callable[..., TileModel]
 PUBLISHED = {  # millions of parameters, as the encoders' pages and papers say
@@ -65,7 +64,7 @@ def test_a_bundle_answers_alike_in_any_company(tile_bundle: BundleInfo) -> None:
 
 
 def test_normalisation_is_that_of_the_bundle(tile_bundle: BundleInfo) -> None:
-    from napari_melanoma.inference.classification import Classifier, Lesion
+    from napari_melanoma.classification.predictor import Classifier, Lesion
 
     tiles = tiles_of(3, side=64)
     logits = Classifier.load(tile_bundle, "cpu").logits([Lesion(tile) for tile in tiles])
@@ -122,7 +121,7 @@ def test_precision_of_one_slide_is_not_that_of_the_next(tile_model: LoadModel) -
 def test_an_analysis_goes_on_in_the_precision_in_which_it_was_begun(
     tile_model: LoadModel, asked: str, begun: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_melanoma.inference.tiles.best_precision", lambda device: "bf16")
+    monkeypatch.setattr("napari_melanoma.slides.tile_models.best_precision", lambda device: "bf16")
     told: list[str] = []
     model, tiles = tile_model(network=Steep().eval(), precision=asked), tiles_of(8)
     model.hear(told.append)
@@ -138,7 +137,7 @@ def test_an_analysis_goes_on_in_the_precision_in_which_it_was_begun(
 def test_where_a_processor_lacks_a_precision_that_is_said(
     tile_model: LoadModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_melanoma.inference.tiles.best_precision", lambda device: "fp32")
+    monkeypatch.setattr("napari_melanoma.slides.tile_models.best_precision", lambda device: "fp32")
     told: list[str] = []
     model = tile_model(precision=None)
     model.hear(told.append)
@@ -330,7 +329,7 @@ def test_an_encoder_from_a_local_file(tmp_path: Path, suffix: str) -> None:
 def test_conch_is_read_from_its_own_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
-    from napari_melanoma.models import foundation
+    from napari_melanoma.models import published_encoders
 
     small = {"img_size": 32, "patch_size": 16, "embed_dim": 48, "depth": 1, "num_heads": 2, "global_pool": ""}
     encoder = replace(FOUNDATION_ENCODERS["conch"], options=small, side_px=32, features=16)
@@ -338,7 +337,7 @@ def test_conch_is_read_from_its_own_names(tmp_path: Path, monkeypatch: pytest.Mo
     nn.init.normal_(network.attn_pool_contrast.query)
     stored: dict[str, Any] = {f"visual.{name}": value for name, value in network.state_dict().items()}
     torch.save({**stored, "text.token_embedding": torch.zeros(3)}, tmp_path / "weights.bin")
-    monkeypatch.setitem(foundation.FOUNDATION_ENCODERS, "conch", encoder)
+    monkeypatch.setitem(published_encoders.FOUNDATION_ENCODERS, "conch", encoder)
     model = load_tile_model("conch", Loading(weights=tmp_path / "weights.bin", device="cpu", precision="fp32"))
     assert model.sizes()["features"] == 16
     assert "CC-BY-NC-ND" in model.info.licence

@@ -18,7 +18,7 @@ from napari_melanoma.training.recipe import TrainRecipe
 
 COUNT = 24
 LESION_SIDE = 64
-HEAVY = ["napari_melanoma.workflows.train", "napari_melanoma.training.segmentation", "lightning.pytorch", "timm"]
+HEAVY = ["napari_melanoma.runs.train", "napari_melanoma.training.tasks.segmentation", "lightning.pytorch", "timm"]
 # A word for multiprocessing, which must find by its name what a process shall do; a test module has none.
 # Lightning starts further processes by the name of the module that runs.
 LIFE = """

@@ -14,8 +14,7 @@ from torchvision.transforms.v2 import functional
 
 from napari_melanoma.training.augment.batch import BatchAugmentation
 from napari_melanoma.training.augment.chances import NAMES, Chances, chances
-from napari_melanoma.training.augment.color import YIQ
-from napari_melanoma.training.augment.jpeg import recompress
+from napari_melanoma.training.augment.looks import YIQ, recompress
 from napari_melanoma.training.recipe import AugmentationConfig
 
 SIDE = 64

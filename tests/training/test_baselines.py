@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.runs import RunContext
 from napari_melanoma.models.bundle import load_network, read_bundle
 from napari_melanoma.training.recipe import TrainRecipe
 
@@ -25,7 +25,7 @@ def baseline(alone: TrainRecipe, change: Change) -> TrainRecipe:
 
 
 def test_a_bundle_comes_out_after_one_epoch(baseline: TrainRecipe, tmp_path: Path) -> None:
-    from napari_melanoma.workflows.train import train
+    from napari_melanoma.runs.train import train
 
     train(baseline, tmp_path / "run", resume=False, run=RunContext())
     events = RunFolder(tmp_path / "run").read_events()
@@ -36,6 +36,6 @@ def test_a_bundle_comes_out_after_one_epoch(baseline: TrainRecipe, tmp_path: Pat
 
 
 def test_a_step_of_it_can_be_measured(baseline: TrainRecipe) -> None:
-    from napari_melanoma.training.step_cost import measure_step
+    from napari_melanoma.training.batch_size import measure_step
 
     assert measure_step(baseline).image_s > 0

@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.runs import Progress, RunContext
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.training.blending import blend_with_start, keep_start, read_start
+from napari_melanoma.runs.train import train
+from napari_melanoma.training.engine import blend_with_start, keep_start, read_start
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.workflows.train import train
 
 Change = Callable[..., TrainRecipe]
 

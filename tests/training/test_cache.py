@@ -16,15 +16,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import SaveError
-from napari_melanoma.core.runs import Cancelled, Progress, RunContext
 from napari_melanoma.data.dataset import Sample, read_dataset
-from napari_melanoma.training import decoding, shards
-from napari_melanoma.training.cache import Cache
-from napari_melanoma.training.cache_index import CacheIndex, Kind
-from napari_melanoma.training.contents import read_contents
-from napari_melanoma.training.decoding import fill
-from napari_melanoma.training.store import INDEX, KEEP_DAYS, Pair, PixelStore
+from napari_melanoma.training import store as decoding
+from napari_melanoma.training import store as shards
+from napari_melanoma.training.data_faults import read_contents
+from napari_melanoma.training.store import INDEX, KEEP_DAYS, Cache, CacheIndex, Kind, Pair, PixelStore, fill
 from napari_melanoma.training.survey import jobs_of
 
 SIDE = 32
@@ -155,7 +153,7 @@ def test_unchanged_files_are_not_even_read(
     def refuse(path: Path) -> None:
         raise AssertionError(f"{path} was read")
 
-    monkeypatch.setattr("napari_melanoma.training.contents._read", refuse)
+    monkeypatch.setattr("napari_melanoma.training.data_faults._read", refuse)
     assert len(fill_store(samples).cache) == 8
 
 
@@ -205,8 +203,8 @@ def test_a_cancelled_filling_keeps_whole_shards_alone(
 KILLED = """
 import os, sys
 from pathlib import Path
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.training import shards
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.training import store as shards
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.store import PixelStore
 from napari_melanoma.training.survey import survey

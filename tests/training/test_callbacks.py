@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from napari_melanoma.models.bundle import BundleConfig
-from napari_melanoma.training import clock as clocks
-from napari_melanoma.training.clock import Clock, Pace
+from napari_melanoma.training import monitor as clocks
+from napari_melanoma.training.monitor import Clock, Pace
 from napari_melanoma.training.recipe import TrainRecipe
 
 Change = Callable[..., TrainRecipe]
@@ -22,7 +22,7 @@ def test_the_average_follows_the_weights_by_the_formula(warm_up: bool) -> None:
     import torch
     from torch import nn
 
-    from napari_melanoma.training.ema import AveragedWeights
+    from napari_melanoma.training.callbacks import AveragedWeights
 
     network: Any = nn.BatchNorm1d(1)
     average = AveragedWeights(0.9, warm_up=warm_up)
@@ -46,7 +46,7 @@ def test_the_average_follows_the_weights_by_the_formula(warm_up: bool) -> None:
 def test_means_count_images_not_batches() -> None:
     import torch
 
-    from napari_melanoma.training.means import Means
+    from napari_melanoma.training.tasks.task import Means
 
     means = Means("loss", "jaccard")
     means.add(3, torch.tensor(1.0), torch.tensor(0.5))
@@ -59,7 +59,7 @@ def test_means_count_images_not_batches() -> None:
 def _task(recipe: TrainRecipe) -> Any:
     from torch import nn
 
-    from napari_melanoma.training.segmentation import SegmentationTask
+    from napari_melanoma.training.tasks.segmentation import SegmentationTask
 
     network = nn.Sequential(nn.Conv2d(3, 1, 1), nn.BatchNorm2d(1), nn.Dropout(0.5))
     return SegmentationTask(network, recipe, BundleConfig(name="x", title="x", architecture="x"))
@@ -162,8 +162,8 @@ def test_one_state_under_two_names(links: bool, tmp_path: Path, monkeypatch: pyt
 
 def keeper(folder: Path, patience: int = 3) -> Any:
     """What keeps the best state of a run, with nobody who listens."""
+    from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.run_folder import RunFolder
-    from napari_melanoma.core.runs import RunContext
     from napari_melanoma.training.callbacks import Keeper
 
     return Keeper(RunFolder(folder), RunContext(), patience, Pace(Clock()))
@@ -225,7 +225,7 @@ def test_only_an_encoder_that_has_learnt_is_slowed(
     start: str, expected: float, recipe: TrainRecipe, change: Change
 ) -> None:
     from napari_melanoma.models.zoo import build_network
-    from napari_melanoma.training.segmentation import SegmentationTask
+    from napari_melanoma.training.tasks.segmentation import SegmentationTask
 
     chosen = change(recipe, model={"start": start}, encoder_rate=0.25, schedule="constant")
     network = build_network("deeplabv3plus_mobilenetv2", {"width": 0.1, "head_channels": 8})

@@ -10,18 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.statistics import Estimate
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import RunError
-from napari_melanoma.core.runs import RunContext
+from napari_melanoma.evaluation.comparison import DomainChange, table_rows
+from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.runs.gate import _advised, gate, take_over
+from napari_melanoma.runs.runs import read_run
+from napari_melanoma.runs.train import train
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import read_data
-from napari_melanoma.workflows.adoption import take_over
-from napari_melanoma.workflows.class_gate import _advised
-from napari_melanoma.workflows.comparison import DomainChange, table_rows
-from napari_melanoma.workflows.gate import gate
-from napari_melanoma.workflows.runs import read_run
-from napari_melanoma.workflows.train import train
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 Change = Callable[..., TrainRecipe]

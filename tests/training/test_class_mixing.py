@@ -10,11 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from napari_melanoma.training.class_augment import ClassAugmentation
-from napari_melanoma.training.class_batch import ClassBatch, ClassPart
-from napari_melanoma.training.class_loader import LearningViews
-from napari_melanoma.training.class_mixing import Mixing
-from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.class_loader import LearningViews, Mixing
+from napari_melanoma.training.recipe import ClassBatch, ClassPart, TrainRecipe
+from napari_melanoma.training.tasks.classification import ClassAugmentation
 
 Change = Callable[..., TrainRecipe]
 COUNT, SIDE = 12, 64

@@ -14,19 +14,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.views import view_of
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError, DataSetError
-from napari_melanoma.core.preprocessing import UNTOUCHED
+from napari_melanoma.core.prediction import UNTOUCHED
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.inference.photograph import Segmenter
+from napari_melanoma.imaging.preprocessing import view_of
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
-from napari_melanoma.training.loader import training_loader, tuning_loader
+from napari_melanoma.lesion.segmentation import Segmenter
+from napari_melanoma.runs.bundling import draw_masks
+from napari_melanoma.training.loader import Rank, training_loader, tuning_loader
 from napari_melanoma.training.prepare import Prepared, check_data, prepare_data
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.sampling import Rank
-from napari_melanoma.workflows.training_masks import draw_masks
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 Change = Callable[..., TrainRecipe]

@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import DataSetError, RunError
-from napari_melanoma.core.runs import Cancelled, Progress, RunContext
 from napari_melanoma.io.results import write_mask
-from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle
-from napari_melanoma.models.reference import read_reference
+from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle, read_reference
+from napari_melanoma.runs.train import train
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.workflows.train import train
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 Change = Callable[..., TrainRecipe]

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
+from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunContext
 from napari_melanoma.core.errors import Diverged, RunError, TrainingError
 from napari_melanoma.core.run_folder import HelpingContext, ListeningContext, RunFolder
-from napari_melanoma.core.runs import Cancelled, Milestone, Progress, RunContext
+from napari_melanoma.runs import task_setups
+from napari_melanoma.runs import train as training_events
+from napari_melanoma.runs import train as workflow
+from napari_melanoma.runs.train import Phase, told, told_by_helper, train
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.workflows import task_segmentation, training_events
-from napari_melanoma.workflows import train as workflow
-from napari_melanoma.workflows.train import train
-from napari_melanoma.workflows.training_events import Phase, told, told_by_helper
 
 Change = Callable[..., TrainRecipe]
 Events = Callable[[Path], list[dict[str, Any]]]
@@ -28,7 +28,8 @@ pytestmark = pytest.mark.usefixtures("user_folders")
 def test_pause_continue_and_cancel_while_it_learns(
     alone: TrainRecipe, tmp_path: Path, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_melanoma.training import callbacks, control
+    from napari_melanoma.training import callbacks
+    from napari_melanoma.training import callbacks as control
 
     monkeypatch.setattr(callbacks, "EVENT_INTERVAL_S", 0.0)
     folder, wishes = RunFolder(tmp_path / "run"), iter(["run", "cancel"])
@@ -64,7 +65,7 @@ def test_a_stop_from_outside_ends_every_phase(
 
 def stop_in(phase: str, run: RunContext, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask for a stop, as Ctrl+C does, when a phase begins; it then asks the context that it was given."""
-    place = task_segmentation if phase == "choose_threshold" else workflow
+    place = task_setups if phase == "choose_threshold" else workflow
     real = getattr(place, phase)
 
     def work(*arguments: Any, **named: Any) -> Any:
@@ -77,7 +78,7 @@ def stop_in(phase: str, run: RunContext, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_stop_while_models_are_compared_keeps_the_new_one(
     recipe: TrainRecipe, tmp_path: Path, change: Change, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_melanoma.workflows import gate
+    from napari_melanoma.runs import gate
 
     run = RunContext()
 

@@ -8,10 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_melanoma.training.augment.bubbles import Bubbles
 from napari_melanoma.training.augment.chances import Chances, chances
-from napari_melanoma.training.augment.covers import COVER, SEEN, Cutout, Vignette, light_left
-from napari_melanoma.training.augment.hair import Hair
+from napari_melanoma.training.augment.covers import COVER, SEEN, Bubbles, Cutout, Hair, Vignette, light_left
 from napari_melanoma.training.augment.looks import Chosen
 from napari_melanoma.training.recipe import AugmentationConfig
 

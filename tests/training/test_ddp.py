@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 
 from napari_melanoma.core.config import write_toml
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.runs import RunContext
+from napari_melanoma.runs.train import train
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.workflows.train import train
 
 Change = Callable[..., TrainRecipe]
 Events = Callable[[Path], list[dict[str, Any]]]

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import ConfigError, DataSetError
-from napari_melanoma.core.runs import Cancelled, Progress, RunContext
 from napari_melanoma.io.results import write_table
 from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle
+from napari_melanoma.runs.train import train
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.workflows.train import train
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 Change = Callable[..., TrainRecipe]
@@ -186,7 +186,7 @@ def test_in_the_first_stage_the_image_learns_the_class_without_the_depth() -> No
     import torch
 
     from napari_melanoma.models.zoo import build_network
-    from napari_melanoma.training.two_stages import FirstStage
+    from napari_melanoma.training.tasks.classification import FirstStage
 
     network: Any = build_network("biomarker", {**OPTIONS, "depth_mean": 1.5, "depth_std": 0.5})
     stage = FirstStage(network, 2, 3)
@@ -203,8 +203,8 @@ def test_cases_without_a_depth_teach_none(loss: Any) -> None:
     import torch
 
     from napari_melanoma.models.zoo import build_network
-    from napari_melanoma.training.depth_learning import DepthConfig
-    from napari_melanoma.training.depth_loss import DepthLoss
+    from napari_melanoma.training.recipe import DepthConfig
+    from napari_melanoma.training.tasks.classification import DepthLoss
 
     network: Any = build_network("biomarker", {**OPTIONS, "depth_mean": 1.5, "depth_std": 0.5})
     criterion = DepthLoss(DepthConfig(loss=loss, weight=2.0))
@@ -225,8 +225,8 @@ def test_the_gaussian_loss_is_least_where_the_spread_is_the_error() -> None:
     import torch
 
     from napari_melanoma.models.zoo import build_network
-    from napari_melanoma.training.depth_learning import DepthConfig
-    from napari_melanoma.training.depth_loss import DepthLoss
+    from napari_melanoma.training.recipe import DepthConfig
+    from napari_melanoma.training.tasks.classification import DepthLoss
 
     network: Any = build_network("biomarker", OPTIONS)
     criterion = DepthLoss(DepthConfig(loss="gaussian_nll"))

@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import nn
 
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import RunError
-from napari_melanoma.core.runs import Cancelled, RunContext
-from napari_melanoma.training import batch_size, engine, precision
-from napari_melanoma.training.places import RANKS, further_pieces, is_first_process
+from napari_melanoma.training import batch_size, engine
+from napari_melanoma.training import batch_size as precision
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.seeds import RANKS, further_pieces, is_first_process
 
 Change = Callable[..., TrainRecipe]
 

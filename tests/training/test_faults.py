@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import Diverged, RunError, SaveError, TrainingError
-from napari_melanoma.core.runs import Progress, RunContext
-from napari_melanoma.training.faults import explain, is_out_of_memory, is_peer_lost
+from napari_melanoma.models.inference import is_out_of_memory
+from napari_melanoma.runs.train import train
+from napari_melanoma.training.monitor import explain, is_peer_lost
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.workflows.train import train
 
 Change = Callable[..., TrainRecipe]
 Events = Callable[[Path], list[dict[str, Any]]]
@@ -83,7 +84,7 @@ def at(message: str, act: Callable[[], object]) -> RunContext:
 def test_numbers_that_are_none_end_the_run_and_keep_the_best(
     alone: TrainRecipe, tmp_path: Path, change: Change, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_melanoma.training.segmentation import SegmentationTask
+    from napari_melanoma.training.tasks.segmentation import SegmentationTask
 
     real = SegmentationTask.loss
 
@@ -166,7 +167,7 @@ class Hungry:
     """Lets a step of more than so many images run out of memory."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, most: int, error: Exception, epoch: int = 0) -> None:
-        from napari_melanoma.training.segmentation import SegmentationTask
+        from napari_melanoma.training.tasks.segmentation import SegmentationTask
 
         self.steps: list[int] = []
         real = SegmentationTask.training_step

@@ -16,8 +16,7 @@ import pytest
 
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.models.bundle import load_network, read_bundle
-from napari_melanoma.models.reference import REFERENCE
+from napari_melanoma.models.bundle import REFERENCE, load_network, read_bundle
 from napari_melanoma.training.recipe import TrainRecipe
 
 Change = Callable[..., TrainRecipe]

@@ -9,20 +9,20 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.inference.photograph import Segmenter
+from napari_melanoma.evaluation.comparison import read_comparison
+from napari_melanoma.evaluation.evaluate import evaluate
+from napari_melanoma.evaluation.values import EvaluationOptions
 from napari_melanoma.io.results import write_table
+from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
 from napari_melanoma.models.registry import adopt
-from napari_melanoma.training.listed_images import images_of
+from napari_melanoma.runs.gate import gate
+from napari_melanoma.runs.train import train
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.run_data import read_data
-from napari_melanoma.workflows.comparison import read_comparison
-from napari_melanoma.workflows.evaluate import EvaluationOptions, evaluate
-from napari_melanoma.workflows.gate import gate
-from napari_melanoma.workflows.train import train
+from napari_melanoma.training.run_data import images_of, read_data
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 Change = Callable[..., TrainRecipe]

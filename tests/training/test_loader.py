@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.training.augment.partners import Partners
-from napari_melanoma.training.loader import LearningBatches, training_loader, tuning_loader
+from napari_melanoma.training.augment.chances import Partners
+from napari_melanoma.training.loader import LearningBatches, Rank, training_loader, tuning_loader
 from napari_melanoma.training.prepare import Prepared, prepare_data
 from napari_melanoma.training.recipe import AugmentationConfig, TrainRecipe
-from napari_melanoma.training.sampling import Rank
 
 MIXED = AugmentationConfig(mosaic_probability=0.5, cutmix_probability=0.5)
 pytestmark = pytest.mark.usefixtures("user_folders")

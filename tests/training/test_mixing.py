@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.training.augment.batch import BatchAugmentation
-from napari_melanoma.training.augment.chances import chances
+from napari_melanoma.training.augment.chances import Partners, Takers, chances
 from napari_melanoma.training.augment.mixing import mix, mosaic, rectangles
-from napari_melanoma.training.augment.partners import Partners, Takers
 from napari_melanoma.training.recipe import AugmentationConfig
 
 SIDE = 32

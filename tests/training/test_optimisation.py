@@ -29,7 +29,7 @@ def rates_of(name: str, course: Course, *, stop_after: int | None = None) -> lis
     """The rates of a run; one that is stopped goes on with new objects and what a checkpoint keeps."""
     import torch
 
-    from napari_melanoma.training.optimisation import OPTIMISERS
+    from napari_melanoma.training.tasks.task import OPTIMISERS
 
     def make() -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
         optimiser = OPTIMISERS["sgd"]([{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 1.0}], 0.0)
@@ -97,7 +97,7 @@ def test_a_step_lies_in_its_cycle(step: int, first: int, growth: float) -> None:
 def test_cycles_are_counted_in_epochs(recipe: TrainRecipe, change: Change) -> None:
     import torch
 
-    from napari_melanoma.training.optimisation import OPTIMISERS, schedule_of
+    from napari_melanoma.training.tasks.task import OPTIMISERS, schedule_of
 
     chosen = change(recipe, schedule="cosine_restarts", epochs=12, cycle_epochs=2, cycle_growth=1.0)
     optimiser = OPTIMISERS["sgd"]([{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 0.1}], 0.0)
@@ -110,7 +110,7 @@ def test_cycles_are_counted_in_epochs(recipe: TrainRecipe, change: Change) -> No
 
 
 def test_every_optimiser_of_the_recipe_has_its_function() -> None:
-    from napari_melanoma.training.optimisation import OPTIMISERS
+    from napari_melanoma.training.tasks.task import OPTIMISERS
 
     assert set(TrainRecipe.model_fields["optimiser"].annotation.__args__) == set(OPTIMISERS)
 
@@ -119,7 +119,7 @@ def test_every_optimiser_of_the_recipe_has_its_function() -> None:
 def test_optimiser_goes_downhill(name: str) -> None:
     import torch
 
-    from napari_melanoma.training.optimisation import OPTIMISERS
+    from napari_melanoma.training.tasks.task import OPTIMISERS
 
     weight = torch.nn.Parameter(torch.tensor([3.0]))
     optimiser = OPTIMISERS[name]([{"params": [weight], "lr": 0.05}], 0.0)

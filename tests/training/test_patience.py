@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from napari_melanoma.training.patience import impatience, longest_return
+from napari_melanoma.training.monitor import impatience, longest_return
 from napari_melanoma.training.recipe import TrainRecipe
 
 LENGTHS = [

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DataSetError, MelanomaError, RunError
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.evaluation.model_card import draft_card
 from napari_melanoma.io.results import write_mask
+from napari_melanoma.runs.bundling import bundle_config
 from napari_melanoma.training.prepare import Prepared, check_data, prepare_data
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.store import user_store
-from napari_melanoma.workflows.model_card import draft_card
-from napari_melanoma.workflows.training_bundle import bundle_config
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 SIDE = 48
@@ -273,7 +273,7 @@ def test_a_check_knows_what_was_decoded_before(
 ) -> None:
     prepare(of_data, run_folder)
     before = {path: path.stat().st_mtime_ns for path in user_store().iterdir()}
-    monkeypatch.delattr("napari_melanoma.training.decoding.read_photograph")
+    monkeypatch.delattr("napari_melanoma.training.store.read_photograph")
     assert check_data(of_data, RunContext()).counts["learn"] == 16
     assert {path: path.stat().st_mtime_ns for path in user_store().iterdir()} == before
 

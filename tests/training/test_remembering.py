@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from napari_melanoma.training.recipe import AugmentationConfig, TrainRecipe
-from napari_melanoma.training.remembering import forget, recall, remember, sees_the_same
+from napari_melanoma.training.tasks.task import forget, recall, remember, sees_the_same
 
 STILL = {
     **{name: 0 for name, field in AugmentationConfig.model_fields.items() if isinstance(field.default, int | float)},

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import RunError, SaveError
-from napari_melanoma.core.runs import Cancelled, Progress, RunContext
 from napari_melanoma.models.bundle import load_network, read_bundle
+from napari_melanoma.runs.train import train
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.workflows.train import train
 
 Change = Callable[..., TrainRecipe]
 Events = Callable[[Path], list[dict[str, Any]]]
@@ -135,7 +135,7 @@ def test_a_run_that_had_stopped_early_does_not_learn_on(
 
     recipe = change(alone, epochs=9, patience=1, learning_rate=1e-9)  # nothing ever gets better
     with monkeypatch.context() as patch, pytest.raises(SaveError):
-        patch.setattr("napari_melanoma.workflows.task_kinds.write_bundle", fail)
+        patch.setattr("napari_melanoma.runs.task_setups.write_bundle", fail)
         train(recipe, tmp_path, resume=False, run=RunContext())
     resume(recipe, tmp_path)
     found = events(tmp_path)
@@ -166,7 +166,7 @@ def test_what_was_open_in_a_recipe_stays_settled(
     alone: TrainRecipe, tmp_path: Path, change: Change, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = iter((8, 2))
-    monkeypatch.setattr("napari_melanoma.workflows.train.find_batch_size", lambda *_: next(sizes))
+    monkeypatch.setattr("napari_melanoma.runs.train.find_batch_size", lambda *_: next(sizes))
     recipe = change(alone, batch_size="auto")
     stop(recipe, tmp_path, "Epoch 2 of 2, ")
     resume(recipe, tmp_path)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.core.errors import RunError
+from napari_melanoma.training.loader import ALONE, EpochSampler, Rank, Shares, shares
 from napari_melanoma.training.recipe import DataConfig
-from napari_melanoma.training.sampling import ALONE, EpochSampler, Rank, Shares, shares
 
 DATA = DataConfig(datasets=("somewhere",))
 

@@ -10,19 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import ConfigError, DataSetError, RunError
-from napari_melanoma.core.runs import Cancelled, Progress, RunContext
-from napari_melanoma.inference.familiar import Familiar
-from napari_melanoma.inference.labels import Labeller
+from napari_melanoma.evaluation.comparison import read_comparison
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_labels, write_labels, write_rgb, write_table
 from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle
+from napari_melanoma.runs.gate import gate, take_over
+from napari_melanoma.runs.train import train
+from napari_melanoma.slides.tile_models import Familiar, Labeller
 from napari_melanoma.training.prepare import check_data
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.workflows.adoption import take_over
-from napari_melanoma.workflows.comparison import read_comparison
-from napari_melanoma.workflows.gate import gate
-from napari_melanoma.workflows.train import train
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 
@@ -190,7 +188,7 @@ def test_augmentation_keeps_labels_whole() -> None:
 
 
 def test_weights_of_classes() -> None:
-    from napari_melanoma.training.several_classes import MOST_WEIGHT, label_weights
+    from napari_melanoma.training.tasks.segmentation import MOST_WEIGHT, label_weights
 
     shares = (0.9, 0.0999, 0.0001)
     weights = label_weights(shares)

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-import napari_melanoma.workflows.train as workflow
+import napari_melanoma.runs.train as workflow
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, RunError
-from napari_melanoma.core.runs import RunContext
 from napari_melanoma.models.zoo import build_network
+from napari_melanoma.runs.shipped_recipes import shipped_recipe
+from napari_melanoma.runs.start import check_start, describe_start, parent_of, start_network
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.workflows.recipes import shipped_recipe
-from napari_melanoma.workflows.training_start import check_start, describe_start, parent_of, start_network
 
 MOBILENET = {"width": 0.1, "head_channels": 8}
 

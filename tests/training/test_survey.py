@@ -11,17 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import Sample, read_dataset
 from napari_melanoma.data.duplicates import Duplicate
 from napari_melanoma.data.splits import Parts
 from napari_melanoma.io.results import read_table, write_table
-from napari_melanoma.training.cache_index import Facts
 from napari_melanoma.training.prepare import check_data
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.same_pictures import find_same, without_leaks
-from napari_melanoma.training.survey import Chosen, choose
+from napari_melanoma.training.store import Facts
+from napari_melanoma.training.survey import Chosen, choose, find_same, without_leaks
 
 NOT_LEARNT = (
     "Not learnt from, as the same picture, or another one of the same patient or lesion, is held out or tuned on under "

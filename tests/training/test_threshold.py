@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.models.bundle import BundleConfig
+from napari_melanoma.runs.bundling import choose_threshold
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.workflows.training_bundle import choose_threshold
 
 if TYPE_CHECKING:
     from torch import Tensor

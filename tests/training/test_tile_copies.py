@@ -10,7 +10,7 @@ import pytest
 
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.splits import Parts
-from napari_melanoma.training.same_pictures import find_copies
+from napari_melanoma.training.survey import find_copies
 
 
 @dataclass(frozen=True)

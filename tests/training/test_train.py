@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import BundleError, DataSetError, RunError
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.runs import Cancelled, RunContext
 from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle
+from napari_melanoma.runs.train import train as train_or_help
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.workflows.train import train as train_or_help
 
 Change = Callable[..., TrainRecipe]
 
@@ -123,7 +123,7 @@ def test_an_unexpected_error_is_left_in_the_folder(
     def fail(*_: object) -> None:
         raise RuntimeError("nobody foresaw this")
 
-    monkeypatch.setattr("napari_melanoma.workflows.train.fit", fail)
+    monkeypatch.setattr("napari_melanoma.runs.train.fit", fail)
     with pytest.raises(RuntimeError):
         train(recipe, tmp_path / "run", resume=False, run=RunContext())
     assert _events(tmp_path / "run")[-1]["message"] == "nobody foresaw this"
@@ -143,7 +143,7 @@ def test_a_failed_comparison_does_not_fail_the_run(
     def fail(*_: object, **__: object) -> None:
         raise BundleError("the model that it started from has gone")
 
-    monkeypatch.setattr("napari_melanoma.workflows.gate.gate", fail)
+    monkeypatch.setattr("napari_melanoma.runs.gate.gate", fail)
     train(recipe, tmp_path / "run", resume=False, run=RunContext())
     *_, notice, last = _events(tmp_path / "run")
     assert notice["kind"] == "notice"

@@ -110,7 +110,7 @@ def home(tmp_path, monkeypatch, qapp):
 @pytest.fixture
 def client(home, nothing_left):
     """A worker client whose child has no network."""
-    from napari_melanoma.ui.worker_client import WorkerClient
+    from napari_melanoma.ui.widgets.worker_client import WorkerClient
 
     made = WorkerClient([sys.executable, str(FAKE_WORKER)])
     yield made
@@ -124,7 +124,7 @@ def nothing_left(qtbot, qapp):
     """Afterwards there are no more widgets, threads, processes and temporary folders than before."""
     before = {id(widget) for widget in qapp.allWidgets()}
     yield
-    from napari_melanoma.ui.job import jobs_running
+    from napari_melanoma.ui.widgets.job import jobs_running
 
     qtbot.waitUntil(lambda: jobs_running() == 0, timeout=PATIENCE_MS)
 
@@ -158,7 +158,7 @@ def command_of(process):
 @pytest.fixture
 def shared_client(client, monkeypatch):
     """Let docks that ask for the shared worker get the one without a network."""
-    from napari_melanoma.ui import worker_client
+    from napari_melanoma.ui.widgets import worker_client
 
     monkeypatch.setattr(worker_client._Shared, "client", client)
     monkeypatch.setattr(worker_client._Shared, "users", 1)

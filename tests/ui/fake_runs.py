@@ -153,8 +153,8 @@ class FakeRun:
 
     def compare(self, *, images=37, gain=0.021, half=0.013, advice="take over", reason=None, shown=5, base=True):
         """Leave a comparison: ``gain`` in Jaccard with an interval of ``half`` to each side."""
-        from napari_melanoma.analysis.statistics import Estimate
-        from napari_melanoma.workflows.comparison import ComparedModel, Comparison, DomainChange, ImageChange
+        from napari_melanoma.evaluation.comparison import ComparedModel, Comparison, DomainChange, ImageChange
+        from napari_melanoma.metrics.statistics import Estimate
 
         def near(mean, half=0.03):
             return Estimate(mean, mean - half, mean + half, images)
@@ -194,8 +194,8 @@ class FakeRun:
 
     def compare_classes(self):
         """Leave a comparison of classifiers in the place of any other: 0.05 are gained in AUC."""
-        from napari_melanoma.analysis.statistics import Estimate
-        from napari_melanoma.workflows.comparison import ComparedModel, Comparison
+        from napari_melanoma.evaluation.comparison import ComparedModel, Comparison
+        from napari_melanoma.metrics.statistics import Estimate
 
         old = {"AUC": Estimate(0.8, 0.75, 0.85, 60), "ECE": Estimate(0.06, 0.02, 0.1, 60)}
         new = {"AUC": Estimate(0.85, 0.8, 0.9, 60), "ECE": Estimate(0.04, 0.01, 0.07, 60)}

@@ -14,7 +14,8 @@ import tifffile
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.io.results import write_mask
-from napari_melanoma.io.slide_results import DONE, ResultSpec, SlideResult
+from napari_melanoma.io.slide_spec import DONE, ResultSpec
+from napari_melanoma.io.slide_store import SlideResult
 
 SIDE, TILE, MPP = 512, 32, 0.5
 LESION = (slice(4, 8), slice(6, 10))  # in tiles
@@ -109,9 +110,9 @@ class FakeAnalysis:
 
     def finishes(self, warnings=("trained on synthetic slides",)):
         """Answer the rest, and write what is left at the end."""
-        from napari_melanoma.analysis.slide_lesions import LesionConfig, find_lesions
-        from napari_melanoma.workflows.slide_findings import read_maps
-        from napari_melanoma.workflows.slide_lesion_files import write_lesions_table, write_outlines
+        from napari_melanoma.slides.findings import read_maps
+        from napari_melanoma.slides.lesion_files import write_lesions_table, write_outlines
+        from napari_melanoma.slides.lesions import LesionConfig, find_lesions
 
         self.works(len(self.order) - self.done)
         lesions = find_lesions(read_maps(self.path, "melanoma"), LesionConfig())

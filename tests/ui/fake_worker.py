@@ -10,8 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import BundleError, InputError, RunError
-from napari_melanoma.core.runs import Progress
 from napari_melanoma.worker import main
 
 
@@ -129,8 +129,8 @@ def answer_of(arguments, verb):
 
 def answer_case(arguments, run):
     """Each lesion is larger than the one before; the last is unlike the others."""
-    from napari_melanoma.data.case.store import CaseStore
-    from napari_melanoma.workflows.case_answer import rests_on, row_of
+    from napari_melanoma.case.predictions import rests_on, row_of
+    from napari_melanoma.case.store import CaseStore
 
     case = CaseStore.look_at(Path(arguments["folder"])).case
     if "slow" in arguments["model"]:
@@ -171,7 +171,7 @@ def slide_risk(arguments, run):
     from answers import risk_answer
 
     from napari_melanoma.core.files import write_json
-    from napari_melanoma.workflows.slide_folders import note_slide
+    from napari_melanoma.slides.result_folder import note_slide
 
     age = int(arguments["row"].get("age") or 50)
     run.report(Progress(1, 3, "Reading the deepest places"))
@@ -192,8 +192,8 @@ def slide_risk_map(arguments, run):
     """Hot everywhere in the patches."""
     import numpy as np
 
-    from napari_melanoma.analysis.patch_maps import composed
-    from napari_melanoma.workflows.slide_risk_files import RiskMap, boxes_of, kept_risk, write_map
+    from napari_melanoma.risk.slide_files import RiskMap, boxes_of, kept_risk, write_map
+    from napari_melanoma.slides.stitching import composed
 
     folder = Path(arguments["folder"])
     answer, method = kept_risk(folder).answer, arguments["method"]
@@ -204,7 +204,7 @@ def slide_risk_map(arguments, run):
 
 def slide_biomarkers(arguments, run):
     """Seven features, each strongest at its own place."""
-    from napari_melanoma.workflows.slide_risk_files import kept_risk, write_gallery
+    from napari_melanoma.risk.slide_files import kept_risk, write_gallery
 
     folder = Path(arguments["folder"])
     features = [

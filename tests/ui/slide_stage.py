@@ -11,10 +11,10 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QFileDialog, QLabel, QLineEdit
 
 from conftest import Person
-from napari_melanoma.io.slides.files import fingerprint_of
-from napari_melanoma.ui.slide.camera import camera
-from napari_melanoma.workflows import slide_runs
-from napari_melanoma.workflows.slide_options import decisive_settings
+from napari_melanoma.slides import runs
+from napari_melanoma.slides.options import decisive_settings
+from napari_melanoma.slides.reading.files import fingerprint_of
+from napari_melanoma.ui.viewer.camera import camera
 
 PATIENCE_MS = 20_000
 
@@ -32,7 +32,7 @@ class Launched:
         self.options.append(options)
         self.forced.append(force)
         settings = {key: value for key, value in decisive_settings(options).items() if key != "model"}
-        folder = slide_runs.slide_folder(out, slide)
+        folder = runs.slide_folder(out, slide)
         self.last = FakeAnalysis(folder, slide, self.fingerprint, options.model, settings).begins()
         return folder
 
@@ -40,13 +40,13 @@ class Launched:
 def user(home, monkeypatch):
     """Data folders of this test alone."""
     monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
-    monkeypatch.setattr("napari_melanoma.ui.settling.SETTLED_MS", 10)
+    monkeypatch.setattr("napari_melanoma.ui.widgets.settings.SETTLED_MS", 10)
     return home
 
 
 def launched(user, monkeypatch):
     made = Launched()
-    monkeypatch.setattr(slide_runs, "launch_slide", made)
+    monkeypatch.setattr(runs, "launch_slide", made)
     return made
 
 
@@ -132,7 +132,7 @@ def person(user, nothing_left, make_napari_viewer, qtbot):
 
 def analysed(person, slide_path):
     """Somebody who opens a slide that was analysed another day."""
-    folder = slide_runs.slide_folder(person.dock.desk.root, slide_path)
+    folder = runs.slide_folder(person.dock.desk.root, slide_path)
     person.analysis = FakeAnalysis(folder, slide_path, fingerprint_of(slide_path)).begins().finishes()
     person.opens_slides(slide_path)
     person.until(lambda: len(person.rows()) == 2)

@@ -6,9 +6,8 @@ from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
-from napari_melanoma.ui.connections import Connections
-from napari_melanoma.ui.look import ThemedIcons
-from napari_melanoma.ui.settings import Settings
+from napari_melanoma.ui.widgets.look import Connections, ThemedIcons
+from napari_melanoma.ui.widgets.settings import Settings
 
 WIDTH, HEIGHT = 340, 700
 

@@ -18,12 +18,12 @@ from qtpy.QtGui import QPalette
 from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QSlider, QToolButton
 
 from conftest import PATIENCE_MS, photograph
+from napari_melanoma.classification.prediction import Answer
 from napari_melanoma.io.results import read_table
 from napari_melanoma.models.registry import find_bundle
-from napari_melanoma.ui.lesion import steps as lesion_steps
+from napari_melanoma.ui.lesion import work as lesion_steps
 from napari_melanoma.ui.lesion.dock import LesionDock
-from napari_melanoma.ui.models_changed import models_changed
-from napari_melanoma.workflows.answer import Answer
+from napari_melanoma.ui.shared_state import models_changed
 
 
 @pytest.fixture

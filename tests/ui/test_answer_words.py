@@ -10,10 +10,10 @@ from qtpy.QtGui import QColor, QHelpEvent
 from qtpy.QtWidgets import QApplication, QToolTip
 from stage import Stage
 
-from napari_melanoma.core.classifier import OperatingPoint
-from napari_melanoma.ui.answer import words
-from napari_melanoma.ui.bars import STRONG, USUAL, Bar, Bars
-from napari_melanoma.workflows.answer import Answer, ClassifierStamp, ClassifyOptions, Contribution, Likeness
+from napari_melanoma.classification.prediction import Answer, ClassifierStamp, ClassifyOptions, Contribution, Likeness
+from napari_melanoma.core.prediction import OperatingPoint
+from napari_melanoma.ui.lesion import prediction_view
+from napari_melanoma.ui.widgets.charts import STRONG, USUAL, Bar, Bars
 
 POINT = OperatingPoint(
     asked=0.9,
@@ -48,7 +48,7 @@ ANSWER = Answer(
 
 
 def test_the_likeliest_class_comes_first_and_one_ruled_out_is_faint():
-    rows = words.class_bars(ANSWER)
+    rows = prediction_view.class_bars(ANSWER)
     assert [(row.name, row.text, row.faint) for row in rows] == [
         ("Nevus", "0.58", False),
         ("Melanoma", "0.31", False),
@@ -63,15 +63,15 @@ def test_the_likeliest_class_comes_first_and_one_ruled_out_is_faint():
 def test_of_many_classes_the_last_are_one_row_and_the_class_asked_about_is_never_among_them():
     names = (*(f"class {place}" for place in range(10)), "melanoma")
     many = replace(ANSWER, classes=names, probabilities=(*[0.099] * 10, 0.01), possible=names, interval=None)
-    rows = words.class_bars(many)
-    assert len(rows) == words.MOST_CLASSES + 1
+    rows = prediction_view.class_bars(many)
+    assert len(rows) == prediction_view.MOST_CLASSES + 1
     assert rows[-2].name == "Melanoma"
     assert (rows[-1].name, rows[-1].text) == ("4 others", "0.40")
     assert sum(row.value for row in rows) == pytest.approx(1)
 
 
 def test_what_each_field_adds_the_largest_first():
-    rows, end = words.change_bars(ANSWER)
+    rows, end = prediction_view.change_bars(ANSWER)
     assert [(row.name, row.text) for row in rows] == [
         ("Age 54", "+0.04"),
         ("Body site back", "\N{MINUS SIGN}0.02"),
@@ -83,24 +83,25 @@ def test_what_each_field_adds_the_largest_first():
 
 
 def test_small_changes_are_not_drawn_as_if_they_were_large():
-    rows, end = words.change_bars(replace(ANSWER, contributions=(Contribution("age", "54", 0.001),)))
+    rows, end = prediction_view.change_bars(replace(ANSWER, contributions=(Contribution("age", "54", 0.001),)))
     assert rows[0].value / end < 0.06
 
 
 def test_sentences():
-    assert words.verdict(ANSWER).startswith("Inconclusive (")
-    assert words.verdict(ANSWER).endswith("): melanoma 0.31 (95 % interval 0.20–0.44).")
-    assert words.side(ANSWER).startswith("At or above the cut 0.20, which finds 91 % (86 to 95) of melanoma")
-    assert words.side(replace(ANSWER, operating_point=None)) == ""
+    assert prediction_view.verdict(ANSWER).startswith("Inconclusive (")
+    assert prediction_view.verdict(ANSWER).endswith("): melanoma 0.31 (95 % interval 0.20–0.44).")
+    assert prediction_view.side(ANSWER).startswith("At or above the cut 0.20, which finds 91 % (86 to 95) of melanoma")
+    assert prediction_view.side(replace(ANSWER, operating_point=None)) == ""
     assert (
-        words.about_form(ANSWER) == "From the picture alone melanoma would be 0.29. Not used by this model: ethnicity."
+        prediction_view.about_form(ANSWER)
+        == "From the picture alone melanoma would be 0.29. Not used by this model: ethnicity."
     )
-    assert words.about_form(replace(ANSWER, contributions=(), unused=())) == ""
-    assert words.short(ANSWER) == "melanoma 0.31 (95 % interval 0.20–0.44)"
+    assert prediction_view.about_form(replace(ANSWER, contributions=(), unused=())) == ""
+    assert prediction_view.short(ANSWER) == "melanoma 0.31 (95 % interval 0.20–0.44)"
     strange = replace(ANSWER, likeness=Likeness(25.0, 20.0))
-    assert words.verdict(strange).startswith("Not valid: the image is out of distribution.")
-    assert words.side(strange) == ""
-    assert words.short(strange) == "Not valid"
+    assert prediction_view.verdict(strange).startswith("Not valid: the image is out of distribution.")
+    assert prediction_view.side(strange) == ""
+    assert prediction_view.short(strange) == "Not valid"
 
 
 @pytest.fixture
@@ -141,7 +142,7 @@ def test_bars_are_spoken_and_explain_themselves(stage):
 
 
 def test_every_method_of_a_heatmap_can_be_chosen():
-    from napari_melanoma.inference.explanation import METHODS as KNOWN
-    from napari_melanoma.ui.heatmap_controls import METHODS as SHOWN
+    from napari_melanoma.classification.explanation import METHODS as KNOWN
+    from napari_melanoma.ui.lesion.prediction_view import METHODS as SHOWN
 
     assert tuple(SHOWN) == KNOWN

@@ -12,15 +12,12 @@ from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtWidgets import QComboBox, QLabel, QToolButton
 from stage import Stage
 
-from napari_melanoma.analysis.color import to_lab
 from napari_melanoma.data.taxonomy import UNKNOWN, taxonomy
-from napari_melanoma.ui.body import marks as body_marks
-from napari_melanoma.ui.body import words as body_words
-from napari_melanoma.ui.body.canvas import MARK_PX
-from napari_melanoma.ui.body.chart import chart
-from napari_melanoma.ui.body.map import BodyMap
-from napari_melanoma.ui.body.marks import BodyMark, spread
-from napari_melanoma.ui.body.painting import DARK, LIGHT
+from napari_melanoma.imaging.color import to_lab
+from napari_melanoma.ui.body_map import chart as body_words
+from napari_melanoma.ui.body_map import widget as body_marks
+from napari_melanoma.ui.body_map.chart import chart
+from napari_melanoma.ui.body_map.widget import DARK, LIGHT, MARK_PX, BodyMap, BodyMark, spread
 
 ARROWS = {(-1, 0): Qt.Key.Key_Left, (1, 0): Qt.Key.Key_Right, (0, -1): Qt.Key.Key_Up, (0, 1): Qt.Key.Key_Down}
 SWAPPED = {"left": "right", "right": "left", "midline": "midline"}

@@ -14,12 +14,11 @@ from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDropEvent, QShortcut
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QFileDialog, QLabel, QLineEdit, QMessageBox
 
+from napari_melanoma.case.store import CaseStore, read_correction
 from napari_melanoma.core.errors import SaveError
-from napari_melanoma.data.case.corrections import read_correction
-from napari_melanoma.data.case.store import CaseStore
-from napari_melanoma.ui import linked
 from napari_melanoma.ui.case.dock import CaseDock
-from napari_melanoma.ui.slide.layers import open_slides
+from napari_melanoma.ui.viewer import linked
+from napari_melanoma.ui.viewer.slide_layers import open_slides
 
 PATIENCE_MS = 60_000
 NAMES = (
@@ -82,7 +81,7 @@ class Pathologist:
             item.setSelected(self.row(item).id in ids)
 
     def row(self, item):
-        from napari_melanoma.ui.case.delegate import ROW_ROLE
+        from napari_melanoma.ui.case.tree import ROW_ROLE
 
         return item.data(0, ROW_ROLE)
 

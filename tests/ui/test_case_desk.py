@@ -11,17 +11,16 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication, QDialog, QInputDialog, QMainWindow, QMessageBox, QWidget
 
+from napari_melanoma.case.edits import add_images, add_lesion, set_correction, set_lesion, set_patient
+from napari_melanoma.case.model import Case, CaseCorrection, CaseImage
+from napari_melanoma.case.store import CaseStore
 from napari_melanoma.core.errors import SaveError
-from napari_melanoma.data.case.edit import add_images, add_lesion, set_correction, set_lesion, set_patient
-from napari_melanoma.data.case.model import Case, CaseCorrection, CaseImage
-from napari_melanoma.data.case.store import CaseStore
-from napari_melanoma.ui.case import telling, words
-from napari_melanoma.ui.case.desk import CaseDesk
-from napari_melanoma.ui.case.gathering import CaseGathering, Wish
-from napari_melanoma.ui.case.guard import CaseGuard
-from napari_melanoma.ui.case.history import CaseHistory
-from napari_melanoma.ui.case.rows import LOOSE, rows_of
-from napari_melanoma.ui.case_rows import CaseRows
+from napari_melanoma.ui.case import editing, words
+from napari_melanoma.ui.case.adding import CaseGathering, Wish
+from napari_melanoma.ui.case.close_guard import CaseGuard
+from napari_melanoma.ui.case.store import CaseDesk, CaseHistory
+from napari_melanoma.ui.case.tree import LOOSE, rows_of
+from napari_melanoma.ui.shared_state import CaseRows
 
 PATIENCE_MS = 20_000
 
@@ -128,9 +127,9 @@ def test_a_question_whose_window_is_taken_away_is_answered_by_staying(desk, wind
 def test_rows_of_cases_that_went_with_the_application_are_withdrawn_quietly(monkeypatch):
     rows = CaseRows()
     rows.tell(1, "P", {Path("a.png"): {"age": "54"}})
-    monkeypatch.setattr(telling, "case_rows", lambda: rows)
+    monkeypatch.setattr(editing, "case_rows", lambda: rows)
     _delete(rows)
-    telling._withdraw(1)
+    editing._withdraw(1)
     assert rows.of(Path("a.png")) == ("", {})
 
 
@@ -207,9 +206,9 @@ def test_a_table_that_nobody_understands_is_asked_about(window, tmp_path, qtbot)
         dialog = dialog_of(qtbot, QDialog)
         assert dialog.objectName() == "mapping_dialog"
         qtbot.waitUntil(lambda: not dialog.busy, timeout=PATIENCE_MS)
-        from napari_melanoma.data.mapping import Mapping
+        from napari_melanoma.data.mapping import TableMapping
 
-        dialog.mapping_chosen.emit(Mapping(columns={"Bildchen": "image_id", "Lebensjahre": "age"}))
+        dialog.mapping_chosen.emit(TableMapping(columns={"Bildchen": "image_id", "Lebensjahre": "age"}))
         dialog.accept()
     assert told.args[0].patient.case.patient.age == 54
     qtbot.waitUntil(lambda: not gathering.busy, timeout=PATIENCE_MS)

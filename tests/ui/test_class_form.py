@@ -10,17 +10,15 @@ from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QLabel, QListWidget, QWidget
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.core.runs import RunContext
 from napari_melanoma.io.results import write_table
+from napari_melanoma.runs.shipped_recipes import shipped_recipe
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.ui.class_form import ClassForm
-from napari_melanoma.ui.class_offer import classes_in, positive_of, read_offer
-from napari_melanoma.ui.connections import Connections
-from napari_melanoma.ui.look import ThemedIcons
-from napari_melanoma.ui.recipe_form import RecipeForm
-from napari_melanoma.ui.review.settings import ReviewSettings
-from napari_melanoma.workflows.recipes import shipped_recipe
+from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
+from napari_melanoma.ui.train.class_form import ClassForm, classes_in, positive_of, read_offer
+from napari_melanoma.ui.train.recipe import RecipeForm
+from napari_melanoma.ui.widgets.look import Connections, ThemedIcons
 
 PATIENCE_MS = 20_000
 

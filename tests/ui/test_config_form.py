@@ -26,15 +26,15 @@ from stage import Stage
 from superqt import QCollapsible
 
 from napari_melanoma.core.config import Config, FilledIn, OneOf, OptionsOf
+from napari_melanoma.lesion.analysis import LesionOptions
 from napari_melanoma.models.zoo import architectures
+from napari_melanoma.runs.shipped_recipes import shipped_recipes
 from napari_melanoma.training.losses import losses
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.schedules import schedules
-from napari_melanoma.ui.config_form import ConfigForm, editor_for
-from napari_melanoma.ui.number_box import Bounds, NumberBox, show, stepped
-from napari_melanoma.ui.word_list import join_words, split_words
-from napari_melanoma.workflows.lesion import LesionOptions
-from napari_melanoma.workflows.recipes import shipped_recipes
+from napari_melanoma.ui.widgets.config_form import ConfigForm, editor_for
+from napari_melanoma.ui.widgets.editors import join_words, split_words
+from napari_melanoma.ui.widgets.number_box import Bounds, NumberBox, show, stepped
 
 OF_PICTURES = [recipe for recipe in shipped_recipes() if not recipe.is_of_whole_slides]
 STEPS = [

@@ -13,9 +13,9 @@ from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.results import read_mask
-from napari_melanoma.ui import recovery
-from napari_melanoma.ui.corrections_bar import in_words
-from napari_melanoma.ui.review.settings import ReviewSettings
+from napari_melanoma.ui.lesion import state as recovery
+from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
+from napari_melanoma.ui.lesion.footer import in_words
 
 PATIENCE_MS = 20_000
 
@@ -87,11 +87,11 @@ def test_what_is_in_the_corrections_counts_as_saved(analysed):
     assert analysed.dock.work.book.unsaved_names() == ["mole"]
     adds(analysed)
     assert analysed.dock.work.book.unsaved_names() == []
-    assert not list(recovery.folder().glob("*/drawn.npz"))
+    assert not list(recovery.recovery_root().glob("*/drawn.npz"))
     analysed.clicks("undo_correction")
     analysed.waits()
     assert analysed.dock.work.book.unsaved_names() == ["mole"]
-    assert list(recovery.folder().glob("*/drawn.npz"))
+    assert list(recovery.recovery_root().glob("*/drawn.npz"))
 
 
 @pytest.mark.one_qt

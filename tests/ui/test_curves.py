@@ -18,9 +18,9 @@ from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import QApplication, QLabel
 from stage import Stage
 
-from napari_melanoma.analysis.color import to_lab
-from napari_melanoma.ui.curves import PLOTS, Curves
-from napari_melanoma.ui.runs.trace import MOST_POINTS, Losses, Trace
+from napari_melanoma.imaging.color import to_lab
+from napari_melanoma.ui.train.curves import PLOTS, Curves
+from napari_melanoma.ui.train.run_watch import MOST_POINTS, Losses, Trace
 
 PATIENCE_MS = 20_000
 ROWS = [
@@ -55,7 +55,7 @@ def legend(curves, name):
 
 
 def test_importing_the_module_does_not_import_pyqtgraph():
-    script = "import sys, napari_melanoma.ui.runs.view; sys.exit('pyqtgraph' in sys.modules)"
+    script = "import sys, napari_melanoma.ui.train.run_view; sys.exit('pyqtgraph' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], timeout=120, check=False).returncode == 0
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from PIL import Image as PillowImage
 from qtpy.QtWidgets import QLabel, QMessageBox
 
-from napari_melanoma.data.phantom import LesionPhantomConfig, lesion_phantom
+from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
+from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
 
 def test_the_user_is_asked_and_the_mark_stays(person, tmp_path, qtbot):

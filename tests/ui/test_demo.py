@@ -79,7 +79,7 @@ def test_open_shows_the_dock_and_the_photographs(shown, tmp_path, monkeypatch, q
 
 SESSION = """
 import sys, napari
-from napari_melanoma.ui import worker_client
+from napari_melanoma.ui.widgets import worker_client
 worker_client._Shared.client = worker_client.WorkerClient([sys.executable, sys.argv[1]])
 from napari_melanoma.ui.demo import run_demo
 from pathlib import Path

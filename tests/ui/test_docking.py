@@ -7,7 +7,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QApplication, QDockWidget, QLabel, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 
-from napari_melanoma.ui.docking import Docking
+from napari_melanoma.ui.viewer.docking import Docking
 
 PLUGIN = "napari-melanoma"
 RIGHT, LEFT = Qt.DockWidgetArea.RightDockWidgetArea, Qt.DockWidgetArea.LeftDockWidgetArea
@@ -66,7 +66,7 @@ def test_docks_open_as_tabs_with_the_new_one_in_front(stage):
 
 
 def test_a_dock_that_is_asked_for_again_comes_to_the_front(stage):
-    from napari_melanoma.ui.open import show_dock
+    from napari_melanoma.ui.viewer.docking import show_dock
 
     lesion, train = stage.opens("Lesion"), stage.opens("Train")
     show_dock(stage.viewer, "Lesion")

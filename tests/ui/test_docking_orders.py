@@ -9,8 +9,7 @@ from fake_slides import draw_slide
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QTabBar, QVBoxLayout, QWidget
 
-from napari_melanoma.ui.docking import Docking
-from napari_melanoma.ui.open import show_dock
+from napari_melanoma.ui.viewer.docking import Docking, show_dock
 
 DOCKS = ("Lesion", "Review", "Train", "Slide", "Case")
 SIZES = {"laptop": (1366, 768), "full HD": (1920, 1080)}

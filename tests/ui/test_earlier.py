@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.provenance import fingerprint
-from napari_melanoma.core.runs import RunContext
 from napari_melanoma.io.results import write_mask
-from napari_melanoma.ui.earlier import Earlier, read
+from napari_melanoma.ui.lesion.saving import Earlier, read
 
 ANSWER = SimpleNamespace(model=SimpleNamespace(name="small"), provenance={"created": "2026-11-20T14:05:09+00:00"})
 RGB = np.zeros((6, 8, 3), np.uint8)

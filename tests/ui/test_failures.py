@@ -8,7 +8,7 @@ import pytest
 from napari.utils import notifications
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.ui.failures import show_failure
+from napari_melanoma.ui.widgets.status_line import show_failure
 
 
 @pytest.mark.parametrize(

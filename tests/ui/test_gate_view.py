@@ -13,11 +13,11 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel, QMessageBox
 from stage import Stage
 
-from napari_melanoma.analysis.statistics import Estimate
-from napari_melanoma.ui.forest import Change, _axis, interval_colour, said_interval
-from napari_melanoma.ui.gate_view import GateView
-from napari_melanoma.ui.runs.words import said_facts
-from napari_melanoma.workflows.runs import read_run
+from napari_melanoma.metrics.statistics import Estimate
+from napari_melanoma.runs.runs import read_run
+from napari_melanoma.ui.train.gate import GateView
+from napari_melanoma.ui.train.run_words import said_facts
+from napari_melanoma.ui.widgets.charts import Change, _axis, interval_colour, said_interval
 
 PATIENCE_MS = 20_000
 

@@ -16,10 +16,11 @@ from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox, QSlider
 
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.ui import linked, recovery
-from napari_melanoma.ui.photographs import Source
-from napari_melanoma.ui.settings import Settings
-from napari_melanoma.ui.worker_client import WorkerClient
+from napari_melanoma.ui.lesion import state
+from napari_melanoma.ui.viewer import linked
+from napari_melanoma.ui.viewer.photographs import Source
+from napari_melanoma.ui.widgets.settings import Settings
+from napari_melanoma.ui.widgets.worker_client import WorkerClient
 
 PATIENCE_MS = 20_000
 
@@ -55,7 +56,7 @@ def test_a_threshold_that_still_moves_stays_with_its_photograph(two, qtbot):
     assert np.array_equal(two.layer("mask", "second").data, drawn)
     assert two.lesion.corrected
     assert two.lesion.unsaved
-    assert list(recovery.folder().glob("*/drawn.npz"))
+    assert list(state.recovery_root().glob("*/drawn.npz"))
     assert (two.layer("mask", "first").data != 0).sum() < area
 
 
@@ -259,7 +260,7 @@ from qtpy.QtWidgets import QApplication
 viewer = napari.Viewer(show=False)
 before = set(sys.modules)
 from napari_melanoma.ui.lesion import dock as lesion
-from napari_melanoma.ui.worker_client import WorkerClient
+from napari_melanoma.ui.widgets.worker_client import WorkerClient
 lesion.PRELOAD_MS = 10**8
 client = WorkerClient([sys.executable, sys.argv[1]])
 viewer.window.add_dock_widget(lesion.LesionDock(viewer, client), name="Lesion")

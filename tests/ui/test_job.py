@@ -9,8 +9,8 @@ import pytest
 from qtpy import PYSIDE6
 from qtpy.QtCore import QObject
 
-from napari_melanoma.core.runs import Progress
-from napari_melanoma.ui.job import Job, Latest, Turns, _running, jobs_running
+from napari_melanoma.core.context import Progress
+from napari_melanoma.ui.widgets.job import Job, Latest, Turns, _running, jobs_running
 
 
 @pytest.fixture

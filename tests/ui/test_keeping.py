@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QAbstractButton, QApplication, QDoubleSpinBox
 
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.io.results import read_mask, read_table
-from napari_melanoma.ui import recovery
+from napari_melanoma.ui.lesion import state
 
 PATIENCE_MS = 20_000
 
@@ -79,7 +79,7 @@ def test_a_renamed_photograph_is_saved_under_the_name_it_has_now(corrected, tmp_
 
 def kept():
     """Photographs whose corrections are in a recovery folder."""
-    return sorted(recovery.folder().glob("*/recovery.json"))
+    return sorted(state.recovery_root().glob("*/recovery.json"))
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_an_offer_survives_what_is_done_before_it_is_answered(crashed, qtbot, tm
 
 @pytest.mark.one_qt
 def test_a_truncated_recovery_file_bothers_nobody(crashed):
-    (drawn,) = recovery.folder().glob("*/drawn.npz")
+    (drawn,) = state.recovery_root().glob("*/drawn.npz")
     drawn.write_bytes(drawn.read_bytes()[: drawn.stat().st_size // 2])
     notification_manager.records.clear()
     crashed.opens()
@@ -201,7 +201,7 @@ def test_a_full_disk_keeps_the_window_open(window, monkeypatch):
     window.opens()
     window.analyses()
     strikes(window, "mole")
-    monkeypatch.setattr(recovery, "save", full)
+    monkeypatch.setattr(state, "save", full)
     QTimer.singleShot(20, press)
     assert window.dock.guard.eventFilter(window.dock.guard.window, QEvent(QEvent.Type.Close))
     assert "the disk is full" in window.dock.status.text

@@ -9,8 +9,8 @@ import pytest
 from qtpy.QtCore import QObject
 
 from napari_melanoma.core.errors import SaveError
-from napari_melanoma.ui.job import Latest, jobs_running
-from napari_melanoma.ui.slide.last_writes import LastWrites
+from napari_melanoma.ui.slide.drawn_layers import LastWrites
+from napari_melanoma.ui.widgets.job import Latest, jobs_running
 
 
 @dataclass

@@ -17,11 +17,10 @@ from qtpy.compat import isalive
 from slide_stage import PATIENCE_MS, Pathologist
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.ui import linked
-from napari_melanoma.ui.open import show_dock
-from napari_melanoma.ui.photographs import pixel_size
-from napari_melanoma.ui.slide import layers as slide_layers
-from napari_melanoma.ui.slide.camera import scale_bar
+from napari_melanoma.ui.viewer import linked, slide_layers
+from napari_melanoma.ui.viewer.camera import scale_bar
+from napari_melanoma.ui.viewer.docking import show_dock
+from napari_melanoma.ui.viewer.photographs import pixel_size
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, slide_stage.FIXTURES)
 WORDS = "units"  # of napari's "Inconsistent units across layers; units will not be used for rendering."

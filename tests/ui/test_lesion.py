@@ -22,8 +22,8 @@ from qtpy.QtWidgets import (
 
 from conftest import photograph
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.lesion.analysis import LesionOptions
 from napari_melanoma.ui.lesion.dock import LesionDock
-from napari_melanoma.workflows.lesion import LesionOptions
 
 DISK_AREA = np.pi * 25**2
 PATIENCE_MS = 20_000

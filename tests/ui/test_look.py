@@ -7,7 +7,7 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QLabel
 from stage import Stage
 
-from napari_melanoma.ui.look import quiet
+from napari_melanoma.ui.widgets.look import quiet
 
 READABLE = 4.5  # contrast of small letters, WCAG 2.1, success criterion 1.4.3
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from qtpy.QtWidgets import QComboBox, QPushButton, QWidget
 
-from napari_melanoma.data.harmonise import harmonise
-from napari_melanoma.data.mapping import Mapping, read_mapping
-from napari_melanoma.data.table_text import each_row
-from napari_melanoma.ui.mapping_dialog import MappingDialog
+from napari_melanoma.data.harmonize import harmonise
+from napari_melanoma.data.mapping import TableMapping, read_mapping
+from napari_melanoma.io.tables import each_row
+from napari_melanoma.ui.table_mapping import MappingDialog
 
 PATIENCE_MS = 20_000
 TABLE = (
@@ -118,7 +118,7 @@ def test_a_column_that_is_to_stay_is_not_taken_for_ours_by_its_name(opened, tabl
 
 
 def test_a_mapping_that_is_known_is_shown(opened, table):
-    mapping = Mapping(
+    mapping = TableMapping(
         columns={"Geschlecht": "", "Befund": "diagnosis"}, words={"diagnosis": {"Spindelzelliges": "nevus"}}
     )
     dialog = opened(table, mapping)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from vispy.gloo.glir import GlirProgram, GlirShader
 
-from napari_melanoma.ui import mesa
+from napari_melanoma.ui.viewer import mesa
 
 PATCHED = [(GlirShader, "set_data"), (GlirProgram, "create"), (GlirProgram, "link_program"), (GlirProgram, "delete")]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from qtpy.QtWidgets import QLabel
 
-from napari_melanoma.data.phantom import LesionPhantomConfig, lesion_phantom
+from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
+from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
 
 def test_the_warning_is_in_sight_with_its_picture_alone(person):

@@ -6,12 +6,11 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDoubleSpinBox, QWidget
 
-from napari_melanoma.ui.connections import Connections
-from napari_melanoma.ui.look import ThemedIcons
-from napari_melanoma.ui.mask_controls import MaskControls
-from napari_melanoma.ui.number_box import NumberBox, show_value
-from napari_melanoma.ui.settings import Settings
-from napari_melanoma.ui.slide.heat import HeatControls
+from napari_melanoma.ui.lesion.mask_controls import MaskControls
+from napari_melanoma.ui.slide.heatmap import HeatControls
+from napari_melanoma.ui.widgets.look import Connections, ThemedIcons
+from napari_melanoma.ui.widgets.number_box import NumberBox, show_value
+from napari_melanoma.ui.widgets.settings import Settings
 
 
 def focused(qtbot, widget: QWidget, box: QWidget) -> QWidget:

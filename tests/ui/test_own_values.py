@@ -7,10 +7,10 @@ import pytest
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QPushButton, QSlider
 
 from napari_melanoma.data.corrections import Corrections
-from napari_melanoma.ui import linked
-from napari_melanoma.ui.review.settings import ReviewSettings
-from napari_melanoma.ui.settings import Settings
-from napari_melanoma.workflows.lesion import LesionOptions
+from napari_melanoma.lesion.analysis import LesionOptions
+from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
+from napari_melanoma.ui.viewer import linked
+from napari_melanoma.ui.widgets.settings import Settings
 
 PATIENCE_MS = 20_000
 

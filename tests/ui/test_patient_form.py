@@ -8,9 +8,8 @@ from napari.layers import Image
 from qtpy.QtWidgets import QComboBox, QLineEdit
 from stage import Stage
 
-from napari_melanoma.core.tabular import FittedNumbers, FittedWords, TabularEncoding
-from napari_melanoma.ui.patient_form import PatientForm
-from napari_melanoma.ui.patient_rows import PatientRows
+from napari_melanoma.core.prediction import FittedNumbers, FittedWords, TabularEncoding
+from napari_melanoma.ui.lesion.patient_form import PatientForm, PatientRows
 
 ENCODING = TabularEncoding(
     numbers=(FittedNumbers(name="age"), FittedNumbers(name="packs_a_day")),

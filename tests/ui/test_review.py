@@ -11,9 +11,9 @@ from qtpy.QtGui import QShortcut
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QFileDialog, QLabel, QMessageBox
 
 from napari_melanoma.data.corrections import Corrections
+from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
 from napari_melanoma.ui.review.dock import ReviewDock
-from napari_melanoma.ui.review.listing import STATE_ROLE, WORDS_ROLE
-from napari_melanoma.ui.review.settings import ReviewSettings
+from napari_melanoma.ui.review.list import STATE_ROLE, WORDS_ROLE
 
 PATIENCE_MS = 20_000
 

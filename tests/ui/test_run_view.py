@@ -10,10 +10,9 @@ from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QLabel, QProgressBar, QToolButton
 from stage import Stage
 
-from napari_melanoma.ui.runs import watch as run_watch
-from napari_melanoma.ui.runs.trace import MOST_POINTS
-from napari_melanoma.ui.runs.view import RunView
-from napari_melanoma.ui.runs.watch import LOG_BYTES, LogTail
+from napari_melanoma.ui.train import run_watch
+from napari_melanoma.ui.train.run_view import RunView
+from napari_melanoma.ui.train.run_watch import LOG_BYTES, MOST_POINTS, LogTail
 
 PATIENCE_MS = 20_000
 

@@ -13,8 +13,8 @@ from stage import Stage
 
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.ui.runs import listing as runs_list
-from napari_melanoma.ui.runs.listing import RunsList
+from napari_melanoma.ui.train import run_list as runs_list
+from napari_melanoma.ui.train.run_list import RunsList
 
 PATIENCE_MS = 20_000
 

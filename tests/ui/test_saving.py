@@ -12,9 +12,9 @@ from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog
 
 from napari_melanoma.io.results import read_mask, read_table
-from napari_melanoma.ui import recovery
+from napari_melanoma.ui.lesion import state
 from napari_melanoma.ui.lesion.dock import LesionDock
-from napari_melanoma.ui.saving import place
+from napari_melanoma.ui.lesion.saving import place
 
 PATIENCE_MS = 20_000
 
@@ -93,7 +93,7 @@ def test_a_folder_that_cannot_be_written_is_said(analysed, tmp_path):
 def test_a_full_disk_is_said_and_nothing_half_written_stays(analysed, tmp_path, monkeypatch):
     import errno
 
-    import napari_melanoma.workflows.lesion as workflow
+    import napari_melanoma.lesion.analysis as workflow
 
     def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -122,7 +122,7 @@ def test_place_is_a_folder_that_every_system_can_have(tmp_path, name, expected):
 
 
 def kept():
-    return sorted(path.name for path in recovery.folder().glob("*/*"))
+    return sorted(path.name for path in state.recovery_root().glob("*/*"))
 
 
 def test_corrections_are_kept_while_drawn_and_forgotten_when_saved(corrected, tmp_path):
@@ -142,7 +142,7 @@ def test_corrections_that_are_undone_are_not_kept(corrected):
 
 def crash(person):
     """Leave what a crash would leave: the kept files of a process that is no more."""
-    (about,) = recovery.folder().glob("*/recovery.json")
+    (about,) = state.recovery_root().glob("*/recovery.json")
     values = json.loads(about.read_text())
     values["owner"] = {"pid": 2**22 - 7, "created": 1.0}
     person.viewer.layers.clear()
@@ -195,7 +195,7 @@ def test_nothing_is_offered_for_other_pixels_or_damaged_files(crashed):
     crashed.opens(rgb=np.full((120, 160, 3), 99, np.uint8))
     crashed.waits()
     assert not crashed.dock.recovery.isVisibleTo(crashed.dock)
-    next(recovery.folder().glob("*/drawn.npz")).write_bytes(b"half")
+    next(state.recovery_root().glob("*/drawn.npz")).write_bytes(b"half")
     crashed.opens("mole again")
     crashed.waits()
     assert not crashed.dock.recovery.isVisibleTo(crashed.dock)
@@ -203,7 +203,7 @@ def test_nothing_is_offered_for_other_pixels_or_damaged_files(crashed):
 
 @pytest.mark.one_qt
 def test_old_files_are_pruned(crashed):
-    recovery.prune(days=0)
+    state.prune_recoveries(days=0)
     assert kept() == []
 
 

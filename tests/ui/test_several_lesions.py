@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QAbstractButton, QCheckBox, QLabel, QSlider
 from conftest import photograph
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.io.results import read_mask
-from napari_melanoma.ui.review.settings import ReviewSettings
+from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
 
 PATIENCE_MS = 20_000
 LARGE, SMALL = (60, 50, 25), (60, 120, 14)

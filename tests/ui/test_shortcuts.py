@@ -12,10 +12,9 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QApplication, QLineEdit, QTreeWidget, QWidget
 
-from napari_melanoma.ui import shortcuts
-from napari_melanoma.ui.open import show_dock
-from napari_melanoma.ui.shortcut_help import ShortcutHelp, show_shortcuts
-from napari_melanoma.ui.shortcuts import SHORTCUTS, shown_key
+from napari_melanoma.ui.viewer import shortcuts
+from napari_melanoma.ui.viewer.docking import show_dock
+from napari_melanoma.ui.viewer.shortcuts import SHORTCUTS, ShortcutHelp, show_shortcuts, shown_key
 
 DOCKS = ("Lesion", "Review", "Train", "Slide", "Case")
 # Keys that mean in our docks what they mean everywhere.

@@ -26,11 +26,11 @@ from qtpy.QtWidgets import (
 )
 from slide_stage import FIXTURES
 
-from napari_melanoma.io.geojson_reading import read_geojson
+from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import read_mask, read_table
-from napari_melanoma.ui.slide.camera import camera
-from napari_melanoma.ui.slide.words import said_run
-from napari_melanoma.workflows.slide_runs import read_slide_run
+from napari_melanoma.slides.runs import read_slide_run
+from napari_melanoma.ui.slide.watch import said_run
+from napari_melanoma.ui.viewer.camera import camera
 
 controls_of_qt = (QAbstractSlider, QAbstractSpinBox, QComboBox, QAbstractItemView)
 
@@ -329,7 +329,7 @@ def test_results_made_in_another_way_are_not_replaced_unasked(person, launched, 
         box.deleteLater()
         return pressed
 
-    monkeypatch.setattr("napari_melanoma.ui.slide.analysing.answer", answered)
+    monkeypatch.setattr("napari_melanoma.ui.slide.analysis.answer", answered)
     dock.model.model = "tiny"
     dock.model.changed.emit()
     person.clicks("primary")
@@ -413,6 +413,6 @@ def test_nonsense_is_said_and_nothing_changes(person, launched, slide_path, tmp_
 
 @pytest.mark.one_qt
 def test_the_viewers_process_imports_no_torch_for_slides():
-    modules = "napari_melanoma.ui.slide.dock, napari_melanoma.workflows.slide_findings"
+    modules = "napari_melanoma.ui.slide.dock, napari_melanoma.slides.findings"
     code = f"import sys, {modules}; assert not {{'torch', 'pandas', 'zarr', 'tifffile'}} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).stderr == b""

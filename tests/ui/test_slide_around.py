@@ -8,8 +8,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QToolButton
 from slide_stage import FIXTURES
 
-from napari_melanoma.ui.slide.camera import camera, seen
 from napari_melanoma.ui.slide.magnification import STEPS
+from napari_melanoma.ui.viewer.camera import camera, seen
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 

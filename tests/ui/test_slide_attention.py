@@ -8,9 +8,9 @@ from fake_slides import LESION, FakeAnalysis
 from slide_stage import FIXTURES
 
 from napari_melanoma.core.files import write_json
-from napari_melanoma.io.slide_attention import write_attention
-from napari_melanoma.io.slide_results import DONE
-from napari_melanoma.ui.slide.words import said_answer
+from napari_melanoma.data.bags import write_attention
+from napari_melanoma.io.slide_spec import DONE
+from napari_melanoma.ui.slide.watch import said_answer
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 

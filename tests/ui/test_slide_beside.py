@@ -8,7 +8,7 @@ from fake_slides import draw_slide
 from qtpy.QtWidgets import QAbstractButton, QLabel
 from slide_stage import FIXTURES
 
-from napari_melanoma.ui.slide.camera import camera, scale_bar
+from napari_melanoma.ui.viewer.camera import camera, scale_bar
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 

@@ -19,10 +19,10 @@ from slide_stage import FIXTURES
 from test_slide_drawing import event
 
 from napari_melanoma.core.files import write_json
-from napari_melanoma.io.slide_depth import read_depth
-from napari_melanoma.ui.job import jobs_running
-from napari_melanoma.ui.slide import layers as slide_layers
-from napari_melanoma.workflows import depth_readings
+from napari_melanoma.depth.readings import read_depth
+from napari_melanoma.slides import depth_readings
+from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.widgets.job import jobs_running
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 TOP, DEEP = (60.0, 100.0), (460.0, 100.0)  # 0.2 mm at 0.5 µm a pixel
@@ -553,8 +553,8 @@ def test_the_reading_is_written_as_a_page(measuring, tmp_path):
 
 @pytest.mark.one_qt
 def test_the_reading_goes_into_the_case_that_is_open(measuring, tmp_path, slide_path):
-    from napari_melanoma.data.case.edit import add_images, add_lesion
-    from napari_melanoma.data.case.model import Case, CaseImage
+    from napari_melanoma.case.edits import add_images, add_lesion
+    from napari_melanoma.case.model import Case, CaseImage
 
     person = measuring
     draws(person)

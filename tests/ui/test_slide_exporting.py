@@ -12,10 +12,10 @@ from qtpy.QtWidgets import QApplication, QLineEdit
 from slide_stage import FIXTURES
 
 from napari_melanoma.core.files import write_json
-from napari_melanoma.io.geojson_reading import read_geojson
-from napari_melanoma.io.slide_depth import Reading, SlideDepth, write_depth
+from napari_melanoma.depth.readings import Reading, SlideDepth, write_depth
+from napari_melanoma.io.geojson import read_geojson
+from napari_melanoma.reports.slide_export import FORMATS
 from napari_melanoma.ui.slide.exporting import EXPORTS
-from napari_melanoma.workflows.slide_export import FORMATS
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 

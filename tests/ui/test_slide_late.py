@@ -12,11 +12,10 @@ from napari.layers import Layer
 from qtpy.QtWidgets import QLabel, QLineEdit
 from slide_stage import FIXTURES, PATIENCE_MS
 
-from napari_melanoma.io.slide_depth import Mitoses, Reading, SlideDepth, read_depth, write_depth
+from napari_melanoma.depth.readings import Mitoses, Reading, SlideDepth, read_depth, write_depth
 from napari_melanoma.models.registry import DEFAULT_TILE_MODEL, list_bundles, user_folder
-from napari_melanoma.ui.slide import camera
-from napari_melanoma.ui.slide import layers as slide_layers
-from napari_melanoma.ui.waiting import Waiting
+from napari_melanoma.ui.viewer import camera, slide_layers
+from napari_melanoma.ui.viewer.docking import Waiting
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 FOLDS = ("worklist", "measure", "beside", "options", "depth", "risk", "regions", "relation")
@@ -58,7 +57,7 @@ def kept(slide_path, person):
 
 
 def test_the_dock_imports_neither_depth_nor_risk_nor_what_models_are():
-    names = ("ui.slide.depth", "ui.slide.risk", "models.bundle", "io.slide_depth", "analysis.slide_lesions")
+    names = ("ui.slide.depth.section", "ui.slide.risk.section", "models.bundle", "depth.readings", "slides.lesions")
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", LATE, *names], capture_output=True, text=True, timeout=120, check=False
     )

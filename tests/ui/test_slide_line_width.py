@@ -7,11 +7,11 @@ import pytest
 from slide_stage import FIXTURES
 
 from napari_melanoma.core.polygons import Polygon
+from napari_melanoma.depth.readings import Mitoses
 from napari_melanoma.io.geojson import Annotation
-from napari_melanoma.io.slide_depth import Mitoses
-from napari_melanoma.io.slide_notes import Measure
-from napari_melanoma.ui.slide.camera import camera
-from napari_melanoma.ui.slide.line_width import TOO_WIDE, WIDTHS
+from napari_melanoma.slides.notes import Measure
+from napari_melanoma.ui.slide.drawn_layers import TOO_WIDE, WIDTHS
+from napari_melanoma.ui.viewer.camera import camera
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 

@@ -7,12 +7,12 @@ from fake_slides import FakeAnalysis
 from qtpy.QtWidgets import QComboBox, QLabel, QLineEdit, QWidget
 from slide_stage import FIXTURES
 
-from napari_melanoma.analysis.slide_scores import SlideScoreConfig
-from napari_melanoma.analysis.stain import StainConfig
-from napari_melanoma.analysis.tissue import TissueConfig
+from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.scores import SlideScoreConfig
+from napari_melanoma.slides.stain import StainConfig
+from napari_melanoma.slides.tissue import TissueConfig
 from napari_melanoma.ui.slide.options import NOT_HERE, unusual
 from napari_melanoma.ui.slide.options_form import SlideOptionsForm
-from napari_melanoma.workflows.slide_options import SlideOptions
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.io.slides.scale import NOT_STATED, judged
-from napari_melanoma.io.slides.slide import Level, SlideInfo
+from napari_melanoma.slides.reading.slide import NOT_STATED, Level, SlideInfo, judged
 from napari_melanoma.ui.slide.picker import LOOKED_AT, NO_SCALE, SlideFacts, said_name, said_warnings
 
 CUT_OFF, PRINT = "the file is truncated: 3 tiles", "the file says 84.67 x 84.67 um per pixel: as of a print"

@@ -13,14 +13,13 @@ from qtpy.QtWidgets import QAbstractSpinBox, QDialog, QLineEdit, QListWidget
 from slide_stage import FIXTURES
 from test_slide_drawing import box, event
 
-from napari_melanoma.data.tiles import tile_set_of
-from napari_melanoma.io.geojson_reading import read_geojson
+from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import read_table
-from napari_melanoma.ui.job import jobs_running
-from napari_melanoma.ui.slide.regions_layer import HALF
-from napari_melanoma.workflows import slide_regions
-from napari_melanoma.workflows.slide_regions import REGIONS
-from napari_melanoma.workflows.tile_data import TileDataOptions
+from napari_melanoma.slides import region_files
+from napari_melanoma.slides.region_files import REGIONS
+from napari_melanoma.slides.tile_sets import TileDataOptions, tile_set_of
+from napari_melanoma.ui.slide.drawn_layers import HALF
+from napari_melanoma.ui.widgets.job import jobs_running
 
 REGIONS_LAYER, PAINTING = "section regions", "section painting"
 
@@ -252,7 +251,7 @@ def test_a_file_that_somebody_else_wrote_meanwhile_is_put_aside(annotating):
 
 
 def test_a_change_made_while_an_earlier_one_is_written_stays_where_the_window_closes(annotating, monkeypatch):
-    person, write = annotating, slide_regions.write_geojson
+    person, write = annotating, region_files.write_geojson
     folder, begun, goes_on = person.dock.place.folder, Event(), Event()
 
     def slow(path, drawn):
@@ -264,7 +263,7 @@ def test_a_change_made_while_an_earlier_one_is_written_stays_where_the_window_cl
     person.clicks("region_add_polygon_lasso")
     goes_around(person, box(2, 2, 5, 5))
     goes_around(person, box(8, 8, 12, 12))
-    monkeypatch.setattr(slide_regions, "write_geojson", slow)
+    monkeypatch.setattr(region_files, "write_geojson", slow)
     person.dock.regions.keeper.undo()
     person.until(begun.is_set)
     person.dock.regions.keeper.redo()

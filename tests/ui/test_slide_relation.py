@@ -10,10 +10,9 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QWidget
 from slide_stage import FIXTURES
 
-from napari_melanoma.analysis.statistics import Estimate
-from napari_melanoma.ui.slide.camera import camera
-from napari_melanoma.ui.slide.relation import said_relation
-from napari_melanoma.ui.slide.scatter import Mark, Scatter, round_numbers
+from napari_melanoma.metrics.statistics import Estimate
+from napari_melanoma.ui.slide.relation import Mark, Scatter, round_numbers, said_relation
+from napari_melanoma.ui.viewer.camera import camera
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 NAN = float("nan")

@@ -18,9 +18,9 @@ from test_slide_depth import proposes
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.validity import PredictionFacts
 from napari_melanoma.models.registry import user_folder
-from napari_melanoma.ui import worker_client
-from napari_melanoma.ui.case_rows import case_rows
-from napari_melanoma.ui.slide import layers as slide_layers
+from napari_melanoma.ui.shared_state import case_rows
+from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.widgets import worker_client
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 VERDICT = "metastasis 0.64 (0.20 to 0.44): cannot tell at 90 % coverage"
@@ -362,8 +362,8 @@ def test_a_window_closed_meanwhile_leaves_nothing_behind(waiting):
 
 
 def test_an_answer_is_kept_with_the_case_that_is_open(waiting, tmp_path, slide_path):
-    from napari_melanoma.data.case.edit import add_images, add_lesion, set_lesion
-    from napari_melanoma.data.case.model import Case, CaseImage
+    from napari_melanoma.case.edits import add_images, add_lesion, set_lesion
+    from napari_melanoma.case.model import Case, CaseImage
 
     person = waiting
     estimates(person)

@@ -9,9 +9,9 @@ from fake_slides import TILE
 from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox
 from slide_stage import FIXTURES
 
-from napari_melanoma.io.slide_notes import read_notes
-from napari_melanoma.ui.slide.camera import fly, holds, seen
-from napari_melanoma.ui.slide.rotation import within_half
+from napari_melanoma.slides.notes import read_notes
+from napari_melanoma.ui.slide.magnification import within_half
+from napari_melanoma.ui.viewer.camera import fly, holds, seen
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 

@@ -10,9 +10,9 @@ import pytest
 import tifffile
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.io.slides import sharpening
+from napari_melanoma.slides.reading import tiled
 from napari_melanoma.ui.open import show_slide
-from napari_melanoma.ui.slide.sharp import Refresher
+from napari_melanoma.ui.slide.showing import Refresher
 
 
 @pytest.fixture
@@ -87,8 +87,8 @@ def test_a_layer_is_drawn_anew_also_where_a_dock_knows_it_by_a_proxy(qtbot) -> N
 
 
 def test_what_is_shown_of_a_flat_slide_becomes_exact(make_napari_viewer, slide_path, told, qtbot, monkeypatch) -> None:
-    monkeypatch.setattr(sharpening, "ROUGH_PX", 64 * 64)
-    monkeypatch.setattr(sharpening, "ROUGH_DEPTH", 1)
+    monkeypatch.setattr(tiled, "ROUGH_PX", 64 * 64)
+    monkeypatch.setattr(tiled, "ROUGH_DEPTH", 1)
     refreshed, draw = [], Refresher._on_sharper
     monkeypatch.setattr(Refresher, "_on_sharper", lambda self: refreshed.append(draw(self)))
     [layer] = show_slide(make_napari_viewer(), slide_path)  # the layer's thumbnail is made of the coarsest level

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
-from napari_melanoma.analysis.slide_lesions import LesionConfig, LesionMaps, find_lesions
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.placement import MapPlace
-from napari_melanoma.ui.slide.table import COLUMNS, LesionTable, sorted_lesions
+from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, find_lesions
+from napari_melanoma.ui.slide.lesions import COLUMNS, LesionTable, sorted_lesions
 
 
 def found():

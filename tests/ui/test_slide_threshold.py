@@ -7,7 +7,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox
 from slide_stage import FIXTURES
 
-from napari_melanoma.io.slide_folder import read_content
+from napari_melanoma.io.results import read_content
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 

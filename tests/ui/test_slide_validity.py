@@ -13,14 +13,14 @@ from slide_stage import FIXTURES
 from test_slide_depth import opens as opens_depth
 from test_slide_depth import page as depth_page
 
+from napari_melanoma.case.edits import add_images, add_lesion
+from napari_melanoma.case.model import Case, CaseImage
+from napari_melanoma.case.results import keep_risk
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.validity import PredictionFacts
-from napari_melanoma.data.case.edit import add_images, add_lesion
-from napari_melanoma.data.case.model import Case, CaseImage
-from napari_melanoma.io.slides.files import fingerprint_of
-from napari_melanoma.ui.validity import ValidityNotice
-from napari_melanoma.workflows import slide_runs
-from napari_melanoma.workflows.case_risk import keep_risk
+from napari_melanoma.slides import runs
+from napari_melanoma.slides.reading.files import fingerprint_of
+from napari_melanoma.ui.widgets.validity import ValidityNotice
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 REASSURING = re.compile(r"no (metastasis|invasive|lesion)|benign|\bT[12][ab]?\b|at 90 %|0\.08|0\.20", re.IGNORECASE)
@@ -47,7 +47,7 @@ def test_a_warning_takes_the_whole_width_of_the_dock(person):
 
 @pytest.mark.one_qt
 def test_lesions_of_a_demonstration_are_folded_away(person, slide_path):
-    folder = slide_runs.slide_folder(person.dock.desk.root, slide_path)
+    folder = runs.slide_folder(person.dock.desk.root, slide_path)
     FakeAnalysis(folder, slide_path, fingerprint_of(slide_path)).begins().finishes()
     content = json.loads((folder / "result.json").read_text())
     write_json(folder / "result.json", {**content, "validity": DEMO.to_json()})
@@ -69,7 +69,7 @@ def test_lesions_of_a_demonstration_are_folded_away(person, slide_path):
 
 @pytest.mark.one_qt
 def test_the_relation_of_lesions_that_are_not_valid_is_hidden_until_it_is_wanted(person, slide_path):
-    folder = slide_runs.slide_folder(person.dock.desk.root, slide_path)
+    folder = runs.slide_folder(person.dock.desk.root, slide_path)
     FakeAnalysis(folder, slide_path, fingerprint_of(slide_path)).begins().finishes()
     content = json.loads((folder / "result.json").read_text())
     write_json(folder / "result.json", {**content, "validity": DEMO.to_json()})
@@ -108,7 +108,7 @@ def test_a_thickness_that_is_not_valid_says_so_and_no_number(person, slide_path,
 
 @pytest.mark.one_qt
 def test_a_risk_that_is_not_valid_says_so_and_no_number(person):
-    from napari_melanoma.ui.slide.risk_view import RiskView
+    from napari_melanoma.ui.slide.risk.view import RiskView
 
     view = RiskView(person.dock.icons)
     person.qtbot.addWidget(view)
@@ -129,8 +129,8 @@ def test_a_risk_that_is_not_valid_says_so_and_no_number(person):
 
 @pytest.mark.one_qt
 def test_a_case_shows_no_risk_that_is_not_valid(person, tmp_path):
-    from napari_melanoma.data.case.store import CaseStore
-    from napari_melanoma.ui.case.risk import RiskSection
+    from napari_melanoma.case.store import CaseStore
+    from napari_melanoma.ui.case.details import RiskSection
 
     told = risk_answer(0.08, {}, {"model": "risk-test"}, None, "f")
     told |= {"verdict": "metastasis 0.08: no metastasis at 90 % coverage", "validity": DEMO.to_json()}

@@ -10,15 +10,15 @@ from fake_slides import FakeAnalysis, draw_slide
 from qtpy.QtWidgets import QComboBox, QMessageBox, QPushButton, QWidget
 from slide_stage import FIXTURES
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, RunError
-from napari_melanoma.core.runs import RunContext
 from napari_melanoma.io.results import read_table
-from napari_melanoma.io.slide_notes import SlideNotes, write_notes
-from napari_melanoma.io.slides.files import fingerprint_of
-from napari_melanoma.ui.slide import desk
-from napari_melanoma.ui.slide.camera import View, camera, fly
+from napari_melanoma.slides.notes import SlideNotes, write_notes
+from napari_melanoma.slides.reading.files import fingerprint_of
+from napari_melanoma.slides.result_folder import slide_folder
+from napari_melanoma.ui.slide import controller
 from napari_melanoma.ui.slide.scope import within
-from napari_melanoma.workflows.slide_folders import slide_folder
+from napari_melanoma.ui.viewer.camera import View, camera, fly
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 FRAME = "section view"
@@ -162,7 +162,7 @@ def test_another_view_is_not_put_in_its_place_unasked(ready, launched, monkeypat
         box.deleteLater()
         return pressed
 
-    monkeypatch.setattr("napari_melanoma.ui.slide.analysing.answer", answered)
+    monkeypatch.setattr("napari_melanoma.ui.slide.analysis.answer", answered)
     fly(person.viewer, dock.slide, (100, 100), 120)
     person.clicks("analyse_view")
     person.until(lambda: len(asked) == 1)
@@ -221,7 +221,7 @@ def test_lesions_that_were_drawn_or_changed_are_not_lost_unasked(ready, launched
         asked.append(box.objectName())
         box.deleteLater()
 
-    monkeypatch.setattr("napari_melanoma.ui.slide.analysing.answer", answered)
+    monkeypatch.setattr("napari_melanoma.ui.slide.analysis.answer", answered)
     person.clicks("primary")
     person.waits()
     assert asked == ["replace_lesions"]
@@ -240,8 +240,8 @@ def test_lesions_that_were_drawn_or_changed_are_not_lost_unasked(ready, launched
         box.deleteLater()
         return box.findChild(QPushButton, "replace")
 
-    monkeypatch.setattr("napari_melanoma.ui.slide.analysing.answer", agreed)
-    monkeypatch.setattr("napari_melanoma.workflows.slide_findings.differs", lambda folder, options: "")
+    monkeypatch.setattr("napari_melanoma.ui.slide.analysis.answer", agreed)
+    monkeypatch.setattr("napari_melanoma.slides.findings.differs", lambda folder, options: "")
     person.clicks("primary")
     person.until(lambda: len(launched.options) == 1)
     assert (person.analysis.path / "lesions-kept-1.geojson").is_file()
@@ -265,7 +265,7 @@ def test_a_slide_whose_stem_is_taken_keeps_its_views_where_the_command_does(tmp_
     slide.write_bytes(b"pixels")
     write_notes(tmp_path / "out" / "x", SlideNotes("of another slide"))
     info = SimpleNamespace(path=slide, fingerprint=fingerprint_of(slide))
-    place = desk._look(tmp_path / "out", info, "x", RunContext())
+    place = controller._look(tmp_path / "out", info, "x", RunContext())
     assert place.folder == tmp_path / "out" / f"x-{info.fingerprint[:8]}"
     assert place.view_folder == slide_folder(place.view_out, slide)
     assert (place.analysed, place.view_analysed) == (False, False)

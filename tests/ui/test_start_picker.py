@@ -6,7 +6,7 @@ import pytest
 from qtpy.QtWidgets import QFileDialog
 from stage import Stage
 
-from napari_melanoma.ui.start_picker import ASK, StartPicker
+from napari_melanoma.ui.train.start import ASK, StartPicker
 
 
 @pytest.fixture

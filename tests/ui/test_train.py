@@ -30,21 +30,22 @@ from qtpy.QtWidgets import (
 )
 
 from conftest import FAKE_WORKER, Person
-from napari_melanoma.core import paths
+from napari_melanoma.core import paths, processes
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
+from napari_melanoma.runs import runs
+from napari_melanoma.runs.shipped_recipes import shipped_recipes
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.ui import data_list, estimating, forecast
-from napari_melanoma.ui.checking import Parts
-from napari_melanoma.ui.corrections_changed import corrections_changed
-from napari_melanoma.ui.data_counts import count
-from napari_melanoma.ui.number_box import NumberBox
-from napari_melanoma.ui.settings import Settings
+from napari_melanoma.ui.shared_state import corrections_changed
+from napari_melanoma.ui.train import data_sets, forecast
+from napari_melanoma.ui.train import forecast as estimating
+from napari_melanoma.ui.train.data_sets import count
 from napari_melanoma.ui.train.dock import TrainDock
-from napari_melanoma.ui.worker_client import WorkerClient
-from napari_melanoma.workflows import launching, runs
-from napari_melanoma.workflows.recipes import shipped_recipes
+from napari_melanoma.ui.train.forecast import Parts
+from napari_melanoma.ui.widgets.number_box import NumberBox
+from napari_melanoma.ui.widgets.settings import Settings
+from napari_melanoma.ui.widgets.worker_client import WorkerClient
 
 OF_PICTURES = [recipe for recipe in shipped_recipes() if not recipe.is_of_whole_slides]
 PATIENCE_MS = 20_000
@@ -318,7 +319,7 @@ def test_corrections_that_are_not_there_yet_are_no_fault_while_they_are_counted(
         time.sleep(0.1)  # longer than the controls rest before the recipe is checked
         return count(folder, **options)
 
-    monkeypatch.setattr(data_list, "count", slow)
+    monkeypatch.setattr(data_sets, "count", slow)
     monkeypatch.setattr(forecast, "check", check)
     assert opens_dock().dock.data.is_empty
     assert checked == []
@@ -545,8 +546,8 @@ def test_a_network_that_does_not_fit_the_start_is_said(ready):
 
 @pytest.mark.one_qt
 def test_imagenet_without_its_package_says_how_to_get_it(opens_dock, launched, blobs, monkeypatch):
-    from napari_melanoma.ui import start_picker
     from napari_melanoma.ui.train import dock as train
+    from napari_melanoma.ui.train import start as start_picker
 
     for module in (start_picker, train):
         monkeypatch.setattr(module, "imagenet_is_here", lambda: False)
@@ -622,7 +623,7 @@ def test_a_run_is_resumed_although_its_process_is_still_ending(opens_dock, monke
     run = fake_run(runs.runs_folder(), "cancelled")
     ending = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3)"])
     run.alive(ending.pid)
-    monkeypatch.setattr(launching, "command", lambda out, **options: [sys.executable, "-c", "pass"])
+    monkeypatch.setattr(processes, "command", lambda out, **options: [sys.executable, "-c", "pass"])
     trainer = opens_dock()
     trainer.dock.desk.look_at(run.path)
     trainer.until(trainer.dock.page.run.buttons.resume.isEnabled)
@@ -633,7 +634,7 @@ def test_a_run_is_resumed_although_its_process_is_still_ending(opens_dock, monke
     assert ending.wait(0) == 0
     assert '"launched"' in (run.path / "events.jsonl").read_text().splitlines()[-1]
     assert "at work already" not in trainer.dock.status.text
-    trainer.until(lambda: runs.read_run(run.path) is not None and not launching._started)
+    trainer.until(lambda: runs.read_run(run.path) is not None and not processes._started)
 
 
 @pytest.mark.one_qt
@@ -740,7 +741,7 @@ def finished_run(tiny_bundle):
 
 def test_a_model_is_taken_over_once_and_every_dock_hears_of_it(opens_dock, launched, tiny_bundle, qtbot):
     from napari_melanoma.models.registry import find_bundle, list_bundles
-    from napari_melanoma.ui.model_picker import ModelPicker
+    from napari_melanoma.ui.widgets.model_picker import ModelPicker
 
     run = finished_run(tiny_bundle)
     trainer = opens_dock()

@@ -6,9 +6,9 @@ import pytest
 from qtpy.QtWidgets import QCheckBox
 from test_train import blobs, launched, opens_dock, trainer, user, write_data_set
 
-from napari_melanoma.core.tile import TileConfig
-from napari_melanoma.data.tiles import TileSet, write_tile_set
+from napari_melanoma.core.prediction import TileConfig
 from napari_melanoma.io.results import read_table, write_table
+from napari_melanoma.slides.tile_sets import TileSet, write_tile_set
 
 __all__ = ["blobs", "launched", "opens_dock", "trainer", "user"]  # fixtures
 

@@ -12,13 +12,13 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QCheckBox, QDockWidget, QLineEdit
 from slide_stage import Pathologist
 
-from napari_melanoma.data.case.edit import add_images, add_lesion
-from napari_melanoma.data.case.model import Case, CaseImage
-from napari_melanoma.ui.open import show_dock
-from napari_melanoma.ui.slide.camera import camera, fly, holds, scale_bar, seen
+from napari_melanoma.case.edits import add_images, add_lesion
+from napari_melanoma.case.model import Case, CaseImage
 from napari_melanoma.ui.slide.dock import SlideDock
-from napari_melanoma.ui.slide.layers import open_slides
-from napari_melanoma.ui.view_memory import picture_in_view
+from napari_melanoma.ui.viewer.camera import camera, fly, holds, scale_bar, seen
+from napari_melanoma.ui.viewer.docking import show_dock
+from napari_melanoma.ui.viewer.slide_layers import open_slides
+from napari_melanoma.ui.viewer.view_memory import picture_in_view
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, slide_stage.FIXTURES)
 

@@ -12,7 +12,8 @@ import pytest
 
 from napari_melanoma.core import errors
 from napari_melanoma.core.errors import BundleError, WorkerDied
-from napari_melanoma.ui.worker_client import WorkerClient, _error, acquire_worker, python_executable, release_worker
+from napari_melanoma.core.interpreter import python_executable
+from napari_melanoma.ui.widgets.worker_client import WorkerClient, _error, acquire_worker, release_worker
 
 PATIENCE_MS = 20_000
 

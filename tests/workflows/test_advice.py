@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from napari_melanoma.analysis.statistics import Estimate
-from napari_melanoma.workflows.advice import advise, images_to_tell
-from napari_melanoma.workflows.comparison import DomainChange
+from napari_melanoma.evaluation.comparison import DomainChange, advise, images_to_tell
+from napari_melanoma.metrics.statistics import Estimate
 
 
 def change(

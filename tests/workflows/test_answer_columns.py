@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from napari_melanoma.io.results import read_table, write_table
-from napari_melanoma.workflows.answer_columns import (
+from napari_melanoma.classification.prediction import (
     bound_columns,
     probabilities_in,
     probability_columns,
     renamed,
     used_column,
 )
-from napari_melanoma.workflows.result_table import ResultTable
+from napari_melanoma.io.results import read_table, write_table
+from napari_melanoma.lesion.results import ResultTable
 
 CLASSES = ("melanoma", "seborrheic keratosis")
 

@@ -12,23 +12,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_melanoma.case.check import check_case
+from napari_melanoma.case.edits import confirm, set_correction, set_image, set_lesion, set_patient
+from napari_melanoma.case.filing import file_images
+from napari_melanoma.case.gathering import GatheredPatient, gather, make_case
+from napari_melanoma.case.model import Case
+from napari_melanoma.case.results import keep_result
+from napari_melanoma.case.store import CaseStore, read_correction, write_correction
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import ConfigError, InputError, SaveError
 from napari_melanoma.core.provenance import fingerprint
-from napari_melanoma.core.pseudonyms import pseudonym
-from napari_melanoma.core.runs import Cancelled, RunContext
-from napari_melanoma.data.case.corrections import read_correction, write_correction
-from napari_melanoma.data.case.edit import confirm, set_correction, set_image, set_lesion, set_patient
-from napari_melanoma.data.case.filing import file_images
-from napari_melanoma.data.case.model import Case
-from napari_melanoma.data.case.store import CaseStore
-from napari_melanoma.data.mapping import Mapping
+from napari_melanoma.data.mapping import TableMapping
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.io.results import read_mask
-from napari_melanoma.workflows.case import GatheredPatient, gather
-from napari_melanoma.workflows.case_check import check_case
-from napari_melanoma.workflows.case_making import make_case
-from napari_melanoma.workflows.case_results import keep_result
-from napari_melanoma.workflows.lesion import LesionOptions, LesionResult, analyse_lesion, remeasure
+from napari_melanoma.lesion.analysis import LesionOptions, LesionResult, analyse_lesion, remeasure
+from napari_melanoma.privacy.pseudonyms import pseudonym
 
 NAMES = ("back_left_2_dermoscopy.jpg", "back_left_2_macro.jpg", "face_1_dermoscopy.jpg", "nose.jpg", "IMG_1.jpg")
 
@@ -92,7 +90,7 @@ def test_a_table_counts_before_the_names(photographs: Path) -> None:
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "cp1252", "utf-16"])
 def test_a_table_is_read_as_a_spreadsheet_saves_it(photographs: Path, encoding: str) -> None:
     (photographs / "t.csv").write_bytes("Bild;Alter;Lokalisation\nIMG_1;54,5;Rücken\n".encode(encoding))
-    mapping = Mapping(columns={"Bild": "image_id", "Alter": "age", "Lokalisation": "site"})
+    mapping = TableMapping(columns={"Bild": "image_id", "Alter": "age", "Lokalisation": "site"})
     (patient,) = gather([photographs], mapping=mapping).patients
     assert patient.case.patient.age == 54.5
     assert patient.case.image("I1").name == "back_left_2_dermoscopy"
@@ -103,7 +101,7 @@ def test_a_table_is_read_as_a_spreadsheet_saves_it(photographs: Path, encoding: 
 def test_a_table_alone_brings_the_images_that_it_names(photographs: Path, tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
     table.write_text("path,patient,woman\nphotographs/nose.jpg,1,yes\nphotographs/IMG_1.jpg,2,\n", encoding="utf-8")
-    mapping = Mapping(columns={"patient": "patient_id", "woman": "sex"}, words={"sex": {"yes": "female"}})
+    mapping = TableMapping(columns={"patient": "patient_id", "woman": "sex"}, words={"sex": {"yes": "female"}})
     patients = gather([table], mapping=mapping).patients
     assert {one.called: [image.path.name for _, image in one.case.each_image()] for one in patients} == {
         "1": ["nose.jpg"],

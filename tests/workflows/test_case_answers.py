@@ -9,27 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.views import view_of
-from napari_melanoma.core.classifier import ClassifierConfig
+from napari_melanoma.case.edits import add_images, add_lesion, set_correction, set_image, set_lesion, set_patient
+from napari_melanoma.case.model import Case, CaseImage
+from napari_melanoma.case.predictions import ANSWERS, OddOne, case_answers, fused, keep_answers, read_answers, row_of
+from napari_melanoma.case.store import CaseStore, write_correction
+from napari_melanoma.classification.prediction import ClassifyOptions
+from napari_melanoma.classification.predictor import Judge, Looked
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError, SaveError
+from napari_melanoma.core.prediction import ClassifierConfig, TabularChoices, TabularEncoding
 from napari_melanoma.core.provenance import fingerprint
-from napari_melanoma.core.runs import Cancelled, RunContext
-from napari_melanoma.core.tabular import TabularChoices, TabularEncoding
-from napari_melanoma.data.case.corrections import write_correction
-from napari_melanoma.data.case.edit import add_images, add_lesion, set_correction, set_image, set_lesion, set_patient
-from napari_melanoma.data.case.model import Case, CaseImage
-from napari_melanoma.data.case.store import CaseStore
-from napari_melanoma.data.features.encoding import TableValues
-from napari_melanoma.data.features.fitting import fit
-from napari_melanoma.inference.classification import Looked
-from napari_melanoma.inference.judging import Judge
+from napari_melanoma.data.features.encoding import TableValues, fit
+from napari_melanoma.imaging.preprocessing import view_of
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import write_rgb
-from napari_melanoma.models.bundle import BundleConfig, BundleInfo
-from napari_melanoma.models.reference import Reference
-from napari_melanoma.workflows.answer import ClassifyOptions
-from napari_melanoma.workflows.case_answer import ANSWERS, OddOne, keep_answers, read_answers, row_of
-from napari_melanoma.workflows.case_answers import case_answers, fused
+from napari_melanoma.models.bundle import BundleConfig, BundleInfo, Reference
 
 SIDE = 80
 CLASSES = ("other", "melanoma")

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from napari_melanoma.case.check import check_case
+from napari_melanoma.case.edits import add_images, add_lesion, remove_image, set_lesion, set_patient
+from napari_melanoma.case.model import Case, CaseImage, CaseLesion, CaseRisk
+from napari_melanoma.case.results import answer_of, changed_since, keep_risk, overruled, risk_of
+from napari_melanoma.case.store import CaseStore
 from napari_melanoma.cli import app
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, SaveError
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.data.case.edit import add_images, add_lesion, remove_image, set_lesion, set_patient
-from napari_melanoma.data.case.model import Case, CaseImage, CaseLesion, CaseRisk
-from napari_melanoma.data.case.store import CaseStore
-from napari_melanoma.workflows.case_check import check_case
-from napari_melanoma.workflows.case_risk import answer_of, changed_since, keep_risk, overruled, risk_of
 
 ANSWER: dict[str, Any] = {
     "verdict": "metastasis 0.31 (0.20 to 0.44): cannot tell at 90 % coverage",

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from napari_melanoma.analysis.statistics import Estimate
-from napari_melanoma.core.classifier import ClassifierConfig, OperatingPoint
+from napari_melanoma.core.prediction import ClassifierConfig, OperatingPoint
+from napari_melanoma.evaluation.model_card import CrossValidated, Group, age_groups, draft_card, full_class_card
+from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleConfig
 from napari_melanoma.models.registry import find_classifier
-from napari_melanoma.workflows.class_card import CrossValidated, Group, age_groups, full_class_card
-from napari_melanoma.workflows.model_card import draft_card
 
 POINT = OperatingPoint(
     asked=0.95,

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from napari_melanoma.runs.start import check_start, describe_start, fed_as, parent_of, start_network
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.workflows.training_start import check_start, describe_start, fed_as, parent_of, start_network
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 HALF = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import safetensors
 
+from napari_melanoma.classification.prediction import Answer, ClassifierStamp, ClassifyOptions, Contribution, Likeness
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError
-from napari_melanoma.core.region import ViewConfig
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.workflows import classified
-from napari_melanoma.workflows.answer import Answer, ClassifierStamp, ClassifyOptions, Contribution, Likeness
-from napari_melanoma.workflows.lesions import BatchOptions, analyse_files, find_inputs
+from napari_melanoma.core.prediction import ViewConfig
+from napari_melanoma.lesion import analysis
+from napari_melanoma.lesion.batch import BatchOptions, analyse_files, find_inputs
 
 CONFIG = {
     "name": "teller",
@@ -60,11 +60,11 @@ def teller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             options=options,
         )
 
-    def loaded(asking: classified.Classifying) -> SimpleNamespace:
+    def loaded(asking: analysis.Classifying) -> SimpleNamespace:
         return SimpleNamespace(config=SimpleNamespace(view=ViewConfig()), info=asking.info)
 
-    monkeypatch.setattr(classified, "classify", answer)
-    monkeypatch.setattr(classified.Classifying, "_loaded", loaded)
+    monkeypatch.setattr(analysis, "classify", answer)
+    monkeypatch.setattr(analysis.Classifying, "_loaded", loaded)
     return told
 
 
@@ -129,7 +129,7 @@ def test_a_segmentation_model_is_no_classifier_nor_the_reverse(tmp_path: Path, m
 
 
 def test_heat_is_drawn_over_the_photograph() -> None:
-    from napari_melanoma.analysis.colormaps import draw_heatmap
+    from napari_melanoma.imaging.colormaps import draw_heatmap
 
     rgb = np.full((4, 6, 3), 200, np.uint8)
     heat = np.zeros((4, 6), np.float32)

@@ -10,21 +10,26 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.modality import Recognised
-from napari_melanoma.analysis.views import View, view_of
-from napari_melanoma.core.classifier import AgeGroup, ClassifierConfig, OperatingPoint
+from napari_melanoma.classification.classify import answer_again, classify, look_at
+from napari_melanoma.classification.prediction import Answer, ClassifyOptions
+from napari_melanoma.classification.predictor import Judge
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.preprocessing import PreprocessingConfig
-from napari_melanoma.core.region import ViewConfig
-from napari_melanoma.core.runs import Cancelled, RunContext
-from napari_melanoma.core.tabular import FittedNumbers, FittedWords, TabularEncoding
-from napari_melanoma.inference.judging import Judge
+from napari_melanoma.core.prediction import (
+    AgeGroup,
+    ClassifierConfig,
+    FittedNumbers,
+    FittedWords,
+    OperatingPoint,
+    PreprocessingConfig,
+    TabularEncoding,
+    ViewConfig,
+)
+from napari_melanoma.imaging.modality import Recognised
+from napari_melanoma.imaging.preprocessing import View, view_of
 from napari_melanoma.io.photographs import Photograph
-from napari_melanoma.models.bundle import BundleConfig, BundleInfo
-from napari_melanoma.models.reference import Reference
-from napari_melanoma.workflows.answer import Answer, ClassifyOptions
-from napari_melanoma.workflows.classify import answer_again, classify, look_at
+from napari_melanoma.models.bundle import BundleConfig, BundleInfo, Reference
 
 CLASSES = ("other", "melanoma")
 POINT = OperatingPoint(

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from markupsafe import escape
 
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
-from napari_melanoma.core.runs import Cancelled, RunContext
 from napari_melanoma.data.dataset import Sample, read_dataset
+from napari_melanoma.evaluation.compare import ComparisonOptions, compare_loaded, compare_models
+from napari_melanoma.evaluation.comparison import Comparison, ImageChange, read_comparison
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
-from napari_melanoma.workflows.compare import ComparisonOptions, compare_loaded, compare_models
-from napari_melanoma.workflows.comparison import Comparison, ImageChange, read_comparison
 
 pytestmark = pytest.mark.usefixtures("trained_on_nothing")
 

@@ -11,8 +11,8 @@ import pytest
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.evaluation.compare_classes import compare_class_evaluations
 from napari_melanoma.io.results import write_table
-from napari_melanoma.workflows.compare_classes import compare_class_evaluations
 
 
 def written(folder: Path, noise: float, count: int = 120, classes: tuple[str, ...] = ("other", "melanoma")) -> Path:

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_melanoma.analysis.label_overlap import estimate_label_metrics, label_differences, label_metrics
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
-from napari_melanoma.core.runs import Cancelled, RunContext
 from napari_melanoma.data.dataset import Sample, read_dataset
+from napari_melanoma.evaluation.compare import ComparisonOptions
+from napari_melanoma.evaluation.compare_labels import compare_label_models, compare_labellers
+from napari_melanoma.evaluation.comparison import Comparison, read_comparison
 from napari_melanoma.io.results import read_table, write_labels, write_rgb, write_table
-from napari_melanoma.workflows.compare import ComparisonOptions
-from napari_melanoma.workflows.compare_labels import compare_label_models, compare_labellers
-from napari_melanoma.workflows.comparison import Comparison, read_comparison
+from napari_melanoma.metrics.overlap import estimate_label_metrics, label_differences, label_metrics
 
 pytestmark = pytest.mark.usefixtures("trained_on_nothing")
 

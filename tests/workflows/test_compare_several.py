@@ -12,20 +12,22 @@ import numpy as np
 import pytest
 from markupsafe import escape
 
+from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
-from napari_melanoma.core.runs import Cancelled, Milestone, Progress, RunContext
 from napari_melanoma.data.dataset import read_dataset
-from napari_melanoma.io.results import write_mask, write_rgb, write_table
-from napari_melanoma.workflows import measuring
-from napari_melanoma.workflows.compare_several import (
+from napari_melanoma.evaluation import measuring
+from napari_melanoma.evaluation.compare_several import (
     SeveralCompared,
     compare_evaluations,
     compare_several,
     compare_several_loaded,
     table_of,
 )
-from napari_melanoma.workflows.evaluate import EvaluationOptions, evaluate, measure_models
-from napari_melanoma.workflows.evaluation_files import is_evaluation, read_evaluation
+from napari_melanoma.evaluation.evaluate import evaluate
+from napari_melanoma.evaluation.files import is_evaluation, read_evaluation
+from napari_melanoma.evaluation.measuring import measure_models
+from napari_melanoma.evaluation.values import EvaluationOptions
+from napari_melanoma.io.results import write_mask, write_rgb, write_table
 
 pytestmark = pytest.mark.usefixtures("trained_on_nothing")
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.core.runs import RunContext
+from napari_melanoma.data.check import DataCheck, check_data
 from napari_melanoma.io.results import read_table, write_mask, write_table
-from napari_melanoma.workflows.data_check import DataCheck, check_data
 
 
 def check(folder: Path) -> DataCheck:

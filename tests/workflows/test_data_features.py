@@ -10,16 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import BundleError, DataSetError
-from napari_melanoma.core.runs import Cancelled, Progress, RunContext
-from napari_melanoma.data.features.choices import choices_for
-from napari_melanoma.data.features.encoding import encode
-from napari_melanoma.data.features.fitting import fit
-from napari_melanoma.data.features.joining import with_features
-from napari_melanoma.data.phantom.lesion import LesionPhantomConfig, lesion_phantom
+from napari_melanoma.data.features.encoding import choices_for, encode, fit, with_features
 from napari_melanoma.io.results import read_table, write_mask, write_table
+from napari_melanoma.lesion.patient_features import FeatureOptions, make_features
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
-from napari_melanoma.workflows.data_features import FeatureOptions, make_features
+from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
+from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
 SMALL = {"size": (96, 128), "field_mm": 12.0, "skin_type": 2, "artefacts": {"hairs": 0, "bubbles": 0, "ruler": False}}
 ALIKE = {"diameter_mm": 4.0, "irregularity": 0.1, "asymmetry": 0.1, "darkness": 0.5, "variegation": 0.1}

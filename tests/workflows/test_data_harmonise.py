@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
-from napari_melanoma.core.runs import Cancelled, RunContext
-from napari_melanoma.data.mapping import Mapping
+from napari_melanoma.data import harmonize
+from napari_melanoma.data.harmonize import HarmoniseOptions, harmonise_table
+from napari_melanoma.data.mapping import TableMapping
 from napari_melanoma.data.table_schema import NAMES
-from napari_melanoma.data.table_text import each_row
-from napari_melanoma.workflows import data_harmonise
-from napari_melanoma.workflows.data_harmonise import HarmoniseOptions, harmonise_table
+from napari_melanoma.io.tables import each_row
 
 CLINIC = (
     "Bild;Patientennummer;Alter;Geschlecht;Lokalisation;Durchmesser;Bemerkung\r\n"
@@ -21,7 +21,7 @@ CLINIC = (
     "IMG_2.jpg;17;45;weiblich;Glabella;;groß\r\n"
     "IMG_2.jpg;18;;;;;\r\n"
 )
-MAPPING = Mapping(columns={"Durchmesser": "diameter_1_mm"}, words={"site": {"Glabella": "head/neck"}})
+MAPPING = TableMapping(columns={"Durchmesser": "diameter_1_mm"}, words={"site": {"Glabella": "head/neck"}})
 
 
 def harmonise(table: Path, out: Path, **options: object) -> list[dict[str, str]]:
@@ -99,7 +99,7 @@ def test_a_table_without_rows(tmp_path: Path) -> None:
 
 
 def test_it_stops_when_asked(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data_harmonise, "STEP", 1)
+    monkeypatch.setattr(harmonize, "STEP", 1)
     run = RunContext()
     run.cancel()
     with pytest.raises(Cancelled):

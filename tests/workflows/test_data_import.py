@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.core.runs import Cancelled, Progress, RunContext
 from napari_melanoma.data.dataset import read_dataset
-from napari_melanoma.data.mapping import Mapping
+from napari_melanoma.data.importing import SourceOptions, SourceReport, import_source
+from napari_melanoma.data.mapping import TableMapping
 from napari_melanoma.data.source_files import Archive
 from napari_melanoma.data.sources import find_source
 from napari_melanoma.io.results import read_mask, read_table
-from napari_melanoma.workflows.data_import import SourceOptions, SourceReport, import_source
 
 COUNT = 6
 
@@ -176,7 +176,9 @@ def test_rows_whose_images_are_not_there_are_counted(downloaded: Path, tmp_path:
 
 def test_a_table_of_ones_own_follows_a_mapping(tmp_path: Path) -> None:
     (tmp_path / "clinic.csv").write_bytes("Datei;Befund;Alter\na.jpg;böse;43,5\nb.jpg;Naevus;9\n".encode("cp1252"))
-    mapping = Mapping(columns={"Datei": "image_id", "Befund": "diagnosis"}, words={"diagnosis": {"böse": "melanoma"}})
+    mapping = TableMapping(
+        columns={"Datei": "image_id", "Befund": "diagnosis"}, words={"diagnosis": {"böse": "melanoma"}}
+    )
     out = tmp_path / "clinic"
     options = SourceOptions(mapping, no_patients=True)
     report = import_source(find_source("table"), tmp_path / "clinic.csv", out, options, run=RunContext())

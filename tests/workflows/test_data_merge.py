@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError, DataSetError
-from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import Entry, Sample, each_entry, read_dataset
+from napari_melanoma.data.importing import import_source
+from napari_melanoma.data.merging import MergeOptions, MergeReport, merge_datasets
 from napari_melanoma.data.report import describe, written
 from napari_melanoma.data.sources import find_source
+from napari_melanoma.data.splits import SplitOptions, choose_splits, split_dataset
 from napari_melanoma.data.table_schema import check_value, column_named
 from napari_melanoma.io.results import read_table, write_mask, write_table
-from napari_melanoma.workflows.data_import import import_source
-from napari_melanoma.workflows.data_merge import MergeOptions, MergeReport, merge_datasets
-from napari_melanoma.workflows.data_split import SplitOptions, choose_splits, split_dataset
 
 
 def picture(seed: int) -> Image.Image:

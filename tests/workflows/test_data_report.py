@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.data.report_page import DataReport, DataReportOptions, data_report, write_report
 from napari_melanoma.io.results import write_table
-from napari_melanoma.workflows.audit import audit
-from napari_melanoma.workflows.data_report import DataReport, DataReportOptions, data_report, write_report
+from napari_melanoma.privacy.audit import audit
 
 SIDE = 32
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError, DataSetError
-from napari_melanoma.core.runs import RunContext
+from napari_melanoma.data.check import check_data
 from napari_melanoma.data.dataset import Sample
+from napari_melanoma.data.splits import SplitOptions, choose_folds, split_dataset
 from napari_melanoma.io.results import read_table, write_table
-from napari_melanoma.workflows.data_check import check_data
-from napari_melanoma.workflows.data_split import SplitOptions, choose_folds, split_dataset
 
 
 @pytest.fixture

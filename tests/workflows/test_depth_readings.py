@@ -7,17 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from napari_melanoma.core import files
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.io.slide_depth import DEPTH, Reading, SlideDepth, read_depth, write_depth
-from napari_melanoma.workflows import others_files
-from napari_melanoma.workflows.depth_agreement import NOBODY, compare_readers, readers_of, write_readings
-from napari_melanoma.workflows.depth_readings import (
+from napari_melanoma.depth.readings import DEPTH, Reading, SlideDepth, read_depth, write_depth
+from napari_melanoma.slides.depth_readings import (
+    NOBODY,
     analysis_folder,
+    compare_readers,
     depth_models,
     gather_readings,
     keep_depth,
     load_depth,
     proposed_in,
+    readers_of,
+    write_readings,
 )
 
 WHEN = "2026-01-02T10:00:00+00:00"
@@ -61,11 +64,11 @@ def test_what_another_window_wrote_is_put_aside_and_said(tmp_path: Path) -> None
 
 
 def test_what_is_put_aside_within_a_second_is_all_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(others_files.time, "strftime", lambda form: "20260102-100000")
+    monkeypatch.setattr(files.time, "strftime", lambda form: "20260102-100000")
     path = tmp_path / "depth.json"
     for text in ("first", "second", "third"):
         path.write_text(text)
-        others_files.put_others_aside(path, None)
+        files.put_others_aside(path, None)
     found = {one.name: one.read_text() for one in tmp_path.iterdir()}
     same = "depth-20260102-100000"
     assert found == {f"{same}.json": "first", f"{same}-2.json": "second", f"{same}-3.json": "third"}

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from fake_slides import MPP, draw_slide
 
+from napari_melanoma.case.edits import add_images, add_lesion
+from napari_melanoma.case.model import Case, CaseImage
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.data.case.edit import add_images, add_lesion
-from napari_melanoma.data.case.model import Case, CaseImage
-from napari_melanoma.io.slide_depth import Change, Margins, Mitoses, Reading, SlideDepth
-from napari_melanoma.io.slides.opening import open_slide
-from napari_melanoma.workflows.depth_report import (
+from napari_melanoma.depth.readings import Change, Margins, Mitoses, Reading, SlideDepth
+from napari_melanoma.reports.slide import (
     COLOUR,
     depth_picture,
     image_in,
@@ -22,6 +21,7 @@ from napari_melanoma.workflows.depth_report import (
     with_reading,
     write_depth_report,
 )
+from napari_melanoma.slides.reading.opening import open_slide
 
 LINE = ((60.0, 100.0), (460.0, 100.0))
 READING = Reading(

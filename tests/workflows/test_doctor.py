@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from napari_melanoma.core.runs import Cancelled, Progress, RunContext
-from napari_melanoma.workflows import doctor
-from napari_melanoma.workflows.doctor import Check, judge_gpu, probe
+from napari_melanoma import doctor
+from napari_melanoma.core.context import Cancelled, Progress, RunContext
+from napari_melanoma.doctor import Check, judge_gpu, probe
 
 TORCH = {
     "torch": "2.9",
@@ -154,7 +154,7 @@ def test_torch_and_qt_are_asked_for_real_and_nothing_of_the_current_folder_runs(
     (tmp_path / "json.py").write_text("raise SystemExit('not ours')", encoding="utf-8")
     (tmp_path / "torch.py").write_text("raise SystemExit('not ours')", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    answer, fault = probe("napari_melanoma.workflows.backends")
+    answer, fault = probe("napari_melanoma.backends")
     assert fault == ""
     assert answer["threads"] >= 1
     assert ("model" in answer) != ("model_error" in answer)

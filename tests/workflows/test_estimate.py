@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from napari_melanoma import worker
+from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import ConfigError, DataSetError
-from napari_melanoma.core.runs import Cancelled, Progress, RunContext
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
+from napari_melanoma.runs import estimate as module
+from napari_melanoma.runs.estimate import MB, Estimate, Plan, estimate, plan_of, scaled
+from napari_melanoma.training.batch_size import StepCost, measure_step
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.step_cost import StepCost, measure_step
-from napari_melanoma.workflows import estimate as module
-from napari_melanoma.workflows.estimate import MB, Estimate, Plan, estimate, plan_of, scaled
 
 COST = StepCost(0.5, 0.1, 0.05, 50 * MB, 60 * MB, "cpu", "32-true")
 PLAN = Plan(learn=100, tuning=20, held_out=10, batch=8, piece=8, processes=1, steps=12, epochs=5)
@@ -138,7 +138,7 @@ def test_memory_of_a_step_is_that_of_the_network(recipe: TrainRecipe) -> None:
 
 def test_it_is_measured_once(recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr("napari_melanoma.training.step_cost.measure_step", lambda recipe: COST)
+    monkeypatch.setattr("napari_melanoma.training.batch_size.measure_step", lambda recipe: COST)
     run = RunContext(lambda progress: said.append(progress.message))
     first = estimate(recipe, run=run)
     again = estimate(recipe.model_copy(update={"epochs": 6, "batch_size": 8, "learning_rate": 1e-4}), run=run)
@@ -170,7 +170,7 @@ def test_what_cannot_be_estimated(recipe: TrainRecipe, tmp_path: Path) -> None:
 def test_memory_of_a_gpu_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from napari_melanoma.training.step_cost import let_go
+    from napari_melanoma.training.batch_size import let_go
 
     given_back: list[str] = []
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: given_back.append("cuda"))
@@ -182,7 +182,7 @@ def test_memory_of_a_gpu_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_memory_is_given_back_however_measuring_ends(fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    from napari_melanoma.training import step_cost
+    from napari_melanoma.training import batch_size
     from napari_melanoma.training.recipe import TrainRecipe
 
     given_back: list[str] = []
@@ -191,9 +191,9 @@ def test_memory_is_given_back_however_measuring_ends(fails: bool, monkeypatch: p
         if fails:
             raise MemoryError
 
-    monkeypatch.setattr(step_cost, "_measured", measured)
-    monkeypatch.setattr(step_cost, "let_go", given_back.append)
+    monkeypatch.setattr(batch_size, "_measured", measured)
+    monkeypatch.setattr(batch_size, "let_go", given_back.append)
     recipe = TrainRecipe.parse({"device": "cpu", "data": {"datasets": ["somewhere"]}}, "the test")
     with pytest.raises(MemoryError) if fails else nullcontext():
-        step_cost.measure_step(recipe)
+        batch_size.measure_step(recipe)
     assert given_back == ["cpu"]

@@ -11,17 +11,18 @@ import numpy as np
 import pytest
 from markupsafe import escape
 
-from napari_melanoma.analysis import statistics
+from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunContext
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.core.preprocessing import PreprocessingConfig
-from napari_melanoma.core.runs import Cancelled, Milestone, Progress, RunContext
+from napari_melanoma.core.prediction import PreprocessingConfig
+from napari_melanoma.data import partial_results
 from napari_melanoma.data.dataset import Sample, read_dataset, with_masks
+from napari_melanoma.evaluation import measuring
+from napari_melanoma.evaluation.evaluate import _cases, evaluate
+from napari_melanoma.evaluation.measuring import measure_models
+from napari_melanoma.evaluation.values import EvaluationOptions, Figures, estimates, subgroups
+from napari_melanoma.figures.evaluation import comparison_image, overlay_image
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
-from napari_melanoma.report.evaluation import comparison_image, overlay_image
-from napari_melanoma.workflows import measuring, unfinished
-from napari_melanoma.workflows.evaluate import EvaluationOptions, _cases, evaluate, measure_models
-from napari_melanoma.workflows.evaluation import Figures, estimates
-from napari_melanoma.workflows.subgroups import subgroups
+from napari_melanoma.metrics import statistics
 
 pytestmark = pytest.mark.usefixtures("trained_on_nothing")
 
@@ -314,7 +315,7 @@ def test_figures_are_written_while_others_are_measured(
     squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody comes to tidy up after a kill."""
-    monkeypatch.setattr(unfinished, "CHUNK", 2)
+    monkeypatch.setattr(partial_results, "CHUNK", 2)
     written: list[int] = []
     run = RunContext(lambda _: written.append(sum(path.stat().st_size > 0 for path in tmp_path.glob("unfinished-*"))))
     measure_models([Darkness()], with_masks(read_dataset(squares)), EXACT, tmp_path, run=run)

@@ -10,21 +10,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.views import View, view_of
-from napari_melanoma.core.classifier import ClassifierConfig, OperatingPoint
+from napari_melanoma.classification.predictor import Judge, Looked
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import BundleError, DataSetError, InputError
-from napari_melanoma.core.region import ViewConfig
-from napari_melanoma.core.runs import Cancelled, RunContext
-from napari_melanoma.core.tabular import FittedNumbers, TabularEncoding
+from napari_melanoma.core.prediction import ClassifierConfig, FittedNumbers, OperatingPoint, TabularEncoding, ViewConfig
 from napari_melanoma.data.features.encoding import TableValues, network_inputs
-from napari_melanoma.inference.classification import Looked
-from napari_melanoma.inference.judging import Judge
+from napari_melanoma.evaluation.evaluate_classes import (
+    ClassEvaluation,
+    evaluate_classifier,
+    is_class_evaluation,
+    read_class_evaluation,
+)
+from napari_melanoma.evaluation.measuring_classes import ClassEvaluationOptions
+from napari_melanoma.imaging.preprocessing import View, view_of
 from napari_melanoma.io.results import read_table, write_mask, write_rgb, write_table
-from napari_melanoma.models.bundle import BundleConfig, BundleInfo
-from napari_melanoma.models.reference import Reference
-from napari_melanoma.workflows.class_files import is_class_evaluation, read_class_evaluation
-from napari_melanoma.workflows.evaluate_classes import ClassEvaluation, evaluate_classifier
-from napari_melanoma.workflows.measuring_classes import ClassEvaluationOptions
+from napari_melanoma.models.bundle import BundleConfig, BundleInfo, Reference
 
 SIDE = 32
 POINT = OperatingPoint(

@@ -12,12 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 from napari_melanoma.cli import app
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.core.tile import TileConfig
-from napari_melanoma.inference.labels import Labeller
-from napari_melanoma.inference.photograph import Segmenter
+from napari_melanoma.core.prediction import TileConfig
+from napari_melanoma.evaluation.evaluate_labels import evaluate_labels
 from napari_melanoma.io.results import read_labels, write_labels, write_rgb, write_table
+from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, write_bundle
 from napari_melanoma.models.registry import (
     adopt,
@@ -26,7 +26,7 @@ from napari_melanoma.models.registry import (
     for_photographs,
     list_bundles,
 )
-from napari_melanoma.workflows.evaluate_labels import evaluate_labels
+from napari_melanoma.slides.tile_models import Labeller
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 

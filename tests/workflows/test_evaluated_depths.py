@@ -9,17 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.depth_told import MEASURES
-from napari_melanoma.core.classifier import ClassifierConfig
-from napari_melanoma.core.depth import DepthAnswer, DepthScale
-from napari_melanoma.core.region import ViewConfig
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.inference.classification import Classifier
+from napari_melanoma.classification.predictor import Classifier
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.prediction import ClassifierConfig, DepthAnswer, DepthScale, ViewConfig
+from napari_melanoma.evaluation.evaluate_classes import evaluate_classifier, read_class_evaluation
+from napari_melanoma.evaluation.measuring_classes import ClassEvaluationOptions
 from napari_melanoma.io.results import write_rgb, write_table
+from napari_melanoma.metrics.agreement import MEASURES
 from napari_melanoma.models.bundle import BundleConfig, write_bundle
-from napari_melanoma.workflows.class_files import read_class_evaluation
-from napari_melanoma.workflows.evaluate_classes import evaluate_classifier
-from napari_melanoma.workflows.measuring_classes import ClassEvaluationOptions
 
 SIDE, COUNT = 64, 12
 

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from napari_melanoma.analysis.calibration import expected_calibration_error
-from napari_melanoma.analysis.class_metrics import Drawn
-from napari_melanoma.workflows.evaluation_classes import (
+from napari_melanoma.evaluation.class_values import (
     METRICS,
     Told,
     class_differences,
     class_estimates,
     knowing_the_domain,
 )
+from napari_melanoma.metrics.calibration import expected_calibration_error
+from napari_melanoma.metrics.ranking import Drawn
 
 
 def told(count: int = 300, seed: int = 0, strength: float = 1.5, per_patient: int = 2, digits: int = 2) -> Told:

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError, DataSetError
-from napari_melanoma.core.runs import RunContext
 from napari_melanoma.io.results import write_mask
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.export import read_about
-from napari_melanoma.workflows import exporting
-from napari_melanoma.workflows.exporting import Int8Options, export_bundle, export_int8_bundle
+from napari_melanoma.runs import exporting
+from napari_melanoma.runs.exporting import Int8Options, export_bundle, export_int8_bundle
 
 
 @pytest.fixture

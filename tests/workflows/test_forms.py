@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.workflows.forms import Forms
+from napari_melanoma.lesion.patient_data import Forms
 
 
 def test_words_of_people_become_those_of_the_table() -> None:

@@ -10,22 +10,20 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.config import write_toml
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import BundleError, DataSetError, RunError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.runs import Cancelled, RunContext
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.data.splits import split_parts
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
 from napari_melanoma.models.registry import list_bundles, user_folder
+from napari_melanoma.runs import gate as module
+from napari_melanoma.runs.gate import discard, gate, held_out, may_have_learnt, take_over
+from napari_melanoma.runs.runs import read_run
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import DataRow, read_data, write_data
-from napari_melanoma.workflows import gate as module
-from napari_melanoma.workflows.adoption import discard, take_over
-from napari_melanoma.workflows.gate import gate, held_out
-from napari_melanoma.workflows.lineage import may_have_learnt
-from napari_melanoma.workflows.runs import read_run
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.files import write_json
-from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.data.training_images import FILE, hash_images, list_images
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
 from napari_melanoma.models.registry import adopt
-from napari_melanoma.training.listed_images import statement
+from napari_melanoma.runs.train import check_held_out
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.ui.checking import check
-from napari_melanoma.workflows.training_checks import check_held_out
+from napari_melanoma.training.run_data import statement
+from napari_melanoma.ui.train.forecast import check
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 

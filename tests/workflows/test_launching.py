@@ -14,15 +14,23 @@ from pathlib import Path
 import psutil
 import pytest
 
+from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import RunError, SaveError
+from napari_melanoma.core.processes import (
+    PROCESS,
+    ProcessStamp,
+    alive,
+    draw_ticket,
+    end_process,
+    queue_folder,
+    request,
+    wait_for_turn,
+)
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.runs import Cancelled, Progress, RunContext
+from napari_melanoma.core.run_state import RunState
+from napari_melanoma.runs import runs as launching
+from napari_melanoma.runs.runs import RunReport, command, launch, new_run, read_run, runs_folder
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.workflows import launching
-from napari_melanoma.workflows.launching import command, end_process, launch, new_run, request, runs_folder
-from napari_melanoma.workflows.processes import PROCESS, ProcessStamp, alive
-from napari_melanoma.workflows.runs import RunReport, RunState, read_run
-from napari_melanoma.workflows.turns import draw_ticket, queue_folder, wait_for_turn
 
 RECIPE = TrainRecipe.parse({"data": {"datasets": ["somewhere"]}}, "the test")
 PATIENCE_S = 30.0
@@ -71,7 +79,7 @@ def test_a_run_outlives_whoever_started_it(tmp_path: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from napari_melanoma.workflows import launching
+from napari_melanoma.runs import runs as launching
 from napari_melanoma.training.recipe import TrainRecipe
 launching.command = lambda out, **options: [sys.executable, "-c", "import time; time.sleep(60)"]
 launching.launch(TrainRecipe.parse({{"data": {{"datasets": ["x"]}}}}, "here"), Path({str(out)!r}))
@@ -326,8 +334,8 @@ def test_two_processes_take_turns(tmp_path: Path) -> None:
     code = """
 import sys, time
 from pathlib import Path
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.workflows.turns import wait_for_turn
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.processes import wait_for_turn
 out = Path(sys.argv[1])
 with wait_for_turn(out, run=RunContext()):
     began = time.time()

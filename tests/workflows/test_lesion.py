@@ -10,14 +10,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.preprocessing import PreprocessingConfig
-from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.core.prediction import PreprocessingConfig
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.io.results import read_mask
-from napari_melanoma.models.preprocessing import restore_size
-from napari_melanoma.workflows.lesion import LesionOptions, ModelStamp, analyse_lesion, derive, remeasure, save_lesion
+from napari_melanoma.lesion.analysis import LesionOptions, ModelStamp, analyse_lesion, derive, remeasure, save_lesion
+from napari_melanoma.models.inference import restore_size
 
 FILES = {"mask.png", "probability.png", "overlay.png", "roi.png", "result.json"}
 
@@ -150,7 +150,7 @@ def test_full_disk_leaves_the_old_result(tmp_path: Path, monkeypatch: pytest.Mon
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("napari_melanoma.workflows.lesion.write_json", fail)
+    monkeypatch.setattr("napari_melanoma.lesion.analysis.write_json", fail)
     with pytest.raises(SaveError, match="the disk is full"):
         save_lesion(remeasure(result, ~result.mask, result.options), folder)
     assert (folder / "result.json").read_text() == before

@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import BundleError, InputError, SaveError
-from napari_melanoma.core.runs import Cancelled, Progress, RunContext
 from napari_melanoma.io import photographs as photographs_module
-from napari_melanoma.workflows import batch, lesions
-from napari_melanoma.workflows.lesion import LesionOptions
-from napari_melanoma.workflows.lesions import BatchOptions, BatchSummary, analyse_files, find_inputs
-from napari_melanoma.workflows.result_folders import SALT
+from napari_melanoma.lesion import batch
+from napari_melanoma.lesion import batch as lesions
+from napari_melanoma.lesion.analysis import LesionOptions
+from napari_melanoma.lesion.batch import BatchOptions, BatchSummary, analyse_files, find_inputs
+from napari_melanoma.lesion.results import SALT
 
 Draw = Callable[..., Path]
 FILES = {"mask.png", "probability.png", "overlay.png", "roi.png", "result.json"}

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_melanoma.core.runs import Cancelled, RunContext
-from napari_melanoma.workflows.ahead import Room, ahead
+from napari_melanoma.core.context import Cancelled, RunContext
+from napari_melanoma.core.pipeline import Room, ahead
 
 
 @given(st.lists(st.integers(), max_size=30), st.integers(1, 5), st.integers(1, 4))

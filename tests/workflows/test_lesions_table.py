@@ -11,7 +11,7 @@ import pytest
 
 from napari_melanoma.core.errors import InputError, SaveError
 from napari_melanoma.io.results import read_table
-from napari_melanoma.workflows.result_table import ResultTable
+from napari_melanoma.lesion.results import ResultTable
 
 COLUMNS = ("image", "status", "area_px")
 
@@ -50,7 +50,7 @@ def test_columns_that_appear_meanwhile_are_kept(tmp_path: Path) -> None:
 
 def test_a_long_run_writes_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 0.1, 5.0, 12.0, 12.1])
-    monkeypatch.setattr("napari_melanoma.workflows.result_table.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr("napari_melanoma.lesion.results.time", SimpleNamespace(monotonic=lambda: next(clock)))
     table = ResultTable(tmp_path / "t.csv", COLUMNS)
     found = []
     for name in "abc":
@@ -78,8 +78,8 @@ class Held:
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> Held:
     """Every moment is one to write at; whether it can be is up to the test."""
-    monkeypatch.setattr("napari_melanoma.workflows.result_table.WRITE_EVERY_S", -1.0)
-    monkeypatch.setattr("napari_melanoma.workflows.result_table.time.monotonic", lambda: 0.0)
+    monkeypatch.setattr("napari_melanoma.lesion.results.WRITE_EVERY_S", -1.0)
+    monkeypatch.setattr("napari_melanoma.lesion.results.time.monotonic", lambda: 0.0)
     return Held(monkeypatch)
 
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.runs import Cancelled, Progress, RunContext
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.data.dataset import read_dataset, with_masks
+from napari_melanoma.data.mask_import import ImportOptions, ImportReport, import_masks
 from napari_melanoma.io.results import read_mask, write_mask
-from napari_melanoma.workflows.mask_import import ImportOptions, ImportReport, import_masks
 
 SHAPE = (40, 60)
 Import = Callable[..., ImportReport]

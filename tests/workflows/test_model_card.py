@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from napari_melanoma.analysis.overlap import METRICS
-from napari_melanoma.analysis.statistics import Estimate
+from napari_melanoma.evaluation.comparison import ComparedModel, Comparison
+from napari_melanoma.evaluation.model_card import draft_card, full_card
+from napari_melanoma.metrics.overlap import METRICS
+from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleConfig
-from napari_melanoma.workflows.comparison import ComparedModel, Comparison
-from napari_melanoma.workflows.model_card import draft_card, full_card
 
 CONFIG = BundleConfig(
     name="small",

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.core.runs import RunContext
+from napari_melanoma.data.check import check_data
+from napari_melanoma.data.importing import SourceOptions, SourceReport, import_source
+from napari_melanoma.data.mask_import import ImportOptions, ImportReport, import_masks
 from napari_melanoma.data.sources import find_source
+from napari_melanoma.data.splits import SplitOptions, split_dataset
 from napari_melanoma.io.results import read_table, write_mask
-from napari_melanoma.workflows.data_check import check_data
-from napari_melanoma.workflows.data_import import SourceOptions, SourceReport, import_source
-from napari_melanoma.workflows.data_split import SplitOptions, split_dataset
-from napari_melanoma.workflows.mask_import import ImportOptions, ImportReport, import_masks
 
 PATIENTS, EACH = 5, 3
 NAMES = [f"{chr(97 + patient)}{image}x{patient * 7 + image}" for patient in range(PATIENTS) for image in range(EACH)]

@@ -10,23 +10,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from napari_melanoma.analysis.preprocessing import network_input
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import RunError
-from napari_melanoma.core.preprocessing import PreprocessingConfig
-from napari_melanoma.core.runs import RunContext
+from napari_melanoma.core.prediction import PreprocessingConfig
 from napari_melanoma.data.dataset import read_dataset
-from napari_melanoma.inference.photograph import Segmenter
+from napari_melanoma.imaging.preprocessing import network_input
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
+from napari_melanoma.lesion.batch import BatchOptions, analyse_files
+from napari_melanoma.lesion.review import rate
+from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.models.bundle import BundleInfo, load_network, write_bundle
-from napari_melanoma.training.contents import read_contents
-from napari_melanoma.training.decoding import fill
+from napari_melanoma.runs.start import parent_of
+from napari_melanoma.training.data_faults import read_contents
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.store import Pair, PixelStore
+from napari_melanoma.training.store import Pair, PixelStore, fill
 from napari_melanoma.training.survey import jobs_of
-from napari_melanoma.workflows.lesions import BatchOptions, analyse_files
-from napari_melanoma.workflows.review import rate
-from napari_melanoma.workflows.training_start import parent_of
 
 PREPARED = PreprocessingConfig(remove_hair=True, color_constancy=True, working_size=128)
 

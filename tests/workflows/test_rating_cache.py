@@ -6,9 +6,9 @@ import os
 
 import pytest
 
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import UnreadableImage
-from napari_melanoma.core.runs import Cancelled, RunContext
-from napari_melanoma.workflows.rating_cache import Known, RatingCache
+from napari_melanoma.lesion.review import Known, RatingCache
 
 KNOWN = Known(0.25, True, "f" * 64)
 

@@ -13,17 +13,16 @@ from typer.testing import CliRunner
 from napari_melanoma.cli import app
 from napari_melanoma.core.config import read_toml
 from napari_melanoma.core.errors import BundleError, ConfigError, RunError
-from napari_melanoma.core.tile import TileConfig
+from napari_melanoma.core.prediction import TileConfig
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.splits import Parts
-from napari_melanoma.data.tiles import TileSet, write_tile_set
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.training.class_rows import ClassTable, with_answers
+from napari_melanoma.runs.shipped_recipes import ShippedRecipe, shipped_recipe, shipped_recipes
+from napari_melanoma.runs.start import describe_start, parent_of, start_network
+from napari_melanoma.runs.train import _check_classes
+from napari_melanoma.slides.tile_sets import TileSet, write_tile_set
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.survey import Chosen
-from napari_melanoma.workflows.recipes import ShippedRecipe, shipped_recipe, shipped_recipes
-from napari_melanoma.workflows.train import _check_classes
-from napari_melanoma.workflows.training_start import describe_start, parent_of, start_network
+from napari_melanoma.training.survey import Chosen, ClassTable, with_answers
 
 SHIPPED = shipped_recipes()
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.workflows.result_folders import Folders, read_result
+from napari_melanoma.lesion.results import Folders, read_result
 
 
 @pytest.mark.parametrize(

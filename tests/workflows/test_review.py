@@ -10,15 +10,15 @@ import pytest
 from PIL import Image
 
 from napari_melanoma import worker
-from napari_melanoma.analysis.overlap import overlap
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.provenance import fingerprint
-from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import read_dataset, with_masks
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
+from napari_melanoma.lesion.review import HOWS, rate, score_pixels
+from napari_melanoma.metrics.overlap import overlap
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
-from napari_melanoma.workflows.review import HOWS, rate, score_pixels
 
 SIDE = 32
 Logits = Callable[[np.ndarray], np.ndarray]
@@ -104,7 +104,7 @@ def test_the_worker_rates(tmp_path: Path, path: Path, monkeypatch: pytest.Monkey
 def test_the_order_helps_on_real_photographs(shared_data: Path) -> None:
     from scipy.stats import spearmanr
 
-    from napari_melanoma.inference.photograph import Segmenter
+    from napari_melanoma.lesion.segmentation import Segmenter
     from napari_melanoma.models.registry import DEFAULT_BUNDLE, find_bundle
 
     model = Segmenter.load(find_bundle(DEFAULT_BUNDLE), "cpu")

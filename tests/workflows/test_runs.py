@@ -17,10 +17,11 @@ import pytest
 from napari_melanoma.core import ownership
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.processes import PROCESS, ProcessStamp, alive
 from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.run_state import RunState, RunTail
+from napari_melanoma.runs.runs import RunReport, list_runs, read_run
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.workflows.processes import PROCESS, ProcessStamp, alive
-from napari_melanoma.workflows.runs import RunReport, RunState, RunTail, list_runs, read_run
 
 RECIPE = TrainRecipe.parse({"epochs": 20, "data": {"datasets": ["somewhere"]}}, "the test")
 
@@ -291,7 +292,7 @@ def test_a_run_that_waits_behind_a_paused_one_says_so(folder: RunFolder) -> None
 
 def test_a_run_stands_back() -> None:
     code = (
-        "import psutil\nfrom napari_melanoma.workflows.processes import lower_priority\n"
+        "import psutil\nfrom napari_melanoma.core.processes import lower_priority\n"
         "before = int(psutil.Process().nice())\nlower_priority()\nlower_priority()\n"
         "raise SystemExit(before == int(psutil.Process().nice()))"
     )

@@ -15,14 +15,13 @@ import pytest
 from PIL import Image
 
 from napari_melanoma.core.config import read_toml, write_toml
+from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunContext
 from napari_melanoma.core.errors import DataSetError, Diverged, RunError, SaveError, TrainingError
 from napari_melanoma.core.ownership import locked
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.runs import Cancelled, Milestone, Progress, RunContext
+from napari_melanoma.runs import search as workflow
+from napari_melanoma.runs.search import SearchRecipe, search
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.workflows import search as workflow
-from napari_melanoma.workflows.search import search
-from napari_melanoma.workflows.search_plan import SearchRecipe
 
 Learn = Callable[[TrainRecipe], float]
 
@@ -255,9 +254,9 @@ import sys, time
 from pathlib import Path
 from napari_melanoma.core.config import read_toml
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.workflows import search as workflow
-from napari_melanoma.workflows.search_plan import SearchRecipe
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.runs import search as workflow
+from napari_melanoma.runs.search import SearchRecipe
 sys.path.insert(0, sys.argv[2])
 from test_search import Trainer
 

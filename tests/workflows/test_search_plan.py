@@ -10,7 +10,7 @@ import pytest
 
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.workflows.search_plan import SearchConfig, SearchRecipe, draw_trials, label, recipes_of
+from napari_melanoma.runs.search import SearchConfig, SearchRecipe, draw_trials, label, recipes_of
 
 TEXT = """
 name = "lesion"

@@ -11,18 +11,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from napari_melanoma.analysis.breslow.interval import IntervalLaw
-from napari_melanoma.analysis.slide_lesions import LesionConfig, LesionMaps, find_lesions
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.placement import MapPlace
-from napari_melanoma.core.runs import Cancelled, RunContext
 from napari_melanoma.core.validity import PredictionFacts
-from napari_melanoma.workflows import slide_depth as depth
-from napari_melanoma.workflows import slide_depth_parts as parts
-from napari_melanoma.workflows.slide_depth import depth_in_words, slide_depth
-from napari_melanoma.workflows.slide_depth_parts import DepthMap
-from napari_melanoma.workflows.slide_maps import SlideMaps
-from napari_melanoma.workflows.slide_table import COLUMNS, SlideStatus, row_of
+from napari_melanoma.depth.candidates import IntervalLaw
+from napari_melanoma.slides import depth
+from napari_melanoma.slides import depth as parts
+from napari_melanoma.slides.depth import DepthMap, depth_in_words, slide_depth
+from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, find_lesions
+from napari_melanoma.slides.maps import SlideMaps
+from napari_melanoma.slides.table import COLUMNS, SlideStatus, row_of
 
 CLASSES = ("background", "dermis", "epidermis", "tumour")
 PIXEL = PixelSize(0.5, 0.5)

@@ -10,18 +10,16 @@ import pytest
 import tifffile
 from fake_slides import LESION, TILE, FakeAnalysis, draw_slide, truth
 
-from napari_melanoma.analysis.slide_lesions import LesionConfig
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.files import write_json
-from napari_melanoma.core.runs import RunContext
 from napari_melanoma.core.validity import PredictionFacts
-from napari_melanoma.io.geojson_reading import read_geojson
-from napari_melanoma.io.ome_zarr import decoded
-from napari_melanoma.io.results import read_table
-from napari_melanoma.io.slide_folder import read_content
-from napari_melanoma.workflows.slide_export import FORMATS, exported
-from napari_melanoma.workflows.slide_exports import export_results, result_folders_in
-from napari_melanoma.workflows.slide_lesion_files import read_lesions, save_lesions
+from napari_melanoma.io.geojson import read_geojson
+from napari_melanoma.io.results import read_content, read_table
+from napari_melanoma.reports.slide_export import FORMATS, export_results, exported, result_folders_in
+from napari_melanoma.slides.export_formats import decoded
+from napari_melanoma.slides.lesion_files import read_lesions, save_lesions
+from napari_melanoma.slides.lesions import LesionConfig
 
 
 @pytest.fixture

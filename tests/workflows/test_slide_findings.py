@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.slide_lesions import LesionConfig, SlideLesion, find_lesions
-from napari_melanoma.analysis.stain import StainConfig
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
-from napari_melanoma.io.results import write_mask
-from napari_melanoma.io.slide_folder import read_content
-from napari_melanoma.io.slide_results import DONE, ResultSpec, SlideResult
-from napari_melanoma.workflows import slide_findings as findings
-from napari_melanoma.workflows import slide_lesion_files as files
-from napari_melanoma.workflows.slide_options import SlideOptions
+from napari_melanoma.io.results import read_content, write_mask
+from napari_melanoma.io.slide_spec import DONE, ResultSpec
+from napari_melanoma.io.slide_store import SlideResult
+from napari_melanoma.slides import findings
+from napari_melanoma.slides import lesion_files as files
+from napari_melanoma.slides.lesions import LesionConfig, SlideLesion, find_lesions
+from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.stain import StainConfig
 
 
 def stored(folder: Path, classes: tuple[str, ...], values: np.ndarray, **told: Any) -> SlideResult:
@@ -139,12 +139,12 @@ def test_a_lesion_without_a_scale_stays_without_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("classes", [("tumour",), ("background", "tumour")])
 def test_maps_of_a_dense_model_come_back_however_few_its_classes(tmp_path: Path, classes: tuple[str, ...]) -> None:
-    from napari_melanoma.analysis.tiling import TilingConfig, plan_tiles
     from napari_melanoma.core.geometry import PixelSize
     from napari_melanoma.core.placement import MapPlace
-    from napari_melanoma.workflows.slide_maps import SlideMaps
-    from napari_melanoma.workflows.slide_outputs import write_heatmap
-    from napari_melanoma.workflows.slide_plan import grid_values
+    from napari_melanoma.slides.maps import SlideMaps
+    from napari_melanoma.slides.outputs import write_heatmap
+    from napari_melanoma.slides.plan import grid_values
+    from napari_melanoma.slides.tiling import TilingConfig, plan_tiles
 
     class Level:
         """The finest level."""

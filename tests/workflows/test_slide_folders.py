@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.files import write_json
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.io.slide_notes import SlideNotes, write_notes
-from napari_melanoma.io.slides.files import fingerprint_of
-from napari_melanoma.io.slides.opening import open_slide
-from napari_melanoma.ui.slide.desk import _look
-from napari_melanoma.workflows.slide_folders import SlideFolders, fingerprint, note_slide, slide_folder
+from napari_melanoma.slides.notes import SlideNotes, write_notes
+from napari_melanoma.slides.reading.files import fingerprint_of
+from napari_melanoma.slides.reading.opening import open_slide
+from napari_melanoma.slides.result_folder import SlideFolders, fingerprint, note_slide, slide_folder
+from napari_melanoma.ui.slide.controller import _look
 
 
 def slide(path: Path, content: bytes = b"pixels") -> Path:

@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.slide_lesions import LesionConfig, LesionMaps, find_lesions
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.placement import MapPlace
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.io.geojson import Annotation, write_geojson
-from napari_melanoma.workflows.slide_import import label_of, read_outlines, take_over
-from napari_melanoma.workflows.slide_lesion_files import annotation_of
+from napari_melanoma.slides.lesion_files import annotation_of, label_of, read_outlines, take_over
+from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, find_lesions
 
 CONFIG = LesionConfig()
 

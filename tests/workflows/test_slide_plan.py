@@ -10,15 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_melanoma.analysis.stain import USUAL_STAINS, StainConfig, StainMethod, fit_stain
-from napari_melanoma.analysis.tissue import TissueConfig
-from napari_melanoma.analysis.tissue_colours import glass_colour
 from napari_melanoma.core.errors import ScaleMissing
 from napari_melanoma.core.geometry import Box, PixelSize
-from napari_melanoma.io.slides.slide import Level
-from napari_melanoma.workflows.slide_options import SlideOptions
-from napari_melanoma.workflows.slide_overview import scanned_cells, tissue_of_overview
-from napari_melanoma.workflows.slide_plan import Prepare, _glass, _stain, check_slide, preparation
+from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.plan import Prepare, _glass, _stain, check_slide, preparation
+from napari_melanoma.slides.reading.slide import Level
+from napari_melanoma.slides.stain import USUAL_STAINS, StainConfig, StainMethod, fit_stain
+from napari_melanoma.slides.tissue import TissueConfig, glass_colour, scanned_cells, tissue_of_overview
 
 METHODS = [method for method in get_args(StainMethod) if method != "none"]
 

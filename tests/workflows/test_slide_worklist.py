@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from fake_slides import FakeAnalysis, draw_slide
 
-from napari_melanoma.core.runs import Cancelled, RunContext
-from napari_melanoma.io.slides.opening import open_slide
-from napari_melanoma.workflows.slide_worklist import worklist
+from napari_melanoma.core.context import Cancelled, RunContext
+from napari_melanoma.slides.reading.opening import open_slide
+from napari_melanoma.slides.table import worklist
 
 
 def analysis(slide: Path, out: Path) -> FakeAnalysis:

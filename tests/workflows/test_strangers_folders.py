@@ -10,20 +10,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_melanoma.case.filing import read_case_table
+from napari_melanoma.case.store import parse_case
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.core.paths import UnsafePath
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.data.case.files import parse_case
-from napari_melanoma.data.case.tables import read_case_table
-from napari_melanoma.data.correction import Correction
-from napari_melanoma.data.corrections import Corrections
+from napari_melanoma.data.corrections import Correction, Corrections
+from napari_melanoma.data.importing import SourceOptions, import_source
 from napari_melanoma.data.sources import find_source
 from napari_melanoma.io.results import read_table
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 from napari_melanoma.models.registry import adopt
+from napari_melanoma.reports.slide_export import _copy
 from napari_melanoma.training.samples import Sampler
-from napari_melanoma.workflows.data_import import SourceOptions, import_source
-from napari_melanoma.workflows.slide_export import _copy
 
 
 def picture(seed: int = 0) -> np.ndarray:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.core.runs import Cancelled, RunContext
-from napari_melanoma.data.mapping import Mapping
-from napari_melanoma.workflows.table_survey import AT_ONCE, LOOKED_AT, SAMPLES, preview_table, survey_table
+from napari_melanoma.data.check import AT_ONCE, LOOKED_AT, SAMPLES, preview_table, survey_table
+from napari_melanoma.data.mapping import TableMapping
 
 
 def written(path, lines):
@@ -29,10 +29,10 @@ def test_the_survey_reads_every_row(tmp_path):
     """A word that comes after what the preview looks at is counted too."""
     lines = ["image_id,place"] + [f"i{n},{'elbow' if n < LOOKED_AT else 'dolphin'}" for n in range(LOOKED_AT + 3)]
     path = written(tmp_path / "t.csv", lines)
-    report = survey_table(path, Mapping(columns={"place": "site"}), run=RunContext())
+    report = survey_table(path, TableMapping(columns={"place": "site"}), run=RunContext())
     assert report.rows == LOOKED_AT + 3
     assert report.unmapped == {"site": {"dolphin": 3}}
-    words = Mapping(columns={"place": "site"}, words={"site": {"dolphin": "knee"}})
+    words = TableMapping(columns={"place": "site"}, words={"site": {"dolphin": "knee"}})
     assert not survey_table(path, words, run=RunContext()).unmapped
 
 
@@ -40,11 +40,11 @@ def test_the_survey_reports_and_can_be_cancelled(tmp_path):
     path = written(tmp_path / "t.csv", ["image_id", *(f"i{n}" for n in range(3 * AT_ONCE))])
     seen = []
     run = RunContext(seen.append)
-    assert survey_table(path, Mapping(), run=run).rows == 3 * AT_ONCE
+    assert survey_table(path, TableMapping(), run=run).rows == 3 * AT_ONCE
     assert [progress.done for progress in seen] == [AT_ONCE, 2 * AT_ONCE, 3 * AT_ONCE]
     run.cancel()
     with pytest.raises(Cancelled):
-        survey_table(path, Mapping(), run=run)
+        survey_table(path, TableMapping(), run=run)
 
 
 def test_a_table_without_rows_is_said_to_have_none(tmp_path):

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.core.runs import RunContext
+from napari_melanoma.evaluation.class_values import class_estimates
+from napari_melanoma.evaluation.tabular_baseline import Baseline, baseline
 from napari_melanoma.io.results import read_table, write_table
-from napari_melanoma.workflows.evaluation_classes import class_estimates
-from napari_melanoma.workflows.tabular_baseline import Baseline, baseline
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from napari_melanoma.workflows.training_bundle import kinds_of
+from napari_melanoma.runs.bundling import kinds_of
 
 
 @pytest.mark.parametrize(

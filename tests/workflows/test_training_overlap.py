@@ -11,21 +11,22 @@ import pytest
 from markupsafe import escape
 from PIL import Image
 
-from napari_melanoma.analysis.refinement import RefinementConfig
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.data.training_images import FILE, TrainingImages, hash_images, list_images
+from napari_melanoma.evaluation.compare import ComparisonOptions, compare_loaded
+from napari_melanoma.evaluation.compare_several import compare_evaluations, compare_several_loaded
+from napari_melanoma.evaluation.evaluate import evaluate
+from napari_melanoma.evaluation.overlap import find_overlap
+from napari_melanoma.evaluation.values import EvaluationOptions
+from napari_melanoma.imaging.refinement import RefinementConfig
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
+from napari_melanoma.lesion.analysis import LesionOptions, ModelStamp, analyse_lesion, describe
+from napari_melanoma.lesion.batch import row_of
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
-from napari_melanoma.training.listed_images import statement, was_trained_on
-from napari_melanoma.workflows.batch import row_of
-from napari_melanoma.workflows.compare import ComparisonOptions, compare_loaded
-from napari_melanoma.workflows.compare_several import compare_evaluations, compare_several_loaded
-from napari_melanoma.workflows.evaluate import EvaluationOptions, evaluate
-from napari_melanoma.workflows.lesion import LesionOptions, ModelStamp, analyse_lesion, describe
-from napari_melanoma.workflows.training_overlap import find_overlap
+from napari_melanoma.training.run_data import statement, was_trained_on
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 EXACT = RefinementConfig(smoothing=0)

@@ -12,31 +12,30 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.tiling import TilingConfig, plan_tiles
 from napari_melanoma.cli.risk import _tell_answer
 from napari_melanoma.cli.slide import _tell
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.validity import PredictionFacts, Validity
-from napari_melanoma.data.phantom.mark import is_phantom
-from napari_melanoma.inference.tiles import TileModelInfo
+from napari_melanoma.depth.readings import proposed
 from napari_melanoma.io.photographs import Photograph
-from napari_melanoma.io.slide_depth import proposed
-from napari_melanoma.io.slide_folder import risk_validity_in, validity_in
-from napari_melanoma.io.slides.slide import Level, SlideInfo
-from napari_melanoma.report.lesion import write_lesion_report
-from napari_melanoma.workflows.batch import row_of as photograph_row
-from napari_melanoma.workflows.lesion import LesionOptions, ModelStamp, derive, describe
-from napari_melanoma.workflows.risk_answer import DepthUsed, PatchAnswer, RiskAnswer, RiskOptions
-from napari_melanoma.workflows.risk_pictures import slide_pictures
-from napari_melanoma.workflows.risks import RiskOutcome
-from napari_melanoma.workflows.risks import _row as risk_row
-from napari_melanoma.workflows.slide_depth import depth_in_words
-from napari_melanoma.workflows.slide_options import SlideOptions
-from napari_melanoma.workflows.slide_report import write_slide_report
-from napari_melanoma.workflows.slide_table import SlideStatus, row_of
-from napari_melanoma.workflows.slide_validity import refuse_scale, scale_match
+from napari_melanoma.io.results import risk_validity_in, validity_in
+from napari_melanoma.lesion.analysis import LesionOptions, ModelStamp, derive, describe
+from napari_melanoma.lesion.batch import row_of as photograph_row
+from napari_melanoma.lesion.report import write_lesion_report
+from napari_melanoma.phantoms.mark import is_phantom
+from napari_melanoma.reports.slide import write_slide_report
+from napari_melanoma.risk.batch import RiskOutcome
+from napari_melanoma.risk.batch import _row as risk_row
+from napari_melanoma.risk.inputs import slide_pictures
+from napari_melanoma.risk.prediction import DepthUsed, PatchAnswer, RiskAnswer, RiskOptions
+from napari_melanoma.slides.depth import depth_in_words
+from napari_melanoma.slides.options import SlideOptions, refuse_scale, scale_match
+from napari_melanoma.slides.reading.slide import Level, SlideInfo
+from napari_melanoma.slides.table import SlideStatus, row_of
+from napari_melanoma.slides.tile_models import TileModelInfo
+from napari_melanoma.slides.tiling import TilingConfig, plan_tiles
 
 REASSURING = re.compile(
     r"no (metastasis|invasive|lesion|breslow|tumou?r)|benign|\bT1[ab]?\b|\bT2[ab]?\b|0 lesions|\d mm\b.*\bT\d|"

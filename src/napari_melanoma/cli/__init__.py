@@ -45,7 +45,6 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
 add_verb(app, "open", open_viewer.open_, open_viewer.HELP)
 add_verb(app, "lesion", lesion.lesion, lesion.HELP)
 add_verb(app, "slide", slide.slide, slide.HELP)

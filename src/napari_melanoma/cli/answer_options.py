@@ -25,7 +25,6 @@ Heatmap = Annotated[
     Literal["grad_cam", "cam", "occlusion", "integrated_gradients", "attention"] | None,
     typer.Option(help="Write heatmap.png: where the classifier's answer comes from."),
 ]
-
 Target = Annotated[
     str | None, typer.Option(help="Of a classifier: column that holds the answer; its positive class by default.")
 ]

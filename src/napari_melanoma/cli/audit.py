@@ -11,7 +11,7 @@ from napari_melanoma.cli.options import Debug, Json, examples
 from napari_melanoma.cli.session import session
 
 if TYPE_CHECKING:
-    from napari_melanoma.workflows.audit import Finding
+    from napari_melanoma.privacy.rules import Finding
 
 HELP = examples(
     "napari-melanoma audit results",
@@ -33,7 +33,7 @@ def audit(
     with session(json, debug) as current:
         from dataclasses import asdict
 
-        from napari_melanoma.workflows import audit as auditing
+        from napari_melanoma import privacy as auditing
 
         current.after_stop = "Nothing was changed; not every file was looked into."
         advised: set[str] = set()

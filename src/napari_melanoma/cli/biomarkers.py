@@ -47,10 +47,10 @@ def biomarkers(
 ) -> None:
     """Show which features tell the classes apart."""
     with session(json, debug, allow_outside, accept_damaged) as current:
-        from napari_melanoma.inference.classification import Classifier
+        from napari_melanoma.classification.predictor import Classifier
+        from napari_melanoma.evaluation.biomarkers import BiomarkerOptions, biomarkers
+        from napari_melanoma.lesion.loaded_models import loading
         from napari_melanoma.models.registry import find_bundle
-        from napari_melanoma.workflows.biomarkers import BiomarkerOptions, biomarkers
-        from napari_melanoma.workflows.loaded import loading
 
         values = given(count=count, shown=shown, split=split, target=target, tissue_model=tissue_model)
         options = BiomarkerOptions.parse(values, "the command line")

@@ -10,12 +10,12 @@ import typer
 
 from napari_melanoma.cli.options import AcceptDamaged, Debug, Json, examples
 from napari_melanoma.cli.session import Session, session
-from napari_melanoma.core.counting import counted
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.wording import counted
 
 if TYPE_CHECKING:
-    from napari_melanoma.data.case.model import Case, CaseImage, CasePart
-    from napari_melanoma.workflows.case_answer import LesionAnswer
+    from napari_melanoma.case.model import Case, CaseImage, CasePart
+    from napari_melanoma.case.predictions import LesionAnswer
 
 HELP = examples(
     "napari-melanoma case P-0042 --from photographs",
@@ -70,8 +70,8 @@ def _check_options(*, answer: bool, classifier: str, makes: bool) -> None:
 
 def _make(current: Session, folder: Path, sources: list[Path], patient: str, map_file: Path | None) -> None:
     """Make a case, or add to it."""
+    from napari_melanoma.case.gathering import make_case
     from napari_melanoma.data.mapping import read_mapping
-    from napari_melanoma.workflows.case_making import make_case
 
     current.after_stop = f"Nothing was written to {folder}."
     mapping = read_mapping(map_file) if map_file else None
@@ -85,9 +85,9 @@ def _make(current: Session, folder: Path, sources: list[Path], patient: str, map
 
 def _print(current: Session, folder: Path) -> None:
     """Print a case, and say what is wrong with it."""
+    from napari_melanoma.case.check import check_case
+    from napari_melanoma.case.store import case_text
     from napari_melanoma.core.parsing import parse_json
-    from napari_melanoma.data.case.files import case_text
-    from napari_melanoma.workflows.case_check import check_case
 
     current.after_stop = "Nothing was written."
     found = check_case(folder, run=current.run)
@@ -103,9 +103,8 @@ def _print(current: Session, folder: Path) -> None:
 
 def _answer(current: Session, folder: Path, classifier: str) -> None:
     """Ask a classifier about the lesions of a case."""
-    from napari_melanoma.data.case.store import CaseStore
-    from napari_melanoma.workflows.case_answer import keep_answers
-    from napari_melanoma.workflows.case_answers import answer_with
+    from napari_melanoma.case.predictions import answer_with, keep_answers
+    from napari_melanoma.case.store import CaseStore
 
     current.after_stop = f"Nothing was written to {folder}."
     with CaseStore.open(folder) as store:

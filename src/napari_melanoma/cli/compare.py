@@ -24,9 +24,9 @@ from napari_melanoma.cli.session import session
 if TYPE_CHECKING:
     from napari_melanoma.cli.session import Session
     from napari_melanoma.data.dataset import Sample
-    from napari_melanoma.workflows.compare_classes import ClassesCompared
-    from napari_melanoma.workflows.compare_several import SeveralCompared
-    from napari_melanoma.workflows.comparison import Comparison
+    from napari_melanoma.evaluation.compare_classes import ClassesCompared
+    from napari_melanoma.evaluation.compare_several import SeveralCompared
+    from napari_melanoma.evaluation.comparison import Comparison
 
 HELP = examples(
     "napari-melanoma compare runs/second",
@@ -113,9 +113,9 @@ def _drawing(
 ) -> None:
     """Compare models that draw: two with an advice, more with the first."""
     from napari_melanoma.data.dataset import check_names, read_dataset, with_masks
+    from napari_melanoma.evaluation.compare import ComparisonOptions, compare_models
+    from napari_melanoma.evaluation.compare_labels import compare_label_models
     from napari_melanoma.models.registry import find_bundle
-    from napari_melanoma.workflows.compare import ComparisonOptions, compare_models
-    from napari_melanoma.workflows.compare_labels import compare_label_models
 
     split = None if given.get("split") is None else str(given["split"])
     check_names([*data, *base])
@@ -137,9 +137,9 @@ def _drawing(
 
 def _several(names: list[str], samples: list[Sample], out: Path, values: dict[str, object], current: Session) -> None:
     """Compare several models with the first of them."""
+    from napari_melanoma.evaluation.compare_several import compare_several
+    from napari_melanoma.evaluation.values import EvaluationOptions
     from napari_melanoma.models.registry import find_bundle
-    from napari_melanoma.workflows.compare_several import compare_several
-    from napari_melanoma.workflows.evaluate import EvaluationOptions
 
     given = {key: value for key, value in values.items() if key != "base"}
     options = EvaluationOptions.parse(given, "the command line")
@@ -151,9 +151,9 @@ def _several(names: list[str], samples: list[Sample], out: Path, values: dict[st
 def _evaluations(folders: list[Path], out: Path | None, current: Session) -> None:
     """Compare evaluations that were made before."""
     from napari_melanoma.core.errors import InputError
-    from napari_melanoma.workflows.class_files import is_class_evaluation
-    from napari_melanoma.workflows.compare_classes import compare_class_evaluations
-    from napari_melanoma.workflows.compare_several import compare_evaluations
+    from napari_melanoma.evaluation.compare_classes import compare_class_evaluations
+    from napari_melanoma.evaluation.compare_several import compare_evaluations
+    from napari_melanoma.evaluation.evaluate_classes import is_class_evaluation
 
     if out is None:
         raise InputError("say where the comparison of the evaluations goes: --out DIR")
@@ -172,9 +172,9 @@ def _evaluations(folders: list[Path], out: Path | None, current: Session) -> Non
 
 def _classifiers(names: list[str], data: list[Path], out: Path, values: dict[str, object], current: Session) -> None:
     """Compare classifiers, each with the first."""
+    from napari_melanoma.evaluation.compare_classes import compare_classifiers
+    from napari_melanoma.evaluation.measuring_classes import ClassEvaluationOptions
     from napari_melanoma.models.registry import find_bundle
-    from napari_melanoma.workflows.compare_classes import compare_classifiers
-    from napari_melanoma.workflows.measuring_classes import ClassEvaluationOptions
 
     current.after_stop = "Run the same command again to go on."
     options = ClassEvaluationOptions.parse(values, "the command line")
@@ -186,7 +186,7 @@ def _tell_classes(found: ClassesCompared, out: Path, current: Session) -> None:
     """Say how the classifiers do, as a table and as values."""
     from dataclasses import asdict
 
-    from napari_melanoma.workflows.compare_classes import SHOWN, table_of
+    from napari_melanoma.evaluation.compare_classes import SHOWN, table_of
 
     for warning in found.warnings:
         current.report.tell("warning", f"Warning: {warning}", message=warning)
@@ -224,7 +224,7 @@ def _refuse_telling(given: object) -> None:
 
 def _is_evaluation(folder: Path) -> bool:
     """Tell the folder of an evaluation from that of a run."""
-    from napari_melanoma.workflows.evaluation_files import is_evaluation
+    from napari_melanoma.evaluation.files import is_evaluation
 
     return is_evaluation(folder)
 
@@ -233,7 +233,7 @@ def _tell_several(found: SeveralCompared, out: Path, current: Session) -> None:
     """Say how the models do, as a table and as values."""
     from dataclasses import asdict
 
-    from napari_melanoma.workflows.compare_several import SHOWN, table_of
+    from napari_melanoma.evaluation.compare_several import SHOWN, table_of
 
     text = _aligned([("images", "n", "model", *SHOWN), *table_of(found)])
     current.report.listing(
@@ -255,8 +255,8 @@ def _aligned(rows: list[tuple[str, ...]]) -> str:
 def _gates(runs: list[Path], current: Session) -> None:
     """Compare the model of each run with the one that it started from."""
     from napari_melanoma.core.errors import RunError
-    from napari_melanoma.workflows.gate import gate
-    from napari_melanoma.workflows.processes import alive
+    from napari_melanoma.core.processes import alive
+    from napari_melanoma.runs.gate import gate
 
     for path in runs:
         if alive(path):
@@ -269,7 +269,7 @@ def _gates(runs: list[Path], current: Session) -> None:
 
 def _tell(current: Session, path: Path, found: Comparison) -> None:
     """Say what was found, as a table and as values."""
-    from napari_melanoma.workflows.comparison import table_rows, values_of
+    from napari_melanoma.evaluation.comparison import table_rows, values_of
 
     rows = [("images", "n", "metric", found.old.name, found.new.name, "difference (95 % interval)"), *table_rows(found)]
     current.report.listing("comparison", _aligned(rows), path=str(path), **values_of(found))

@@ -13,20 +13,12 @@ from napari_melanoma.cli.data_report import add_to as add_report_to
 from napari_melanoma.cli.data_sets import add_to as add_sets_to
 from napari_melanoma.cli.data_tables import add_to as add_tables_to
 from napari_melanoma.cli.data_tiles import add_to as add_tiles_to
-from napari_melanoma.cli.options import (
-    AcceptDamaged,
-    AllowOutside,
-    Debug,
-    Json,
-    NoPatients,
-    add_verb,
-    examples,
-)
+from napari_melanoma.cli.options import AcceptDamaged, AllowOutside, Debug, Json, NoPatients, add_verb, examples
 from napari_melanoma.cli.session import Session, session
 
 if TYPE_CHECKING:
-    from napari_melanoma.workflows.data_check import DataCheck
-    from napari_melanoma.workflows.mask_import import ImportReport
+    from napari_melanoma.data.check import DataCheck
+    from napari_melanoma.data.mask_import import ImportReport
 
 IMPORT_HELP = examples(
     "napari-melanoma data import-masks masks --images photographs --metadata patients.csv --out dataset",
@@ -42,7 +34,6 @@ CHECK_HELP = examples(
     "images that occur twice, words that are not understood, values that cannot be. The exit code is 1 where something "
     "is wrong.",
 )
-
 LesionValues = Annotated[
     str | None,
     typer.Option(
@@ -50,7 +41,6 @@ LesionValues = Annotated[
         help="What is lesion in masks with several values: values or names with commas, or all (every value but 0).",
     ),
 ]
-
 app = typer.Typer(help="Import, merge, split and look data sets over.", no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -88,9 +78,9 @@ def import_masks(
 ) -> None:
     """Import masks."""
     with session(json, debug, accept_damaged=accept_damaged) as current:
-        from napari_melanoma.data.mapping import Mapping, read_mapping
+        from napari_melanoma.data import mask_import
+        from napari_melanoma.data.mapping import TableMapping, read_mapping
         from napari_melanoma.data.masks.values import parse_values
-        from napari_melanoma.workflows import mask_import
 
         given = {
             "format": None if format_ == "auto" else format_,
@@ -102,7 +92,7 @@ def import_masks(
             "reviewer": reviewer,
             "modality": modality,
             "metadata": metadata,
-            "mapping": read_mapping(map_) if map_ else Mapping(),
+            "mapping": read_mapping(map_) if map_ else TableMapping(),
             "no_patients": no_patients,
             "values": parse_values(values, keep=False),
         }
@@ -140,7 +130,7 @@ def check(
 ) -> None:
     """Look a data set over."""
     with session(json, debug, allow_outside, accept_damaged) as current:
-        from napari_melanoma.workflows.data_check import check_data
+        from napari_melanoma.data.check import check_data
 
         current.after_stop = "Nothing was written."
         found = check_data(dataset, run=current.run)

@@ -32,8 +32,8 @@ def baseline(
 ) -> None:
     """Measure what the table alone tells."""
     with session(json, debug, allow_outside) as current:
-        from napari_melanoma.workflows.evaluation_classes import METRICS, class_estimates
-        from napari_melanoma.workflows.tabular_baseline import baseline as measure
+        from napari_melanoma.evaluation.class_values import METRICS, class_estimates
+        from napari_melanoma.evaluation.tabular_baseline import baseline as measure
 
         current.after_stop = "Nothing was written."
         names = [name.strip() for name in columns.split(",") if name.strip()]

@@ -32,7 +32,7 @@ def features(
 ) -> None:
     """Measure lesions and compare them within patients."""
     with session(json, debug, allow_outside, accept_damaged) as current:
-        from napari_melanoma.workflows.data_features import FEATURES, FeatureOptions, make_features
+        from napari_melanoma.lesion.patient_features import FEATURES, FeatureOptions, make_features
 
         table = out or dataset / FEATURES
         current.after_stop = "What was measured is kept: run the same command again to go on."

@@ -63,7 +63,7 @@ def _text(current: Session, datasets: list[Path], out: Path | None) -> None:
 
 def _page(current: Session, datasets: list[Path], out: Path, given: dict[str, object]) -> None:
     """Write the page."""
-    from napari_melanoma.workflows.data_report import DataReportOptions, data_report, write_report
+    from napari_melanoma.data.report_page import DataReportOptions, data_report, write_report
 
     current.after_stop = "Nothing was written; what was read of the images is remembered."
     options = DataReportOptions.parse(given, "the command line")

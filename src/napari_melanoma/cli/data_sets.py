@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from napari_melanoma.data.duplicates import Duplicate
 
 NAMED = 10  # pairs that are told one by one; all of them with --out or --json
-
 SOURCES_HELP = examples(
     "napari-melanoma data sources",
     "napari-melanoma data sources --json",
@@ -56,7 +55,6 @@ DUPLICATES_HELP = examples(
     "Find images that show the same picture, within a data set or across several, also where size, compression or "
     "tint differ. The exit code is 1 where such a pair is in two splits.",
 )
-
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="DATASET", help="The new data set; must not exist.")]
 DataSet = Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of a data set.")]
 DataSets = Annotated[list[Path], typer.Argument(metavar="DATASET...", help="Folders of data sets.")]
@@ -94,10 +92,10 @@ def import_(
 ) -> None:
     """Import a public set."""
     with session(json, debug, accept_damaged=accept_damaged) as current:
+        from napari_melanoma.data.importing import SourceOptions, import_source
         from napari_melanoma.data.mapping import read_mapping
         from napari_melanoma.data.masks.values import parse_values
         from napari_melanoma.data.sources import AS_IT_IS, find_source
-        from napari_melanoma.workflows.data_import import SourceOptions, import_source
 
         current.after_stop = "What was imported is kept: run the same command again to go on."
         mapping = read_mapping(map_) if map_ else AS_IT_IS
@@ -134,7 +132,7 @@ def merge(
 ) -> None:
     """Merge data sets."""
     with session(json, debug, allow_outside) as current:
-        from napari_melanoma.workflows.data_merge import MergeOptions, merge_datasets
+        from napari_melanoma.data.merging import MergeOptions, merge_datasets
 
         options = MergeOptions(keep_duplicates=keep_duplicates)
         found = merge_datasets(datasets, out, options, run=current.run)
@@ -171,7 +169,7 @@ def split(
 ) -> None:
     """Split a data set."""
     with session(json, debug, allow_outside) as current:
-        from napari_melanoma.workflows.data_split import SplitOptions, split_dataset
+        from napari_melanoma.data.splits import SplitOptions, split_dataset
 
         current.after_stop = "Nothing was changed."
         given = {"val": val, "test": test, "folds": folds, "seed": seed}
@@ -206,8 +204,8 @@ def duplicates(
     with session(json, debug, allow_outside) as current:
         from napari_melanoma.data.dataset import read_datasets
         from napari_melanoma.data.duplicates import find_duplicates
+        from napari_melanoma.data.merging import PAIR_COLUMNS, pair_row
         from napari_melanoma.io.results import write_table
-        from napari_melanoma.workflows.data_merge import PAIR_COLUMNS, pair_row
 
         current.after_stop = "Nothing was written; what was read is remembered."
         samples = read_datasets(datasets)

@@ -33,14 +33,14 @@ def harmonise(
 ) -> None:
     """Harmonise a table."""
     with session(json, debug) as current:
-        from napari_melanoma.data.mapping import Mapping, read_mapping
+        from napari_melanoma.data.harmonize import HarmoniseOptions, harmonise_table
+        from napari_melanoma.data.mapping import TableMapping, read_mapping
         from napari_melanoma.data.sources import find_source
-        from napari_melanoma.workflows.data_harmonise import HarmoniseOptions, harmonise_table
 
         current.after_stop = "Nothing was written."
         options = HarmoniseOptions(
             source=find_source(source).spec.name if source else "",
-            mapping=read_mapping(mapping) if mapping else Mapping(),
+            mapping=read_mapping(mapping) if mapping else TableMapping(),
         )
         found = harmonise_table(table, out, options, run=current.run)
         for theirs, ours in found.columns.items():

@@ -9,10 +9,10 @@ import typer
 
 from napari_melanoma.cli.options import Debug, Json, add_verb, examples
 from napari_melanoma.cli.session import Session, session
-from napari_melanoma.core.counting import counted
+from napari_melanoma.core.wording import counted
 
 if TYPE_CHECKING:
-    from napari_melanoma.workflows.tile_data import TileReport
+    from napari_melanoma.slides.tile_sets import TileReport
 
 HELP = examples(
     "napari-melanoma data tiles slides --regions results --out tiles --mpp 0.5 --tile-px 224",
@@ -63,9 +63,9 @@ def tiles(
 ) -> None:
     """Cut tiles from annotated slides."""
     with session(json, debug) as current:
-        from napari_melanoma.io.slides.opening import find_slides
-        from napari_melanoma.workflows.forms import Forms
-        from napari_melanoma.workflows.tile_data import TileDataOptions, make_tile_data
+        from napari_melanoma.lesion.patient_data import Forms
+        from napari_melanoma.slides.reading.opening import find_slides
+        from napari_melanoma.slides.tile_sets import TileDataOptions, make_tile_data
 
         given: dict[str, object] = {"mpp": mpp, "tile_px": tile_px, "share": share, "overlap": overlap}
         given |= {"most": most, "rest": rest, "classes": class_, "readers": readers, "held_out": held_out, "seed": seed}

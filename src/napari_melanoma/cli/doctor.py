@@ -17,7 +17,7 @@ WORDS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 def doctor(json: Json = False, debug: Debug = False) -> None:
     """Look at this machine."""
     with session(json, debug) as current:
-        from napari_melanoma.workflows.doctor import examine
+        from napari_melanoma.doctor import examine
 
         checks = examine(run=current.run)
         for check in checks:

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from napari_melanoma.cli.session import Session
+    from napari_melanoma.evaluation.evaluate_classes import ClassEvaluation
+    from napari_melanoma.evaluation.overlap import Overlap
+    from napari_melanoma.evaluation.values import Evaluation, Failed
     from napari_melanoma.models.bundle import BundleInfo
-    from napari_melanoma.workflows.evaluate_classes import ClassEvaluation
-    from napari_melanoma.workflows.evaluation import Evaluation, Failed
-    from napari_melanoma.workflows.training_overlap import Overlap
 
 HELP = examples(
     "napari-melanoma evaluate --model lesion-small --data datasets/ph2 --out evaluation",
@@ -109,9 +109,10 @@ def evaluate(
 
 def _segmentation(info: BundleInfo, data: list[Path], out: Path, given: Mapping[str, object], current: Session) -> None:
     """Measure a model that draws."""
-    from napari_melanoma.inference.photograph import Segmenter
-    from napari_melanoma.workflows.evaluate import EvaluationOptions, evaluate
-    from napari_melanoma.workflows.loaded import loading
+    from napari_melanoma.evaluation.evaluate import evaluate
+    from napari_melanoma.evaluation.values import EvaluationOptions
+    from napari_melanoma.lesion.loaded_models import loading
+    from napari_melanoma.lesion.segmentation import Segmenter
 
     options = EvaluationOptions.parse({k: v for k, v in given.items() if v is not None}, "the command line")
     with loading(current.run):
@@ -129,16 +130,15 @@ def _segmentation(info: BundleInfo, data: list[Path], out: Path, given: Mapping[
 
 def _classifier(info: BundleInfo, data: list[Path], out: Path, given: Mapping[str, object], current: Session) -> None:
     """Measure a model that tells a diagnosis."""
-    from napari_melanoma.inference.classification import Classifier
-    from napari_melanoma.workflows.class_files import lead_of
-    from napari_melanoma.workflows.evaluate_classes import evaluate_classifier
-    from napari_melanoma.workflows.loaded import loading
-    from napari_melanoma.workflows.measuring_classes import ClassEvaluationOptions
+    from napari_melanoma.classification.predictor import Classifier
+    from napari_melanoma.evaluation.evaluate_classes import evaluate_classifier, lead_of
+    from napari_melanoma.evaluation.measuring_classes import ClassEvaluationOptions
+    from napari_melanoma.lesion.loaded_models import loading
 
     options = ClassEvaluationOptions.parse({k: v for k, v in given.items() if v is not None}, "the command line")
     found: ClassEvaluation
     if info.config.encoder is not None:
-        from napari_melanoma.workflows.evaluate_bags import evaluate_bags
+        from napari_melanoma.evaluation.evaluate import evaluate_bags
 
         found = evaluate_bags(info, data, out, options, run=current.run)
     else:
@@ -168,9 +168,9 @@ def _point(
     current: Session,
 ) -> None:
     """Count how often heatmaps point at the structure that decides."""
-    from napari_melanoma.inference.classification import Classifier
-    from napari_melanoma.workflows.loaded import loading
-    from napari_melanoma.workflows.pointing import PointingOptions, point
+    from napari_melanoma.classification.explanation import PointingOptions, point
+    from napari_melanoma.classification.predictor import Classifier
+    from napari_melanoma.lesion.loaded_models import loading
 
     split, methods, masks = asked
     if not methods:
@@ -186,9 +186,8 @@ def _point(
 
 def _several(info: BundleInfo, data: list[Path], out: Path, chosen: tuple[str | None, bool], current: Session) -> None:
     """Measure a model that draws several classes."""
-    from napari_melanoma.inference.labels import Labeller
-    from napari_melanoma.workflows.evaluate_labels import evaluate_labels
-    from napari_melanoma.workflows.label_files import label_lead
+    from napari_melanoma.evaluation.evaluate_labels import evaluate_labels, label_lead
+    from napari_melanoma.slides.tile_models import Labeller
 
     split, include_seen = chosen
     found = evaluate_labels(Labeller.load(info), data, out, split=split, include_seen=include_seen, run=current.run)

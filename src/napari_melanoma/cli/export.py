@@ -11,7 +11,7 @@ from napari_melanoma.cli.options import Debug, Json, Out, examples
 from napari_melanoma.cli.session import session
 
 if TYPE_CHECKING:
-    from napari_melanoma.workflows.slide_exports import Written
+    from napari_melanoma.reports.slide_export import Written
 
 HELP = examples(
     "napari-melanoma export results --out for-qupath",
@@ -36,8 +36,8 @@ def export(
 ) -> None:
     """Write results of slides for other programs."""
     with session(json, debug) as current:
-        from napari_melanoma.core.counting import counted
-        from napari_melanoma.workflows.slide_exports import export_results, result_folders_in
+        from napari_melanoma.core.wording import counted
+        from napari_melanoma.reports.slide_export import export_results, result_folders_in
 
         def tell(written: Written) -> None:
             values = {"folder": str(written.folder), "format": written.format, "path": str(written.path)}

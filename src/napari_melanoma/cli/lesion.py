@@ -24,8 +24,7 @@ from napari_melanoma.cli.options import AcceptDamaged, Debug, Flips, Json, NoRef
 from napari_melanoma.cli.session import Session, session
 
 if TYPE_CHECKING:
-    from napari_melanoma.workflows.batch import Outcome
-    from napari_melanoma.workflows.lesions import BatchSummary
+    from napari_melanoma.lesion.batch import BatchSummary, Outcome
 
 HELP = examples(
     "napari-melanoma lesion photo.jpg --out results",
@@ -35,7 +34,6 @@ HELP = examples(
     "patient is said, it tells what each lesion may be. What is done already is skipped; a bad file is reported and "
     "the others go on (exit code 1).",
 )
-
 FEW = 10  # photographs of which each answer is said in the terminal, too
 
 
@@ -84,7 +82,7 @@ def lesion(
 ) -> None:
     """Analyse photographs."""
     with session(json, debug, accept_damaged=accept_damaged) as current:
-        from napari_melanoma.workflows.lesions import BatchOptions, analyse_files, find_inputs
+        from napari_melanoma.lesion.batch import BatchOptions, analyse_files, find_inputs
 
         refined = refinement(off=no_refine, all_lesions=all_lesions, no_fill=no_fill, smoothing=smoothing)
         roi = given(margin=margin, background=background, side_px=side)

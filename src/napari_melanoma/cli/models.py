@@ -25,7 +25,6 @@ SHOW_HELP = examples(
     "napari-melanoma models show runs/first/bundle",
     "Show a model's card: data, metrics with intervals, limits and licence.",
 )
-
 IMPORT_HELP = examples(
     "napari-melanoma models import runs/second/bundle",
     "napari-melanoma models import downloads/bundle --name our-clinic",
@@ -41,9 +40,7 @@ EXPORT_HELP = examples(
     "logits: a pixel whose sigmoid is at least the threshold is lesion. Side, mean, std and threshold stand in "
     "config.json, which the file carries (in ONNX as custom metadata).",
 )
-
 USE = "napari-melanoma models export --help"
-
 app = typer.Typer(
     help="List models, show their cards, and write them for other programs.",
     no_args_is_help=True,
@@ -136,10 +133,10 @@ def import_(
 ) -> None:
     """Copy a model into the user's model folder."""
     with session(json, debug) as current:
+        from napari_melanoma.evaluation.overlap import unstated
         from napari_melanoma.models.bundle import read_bundle
         from napari_melanoma.models.registry import adopt
-        from napari_melanoma.workflows.adoption import take_over
-        from napari_melanoma.workflows.training_overlap import unstated
+        from napari_melanoma.runs.gate import take_over
 
         is_run = (path / "bundle").is_dir()
         if is_run:
@@ -154,8 +151,8 @@ def import_(
 def _warn_of(run: Path, current: Session) -> None:
     """Say what speaks against the model of a run, which the command asks for by name."""
     from napari_melanoma.core.errors import InputError
-    from napari_melanoma.workflows.adoption import is_discarded, objection
-    from napari_melanoma.workflows.comparison import read_comparison
+    from napari_melanoma.evaluation.comparison import read_comparison
+    from napari_melanoma.runs.gate import is_discarded, objection
 
     try:
         found = read_comparison(run)
@@ -191,7 +188,7 @@ def export(
         if form == "int8":
             _export_int8(current, info, out, data or [], images)
             return
-        from napari_melanoma.workflows.exporting import export_bundle
+        from napari_melanoma.runs.exporting import export_bundle
 
         export_bundle(info, out, form)
         text = f"{info.name} as {form} is in {out} ({out.stat().st_size / 1e6:.1f} MB); its use: {USE}"
@@ -200,7 +197,7 @@ def export(
 
 def _export_int8(current: Session, info: BundleInfo, out: Path, data: list[Path], images: int | None) -> None:
     """Write 8-bit integers, and say what they cost and save."""
-    from napari_melanoma.workflows.exporting import Int8Options, describe, export_int8_bundle
+    from napari_melanoma.runs.exporting import Int8Options, describe, export_int8_bundle
 
     options = Int8Options.parse({} if images is None else {"measured": images}, "the command line")
     report = export_int8_bundle(info, out, data, options, run=current.run)

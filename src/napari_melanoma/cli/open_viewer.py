@@ -34,8 +34,8 @@ def open_(
 
 def _told_apart(paths: list[str], *, all_are_slides: bool) -> tuple[list[Path], list[Path]]:
     """Slides and photographs among what the user named; a folder that is no slide is searched for photographs."""
-    from napari_melanoma.io.photographs import find_photographs
-    from napari_melanoma.io.slides.recognising import find_slides, is_slide
+    from napari_melanoma.io.finding import find_photographs
+    from napari_melanoma.slides.reading.opening import find_slides, is_slide
 
     slides = [path for path in paths if all_are_slides or is_slide(Path(path).expanduser())]
     others = [path for path in paths if path not in slides]

@@ -17,7 +17,6 @@ LESION_HELP = examples(
     "Draw photographs of lesions that never were. Each gives OUT/<name>.png, OUT/<name>_mask.png and "
     "OUT/<name>.truth.json with every parameter. The same seed gives the same lesion.",
 )
-
 app = typer.Typer(help="Draw synthetic images with known truth.", no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -33,8 +32,8 @@ def lesion(
 ) -> None:
     """Draw phantom lesions."""
     with session(json, debug) as current:
-        from napari_melanoma.data.phantom import LesionPhantomConfig, lesion_phantom
-        from napari_melanoma.data.phantom.files import save_lesion_phantom
+        from napari_melanoma.phantoms.lesion.lesion import lesion_phantom, save_lesion_phantom
+        from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
         asked = {"modality": modality, "skin_type": skin_type, "size": size}
         common = {name: value for name, value in asked.items() if value is not None}

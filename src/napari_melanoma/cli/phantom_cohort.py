@@ -38,8 +38,8 @@ def cohort(
     """Draw a phantom cohort."""
     asked = {"seed": seed, "count": count, "random_labels": random_labels, "patch_px": patch_px, "slides": slides}
     with session(json, debug) as current:
-        from napari_melanoma.data.phantom.cohort import CohortConfig
-        from napari_melanoma.data.phantom.cohort.files import write_cohort
+        from napari_melanoma.phantoms.cohort.cohort import write_cohort
+        from napari_melanoma.phantoms.cohort.law import CohortConfig
 
         written = write_cohort(CohortConfig.parse(asked, "the command line"), out, processes, current.run)
         text = f"{written.patients} patients in {out}; next: napari-melanoma data check {out}"

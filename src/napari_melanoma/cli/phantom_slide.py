@@ -12,7 +12,7 @@ from napari_melanoma.cli.options import Debug, Json, Out, examples
 from napari_melanoma.cli.session import Session, session
 
 if TYPE_CHECKING:
-    from napari_melanoma.data.phantom.slide import SlidePhantomConfig
+    from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
 
 SLIDE_HELP = examples(
     "napari-melanoma phantom slide --out phantoms --size 4096 --seed 7",
@@ -87,7 +87,7 @@ def slide(
 def _config(asked: dict[str, Any], path: Path | None) -> SlidePhantomConfig:
     """Lay what was given on the command line over what the file says."""
     from napari_melanoma.core.config import read_toml
-    from napari_melanoma.data.phantom.slide import SlidePhantomConfig
+    from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
 
     base = SlidePhantomConfig() if path is None else read_toml(path, SlidePhantomConfig)
     return SlidePhantomConfig.parse(_overlaid(base.model_dump(), asked), "the command line")
@@ -118,7 +118,7 @@ def _check_room(wanted: Sequence[SlidePhantomConfig]) -> None:
 def _lacks_room(config: SlidePhantomConfig) -> str:
     """Why a slide cannot hold what is drawn on it; empty where it can."""
     from napari_melanoma.core.errors import ConfigError
-    from napari_melanoma.data.phantom.slide.plan import plan_slide
+    from napari_melanoma.phantoms.slide.plan import plan_slide
 
     try:
         plan_slide(config)
@@ -140,7 +140,7 @@ def _room(wanted: Sequence[SlidePhantomConfig]) -> int | None:
 
 def _write(current: Session, config: SlidePhantomConfig, out: Path) -> None:
     """Write one slide and tell of it."""
-    from napari_melanoma.data.phantom.slide.files import write_slide
+    from napari_melanoma.phantoms.slide.files import write_slide
 
     files = write_slide(config, out, f"slide_{config.seed:04d}", current.run)
     current.report.tell("phantom", str(files.image), image=str(files.image), truth=str(files.truth))

@@ -33,14 +33,14 @@ def readings(
 ) -> None:
     """Gather readings of the depth, and say how two readers agree."""
     with session(json, debug) as current:
-        from napari_melanoma.workflows.depth_agreement import (
+        from napari_melanoma.slides.depth_readings import (
             agreement_values,
             compare_readers,
+            gather_readings,
             readers_of,
             said_agreement,
             write_readings,
         )
-        from napari_melanoma.workflows.depth_readings import gather_readings
 
         current.after_stop = "Nothing was written."
         gathered = gather_readings(folders)

@@ -21,15 +21,14 @@ WRITE_HELP = examples(
     "Write a shipped recipe as a file, complete with data and what to start from. Change in it what you like, then: "
     "napari-melanoma train --config recipe.toml --out RUN",
 )
-
 app = typer.Typer(help="List the shipped recipes; write one out.", no_args_is_help=True, rich_markup_mode=None)
 
 
 def list_(json: Json = False, debug: Debug = False) -> None:
     """List the shipped recipes."""
     with session(json, debug) as current:
-        from napari_melanoma.workflows.recipes import shipped_recipes
-        from napari_melanoma.workflows.reproduction.paper_files import papers, read_paper
+        from napari_melanoma.reproduction.papers import papers, read_paper
+        from napari_melanoma.runs.shipped_recipes import shipped_recipes
 
         recipes = shipped_recipes()
         for recipe in recipes:
@@ -65,7 +64,7 @@ def write(
         from napari_melanoma.core.config import write_toml
         from napari_melanoma.core.errors import ConfigError
         from napari_melanoma.models.registry import DEFAULT_BUNDLE
-        from napari_melanoma.workflows.recipes import shipped_recipe
+        from napari_melanoma.runs.shipped_recipes import shipped_recipe
 
         if out.exists():
             raise ConfigError(f"{out} exists already. Name another file, or remove it.")

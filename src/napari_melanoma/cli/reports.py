@@ -9,8 +9,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from napari_melanoma.core.context import ManyProgress, Milestone, Progress
 from napari_melanoma.core.files import finite
-from napari_melanoma.core.runs import ManyProgress, Milestone, Progress
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar

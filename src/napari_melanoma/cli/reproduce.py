@@ -12,7 +12,7 @@ from napari_melanoma.cli.session import session
 
 if TYPE_CHECKING:
     from napari_melanoma.cli.session import Session
-    from napari_melanoma.workflows.reproduction.run import Reproduction
+    from napari_melanoma.reproduction.run import Reproduction
 
 HELP = examples(
     "napari-melanoma reproduce P4 --data D=datasets/isic2017 --data M=datasets/pad_ufes --budget small --out p4",
@@ -50,9 +50,9 @@ def reproduce(
 ) -> None:
     """Reproduce a paper."""
     with session(json, debug, allow_outside) as current:
-        from napari_melanoma.workflows.reproduction import run as workflow
-        from napari_melanoma.workflows.reproduction.paper_files import read_paper
-        from napari_melanoma.workflows.reproduction.request import ReproduceOptions
+        from napari_melanoma.reproduction import run as workflow
+        from napari_melanoma.reproduction.papers import read_paper
+        from napari_melanoma.reproduction.request import ReproduceOptions
 
         given = {"data": data or [], "weights": weights or [], "rows": rows or []}
         values = {"paper": paper, "budget": budget, **given, **({"minutes": minutes} if minutes is not None else {})}

@@ -14,9 +14,9 @@ from napari_melanoma.core.errors import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_melanoma.workflows.forms import Forms
-    from napari_melanoma.workflows.risk_answer import RiskAnswer
-    from napari_melanoma.workflows.risks import RiskOutcome
+    from napari_melanoma.lesion.patient_data import Forms
+    from napari_melanoma.risk.batch import RiskOutcome
+    from napari_melanoma.risk.prediction import RiskAnswer
 
 HELP = examples(
     "napari-melanoma risk section.svs --model runs/risk/bundle --metadata patients.csv --out results",
@@ -63,10 +63,10 @@ def risk(
 ) -> None:
     """Tell risks."""
     with session(json, debug, accept_damaged=accept_damaged) as current:
-        from napari_melanoma.workflows.forms import Forms
-        from napari_melanoma.workflows.risk_answer import RiskOptions
-        from napari_melanoma.workflows.risk_pictures import find_cases
-        from napari_melanoma.workflows.risks import assess_files, case_name
+        from napari_melanoma.lesion.patient_data import Forms
+        from napari_melanoma.risk.batch import assess_files, case_name
+        from napari_melanoma.risk.inputs import find_cases
+        from napari_melanoma.risk.prediction import RiskOptions
 
         values = given(pool=pool, patches=patches, patch_mm=patch_mm, reader=reader, slide_model=slide_model, mpp=mpp)
         options = RiskOptions.parse({"model": _one(model), "maps": maps, **values}, "the command line")

@@ -11,7 +11,7 @@ from napari_melanoma.cli.options import Debug, Json, add_verb, examples
 from napari_melanoma.cli.session import session
 
 if TYPE_CHECKING:
-    from napari_melanoma.workflows.runs import RunReport
+    from napari_melanoma.runs.runs import RunReport
 
 LIST_HELP = examples(
     "napari-melanoma runs list",
@@ -24,9 +24,7 @@ ASK_HELP = {
     "cancel": "End a run after the batch at hand. What was learnt up to its last finished epoch stays, and "
     "napari-melanoma train --resume goes on from there.",
 }
-
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The run folder.")]
-
 app = typer.Typer(help="List training runs; pause or cancel one.", no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -37,7 +35,7 @@ def list_(
 ) -> None:
     """List the runs of a folder."""
     with session(json, debug) as current:
-        from napari_melanoma.workflows.runs import list_runs, runs_folder
+        from napari_melanoma.runs.runs import list_runs, runs_folder
 
         reports = list_runs(folder)
         for report in reports:
@@ -65,7 +63,8 @@ def _ask(path: Path, wish: Literal["run", "pause", "cancel"], said: str, json: b
     """Tell a run that is at work what is wished of it."""
     with session(json, debug) as current:
         from napari_melanoma.core.errors import RunError
-        from napari_melanoma.workflows.runs import read_run, request
+        from napari_melanoma.core.processes import request
+        from napari_melanoma.runs.runs import read_run
 
         report = read_run(path)
         if not report.state.active:

@@ -38,10 +38,9 @@ def search(
 def _search(current: Session, path: Path, out: Path, trials: int | None) -> None:
     """Run the search and say what was best."""
     from napari_melanoma.core.config import read_toml
+    from napari_melanoma.runs.search import BEST, FIGURE, TABLE, SearchRecipe
+    from napari_melanoma.runs.search import search as run_search
     from napari_melanoma.training.monitor import monitor_of
-    from napari_melanoma.workflows.search import BEST, FIGURE, TABLE
-    from napari_melanoma.workflows.search import search as run_search
-    from napari_melanoma.workflows.search_plan import SearchRecipe
 
     recipe = read_toml(path, SearchRecipe)
     if trials is not None:

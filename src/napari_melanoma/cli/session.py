@@ -16,17 +16,10 @@ import typer
 
 from napari_melanoma.cli.naming import in_options
 from napari_melanoma.cli.reports import NobodyReads, Report, choose_report
-from napari_melanoma.core.errors import (
-    BundleError,
-    ConfigError,
-    InputError,
-    MelanomaError,
-    RunError,
-    ScaleMissing,
-)
+from napari_melanoma.core.context import Cancelled, RunContext
+from napari_melanoma.core.errors import BundleError, ConfigError, InputError, MelanomaError, RunError, ScaleMissing
 from napari_melanoma.core.ownership import output
 from napari_melanoma.core.paths import Outside, outside_allowed
-from napari_melanoma.core.runs import Cancelled, RunContext
 from napari_melanoma.io.photographs import accepting_damaged
 
 FAILED, USAGE, INTERRUPTED, UNREAD = 1, 2, 130, 141

@@ -40,8 +40,9 @@ from napari_melanoma.cli.slide_options import (
 )
 
 if TYPE_CHECKING:
-    from napari_melanoma.workflows.slide_options import SlideOptions
-    from napari_melanoma.workflows.slides import SlidesSummary, SlideStatus
+    from napari_melanoma.slides.batch import SlidesSummary
+    from napari_melanoma.slides.options import SlideOptions
+    from napari_melanoma.slides.table import SlideStatus
 
 HELP = examples(
     "napari-melanoma slide section.svs --out results",
@@ -85,10 +86,10 @@ def slide(
 ) -> None:
     """Analyse slides."""
     with session(json, debug) as current:
-        from napari_melanoma.io.slides.opening import find_slides
+        from napari_melanoma.slides.reading.opening import find_slides
 
         if nice:
-            from napari_melanoma.workflows.processes import lower_priority
+            from napari_melanoma.core.processes import lower_priority
 
             lower_priority()
         said = given(model=model, weights=weights, mpp=mpp, tile_mpp=tile_mpp, tile_um=tile_um, overlap=overlap)
@@ -110,7 +111,7 @@ def slide(
 
 def _one_by_one(current: Session, paths: Sequence[Path], out: Path, options: SlideOptions, *, force: bool) -> None:
     """Analyse slides one after the other, in this process."""
-    from napari_melanoma.workflows.slides import analyse_slides
+    from napari_melanoma.slides.batch import analyse_slides
 
     summary = analyse_slides(
         paths, out, options, run=current.run, force=force, tell=lambda status: _tell(current, status)
@@ -121,7 +122,7 @@ def _one_by_one(current: Session, paths: Sequence[Path], out: Path, options: Sli
 def _options(config: Path | None, values: dict[str, Any]) -> Any:  # noqa: ANN401 - imported when a verb runs
     """Options of a file, with those that the user gave in their place."""
     from napari_melanoma.core.config import read_toml
-    from napari_melanoma.workflows.slide_options import SlideOptions
+    from napari_melanoma.slides.options import SlideOptions
 
     kept = {} if config is None else read_toml(config, SlideOptions).model_dump(exclude_unset=True)
     return SlideOptions.parse({**kept, **values}, "the command line")
@@ -137,9 +138,9 @@ def _tell(current: Session, status: SlideStatus) -> None:
         current.report.tell("before", f"{name}: was analysed already, nothing was changed", **values)
     for warning in status.content["warnings"]:
         current.report.tell("warning", f"{name}: {warning}", warning=warning, **values)
-    from napari_melanoma.io.slide_folder import validity_in
-    from napari_melanoma.workflows.slide_depth import depth_in_words
-    from napari_melanoma.workflows.slide_findings import said_slide
+    from napari_melanoma.io.results import validity_in
+    from napari_melanoma.slides.depth import depth_in_words
+    from napari_melanoma.slides.findings import said_slide
 
     validity = validity_in(status.content)
     current.report.tell(

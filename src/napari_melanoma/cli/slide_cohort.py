@@ -11,9 +11,8 @@ from napari_melanoma.cli.session import Session
 from napari_melanoma.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from napari_melanoma.workflows.cohort.analyse import CohortSummary
-    from napari_melanoma.workflows.cohort.manifest import Entry
-    from napari_melanoma.workflows.slide_options import SlideOptions
+    from napari_melanoma.slides.cohort import CohortSummary, Entry
+    from napari_melanoma.slides.options import SlideOptions
 
 
 class Sharing(NamedTuple):
@@ -35,8 +34,7 @@ def run_cohort(
     current: Session, paths: Sequence[Path], out: Path, options: SlideOptions, sharing: Sharing, *, force: bool
 ) -> None:
     """Analyse slides on several processes or machines, and say what came of it."""
-    from napari_melanoma.workflows.cohort.analyse import analyse_cohort
-    from napari_melanoma.workflows.cohort.settings import CohortOptions
+    from napari_melanoma.slides.cohort import CohortOptions, analyse_cohort
 
     if sharing.processes is not None and sharing.scheduler is not None:
         raise ConfigError("--processes starts processes here, --scheduler asks for those of others: give one of them.")

@@ -9,9 +9,9 @@ import typer
 
 from napari_melanoma.cli.options import AcceptDamaged, AllowOutside, Debug, Json, examples
 from napari_melanoma.cli.session import Session, session
-from napari_melanoma.core.durations import duration
+from napari_melanoma.core.context import Cancelled
 from napari_melanoma.core.errors import RunError
-from napari_melanoma.core.runs import Cancelled
+from napari_melanoma.core.wording import duration
 
 if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
@@ -44,7 +44,7 @@ def train(
     """Train a model."""
     with session(json, debug, allow_outside, accept_damaged) as current:
         if nice:
-            from napari_melanoma.workflows.processes import lower_priority
+            from napari_melanoma.core.processes import lower_priority
 
             lower_priority()
         if check:
@@ -55,7 +55,7 @@ def train(
 
 def _train(current: Session, config: Path, out: Path | None, *, resume: bool, queue: bool) -> None:
     """Run the recipe."""
-    from napari_melanoma.workflows.train import train as run_recipe
+    from napari_melanoma.runs.train import train as run_recipe
 
     if out is None:
         raise RunError("no run folder was named. Say where the run shall write: --out RUN, or only --check.")
@@ -78,8 +78,8 @@ def _advice(out: Path) -> tuple[str, dict[str, Any]]:
     """Say what the comparison with the old model advises, for people and for machines; nothing where there is none."""
     from napari_melanoma.core.errors import InputError
     from napari_melanoma.core.run_folder import RunFolder
-    from napari_melanoma.report.comparison_page import ADVICE
-    from napari_melanoma.workflows.comparison import read_comparison
+    from napari_melanoma.evaluation.comparison import read_comparison
+    from napari_melanoma.evaluation.pages import ADVICE
 
     folder = RunFolder(out).comparison
     try:
@@ -96,8 +96,8 @@ def _recipe(config: Path) -> TrainRecipe:
     """Read the recipe; a row of a paper is none."""
     from napari_melanoma.core.config import read_toml
     from napari_melanoma.core.errors import ConfigError
+    from napari_melanoma.reproduction.papers import paper_of
     from napari_melanoma.training.recipe import TrainRecipe
-    from napari_melanoma.workflows.reproduction.paper_files import paper_of
 
     try:
         return read_toml(config, TrainRecipe)
@@ -117,8 +117,8 @@ def _check(current: Session, config: Path) -> None:
     """Say what a run would learn from, and how long it would take."""
     from dataclasses import asdict
 
-    from napari_melanoma.workflows.estimate import estimate
-    from napari_melanoma.workflows.training_checks import check_held_out, check_recipe
+    from napari_melanoma.runs.estimate import estimate
+    from napari_melanoma.runs.train import check_held_out, check_recipe
 
     recipe = _recipe(config)
     report = check_recipe(recipe, current.run)

@@ -1,11 +1,13 @@
-"""Frozen configuration: one model feeds the command line, the docks, the recipes and the provenance."""
+"""Frozen configuration models, and folders of which each file is a choice."""
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from types import UnionType
+from types import ModuleType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
@@ -229,3 +231,21 @@ def write_toml(path: Path, config: Config) -> None:
     import tomli_w
 
     write_text(path, tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)))
+
+
+def listed(package: str, path: Iterable[str], *needed: str) -> Iterator[ModuleType]:
+    """Import the modules of a package; those whose name begins with ``_`` hold what several share and are passed over.
+
+    In alphabetical order.
+    """
+    for found in pkgutil.iter_modules(path):
+        if found.name.startswith("_"):
+            continue
+        module = import_module(f"{package}.{found.name}")
+        missing = [name for name in needed if not hasattr(module, name)]
+        if missing:
+            raise ConfigError(
+                f"{module.__file__} is listed as one of {package}, but has no {' and no '.join(missing)}. Add what is "
+                "missing, or begin the name of the file with '_' if it only holds what others share."
+            )
+        yield module

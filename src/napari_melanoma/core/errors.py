@@ -1,5 +1,7 @@
 """The errors a person may meet; each message says what was expected, what was found and what to do."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 

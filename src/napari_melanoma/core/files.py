@@ -1,20 +1,29 @@
-"""Writing so that nothing half-written is ever seen: a temporary name beside the target, then a rename."""
+"""Writing files atomically, naming temporary files, and removing those that an ended process left."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
+import re
+import shutil
+import socket
 import stat
+import subprocess
+import sys
+import tempfile
 import time
 import unicodedata
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from napari_melanoma.core.errors import DiskFull, SaveError, UnreadableImage
-from napari_melanoma.core.leftovers import REPLACED, discard, sweep_once, temporary_name
 
 # Windows refuses to rename what somebody, a reader or a virus scanner, has open at the moment.
 IN_USE = (5, 32)  # ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION
@@ -156,3 +165,238 @@ def _restore(path: Path, replaced: Path) -> None:
             discard(replaced)
         elif replaced.exists():
             rename_patiently(lambda: replaced.rename(path))
+
+
+REPLACED = ".old"  # suffix of a folder that was moved aside for the one that replaces it
+LONGEST_NAME = 120  # bytes of the name that are kept; file systems allow 255
+OLD_S = 86_400.0  # after which what tells no owner, or whose owner's number was given again, counts as left behind
+_OWNED = re.compile(
+    r"\.?(?P<name>.+)\.tmp-(?P<machine>[0-9a-f]{16})-(?P<pid>[0-9]{1,10})-(?P<start>[0-9a-f]{1,12})-[0-9a-z_]{8}"
+    r"(?P<suffix>\.\w{1,12})?",
+    re.DOTALL,
+)
+# Names before 0.2, without an owner: a file has a suffix that we write, eight digits alone are a date.
+_OLD_FILE = re.compile(
+    r"\..{1,300}\.(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{8}\."
+    r"(json|jsonl|geojson|csv|toml|png|npy|npz|safetensors|ckpt|tiff?|md|txt|html|pdf|xlsx|dcm|parquet|partial)",
+    re.DOTALL,
+)
+_OLD_HIDDEN = re.compile(r"\.[0-9a-f]{32}\.png")  # of a correction
+_OLD_FOLDER = re.compile(r"\..{1,300}\.(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{8}", re.DOTALL)
+_OLD_REPLACED = re.compile(_OLD_FOLDER.pattern + r"\.old", re.DOTALL)
+_swept: set[Path] = set()
+
+
+def temporary_name(path: Path, suffix: str = "") -> Path:
+    """Make a hidden name that no one else has, in the same folder, which carries this process as its owner."""
+    return path.with_name(f".{_cut(path.name)}.{_owner(os.getpid())}-{uuid.uuid4().hex[:8]}{suffix}")
+
+
+def temporary_prefix(purpose: str) -> str:
+    """Make a prefix for ``tempfile``, and remove what killed processes left of this purpose.
+
+    Of a folder among the temporary files of the system, which the caller makes and removes.
+    """
+    prefix = f"napari-melanoma-{purpose}"
+    remove_leftovers(Path(tempfile.gettempdir()), prefix)
+    return f"{prefix}.{_owner(os.getpid())}-"
+
+
+def sweep_once(folder: Path) -> None:
+    """Remove what killed processes left in a folder, the first time that this process writes there."""
+    if folder not in _swept:
+        _swept.add(folder)
+        remove_leftovers(folder)
+
+
+def remove_leftovers(folder: Path, prefix: str = "", *, alone: bool = False) -> None:
+    """Remove temporary files and folders whose process has ended; never those of another machine.
+
+    What a killed process had moved aside for its replacement returns to its place where that is empty.
+    """
+    with suppress(OSError):  # no such folder, or closed to us: whoever writes there will be told
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.name.startswith(prefix or ".")]
+        for path in (folder / name for name in names):
+            if _is_left(path, alone=alone):
+                _restore_or_discard(path)
+
+
+def discard(path: Path) -> None:
+    """Remove a temporary file or folder if it is still there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):  # the folder may have gone, or may be closed to us
+            path.unlink(missing_ok=True)
+
+
+def _is_left(path: Path, *, alone: bool) -> bool:
+    """Whether a name is one of ours and its owner has ended."""
+    found = _OWNED.fullmatch(path.name)
+    if found is None:
+        return _had_no_owner(path, alone=alone) and (alone or _is_old(path))
+    if found["machine"] != _machine():
+        return False
+    ended = has_ended(int(found["pid"]), int(found["start"], 16))
+    return _is_old(path) if ended is None else ended
+
+
+def _had_no_owner(path: Path, *, alone: bool) -> bool:
+    """Whether a name is one that earlier versions gave."""
+    if path.is_dir() and not path.is_symlink():
+        # One that was moved aside may be all that is left of a result: in a run folder it is made again.
+        return bool(_OLD_FOLDER.fullmatch(path.name) or (alone and _OLD_REPLACED.fullmatch(path.name)))
+    return bool(_OLD_FILE.fullmatch(path.name) or _OLD_HIDDEN.fullmatch(path.name))
+
+
+def _restore_or_discard(path: Path) -> None:
+    """Remove what was left, or put it back where its replacement did not arrive."""
+    found = _OWNED.fullmatch(path.name)
+    if found and found["suffix"] == REPLACED:
+        target = path.with_name(found["name"])
+        if not target.exists():
+            if _cut(found["name"], LONGEST_NAME - 4) == found["name"]:  # else the name may have been cut
+                with suppress(OSError):
+                    path.rename(target)
+            return
+    discard(path)
+
+
+def _is_old(path: Path) -> bool:
+    try:
+        return time.time() - path.lstat().st_mtime > OLD_S
+    except OSError:
+        return False
+
+
+def _cut(name: str, most: int = LONGEST_NAME) -> str:
+    """Shorten a name to so many bytes, between characters."""
+    encoded = os.fsencode(name)
+    return name if len(encoded) <= most else encoded[:most].decode("utf-8", "ignore")
+
+
+def _owner(pid: int) -> str:
+    """Mark of a process of this machine; of one number there may be another tomorrow, with another start."""
+    return f"tmp-{_machine()}-{pid}-{int(process_start(pid)):x}"
+
+
+@cache
+def _machine() -> str:
+    """Mark of this machine; of copies of one machine, which share its mark, the names differ."""
+    return hashlib.sha256(f"{machine_id()} {socket.gethostname()}".encode()).hexdigest()[:16]
+
+
+LINUX_ID = Path("/etc/machine-id")
+SAME_PROCESS_S = 2.0  # how far two readings of one process's start may lie apart: the clock's whole seconds
+PID_SPACE = Path("/proc/self/ns/pid")  # a container numbers its processes anew
+
+
+@cache
+def machine_id() -> str:
+    """Give the mark of this machine, and of this container where it is one.
+
+    Sixteen hexadecimal digits; of the machine's name where its system keeps no mark.
+    """
+    mark = _mark() or socket.gethostname()
+    return hashlib.sha256(f"napari-melanoma {mark}".encode()).hexdigest()[:16]
+
+
+def process_start(pid: int) -> float:
+    """Return when a process of this machine started.
+
+    Seconds since the epoch; now where it has ended already.
+    """
+    import psutil
+
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return time.time()
+
+
+def has_ended(pid: int, start: float) -> bool | None:
+    """Return whether a process of this machine has ended; a zombie has.
+
+    None where another process seems to have its number now; a clock that was set gives the same picture.
+    """
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        if abs(process.create_time() - start) >= SAME_PROCESS_S:
+            return None
+        return process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.AccessDenied:
+        return False  # it is there, and another user's
+    except psutil.Error:
+        return True
+
+
+def _mark() -> str:
+    """What the system keeps as its own mark; empty where it keeps none."""
+    if sys.platform == "win32":
+        import winreg
+
+        with suppress(OSError), winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, r"SOFTWARE\Microsoft\Cryptography") as key:
+            return str(winreg.QueryValueEx(key, "MachineGuid")[0])
+        return ""
+    if sys.platform == "darwin":
+        with suppress(OSError, subprocess.SubprocessError):
+            words = ["/usr/sbin/ioreg", "-rd1", "-c", "IOPlatformExpertDevice"]
+            return platform_uuid(subprocess.run(words, capture_output=True, text=True, timeout=5, check=True).stdout)
+        return ""
+    with suppress(OSError):
+        mark = LINUX_ID.read_text(encoding="utf-8").strip()
+        return f"{mark} {PID_SPACE.readlink()}" if mark else ""
+    return ""
+
+
+def platform_uuid(told: str) -> str:
+    """Find the mark of a Mac in what ``ioreg`` tells.
+
+    Empty where there is none.
+    """
+    found = re.search(r'"IOPlatformUUID"\s*=\s*"([^"]+)"', told)
+    return found[1] if found else ""
+
+
+Stamp = tuple[int, int]
+
+
+def stamp_of(path: Path) -> Stamp | None:
+    """Tell a file from a later one of the same name.
+
+    Its time and size; None where there is none.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def put_others_aside(path: Path, known: Stamp | None) -> tuple[str, ...]:
+    """Make room for a file, and keep what somebody else has written there meanwhile.
+
+    What was put aside, in words; empty where there is nothing of others.
+    """
+    there = stamp_of(path)
+    if there is None or there == known:
+        return ()
+    return (f"{path.name} was written by somebody else meanwhile: that is kept as {put_aside(path).name}",)
+
+
+def put_aside(path: Path) -> Path:
+    """Give a file another name beside its own, one that no other file has.
+
+    Its new name: the old one with the time of day, and a number where several are put aside within a second.
+    """
+    stem = f"{path.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    names = chain([stem], (f"{stem}-{number}" for number in count(2)))
+    aside = next(one for name in names if not (one := path.with_name(f"{name}{path.suffix}")).exists())
+    try:
+        path.replace(aside)
+    except OSError as error:
+        raise save_error(aside, error) from error
+    return aside

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_melanoma.core.errors import RunError, SaveError
-from napari_melanoma.core.files import save_error, write_json
-from napari_melanoma.core.leftovers import remove_leftovers
+from napari_melanoma.core.files import remove_leftovers, save_error, write_json
 from napari_melanoma.core.parsing import read_object
 
 BEAT_S = 60.0

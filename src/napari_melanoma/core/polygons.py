@@ -1,8 +1,11 @@
-"""Areas on a slide as values: an outer ring with holes, in pixels; what lesions and GeoJSON files consist of."""
+"""Polygons on a slide: areas with holes, their repair and their union."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +14,8 @@ from napari_melanoma.core.geometry import Box
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    Edges = NDArray[np.float64]  # (edge, end, 2), ends as (row, column)
 
 Ring = tuple[tuple[float, float], ...]
 
@@ -82,3 +87,270 @@ def joint_box(polygons: tuple[Polygon, ...]) -> Box:
     top, left = min(box.top for box in boxes), min(box.left for box in boxes)
     bottom, right = max(box.top + box.height for box in boxes), max(box.left + box.width for box in boxes)
     return Box(top, left, bottom - top, right - left)
+
+
+BESIDE = 1e-6  # of the length of an edge
+SLIVER = 1e-9  # square pixels that rounding may leave
+Point = tuple[float, float]
+Cuts = dict[int, list[tuple[float, Point]]]
+
+
+def untangled(polygon: Polygon) -> tuple[Polygon, ...]:
+    """Take an area apart whose rings cross or touch themselves, by the rule of the winding number.
+
+    A figure of eight becomes two areas; what a ring goes around twice in the same sense is there once, what it goes
+    around in both senses is a hole.
+
+    Returns the same polygon where nothing crosses; empty where nothing is enclosed.
+    """
+    parts = [_simple_rings(ring) for ring in polygon.rings]
+    if all(rings == [ring] for rings, ring in zip(parts, polygon.rings, strict=True)):
+        return (polygon,)
+    outer = [ring for ring in parts[0] if signed_area(ring) > 0]
+    holes = [ring for ring in parts[0] if signed_area(ring) < 0]
+    # The edge of a hole that somebody drew encloses it whatever its sense; what it encloses is no hole but the hole.
+    holes += [ring for rings, drawn in zip(parts[1:], polygon.holes, strict=True) for ring in _edges(rings, drawn)]
+    own: dict[Ring, list[Ring]] = {ring: [] for ring in outer}
+    for hole in holes:
+        holders = [ring for ring in outer if _lies_in(hole, ring)]
+        if holders:
+            own[min(holders, key=signed_area)].append(hole)
+    return tuple(Polygon(ring, tuple(within)) for ring, within in own.items())
+
+
+def clipped(polygon: Polygon, size: tuple[int, int]) -> Polygon | None:
+    """Cut off what lies outside a slide (Sutherland and Hodgman 1974, doi:10.1145/360767.360802).
+
+    ``polygon``: in pixels. ``size``: height and width of the slide in pixels. Returns the same polygon where it lies
+    within; None where nothing of it does.
+    """
+    vertices = as_array(polygon.outer)
+    if (vertices >= 0).all() and (vertices <= size).all():
+        return polygon
+    rings = [_clipped_ring(ring, size) for ring in polygon.rings]
+    if not rings[0] or not signed_area(rings[0]):
+        return None
+    return Polygon(rings[0], tuple(ring for ring in rings[1:] if ring and signed_area(ring)))
+
+
+def contains(ring: Ring, point: Point) -> bool:
+    """Say whether a point lies within a ring: a ray to the right of it crosses an odd number of edges.
+
+    ``ring``: vertices (row, column). ``point``: (row, column).
+    """
+    start = as_array(ring)
+    end = np.roll(start, -1, axis=0)
+    across = (start[:, 0] > point[0]) != (end[:, 0] > point[0])
+    start, end = start[across], end[across]
+    at = start[:, 1] + (point[0] - start[:, 0]) / (end[:, 0] - start[:, 0]) * (end[:, 1] - start[:, 1])
+    return bool(np.count_nonzero(at > point[1]) % 2)
+
+
+def _edges(rings: list[Ring], drawn: Ring) -> list[Ring]:
+    """Of a ring that was taken apart, those that enclose something; of a sound one, itself."""
+    return rings if rings == [drawn] else [ring for ring in rings if signed_area(ring) > 0]
+
+
+def _lies_in(ring: Ring, around: Ring) -> bool:
+    """Whether a ring lies within another that it does not cross; they may share vertices."""
+    corners = set(around)
+    start, end = ring[0], ring[1]
+    own = next((point for point in ring if point not in corners), None)
+    return contains(around, own or ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2))
+
+
+def _simple_rings(ring: Ring) -> list[Ring]:
+    """The edge of what a ring winds around: outer rings clockwise on a screen, holes not; a sound ring as it is."""
+    cuts = _crossings(ring)
+    if not cuts and len(set(ring)) == len(ring):
+        return [ring] if signed_area(ring) else []
+    points = list(_with_cuts(ring, cuts))
+    pieces = [(a, b) for a, b in zip(points, (*points[1:], points[0]), strict=True) if a != b]
+    left, right = _windings(as_array(ring), np.array(pieces))
+    edges = [
+        (a, b) if on_right else (b, a)
+        for (a, b), on_left, on_right in zip(pieces, left, right, strict=True)
+        if (on_left != 0) != (on_right != 0)
+    ]
+    following: dict[Point, list[Point]] = {}
+    for start, end in dict.fromkeys(edges):
+        following.setdefault(start, []).append(end)
+    found = [part for line in _lines(following) for part in _untied(line)]
+    return [part for part in found if len(part) > 2 and abs(signed_area(part)) > SLIVER]
+
+
+def _windings(ring: NDArray[np.float64], pieces: NDArray[np.float64]) -> tuple[list[int], list[int]]:
+    """How often a ring winds around the points beside the middle of each of its pieces, on their left and right."""
+    step = pieces[:, 1] - pieces[:, 0]
+    aside = np.stack(
+        [step[:, 1], -step[:, 0]], axis=1
+    )  # rows count downwards: clockwise on a screen has it on the right
+    middle, aside = pieces.mean(axis=1), aside * BESIDE
+    return _wound(ring, middle - aside), _wound(ring, middle + aside)
+
+
+def _wound(ring: NDArray[np.float64], points: NDArray[np.float64]) -> list[int]:
+    """How often a ring winds around points: edges to the right that lead down, less those that lead up."""
+    start, end = ring, np.roll(ring, -1, axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = (end[:, 1] - start[:, 1]) / (end[:, 0] - start[:, 0])
+    found = []
+    for row, column in points:
+        down, up = (start[:, 0] <= row) & (end[:, 0] > row), (start[:, 0] > row) & (end[:, 0] <= row)
+        at = start[:, 1] + (row - start[:, 0]) * slope
+        found.append(int(np.count_nonzero(down & (at > column)) - np.count_nonzero(up & (at > column))))
+    return found
+
+
+def _lines(following: dict[Point, list[Point]]) -> Iterator[list[Point]]:
+    """Closed lines of edges; where several go on from a point, the one that keeps to the same area."""
+    for start in list(following):
+        while following.get(start):
+            line = [start, following[start].pop()]
+            while line[-1] != start and following.get(line[-1]):
+                ways = following[line[-1]]
+                line.append(ways.pop(max(range(len(ways)), key=lambda way: _turn(line[-2], line[-1], ways[way]))))
+            if line[-1] == start:
+                yield line[:-1]
+
+
+def _turn(before: Point, at: Point, after: Point) -> float:
+    """By which angle one turns to the right, rows counted downwards."""
+    first, second = (at[0] - before[0], at[1] - before[1]), (after[0] - at[0], after[1] - at[1])
+    across = first[1] * second[0] - first[0] * second[1]
+    return math.atan2(across, first[0] * second[0] + first[1] * second[1])
+
+
+def _untied(line: list[Point]) -> Iterator[Ring]:
+    """Part a line that comes back to a point into rings that do not."""
+    path: list[Point] = []
+    for point in line:
+        if point in path:
+            first = path.index(point)
+            yield tuple(path[first:])
+            del path[first + 1 :]
+        else:
+            path.append(point)
+    yield tuple(path)
+
+
+def _with_cuts(ring: Ring, cuts: Cuts) -> Iterator[Point]:
+    """Vertices of a ring, with the points where an edge is crossed in their order."""
+    for index, point in enumerate(ring):
+        yield point
+        for _, cut in sorted(cuts.get(index, ())):
+            yield cut
+
+
+def _crossings(ring: Ring) -> Cuts:
+    """Where edges of a ring cross each other: for each edge, how far along it and the point."""
+    start = as_array(ring)
+    step = np.roll(start, -1, axis=0) - start
+    low = np.minimum(start, start + step)
+    high = np.maximum(start, start + step)
+    order = np.argsort(low[:, 0], kind="stable")
+    tops = low[order, 0]
+    found: Cuts = {}
+    for rank, edge in enumerate(order):
+        last = int(np.searchsorted(tops, high[edge, 0], side="right"))
+        others = order[rank + 1 : last]
+        others = others[(low[others, 1] <= high[edge, 1]) & (high[others, 1] >= low[edge, 1])]
+        for other, along, across in _met(start, step, int(edge), others):
+            row, column = (start[edge] + along * step[edge]).tolist()
+            found.setdefault(int(edge), []).append((along, (row, column)))
+            found.setdefault(other, []).append((across, (row, column)))
+    return found
+
+
+def _met(
+    start: NDArray[np.float64], step: NDArray[np.float64], edge: int, others: NDArray[np.intp]
+) -> list[tuple[int, float, float]]:
+    """Edges that cross one, in the inside of both, with how far along each."""
+    if not len(others):
+        return []
+    between = start[others] - start[edge]
+    theirs, mine = step[others], step[edge]
+    area = mine[0] * theirs[:, 1] - mine[1] * theirs[:, 0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        along = (between[:, 0] * theirs[:, 1] - between[:, 1] * theirs[:, 0]) / area
+        across = (between[:, 0] * mine[1] - between[:, 1] * mine[0]) / area
+    inside = (along > 0) & (along < 1) & (across > 0) & (across < 1)
+    rows = zip(others[inside].tolist(), along[inside].tolist(), across[inside].tolist(), strict=True)
+    return list(rows)
+
+
+def _clipped_ring(ring: Ring, size: tuple[int, int]) -> Ring:
+    """Cut a ring at the four sides of a slide, one after the other."""
+    points: Sequence[Point] = ring
+    for axis, bound, sign in ((0, 0, 1), (0, size[0], -1), (1, 0, 1), (1, size[1], -1)):
+        points = _cut(points, axis, float(bound), sign)
+    return tuple(points)
+
+
+def _cut(points: Sequence[Point], axis: int, bound: float, sign: int) -> list[Point]:
+    """Keep what lies on one side of a line along an axis."""
+    kept: list[Point] = []
+    for before, point in zip((*points[-1:], *points[:-1]), points, strict=True):
+        was, now = sign * (before[axis] - bound) >= 0, sign * (point[axis] - bound) >= 0
+        if was != now:
+            share = (bound - before[axis]) / (point[axis] - before[axis])
+            other = before[1 - axis] + share * (point[1 - axis] - before[1 - axis])
+            kept.append((bound, other) if axis == 0 else (other, bound))
+        if now:
+            kept.append(point)
+    return kept
+
+
+def joint_area(polygons: Sequence[Polygon]) -> float:
+    """Give what several areas cover together; what lies in more than one of them counts once.
+
+    Between two rows at which no edge begins, ends or meets one of another area, what is covered is as long as in the
+    middle between them, on the average: so the sum over these strips is exact.
+
+    In square pixels; 0 without any.
+    """
+    edges = [_covering_edges(polygon) for polygon in polygons]
+    meetings = [_meetings(one, other) for one, other in combinations(edges, 2)]
+    rows = np.unique(np.concatenate([np.zeros(0), *(one[:, :, 0].ravel() for one in edges), *meetings]))
+    return float(sum((bottom - top) * _covered(edges, (top + bottom) / 2) for top, bottom in pairwise(rows)))
+
+
+def _covering_edges(polygon: Polygon) -> Edges:
+    """All edges of an area, those of its holes too."""
+    rings = [as_array(ring) for ring in polygon.rings]
+    return np.concatenate([np.stack([ring, np.roll(ring, -1, axis=0)], axis=1) for ring in rings])
+
+
+def _meetings(one: Edges, other: Edges) -> NDArray[np.float64]:
+    """Rows at which edges of two areas cross."""
+    start, step = one[:, None, 0], (one[:, 1] - one[:, 0])[:, None]
+    away, stride = other[None, :, 0] - start, (other[:, 1] - other[:, 0])[None]
+    slant = _cross(step, stride)
+    with np.errstate(divide="ignore", invalid="ignore"):  # of parallel edges
+        along, across = _cross(away, stride) / slant, _cross(away, step) / slant
+        meet = (along >= 0) & (along <= 1) & (across >= 0) & (across <= 1)
+        rows: NDArray[np.float64] = (start[..., 0] + along * step[..., 0])[meet]
+    return rows
+
+
+def _cross(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cross product of vectors in a plane."""
+    product: NDArray[np.float64] = one[..., 0] * other[..., 1] - one[..., 1] * other[..., 0]
+    return product
+
+
+def _covered(edges: Sequence[Edges], row: float) -> float:
+    """How long the parts of a row are that lie in any of the areas."""
+    spans = np.concatenate([_spans(one, row) for one in edges])
+    spans = spans[np.argsort(spans[:, 0])]
+    reach = np.maximum.accumulate(spans[:, 1])
+    begin = np.maximum(spans[:, 0], np.concatenate([spans[:1, 0], reach[:-1]]))
+    return float(np.maximum(spans[:, 1] - begin, 0).sum())
+
+
+def _spans(edges: Edges, row: float) -> NDArray[np.float64]:
+    """Where a row is in one area: (span, 2), first and last column; the row goes through no vertex."""
+    (top, left), (bottom, right) = edges[:, 0].T, edges[:, 1].T
+    hit = (top > row) != (bottom > row)
+    share = (row - top[hit]) / (bottom[hit] - top[hit])
+    return np.sort(left[hit] + share * (right[hit] - left[hit])).reshape(-1, 2)

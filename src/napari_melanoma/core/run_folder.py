@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast, get_args
 
-from napari_melanoma.core.csv_cells import CsvWriter
-from napari_melanoma.core.files import finite, save_error, write_json, write_text
-from napari_melanoma.core.leftovers import remove_leftovers
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.csv_files import CsvWriter
+from napari_melanoma.core.files import finite, remove_leftovers, save_error, write_json, write_text
 from napari_melanoma.core.ownership import beating, is_locked, locked
 from napari_melanoma.core.parsing import parse_json, read_json
-from napari_melanoma.core.runs import RunContext
 
 Wish = Literal["run", "pause", "cancel"]
 RESERVE_BYTES = 65536

@@ -35,8 +35,7 @@ Code = Literal[
 ]
 CODES: tuple[Code, ...] = get_args(Code)  # the first of them that holds is in the headline
 NOT_VALID = "Not valid"
-NO_PHOTOGRAPH = "neither"  # the kind of ``analysis.modality`` for what is no photograph of skin
-
+NO_PHOTOGRAPH = "neither"  # the kind of ``imaging.modality`` for what is no photograph of skin
 SCALE_CAUTION, SCALE_INVALID, SCALE_REFUSED = 1.15, 1.5, 4.0  # factors; models are trained with a variation of 10 %
 FIELD_CAUTION, FIELD_INVALID = 0.9, 0.5  # shares of the width that the model expects to see
 DETAIL_INVALID = 0.25  # pixels for each pixel that the network sees

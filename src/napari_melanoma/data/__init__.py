@@ -1,1 +1,1 @@
-"""The data set contract and synthetic images with known truth."""
+"""Data sets: tables and their harmonization, public collections, masks, splits and corrections."""

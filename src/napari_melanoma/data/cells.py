@@ -1,12 +1,18 @@
-"""What a cell of somebody's table says in ours: a word, a number without its unit, yes or no, or nothing."""
+"""Cells and columns of other tables in our words: numbers, sites, diagnoses, column names."""
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from functools import cache, lru_cache
 from typing import NamedTuple
 
-from napari_melanoma.data.table_schema import Column, check_value
-from napari_melanoma.data.taxonomy import UNKNOWN, Taxonomy, taxonomy
+from napari_melanoma.data.table_schema import AS_GIVEN, NAMES, Column, check_value, column_named
+from napari_melanoma.data.taxonomy import HERE, UNKNOWN, Taxonomy, read_rows, taxonomy
+from napari_melanoma.data.taxonomy.wording import plain, spellings
 
 IMAGE_NAME = re.compile(
     r"(?:.*[/\\])?(.+?)(?:\.(?:jpe?g|png|tiff?|bmp|webp|dcm|heic|svs|ndpi|mrxs|scn|bif|svslide|qptiff))*", re.IGNORECASE
@@ -132,3 +138,305 @@ def says_nothing(text: str) -> bool:
     True also for an empty one.
     """
     return not text[-1:].isdigit() and taxonomy("sex").translate(text) == UNKNOWN
+
+
+FILLERS = frozenset(
+    (
+        *("the", "of", "on", "side", "aspect", "der", "die", "das", "am", "an", "den", "la", "el", "los", "le", "les"),
+        *("do", "da", "de", "del", "della", "il", "lo", "sur", "no", "na"),
+    )
+)
+LEVELS = frozenset(("middle", "mid", "central", "center", "centre", "mitte", "mittig", "midden"))
+_ELIDED = re.compile(r"\b(?:l|d|all|dell|nell|sull)['’]", re.IGNORECASE)  # or the l of l'aine would mean left
+
+
+class Place(NamedTuple):
+    """A place on the body; each part is "" where it is not said."""
+
+    site: str = ""
+    sub_site: str = ""
+    laterality: str = ""
+
+
+NOWHERE = Place()
+
+
+@lru_cache(maxsize=16384)
+def place(text: str, source: str = "") -> Place | None:
+    """Understand a word for a place, such as ``left forearm`` or ``Torso Back Top Third``.
+
+    Empty where it says that nobody knows, None where it is not understood.
+    """
+    words = plain(_ELIDED.sub(" ", text))
+    whole = _looked_up(words, source)
+    if whole is not None:
+        return whole
+    alone = taxonomy("laterality").translate(words)
+    if alone is not None:
+        return Place(laterality=alone)
+    sides, rest = _parted(words.split())
+    if len(sides) > 1:
+        return None
+    side = sides.pop() if sides else ""
+    bare = [word for word in rest if word not in FILLERS]
+    if not bare:
+        return Place(laterality=side) if side else None
+    found = _looked_up(" ".join(rest), source) or _looked_up(" ".join(bare), source)
+    return found._replace(laterality=side) if found else None
+
+
+def joined(first: Place, second: Place) -> Place | None:
+    """Add to a place what another column says of it.
+
+    Returns as exact as both together; None where they contradict each other, for then the first one holds.
+    """
+    sites = taxonomy("site")
+    if first.site and second.site and not sites.within(second.site, first.site):
+        if not sites.within(first.site, second.site) or second.sub_site:
+            return None
+        second = second._replace(site="")
+    if first.sub_site and second.sub_site not in ("", first.sub_site):
+        return None
+    if first.laterality and second.laterality not in ("", first.laterality):
+        return None
+    return Place(*(new or old for old, new in zip(first, second, strict=True)))
+
+
+def _looked_up(word: str, source: str) -> Place | None:
+    """A word of the taxonomies; the most exact meaning counts."""
+    sub_sites = taxonomy("sub_site")
+    found = sub_sites.translate(word, source)
+    if found and found != UNKNOWN:
+        return Place(sub_sites.parent(found), found)
+    site = taxonomy("site").translate(word, source)
+    return None if site is None else NOWHERE if site == UNKNOWN else Place(site)
+
+
+def _parted(words: Iterable[str]) -> tuple[set[str], list[str]]:
+    """The sides that are named among some words, and the other words.
+
+    Beside a place, ``middle`` and the like are passed over: of a finger or the back they do not mean the midline.
+    """
+    sides, rest = set[str](), list[str]()
+    for word in words:
+        side = taxonomy("laterality").translate(word)
+        if side and side != UNKNOWN and word not in LEVELS:
+            sides.add(side)
+        elif word not in LEVELS:
+            rest.append(word)
+    return sides, rest
+
+
+MELANOMA = "melanoma"
+
+
+class Diagnosis(NamedTuple):
+    """A diagnosis in the columns of the table; each is "" where it is not said.
+
+    ``group`` is a word that is less than a diagnosis, such as ``benign``.
+    """
+
+    diagnosis: str = ""
+    detail: str = ""
+    target: str = ""
+    melanoma: str = ""
+    group: str = ""
+
+
+@lru_cache(maxsize=16384)
+def diagnosis_word(text: str, source: str = "") -> str | None:
+    """Look a diagnosis up.
+
+    A word of the taxonomy; ``unknown`` where nobody knows, None where it is not understood.
+    """
+    words = taxonomy("diagnosis")
+    found = (words.translate(part, source) for part in reversed(text.split("::")) if part.strip())
+    return next((word for word in found if word is not None), None)
+
+
+def is_exact(text: str, source: str = "") -> bool:
+    """Tell whether a diagnosis is understood as exactly as it is written.
+
+    False where the last part of a path is not known.
+    """
+    parts = [part for part in text.split("::") if part.strip()]
+    return bool(parts) and taxonomy("diagnosis").translate(parts[-1], source) is not None
+
+
+@lru_cache(maxsize=4096)
+def told(word: str) -> Diagnosis:
+    """Say what follows from a diagnosis.
+
+    Its class and, where the word is more exact, the word itself.
+    """
+    words = taxonomy("diagnosis")
+    if word in ("", UNKNOWN):
+        return Diagnosis()
+    target = words.fact(word, "target")
+    surely_not = words.fact(word, "melanoma") or ("0" if target and not words.within(MELANOMA, word) else "")
+    melanoma = "1" if words.within(word, MELANOMA) else surely_not
+    level = words.fact(word, "level")
+    if level == "group":
+        return Diagnosis(target=target, melanoma=melanoma, group=word)
+    above = next(up for up in words.line(word) if words.fact(up, "level") == "diagnosis")
+    return Diagnosis(above, word if word != above else "", target, melanoma)
+
+
+_IN_BRACKETS = re.compile(r"\s*[\[(]([^\])]*)[\])]\s*$")
+_LAST = 1_000_000  # the rank of what stood in a column once and was not understood then
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=\D)(?=\d)")
+_REPEATED = re.compile(r"(.)\1+")
+_DIGITS = re.compile(r"\D+")
+_ALIKE = 0.78  # least similarity of two names of which one may be a misspelling of the other
+_SHORTEST = 4  # letters of a name that is compared by similarity: of shorter ones everything is similar
+_SHORTEST_UNIT = 2  # letters of a unit without brackets: a last letter alone (Age_M) may mean anything
+# What a part of a name says, where the whole name is not known; the first that fits counts.
+_PARTS = (
+    ("patient_id", {"patient", "patients", "pat", "subject", "subj", "paciente", "paziente", "person", "mrn", "pid"}),
+    ("lesion_id", {"lesion", "lesions"}),
+    ("depth_mm", {"breslow", "thickness", "tumordicke"}),
+    ("diagnosis", {"diagnosis", "diagnose", "dx", "histology", "histopathology"}),
+    ("fitzpatrick", {"fitzpatrick", "phototype", "skintype"}),
+    ("site", {"localization", "localisation", "anatomic", "anatomical", "site", "lokalisation"}),
+    ("image_id", {"image", "img", "photo", "photograph", "file", "filename", "picture", "bild"}),
+    ("diameter_1_mm", {"diameter", "diam", "durchmesser", "durchm", "diametre", "diametro"}),
+    ("age", {"age", "alter", "edad", "idade"}),
+    ("sex", {"sex", "gender", "geschlecht", "sexo"}),
+)
+# Names of their own that resemble a known one (pt_age).
+_OTHERS = {"page", "pages", "stage", "staging"}
+# Of these nothing but the patient's name is meant by the word: "patient age" is no patient.
+_NOT_AN_ID = {"age", "sex", "gender", "history", "birth", "dob", "height", "weight", "name", "race", "ethnicity"}
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """That a column of theirs means one of ours.
+
+    ``unit``: what stands in brackets behind its name, such as ``cm``, in which its numbers are.
+    """
+
+    ours: str
+    rank: int
+    keeps: bool = False
+    only_words: bool = False
+    unit: str = ""
+
+
+@lru_cache(maxsize=4096)
+def meanings(name: str, source: str = "") -> tuple[Meaning, ...]:
+    """Say what a column means.
+
+    Empty where it is a column of its own.
+    """
+    stripped = name.strip()
+    if stripped.endswith(AS_GIVEN) and column_named(stripped.removesuffix(AS_GIVEN)):
+        return (Meaning(stripped.removesuffix(AS_GIVEN), _LAST),)
+    if column_named(stripped) and stripped not in NAMES:
+        return (Meaning(stripped, 0),)  # of a reader
+    if found := _known(stripped, source):
+        return found
+    bare, bracket = _IN_BRACKETS.sub("", stripped), _IN_BRACKETS.search(stripped)
+    return tuple(_in_unit(meaning, bracket.group(1).strip()) for meaning in _known(bare, source) if bracket)
+
+
+@lru_cache(maxsize=4096)
+def nearest(name: str) -> str:
+    """Find the column of ours that a column with an unknown name most probably is.
+
+    Such as ``"patient_id"`` for ``"Patienten_Kennung"``; "" where no known name is similar.
+    """
+    bare = _IN_BRACKETS.sub("", name.strip())
+    known = {word: means[0].ours for (source, word), means in _meanings().items() if not source}
+    word = _compact(bare)
+    if word in _OTHERS:
+        return ""
+    if len(word) >= _SHORTEST:
+        same_number = [one for one in known if _DIGITS.sub("", one) == _DIGITS.sub("", word)]  # of two diameters
+        alike = get_close_matches(word, [one for one in same_number if len(one) >= _SHORTEST], n=1, cutoff=_ALIKE)
+        if alike:
+            return known[alike[0]]
+        once = _REPEATED.sub(r"\1", word)  # sexx: also of short names
+        if repeated := next((one for one in known if _REPEATED.sub(r"\1", one) == once), ""):
+            return known[repeated]
+    parts = set(plain(_CAMEL.sub(" ", bare)).split())
+    found = next((ours for ours, words in _PARTS if parts & words), "")
+    if found == "patient_id" and parts & _NOT_AN_ID:
+        return next((ours for ours, words in _PARTS[1:] if parts & words), "")
+    return found
+
+
+@lru_cache(maxsize=4096)
+def stated_unit(name: str, ours: str) -> str:
+    """Return the unit that a column's name states for the numbers in it.
+
+    ``name``: in the header of any table, such as ``Durchmesser (cm)``, ``diameter_cm`` or ``DurchmesserCm``. What is in
+    brackets, else the last word where it is a unit of that column; "" for columns of words.
+    """
+    column, stripped = column_named(ours), name.strip()
+    if not column or column.kind != "number" or stripped == ours:
+        return ""
+    if bracket := _IN_BRACKETS.search(stripped):
+        return bracket.group(1).strip()
+    *before, last = re.split(r"[\s_.-]+", _CAMEL.sub(" ", stripped))
+    return last if before and len(last) >= _SHORTEST_UNIT and is_unit_of(column, last) else ""
+
+
+def _in_unit(meaning: Meaning, unit: str) -> Meaning:
+    """What a column means whose name states a unit; of words there is none."""
+    column = column_named(meaning.ours)
+    return replace(meaning, unit=unit) if column and column.kind == "number" else meaning
+
+
+def _compact(name: str) -> str:
+    """Write a name without case, accents and separators: PatNr, Pat-Nr and pat_nr are one name."""
+    return _bare(plain(name))
+
+
+def _bare(word: str) -> str:
+    return word.replace(" ", "").replace(".", "")
+
+
+def _known(name: str, source: str) -> tuple[Meaning, ...]:
+    """What a column means to a source, else to anybody."""
+    known = _meanings()
+    for spelling in spellings(name):
+        word = _bare(spelling)
+        if found := (known.get((source, word)) if source else None) or known.get(("", word), ()):
+            return found
+    return ()
+
+
+def known_names() -> dict[str, tuple[str, ...]]:
+    """List every name of a column that is understood.
+
+    Our column to the names of others, those of one source alone included.
+    """
+    found: dict[str, list[str]] = defaultdict(list)
+    for row in read_rows(HERE / "columns.csv"):
+        found[row["ours"]].append(row["theirs"])
+    return {ours: tuple(dict.fromkeys(theirs)) for ours, theirs in found.items()}
+
+
+def meant_by_any(name: str) -> frozenset[str]:
+    """Say what a column may mean where nobody knows which set it is from.
+
+    Our columns that it is to anybody, or to one source alone.
+    """
+    word = _compact(name)
+    return frozenset(meaning.ours for (_, known), means in _meanings().items() if known == word for meaning in means)
+
+
+@cache
+def _meanings() -> dict[tuple[str, str], tuple[Meaning, ...]]:
+    """(Source, compact name) to what it means; our own names mean themselves."""
+    found: dict[tuple[str, str], list[Meaning]] = defaultdict(list)
+    for name in NAMES:
+        found["", _compact(name)].append(Meaning(name, 0))
+    for rank, row in enumerate(read_rows(HERE / "columns.csv"), start=1):
+        meaning = Meaning(row["ours"], rank, row["rule"] == "keep", row["rule"] == "only")
+        for spelling in spellings(row["theirs"]):
+            key = (row["source"], _bare(spelling))
+            if all(meaning.ours != other.ours for other in found[key]):
+                found[key].append(meaning)
+    return {key: tuple(meant) for key, meant in found.items()}

@@ -1,30 +1,34 @@
-"""The corrections data set: what a person said of a model's masks, stored so that training reads it as any other.
-
-The table is what counts. Files are written before it and never changed afterwards (another mask is another file), so a
-crash leaves at most a file that no row names, and a training that reads the folder meanwhile sees nothing move.
-"""
+"""The corrections data set: masks that users corrected, stored with their history."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
+from typing import TYPE_CHECKING, Any, Self
 
-from napari_melanoma.core.file_names import free_name, safe_name
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.data.change_log import Change, ChangeLog, Row
-from napari_melanoma.data.correction import Correction
-from napari_melanoma.data.correction_files import FILES, Prepared, StoredImage, removed_on_error, stored_file
-from napari_melanoma.data.corrections_place import corrections_folder
-from napari_melanoma.data.dataset import REVIEWS, Review
-from napari_melanoma.data.shared_table import Index, SharedTable
-from napari_melanoma.data.split_choice import SplitChoice
-from napari_melanoma.data.table_file import TableFile
+import numpy as np
+
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.errors import DataSetError, SaveError, UnreadableImage
+from napari_melanoma.core.files import save_error, temporary_name
+from napari_melanoma.core.parsing import parse_json
+from napari_melanoma.core.paths import NamedPaths, UnsafePath, free_name, is_file, safe_name
+from napari_melanoma.core.provenance import fingerprint
+from napari_melanoma.data.dataset import REVIEWS, Review, owner_of
+from napari_melanoma.data.table_file import Index, SharedTable, TableFile
 from napari_melanoma.data.table_schema import AS_GIVEN
+from napari_melanoma.io.results import read_mask, write_mask, write_rgb
 
-__all__ = ["COLUMNS", "Correction", "Corrections", "Review", "corrections_folder"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["COLUMNS", "Corrections"]
 
 COLUMNS = (
     *("image_id", "path", "mask_path", "patient_id", "lesion_id", "diagnosis", "modality", "split", "source"),
@@ -328,3 +332,325 @@ def _without_change(table: TableFile, change: Change, number: int | None) -> Tab
     if change.before is None:
         return table.without(number)
     return table.put(number, change.taken_back(table.row(number)))
+
+
+# Columns of the harmonized table that a correction may bring along, beside those that each has.
+_CLINICAL = (
+    *("age", "sex", "site", "sub_site", "laterality", "fitzpatrick", "ethnicity", "personal_history", "family_history"),
+    *("diagnosis_detail", "diagnosis_by", "target", "melanoma", "diameter_1_mm", "diameter_2_mm", "depth_mm", "clark"),
+    *("ulceration", "mitoses_per_mm2", "metastasis", "licence", "attribution"),
+)
+CLINICAL = frozenset({*_CLINICAL, *(f"{name}{AS_GIVEN}" for name in (*_CLINICAL, "modality"))})
+
+
+@dataclass(frozen=True, eq=False)
+class Correction:
+    """One photograph with the mask that a person stands for (or rejects), and the model's own mask.
+
+    ``rgb`` is uint8 (row, column, channel), upright sRGB; ``mask`` and ``prediction`` are bool (row, column) of its
+    size. A diagnosis, patient, lesion or modality of None leaves what the data set says already; "" empties it. Of
+    ``source``, the file the photograph came from, only the name is kept. ``clinical`` holds further columns of the
+    harmonized table, of those in ``CLINICAL``: also what was not understood there, in ``<column>_as_given``.
+    """
+
+    name: str
+    rgb: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+    review: Review
+    reviewer: str = ""
+    model: str = ""
+    model_fingerprint: str = ""
+    prediction: NDArray[np.bool_] | None = None
+    diagnosis: str | None = None
+    patient_id: str | None = None
+    lesion_id: str | None = None
+    modality: str | None = None
+    source: Path | str | None = None
+    clinical: Mapping[str, str] = field(default_factory=dict)
+    damage: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no data set could hold."""
+        if self.rgb.ndim != 3 or self.rgb.shape[2] != 3 or self.rgb.dtype != np.uint8:
+            raise DataSetError(f"'{self.name}' is {self.rgb.dtype} {self.rgb.shape}: expected uint8 (row, column, 3).")
+        for what, mask in (("mask", self.mask), ("prediction", self.prediction)):
+            if mask is not None and mask.shape != self.rgb.shape[:2]:
+                raise DataSetError(
+                    f"the {what} of '{self.name}' is {mask.shape}, its photograph {self.rgb.shape[:2]} (row, column): "
+                    "expected one size."
+                )
+        if self.review not in REVIEWS:
+            raise DataSetError(f"'{self.review}' is no review state: expected {', '.join(REVIEWS)}.")
+
+
+def cells(correction: Correction) -> dict[str, str]:
+    """Give the cells of the table that follow from a correction alone.
+
+    Column name to text; those that it leaves as they are, are missing.
+    """
+    given = {
+        "patient_id": correction.patient_id,
+        "lesion_id": correction.lesion_id,
+        "diagnosis": correction.diagnosis,
+        "modality": correction.modality,
+        "damage": correction.damage or "",
+        "source": None if correction.source is None else PureWindowsPath(correction.source).name,
+    }
+    return {
+        **{column: " ".join(text.split()) for column, text in given.items() if text is not None},
+        **{column: " ".join(text.split()) for column, text in correction.clinical.items() if column in CLINICAL},
+        "review": correction.review,
+        "reviewer": " ".join(correction.reviewer.split()),
+        "reviewed_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": correction.model,
+        "model_fingerprint": correction.model_fingerprint,
+    }
+
+
+FILES = {"path": "images", "mask_path": "masks", "prediction_path": "predictions"}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A correction whose pixels are in files already, under hidden names: a rename brings it into the data set.
+
+    ``values`` are the cells that it gives its row, ``files`` the hidden file of each column of ``FILES`` that has one.
+    """
+
+    name: str
+    values: dict[str, str]
+    files: dict[str, Path]
+
+    @classmethod
+    def of(cls, correction: Correction, folder: Path, *, is_known: Callable[[str], bool]) -> Self:
+        """Write the files of a correction; nobody need be kept out meanwhile.
+
+        ``is_known``: takes the digest of the pixels; says whether the photograph is there, so that it need not be
+        written. Its files are removed with ``discard``, unless they have found their places.
+        """
+        digest = fingerprint(correction.rgb)
+        prepared = cls(correction.name, {**cells(correction), "image_sha256": digest}, {})
+        pixels: dict[str, tuple[Callable[[Path, Any], None], NDArray | None]] = {
+            "path": (write_rgb, None if is_known(digest) else correction.rgb),
+            "mask_path": (write_mask, correction.mask),
+            "prediction_path": (write_mask, correction.prediction),
+        }
+        try:
+            for column, (write, found) in pixels.items():
+                if found is not None:
+                    hidden = prepared.files[column] = temporary_name(folder / FILES[column] / "image.png", ".png")
+                    write(hidden, found if column == "path" else np.asarray(found, bool))
+        except BaseException:
+            prepared.discard()
+            raise
+        return prepared
+
+    def discard(self) -> None:
+        """Remove the files that have found no place."""
+        for path in self.files.values():
+            with suppress(OSError):  # it does no harm where it stays
+                path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """The files of one image: ``before`` is its row, empty for a new one; what is added is noted in ``fresh``."""
+
+    folder: Path
+    name: str
+    before: dict[str, str]
+    fresh: list[Path]
+
+    def photograph(self, hidden: Path | None) -> str:
+        """Take the photograph over unless it is there."""
+        path = self.before.get("path", "")
+        if stored_file(self.folder, path) is not None:
+            return path
+        if hidden is None:
+            raise SaveError(f"cannot write {self.folder}: another window took the photograph out. Do the same again.")
+        return self._place("path", hidden)
+
+    def mask(self, column: str, hidden: Path | None) -> str:
+        """Take a mask over unless the row has the same one.
+
+        Its path in the folder; "" for none.
+        """
+        if hidden is None:
+            return ""
+        path = self.before.get(column, "")
+        file = stored_file(self.folder, path)
+        if file is not None:
+            with suppress(UnreadableImage):  # what cannot be read is replaced
+                if np.array_equal(read_mask(file), read_mask(hidden)):
+                    return path
+        return self._place(column, hidden)
+
+    def _place(self, column: str, hidden: Path) -> str:
+        """Give a file a name that is not there yet: ``name.png``, ``name@2.png`` ... (no name of ours has an @)."""
+        parent, number = self.folder / FILES[column], 1
+        path = parent / f"{self.name}.png"
+        while path.exists():
+            number += 1
+            path = parent / f"{self.name}@{number}.png"
+        self.fresh.append(path)
+        try:
+            hidden.rename(path)
+        except OSError as error:
+            raise save_error(path, error) from error
+        return path.relative_to(self.folder).as_posix()
+
+
+def stored_file(folder: Path, path: str) -> Path | None:
+    """Find a file that a row names; None where it is not there or not of this data set."""
+    try:
+        file = NamedPaths(folder, allow_outside=False).follow(path) if path else None
+    except UnsafePath:
+        return None
+    return file if file is not None and is_file(file) else None
+
+
+@contextmanager
+def removed_on_error(fresh: list[Path]) -> Iterator[list[Path]]:
+    """Remove files again if what they were written for does not come about."""
+    try:
+        yield fresh
+    except BaseException:
+        for path in fresh:
+            with suppress(OSError):  # the error that is under way says more
+                path.unlink(missing_ok=True)
+        raise
+
+
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A row before and after a change; None where there was or is none. ``position`` is its number in the table."""
+
+    image_id: str
+    before: Row | None
+    after: Row | None
+    position: int
+
+    @property
+    def touched(self) -> set[str]:
+        """Names of the columns that differ."""
+        before, after = self.before or {}, self.after or {}
+        return {column for column in {**before, **after} if before.get(column) != after.get(column)}
+
+    def is_seen_in(self, row: Row | None) -> bool:
+        """Whether a row of the table shows that the change has happened and is still there.
+
+        A crash between the history and the table leaves a change that never happened; a row that somebody deleted in
+        a spreadsheet is not brought back.
+
+        False where there is nothing to take back.
+        """
+        if row is None or self.after is None:
+            return row is None and self.after is None
+        after = self.after
+        return self.before is None or any(row.get(column) == after.get(column) for column in self.touched)
+
+    def taken_back(self, row: Row) -> Row:
+        """Cells of a row as they were before; what somebody edited by hand since then is left."""
+        before, after = self.before or {}, self.after or {}
+        return {
+            column: before.get(column, "") for column in self.touched if row.get(column, "") == after.get(column, "")
+        }
+
+
+class ChangeLog:
+    """The file ``history.jsonl``; a line that a crash cut off is passed over."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, changes: Iterable[Change]) -> None:
+        """Add changes that are about to happen."""
+        self._write({"change": asdict(change)} for change in changes)
+
+    def take_back(self, change: Change) -> None:
+        """Note that the last change was taken back."""
+        self._write([{"undone": change.image_id}])
+
+    def last(self) -> Change | None:
+        """Give the last change that was not taken back.
+
+        None where there is none.
+        """
+        taken_back = 0
+        for entry in self._backwards():
+            if "undone" in entry:
+                taken_back += 1
+            elif taken_back:
+                taken_back -= 1
+            else:
+                return Change(**entry["change"])
+        return None
+
+    def _backwards(self) -> Iterator[dict[str, Any]]:
+        """Every whole line, the last one first."""
+        if not self.path.is_file():
+            return
+        for line in reversed(self.path.read_bytes().split(b"\n")):
+            try:
+                entry = parse_json(line, str(self.path))
+            except ValueError:
+                continue
+            if isinstance(entry, dict) and ("undone" in entry or "change" in entry):
+                yield entry
+
+    def _write(self, entries: Iterable[dict[str, Any]]) -> None:
+        """Append lines, after the end of one that was cut off."""
+        time = datetime.now(UTC).isoformat(timespec="seconds")
+        lines = [json.dumps({"time": time, **entry}) for entry in entries]
+        try:
+            with self.path.open("ab+") as file:
+                size = file.seek(0, 2)
+                cut_off = size > 0 and (file.seek(size - 1), file.read(1))[1] != b"\n"
+                file.write(("\n" * cut_off + "".join(f"{line}\n" for line in lines)).encode())
+        except OSError as error:
+            raise save_error(self.path, error) from error
+
+
+def corrections_folder() -> Path:
+    """Folder of the user's corrections; it need not exist."""
+    from platformdirs import user_data_path
+
+    return user_data_path("napari-melanoma", appauthor=False) / "corrections"
+
+
+LEARNT, JUDGED = "train", "val"
+BEFORE_THE_FIRST, BETWEEN = 3, 4  # patients who are learnt from: the 4th, the 9th, the 14th ... patient judges
+
+
+class SplitChoice:
+    """The splits of the patients of a table, by whatever name keeps their images together."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self._known: dict[str, str] = {}
+        self._wait = BEFORE_THE_FIRST
+        for row in rows:
+            self.note(row)
+
+    def note(self, row: Row) -> None:
+        """Take up a row of the table."""
+        owner, split = owner_of(row), row.get("split", "")
+        if not self._known.get(owner) and split in (LEARNT, JUDGED):
+            self._wait = BETWEEN if split == JUDGED else self._wait - 1
+        self._known[owner] = self._known.get(owner) or split
+
+    def of(self, row: Row, before: Row | None) -> str:
+        """Choose the split of a row that is written.
+
+        What the row has, or what its patient has where that is another than before; of a new patient ``"train"``, or
+        ``"val"`` for about every fifth. A patient whose images name no split (an older table) stays without.
+        """
+        owner = owner_of(row)
+        if before is not None:
+            kept = before.get("split", "")
+            return kept if owner_of(before) == owner else self._known.get(owner) or kept
+        if owner in self._known:
+            return self._known[owner]
+        return LEARNT if self._wait > 0 else JUDGED

@@ -1,24 +1,29 @@
-"""The data set contract: a folder with ``dataset.csv``, images and masks; reading and checking it."""
+"""The data set contract: a folder with ``dataset.csv``, images and masks; read, checked and created."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.core.file_names import unfit_for_id
-from napari_melanoma.core.paths import NamedPaths, UnsafePath, is_file, outside_allowed
+from napari_melanoma.core.csv_files import CsvWriter
+from napari_melanoma.core.errors import DataSetError, RunError
+from napari_melanoma.core.files import atomic_file, save_error
+from napari_melanoma.core.ownership import holder_in_words, locked
+from napari_melanoma.core.paths import NamedPaths, UnsafePath, is_file, outside_allowed, unfit_for_id
+from napari_melanoma.data.packed_rows import as_dict
 from napari_melanoma.data.table_file import each_table_row
-from napari_melanoma.io.slide_folder import read_object
+from napari_melanoma.data.table_schema import NAMES
+from napari_melanoma.io.results import read_object
 
 TABLES = ("dataset.csv", "metadata.csv")
 COHORT = "cohort.json"  # of drawn patients: the law that they follow
 PHANTOM = "phantom"  # begins the source of what was drawn, wherever its rows have gone since
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 MODALITY_WORDS = ("dermoscopic", "macroscopic", "tbp_tile")
-
 Review = Literal["unreviewed", "accepted", "corrected", "rejected"]
 REVIEWS: tuple[Review, ...] = ("unreviewed", "accepted", "corrected", "rejected")
 LEARNT_FROM: tuple[Review, ...] = ("accepted", "corrected")
@@ -265,3 +270,58 @@ def _not_there(folder: Path, what: str, path: Path | None, image_id: str) -> Dat
     return DataSetError(
         f"{folder}: the {what} of '{image_id}' is not there (looked for {path or 'images/' + image_id + '.*'})."
     )
+
+
+SHARED = (
+    *("image_id", "patient_id", "lesion_id", "near_duplicate_of", "source", "modality", "diagnosis", "diagnosis_by"),
+    *("target", "melanoma", "age", "sex", "site", "sub_site", "fitzpatrick", "diameter_1_mm", "split"),
+)
+
+
+@contextmanager
+def gathered(out: Path, *, discard_on: type[Exception] | tuple[type[Exception], ...] = ()) -> Iterator[Path]:
+    """Give a folder to gather a data set in; on leaving it gets its name, unless something failed: then it stays.
+
+    With ``images`` and ``masks``, and whatever an earlier try left there.
+    """
+    if out.exists():
+        raise DataSetError(f"{out} is there already. Name another folder for the data set, or remove this one.")
+    place = out.with_name(f".{out.name}.gathering")
+    lock = place.with_name(f"{place.name}.lock")
+    is_new = not place.exists()
+    try:
+        for part in ("images", "masks"):
+            (place / part).mkdir(parents=True, exist_ok=True)
+        with ExitStack() as held:
+            try:
+                held.enter_context(locked(lock))
+            except RunError as error:
+                raise DataSetError(
+                    f"another command is gathering {out} ({holder_in_words(lock)}). Wait for it, or name "
+                    "another data set."
+                ) from error
+            try:
+                yield place
+            except discard_on:
+                if is_new:  # under the lock: afterwards another command may gather there
+                    shutil.rmtree(place, ignore_errors=True)  # the error that is under way says more
+                    with suppress(OSError):  # Windows removes it on release
+                        lock.unlink(missing_ok=True)
+                raise
+        lock.unlink(missing_ok=True)
+        place.rename(out)
+    except OSError as error:
+        raise save_error(out, error) from error
+
+
+def write_dataset_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
+    """Write ``dataset.csv``: the columns that every data set shares and others of the schema, then those of its own."""
+    there = dict.fromkeys(column for row in rows for column in row)
+    columns = [name for name in NAMES if name in SHARED or name in there] + [
+        name for name in there if name not in NAMES
+    ]
+    with (
+        atomic_file(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
+        CsvWriter(file).dicts(columns, map(as_dict, rows))

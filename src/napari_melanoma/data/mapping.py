@@ -13,19 +13,17 @@ from pathlib import Path
 from pydantic import Field
 
 from napari_melanoma.core.config import Config, read_toml, write_toml
-from napari_melanoma.data.cells import with_unit
-from napari_melanoma.data.column_names import meanings, stated_unit
+from napari_melanoma.data.cells import meanings, stated_unit, with_unit
 from napari_melanoma.data.taxonomy import UNKNOWN, taxonomy
 
 _FILE = re.compile(r".+\.(?:jpe?g|png|tiff?|bmp|webp|dcm|heic)", re.IGNORECASE)
 SPARSE = 0.1  # share of rows below which a column says next to nothing
 ENOUGH = 0.6  # share of different words of a column that must be understood for a guess
 BY_WORDS = ("sex", "sub_site", "site", "diagnosis", "modality", "laterality", "diagnosis_by")  # the surest first
-
 Row = abc.Mapping[str, str]
 
 
-class Mapping(Config):
+class TableMapping(Config):
     """Which of our columns each of theirs is, and which of our words each of theirs.
 
     ``columns`` says for a column of theirs which of ours it is; "" leaves it out, and one that is not named keeps its
@@ -66,17 +64,17 @@ class Mapping(Config):
         return next((self.words[ours][text] for ours in meant if text in self.words.get(ours, {})), text)
 
 
-def read_mapping(path: Path) -> Mapping:
+def read_mapping(path: Path) -> TableMapping:
     """Read a mapping."""
-    return read_toml(path, Mapping)
+    return read_toml(path, TableMapping)
 
 
-def write_mapping(path: Path, mapping: Mapping) -> None:
+def write_mapping(path: Path, mapping: TableMapping) -> None:
     """Write a mapping as TOML, atomically."""
     write_toml(path, mapping)
 
 
-def suggest_mapping(header: Sequence[str], rows: Sequence[Row]) -> Mapping:
+def suggest_mapping(header: Sequence[str], rows: Sequence[Row]) -> TableMapping:
     """Guess which of our columns the columns of a table are: by their names, else by what stands in them.
 
     Columns alone, each of ours at most once; a column that nothing is guessed for is not named.
@@ -88,7 +86,7 @@ def suggest_mapping(header: Sequence[str], rows: Sequence[Row]) -> Mapping:
     for names in (full, sparse):
         _claim(names, _by_name, guesses)
         _claim(names, lambda name: _by_words(cells[name]), guesses)
-    return Mapping(columns=guesses)
+    return TableMapping(columns=guesses)
 
 
 def _claim(header: Iterable[str], guess: Callable[[str], str], guesses: dict[str, str]) -> None:

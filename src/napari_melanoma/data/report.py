@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.parsing import read_json
-from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import Entry, check_names, each_entry, owner_of
-from napari_melanoma.data.harmonise import Harmoniser
+from napari_melanoma.data.harmonize import Harmoniser
 from napari_melanoma.io.photographs import stored_size
 
 COUNTED = (

@@ -15,10 +15,10 @@ from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import IO
 
-from napari_melanoma.core.counting import first_few
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.data.mapping import Mapping
-from napari_melanoma.data.table_text import decoded
+from napari_melanoma.core.wording import first_few
+from napari_melanoma.data.mapping import TableMapping
+from napari_melanoma.io.tables import decoded
 
 FEW = 6  # names that a message gives
 
@@ -97,10 +97,10 @@ class SourceFile:
 class SourceTree:
     """All files below a folder, those in zip archives included; hidden ones and what macOS adds are left out."""
 
-    def __init__(self, files: Iterable[SourceFile], folder: Path, mapping: Mapping | None = None) -> None:
+    def __init__(self, files: Iterable[SourceFile], folder: Path, mapping: TableMapping | None = None) -> None:
         self.folder = folder
         self.files = sorted(files, key=lambda file: (file.archive is not None, file.name))
-        self.mapping = mapping or Mapping()
+        self.mapping = mapping or TableMapping()
         self.notes: list[tuple[str, str]] = []
         self.unread: list[str] = []
 
@@ -111,7 +111,7 @@ class SourceTree:
         return part
 
     @classmethod
-    def scan(cls, folder: Path, mapping: Mapping | None = None) -> SourceTree:
+    def scan(cls, folder: Path, mapping: TableMapping | None = None) -> SourceTree:
         """List a folder.
 
         Nothing is unpacked; the heads of the archives are read.

@@ -1,24 +1,24 @@
-"""Images and masks that lie together in whatever way: told apart by their names and folders, and paired."""
+"""Images and masks of a public set paired by their names and folders."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.core.file_names import free_name, safe_name
+from napari_melanoma.core.paths import free_name, safe_name
 from napari_melanoma.data.dataset import IMAGE_SUFFIXES
-from napari_melanoma.data.masks.matching import case_of, plain_stem
+from napari_melanoma.data.masks.values import case_of, plain_stem
 from napari_melanoma.data.source_files import SourceFile, SourceTree
-from napari_melanoma.data.sources import Record
+from napari_melanoma.data.sources import Record, SourceSpec
 
 _MASK_FOLDER = re.compile(r"(?:^|[ ._-])(?:masks?|segmentations?|seg|gt|ground[ _]?truths?)(?:[ ._-]|$)", re.IGNORECASE)
 _LABEL_FOLDER = re.compile(r"labels?(?:tr|ts|val)?", re.IGNORECASE)  # a folder of labels, where there is one of images
 _KINDS = ("image", "images", "photographs", "photos", "imagestr", "imagests", "imagesval")
 _NNUNET = {"imagestr": "", "imagests": "test", "imagesval": "val"}  # folder of nnU-Net to split
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})", re.IGNORECASE)
-
 Key = tuple[tuple[str, ...], str]
 
 
@@ -158,3 +158,40 @@ def _common_folders(files: Iterable[SourceFile]) -> int:
     return next(
         (depth for depth, names in enumerate(zip(*ways, strict=False)) if len({*names}) > 1), min(map(len, ways))
     )
+
+
+IDS = r"(ISIC_\d{7})(?:_downsampled)?"  # the archive gives each to one image for good
+IMAGE = r"(ISIC_\d+)\.(?:jpe?g|png)"
+MASK = r"(ISIC_\d+)_segmentation\.png"
+
+
+class Part(NamedTuple):
+    """A part of a challenge: the split that it is, and the folders of its images and masks."""
+
+    split: str
+    images: str
+    masks: str
+
+
+def challenge_records(
+    tree: SourceTree, parts: Iterable[Part], spec: SourceSpec, known: Mapping[str, Mapping[str, str]]
+) -> list[Record]:
+    """Find the images of a challenge, and the rows of its tables.
+
+    In order of their ids.
+    """
+    common = {"modality": spec.modality}
+    found: dict[str, Record] = {}
+    for part in parts:
+        masks = tree.find(_named(part.masks), MASK)
+        for image_id, image in tree.find(_named(part.images), IMAGE).items():
+            values = {**common, **known.get(image_id, {}), "split": part.split}
+            found.setdefault(image_id, Record(image_id, image, masks.get(image_id), values))
+    for image_id, said in known.items():
+        found.setdefault(image_id, Record(image_id, None, None, {**common, **said}))
+    return [found[image_id] for image_id in sorted(found)]
+
+
+def _named(folder: str) -> str:
+    """Match a folder of this name anywhere in a path."""
+    return rf"(?:^|/){re.escape(folder)}(?:/|$)"

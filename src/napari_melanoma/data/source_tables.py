@@ -8,14 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-from napari_melanoma.data.cells import leads_out, stem_of
-from napari_melanoma.data.column_names import meanings
-from napari_melanoma.data.harmonise_report import renamed_note
-from napari_melanoma.data.harmonise_steps import BESIDE
+from napari_melanoma.data.cells import leads_out, meanings, stem_of
+from napari_melanoma.data.harmonize import BESIDE, renamed_note
 from napari_melanoma.data.packed_rows import PackedRow
 from napari_melanoma.data.source_files import SourceFile, SourceTree
 from napari_melanoma.data.sources import Record
-from napari_melanoma.data.table_text import decoded, each_row, rows_of_text
+from napari_melanoma.io.tables import decoded, each_row, rows_of_text
 
 Known = dict[str, PackedRow]
 PLACES = ("path", "mask_path")

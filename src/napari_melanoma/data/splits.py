@@ -1,15 +1,26 @@
-"""Splits that keep the images of one patient or lesion together: what is learnt from, tuned on and held out."""
+"""Splits that keep patients, lesions and equal pictures together."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Protocol
 
+from pydantic import Field, model_validator
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.data.dataset import Sample, usable
+from napari_melanoma.core.wording import first_few
+from napari_melanoma.data.cells import meanings, nearest
+from napari_melanoma.data.dataset import Sample, each_entry, sample_of, table_of, usable
+from napari_melanoma.data.duplicates import Duplicate, find_duplicates, joined_groups
+from napari_melanoma.data.harmonize import HarmoniseReport, toml_key
+from napari_melanoma.data.table_file import TableFile
 
 EVERY_SPLIT = "all"
 HELD_OUT_SALT = "held out for judging"  # fixed: who is held out once is held out in every later run
@@ -214,3 +225,307 @@ def _apportioned(sizes: dict[tuple[str, str], int], wanted: int, salt: str) -> d
 def _draw(salt: str, name: str) -> float:
     """Draw a number in [0, 1) that belongs to a name: the same on every machine and in every run."""
     return int.from_bytes(hashlib.sha256(f"{salt} {name}".encode()).digest()[:6]) / 2**48
+
+
+SPLIT_RISK = "images of one patient may then be in both training and test set"
+NAMED = 3  # examples in a message
+_LAST_PART = re.compile(r"^(?P<owner>.*\d.*?)(?:[ ._-]+[A-Za-z]*\d*|(?<=\d)[A-Za-z])$")
+_FEWEST = 0.2  # share of all rows below which common beginnings are chance
+_DEEPEST = 3  # last parts of a name that may tell the images of a patient apart
+_LARGEST = 0.5  # share of all rows above which a common beginning is a prefix of the data set, and no patient
+_DATE = re.compile(r"(19|20)\d\d[-_.]?[01]\d([-_.]?[0-3]\d)?")
+
+
+def patients_note(
+    named: int,
+    images: int,
+    report: HarmoniseReport,
+    no_patients: bool,
+    option: str = "--no-patients",
+    unread: Sequence[str] = (),
+    how: str = "",
+) -> list[tuple[str, str]]:
+    """Refuse a data set in which no row names a patient, unless the user has confirmed it.
+
+    Notes: about what, and a sentence.
+    """
+    if 0 < named < images:
+        return [("patient_id", f"{images - named} of {images} rows name no patient: {SPLIT_RISK}")]
+    if named or not images:
+        return []
+    if no_patients:
+        return [("patient_id", f"no row names a patient, as confirmed: {SPLIT_RISK}")]
+    raise DataSetError(_no_patients(report, option, unread, how))
+
+
+def _no_patients(report: HarmoniseReport, option: str, unread: Sequence[str], how: str) -> str:
+    """Describe what was expected of the tables, what was found, and what to do."""
+    found = list(report.columns) + list(report.own)
+    listed = first_few(found, 12)
+    if unread and not listed:
+        return (
+            f"expected a table with a column that names the patient of each image; {first_few(unread)} was not read. "
+            f"Without patients {SPLIT_RISK}. {how[:1].upper()}{how[1:]}; if nothing is known of the patients, confirm "
+            f"with {option}."
+        )
+    likely = next((theirs for theirs, ours in report.unrecognized.items() if ours == "patient_id"), "")
+    if likely:
+        advice = (
+            f'if "{likely}" names the patient, map it with --map FILE ([columns] {toml_key(likely)} = "patient_id")'
+        )
+    else:
+        advice = "add a column patient_id to the table, or map the column that names the patient with --map FILE"
+    return (
+        f"expected a column that names the patient of each image, found {listed or 'no table'}. Without it "
+        f"{SPLIT_RISK}. {advice[:1].upper()}{advice[1:]}; if nothing is known of the patients, confirm with {option}."
+    )
+
+
+class PatientLeaks:
+    """Finds patients who are probably in more than one split of a data set that does not name them.
+
+    Two signs are looked for in rows without a ``patient_id``: a column with an unknown name that resembles that of a
+    patient, and image names that begin alike and differ in their last part (``P012_a``, ``P012_b``).
+    """
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+        self._columns: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        self._like_patient: dict[str, bool] = {}
+
+    def row(self, row: Mapping[str, str], found: Mapping[str, str]) -> None:
+        """Take a row up."""
+        if found.get("patient_id"):
+            return
+        split = found.get("split", "")
+        if image_id := found.get("image_id"):
+            self._names[image_id] = split
+        for column, text in row.items():
+            if column not in self._like_patient:
+                self._like_patient[column] = not meanings(column) and nearest(column) == "patient_id"
+            if text and self._like_patient[column]:
+                self._columns[column][text].add(split)
+
+    def findings(self) -> Iterator[tuple[str, str, bool]]:
+        """Describe what was found.
+
+        A column, and a sentence. Whether the patients are in several splits; else a later split may separate them.
+        """
+        for column, of_column in self._columns.items():
+            yield self._finding(column, f"the column {column}", of_column, f'map it to patient_id ("{column}")')
+        owners = owners_by_name(self._names)
+        if owners and not self._columns:
+            of_names = {owner: {self._names[name] for name in names} for owner, names in owners.items()}
+            yield self._finding("image_id", "names that begin alike", of_names, "add a column patient_id")
+
+    @staticmethod
+    def _finding(about: str, what: str, owners: Mapping[str, set[str]], advice: str) -> tuple[str, str, bool]:
+        parted = sorted(owner for owner, splits in owners.items() if len(splits - {""}) > 1)
+        if not parted:
+            said = f"{what} suggest {len(owners)} patients, but patient_id is empty: {advice} before you split"
+            return about, said, False
+        said = (
+            f"probable patient leak: {what} suggest {len(owners)} patients, of whom {len(parted)} are in several splits"
+        )
+        return about, f"{said} ({first_few(parted)}); {advice} and split again", True
+
+
+def owners_by_name(names: Iterable[str]) -> dict[str, list[str]]:
+    """Group image names that begin alike and differ in their last part or parts.
+
+    Beginning to the names that have it, at least two each; of several possible beginnings those that group the most
+    names. Empty where they group fewer than a fifth, or one groups more than half: then the names follow another rule
+    (a running number, a date).
+    """
+    names = list(names)
+    best: dict[str, list[str]] = {}
+    owners = dict(zip(names, names, strict=True))
+    for _ in range(_DEEPEST):
+        groups: dict[str, list[str]] = defaultdict(list)
+        for name in names:
+            match = _LAST_PART.match(owners[name])
+            owners[name] = match["owner"] if match else ""
+            if owners[name] and not _DATE.fullmatch(owners[name]):
+                groups[owners[name]].append(name)
+        found = {owner: group for owner, group in groups.items() if len(group) > 1}
+        sizes = [len(group) for group in found.values()]
+        enough = sum(sizes) >= max(len(names) * _FEWEST, 1 + sum(map(len, best.values())))
+        if sizes and enough and max(sizes) <= max(2, _LARGEST * len(names)):
+            best = found
+    return best
+
+
+LEARNT, TUNED, JUDGED = "train", "val", "test"
+FOLD = "fold"  # column: 1, 2 ... of a cross-validation, empty for what is judged on at the end
+KEPT_BACK = {JUDGED: 3, TUNED: 2, LEARNT: 1}
+
+
+class SplitOptions(Config):
+    """How a data set is split."""
+
+    val: float = Field(0.1, ge=0, lt=1, description="share of the patients that a model is tuned or judged on")
+    test: float = Field(0.0, ge=0, lt=1, description="share of the patients that is kept apart to the end")
+    folds: int | None = Field(
+        None, ge=2, le=1000, description="deal what is not kept apart out to so many folds of a cross-validation"
+    )
+    seed: int = Field(0, ge=0, description="another seed, another split")
+    replace: bool = Field(False, description="draw anew also for images that have a split")
+    look: bool = Field(True, description="look for images that show the same picture and keep them together")
+
+    @model_validator(mode="after")
+    def _something_is_learnt(self) -> SplitOptions:
+        if self.val + self.test >= 1:
+            raise ValueError(f"val and test together are {self.val + self.test:g}: expected less than 1")
+        if self.folds and "val" in self.model_fields_set and self.val:
+            raise ValueError("with folds each of them is val in its turn: expected no val beside them. Leave val out")
+        return self
+
+    @property
+    def tuned(self) -> float:
+        """Share of the patients that is drawn to ``val``: none where there are folds."""
+        return 0.0 if self.folds else self.val
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """What a split did: images of each split and diagnosis, groups of each split, images that got another split.
+
+    ``duplicates`` are pairs of images of different groups that show the same picture and were kept together. ``folds``
+    are the images of each fold and diagnosis; empty where none were asked for.
+    """
+
+    counts: dict[str, dict[str, int]]
+    groups: dict[str, int]
+    changed: int
+    duplicates: list[Duplicate]
+    folds: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+def held_back(split: str) -> int:
+    """Say how far a split is kept away from learning.
+
+    3 for ``test``, 2 for ``val``, 1 for ``train``, 2 for any other name and 0 for none.
+    """
+    return KEPT_BACK.get(split, 2 if split else 0)
+
+
+def split_dataset(folder: Path, options: SplitOptions, *, run: RunContext) -> SplitReport:
+    """Write the column ``split`` of a data set, and ``fold`` where folds are asked for.
+
+    All images of a patient (else lesion) get the same split, and so do those that show the same picture as one of
+    theirs, whether that is seen or ``near_duplicate_of`` says so. Each split has the diagnoses in the shares that all
+    have, each patient counted by the rarest of its images. A row without an image is split like the others, by what the
+    table says. Images that have a split keep it, and the others of their patient get the same; so it is with folds,
+    where the table has as many as are asked for.
+    """
+    samples, seen = _read(folder)
+    path = table_of(folder)
+    table = TableFile.read(path).with_columns(("split",))
+    rows = table.rows()
+    duplicates = [pair for pair in find_duplicates(seen, run) if not pair.same_group] if options.look else []
+    together = joined_groups(samples, [*duplicates, *_named_duplicates(samples, rows)])
+    stand_ins = _stand_ins(samples, together, rows)
+    splits = choose_splits(stand_ins, options)
+    table = table.fill("split", splits)
+    dealt: list[str] = []
+    if options.folds:
+        before = [row.get(FOLD, "") for row in rows]
+        dealt = choose_folds(stand_ins, splits, before, options)
+        table = table.with_columns((FOLD,)).fill(FOLD, dealt)
+    table.write(path)
+    groups = Counter(split for _, split in {(s.group, split) for s, split in zip(stand_ins, splits, strict=True)})
+    changed = sum(sample.split != split for sample, split in zip(samples, splits, strict=True))
+    return SplitReport(_counted(samples, splits), dict(groups), changed, duplicates, _counted(samples, dealt))
+
+
+def choose_folds(
+    samples: Sequence[Sample], splits: Sequence[str], before: Sequence[str], options: SplitOptions
+) -> list[str]:
+    """Choose a fold for each image that is not kept apart to the end.
+
+    Returns ``"1"``, ``"2"`` ..., or "" where the split of anything of the group is ``test``.
+    """
+    assert options.folds
+    apart = {sample.group for sample, split in zip(samples, splits, strict=True) if split == JUDGED}
+    places = [place for place, sample in enumerate(samples) if sample.group not in apart]
+    numbers = {before[place] for place in places} - {""}
+    names = [str(number) for number in range(1, options.folds + 1)]
+    kept: dict[str, int] = {}
+    if not options.replace and numbers == set(names):
+        for place in places:
+            if before[place]:
+                kept.setdefault(samples[place].group, int(before[place]) - 1)
+    some = [samples[place] for place in places]
+    dealt = folds([s.group for s in some], [s.diagnosis or "" for s in some], options.folds, options.seed, kept)
+    found = [""] * len(samples)
+    for place, fold in zip(places, dealt, strict=True):
+        found[place] = names[fold]
+    return found
+
+
+def choose_splits(samples: Sequence[Sample], options: SplitOptions) -> list[str]:
+    """Choose a split for each image.
+
+    Returns ``train``, ``val``, ``test``, or what the group's images had.
+    """
+    named: dict[str, str] = {}
+    if not options.replace:
+        for sample in samples:
+            if held_back(sample.split) > held_back(named.get(sample.group, "")):
+                named[sample.group] = sample.split
+    free = [sample for sample in samples if sample.group not in named]
+    needed = 1 + (options.tuned > 0) + (options.test > 0)
+    groups = len({sample.group for sample in free})
+    if 0 < groups < needed:
+        raise DataSetError(
+            f"{groups} patients, lesions or single images have no split: expected at least {needed}, one for each "
+            "split. Add images, ask for fewer splits, or draw all anew."
+        )
+    rest, judged = hold_out(free, options.test, options.seed)
+    _, tuned = hold_out(rest, options.tuned / (1 - options.test), options.seed)
+    drawn = {sample.group: JUDGED for sample in judged} | {sample.group: TUNED for sample in tuned}
+    if options.replace:
+        return [drawn.get(sample.group, LEARNT) for sample in samples]
+    return [sample.split or named.get(sample.group) or drawn.get(sample.group, LEARNT) for sample in samples]
+
+
+def _read(folder: Path) -> tuple[list[Sample], list[Sample]]:
+    """All rows of a data set, and those whose image it holds; of the others nobody can see what they show."""
+    samples: list[Sample] = []
+    seen: list[Sample] = []
+    for entry in each_entry(folder):
+        if isinstance(entry, DataSetError):
+            raise entry
+        sample = sample_of(replace(entry, image=entry.image or folder), folder)
+        assert isinstance(sample, Sample)
+        samples.append(sample)
+        seen += [sample] if entry.image else []
+    return samples, seen
+
+
+def _named_duplicates(samples: Sequence[Sample], rows: Sequence[Mapping[str, str]]) -> Iterator[Duplicate]:
+    """Pairs that the table says show the same picture, whoever their patients and lesions are said to be."""
+    named = {sample.image_id: sample for sample in samples}
+    for sample, row in zip(samples, rows, strict=True):
+        if other := named.get(row.get("near_duplicate_of", "")):
+            yield Duplicate(other, sample, 1.0)
+
+
+def _counted(samples: Sequence[Sample], parts: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Images of each part and diagnosis; images without a part are left out."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for sample, part in zip(samples, parts, strict=bool(parts)):
+        if part:
+            counts[part][sample.diagnosis or "(none)"] += 1
+    return {part: dict(found) for part, found in counts.items()}
+
+
+def _stand_ins(samples: Sequence[Sample], groups: Sequence[str], rows: Sequence[Mapping[str, str]]) -> list[Sample]:
+    """Samples with their wider group and with the rarest class of it; where no diagnosis is known, melanoma or not."""
+    classes = [
+        sample.diagnosis or f"melanoma {row.get('melanoma', '')}" for sample, row in zip(samples, rows, strict=True)
+    ]
+    rarest = rarest_classes(groups, classes)
+    return [
+        replace(sample, group=group, diagnosis=rarest[group]) for sample, group in zip(samples, groups, strict=True)
+    ]

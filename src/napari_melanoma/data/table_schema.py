@@ -71,7 +71,6 @@ COLUMNS: tuple[Column, ...] = (
 NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
 READER = re.compile(r"depth_mm_reader_[1-9]\d*")
 AS_GIVEN = "_as_given"  # behind the name of a column: what stood there and could not be understood
-
 _BY_NAME = {column.name: column for column in COLUMNS}
 
 

@@ -2,9 +2,10 @@
 
 ``training_images.safetensors`` lies beside the weights of a bundle. It holds no picture and no name: of each image the
 first 64 bits of SHA-256 of its upright 8-bit pixels, and of photographs also the 120-bit perceptual hash of
-``data.likeness``, by which a copy of another size or compression is found; of each patient or lesion an HMAC, 64 bits.
-The HMAC's key is the one of the project (``core.pseudonyms``), which never leaves the computer: short patient ids could
-otherwise be found by trying all. Patients are therefore recognized only where the same key is; images are everywhere.
+``data.duplicates``, by which a copy of another size or compression is found; of each patient or lesion an HMAC of 64
+bits. The key of the HMAC is the one of the project (``privacy.pseudonyms``), which never leaves the computer: short
+patient ids could otherwise be found by trying all. Patients are therefore recognized only where the same key is; images
+are everywhere.
 """
 
 from __future__ import annotations
@@ -19,14 +20,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import BundleError, MelanomaError
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.core.parsing import parse_json
-from napari_melanoma.core.pseudonyms import key_id, keyed_digest
-from napari_melanoma.core.runs import Progress, RunContext
-from napari_melanoma.core.threads import in_threads
-from napari_melanoma.data.likeness import BANDS, close_pairs, hashes, textured
-from napari_melanoma.data.looks import look_of, read_looks
+from napari_melanoma.core.pipeline import in_threads
+from napari_melanoma.data.duplicates import BANDS, close_pairs, hashes, look_of, read_looks, textured
+from napari_melanoma.privacy.pseudonyms import key_id, keyed_digest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,1 +1,1 @@
-"""Files in and out: photographs, DICOM and results, and the functions that napari's manifest names."""
+"""Photographs, DICOM, TIFF, tables and results: reading and writing files."""

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from PIL.ImageCms import ImageCmsTransform
 
 logger = logging.getLogger(__name__)
-
 _STORED_IN_16 = (8, 12)  # bits per channel that cameras store in 16 without spreading them
 _SRGB_TOLERANCE = 2  # levels of 255; profiles that are sRGB under another name differ from it by rounding alone
 

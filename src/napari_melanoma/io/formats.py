@@ -18,23 +18,19 @@ if TYPE_CHECKING:
 
 Modality = Literal["dermoscopic", "macroscopic", "tbp_tile"]
 Format = Literal["JPEG", "PNG", "TIFF", "BMP", "WebP", "HEIC", "DICOM"]
-
 # What Pillow, tifffile, pydicom and their codecs raise on bytes that they cannot make sense of.
 DAMAGE = (
     *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
     *(RuntimeError, struct.error, zlib.error),
 )
-
 HEAD_BYTES = 132
 MIN_SIDE = 16  # a smaller image holds no lesion that could be outlined
 MAX_PIXELS = 200_000_000  # the largest phone sensors; in RGB this is 600 MB, and decoding takes a few times as much
-
 # The most pixels that a byte of a file can stand for: JPEG needs a bit for each block of 64, lossy WebP 3 for 256;
 # deflate packs 1032:1, LZW about 1300:1 and run lengths 128:1, with a bit a pixel. Plain pixels may be cut off.
 PIXELS_PER_BYTE = {"JPEG": 512, "WebP": 1000, "BMP": 1024, "PNG": 8256, "deflate": 10_400, "rle": 1024, "raw": 64}
 _MOST_PIXELS_PER_BYTE = 50_000  # where the format has no bound; no photograph comes near
 ALWAYS_READ = 1_000_000  # pixels; they take 3 MB, whatever the file claims
-
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _OTHERS = {

@@ -1,16 +1,18 @@
-"""Annotations as GeoJSON in the form of QuPath: areas in slide pixels with class, colour and measurements."""
+"""Annotations as GeoJSON in the form of QuPath: read, checked, fitted to a slide and written."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_melanoma.core.errors import InputError, MalformedFile
 from napari_melanoma.core.files import atomic_file
-from napari_melanoma.core.polygons import Polygon, Ring
+from napari_melanoma.core.parsing import read_json, reason_of
+from napari_melanoma.core.polygons import Polygon, Ring, clipped, signed_area, untangled
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -41,7 +43,7 @@ class Annotation:
 def write_geojson(path: Path, annotations: Iterable[Annotation]) -> None:
     """Write annotations as a feature collection, one feature a line, atomically.
 
-    Numbers keep all their digits, so that ``io.geojson_reading.read_geojson`` gives back equal values. Measurements
+    Numbers keep all their digits, so that ``io.geojson.read_geojson`` gives back equal values. Measurements
     that are no finite numbers are left out, for JSON has none.
     """
     with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
@@ -52,7 +54,7 @@ def feature(annotation: Annotation) -> dict[str, Any]:
     """Give an annotation as a GeoJSON feature.
 
     A ``Polygon`` where it has one, else a ``MultiPolygon``; vertices are (x, y), the first is repeated at the end.
-    Rings run as they are given: those of ``analysis.cell_polygons`` as RFC 7946 asks.
+    Rings run as they are given: those of ``slides.cell_polygons`` as RFC 7946 asks.
     """
     parts = [[_closed(ring) for ring in polygon.rings] for polygon in annotation.polygons]
     geometry = {"type": "Polygon", "coordinates": parts[0]}
@@ -103,3 +105,238 @@ def _short(value: float) -> float:
     """Write whole numbers without a point; they are read as equal."""
     whole = float(value).is_integer() and abs(value) < 2**53
     return int(value) if whole else float(value)
+
+
+_LARGEST_BYTES = 2**30
+_TYPES = ("objectType", "object_type", "type")  # of an object, as QuPath calls it now, did in 0.3, or takes as well
+_CHILDREN = ("childObjects", "children")
+_KNOWN = (*_TYPES, *_CHILDREN, "name", "classification", "measurements")
+_FEATURE = ("type", "id", "geometry", "properties")
+_GEOMETRY = ("type", "coordinates", "geometries")
+# QuPath 0.2 told the type of an object by its identifier.
+_TYPE_IDS = {
+    "PathDetectionObject": "detection",
+    "PathCellObject": "cell",
+    "PathTileObject": "tile",
+    "TMACoreObject": "tmaCore",
+}
+
+
+@dataclass(frozen=True)
+class GeoJson:
+    """What a file held: its areas, and in words what was left out because it encloses nothing."""
+
+    annotations: tuple[Annotation, ...]
+    left_out: tuple[str, ...] = ()
+
+
+def read_geojson(path: Path) -> GeoJson:
+    """Read the areas of a GeoJSON file.
+
+    Points, lines and rings without an area are left out and named.
+    """
+    content = _content(path)
+    annotations: list[Annotation] = []
+    left_out: list[str] = []
+    for number, one in enumerate(_features(content, path), start=1):
+        _add(one, f"feature {number}", path, annotations, left_out)
+    return GeoJson(tuple(annotations), tuple(left_out))
+
+
+def _add(one: Any, name: str, path: Path, annotations: list[Annotation], left_out: list[str]) -> None:  # noqa: ANN401
+    """Read a feature, and those that QuPath writes within it where its hierarchy is exported."""
+    where = f"{path}: {name}"
+    if isinstance(one, dict) and "geometry" in one and one["geometry"] is None:  # as GeoJSON has an object of no place
+        left_out.append(f"{name}: it has no geometry")
+    else:
+        polygons, others = _areas(_taken(one, "geometry", dict, where), where)
+        left_out += [f"{name}: {other}" for other in others]
+        if polygons:
+            annotations.append(_annotation(one, tuple(polygons), where))
+    for number, child in enumerate(_children(one), start=1):
+        _add(child, f"{name}, object {number} in it", path, annotations, left_out)
+
+
+def _children(one: dict[str, Any]) -> list[Any]:
+    """Features within a feature."""
+    properties = one.get("properties")
+    found = [properties[key] for key in _CHILDREN if key in properties] if isinstance(properties, dict) else []
+    return found[0] if found and isinstance(found[0], list) else []
+
+
+def _content(path: Path) -> Any:  # noqa: ANN401 - whatever JSON can hold
+    """Parse the file."""
+    try:
+        return read_json(path, _LARGEST_BYTES, allow_nan=True)  # QuPath writes measurements that are NaN
+    except FileNotFoundError as error:
+        raise InputError(f"there is no file {path}: expected annotations as GeoJSON.") from error
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {reason_of(error)}. Check that it may be read.") from error
+    except MalformedFile as error:
+        raise InputError(
+            f"cannot read {path}: {error.reason}. Expected GeoJSON in UTF-8, such as QuPath exports: export it again."
+        ) from error
+
+
+def _features(content: Any, path: Path) -> list[Any]:  # noqa: ANN401
+    """Features of a file; a bare geometry becomes one."""
+    if isinstance(content, list):
+        return content
+    kind = content.get("type") if isinstance(content, dict) else None
+    if kind == "FeatureCollection":
+        found: list[Any] = _taken(content, "features", list, str(path))
+        return found
+    if kind == "Feature":
+        return [content]
+    if kind in ("Polygon", "MultiPolygon", "GeometryCollection"):
+        return [{"geometry": content}]
+    raise InputError(
+        f"{path} is no GeoJSON: expected a FeatureCollection, found {kind or type(content).__name__}. "
+        "Export annotations as GeoJSON."
+    )
+
+
+def _annotation(one: dict[str, Any], polygons: tuple[Polygon, ...], where: str) -> Annotation:
+    """Everything of a feature beside its geometry."""
+    properties = one.get("properties") or {}
+    if not isinstance(properties, dict):
+        raise InputError(f"{where}: 'properties' is no object but {_shown(properties)}. Export the file again.")
+    class_name, color = _classification(properties.get("classification"))
+    identity = str(one.get("id") or "")
+    kind = next((properties[key] for key in _TYPES if isinstance(properties.get(key), str)), "")
+    return Annotation(
+        polygons,
+        class_name,
+        color,
+        str(properties.get("name") or ""),
+        _measurements(properties.get("measurements"), where),
+        kind or _TYPE_IDS.get(identity, "annotation"),
+        identity,
+        {key: value for key, value in properties.items() if key not in _KNOWN},
+        {key: value for key, value in one["geometry"].items() if key not in _GEOMETRY},
+        {key: value for key, value in one.items() if key not in _FEATURE},
+    )
+
+
+def _areas(geometry: dict[str, Any], where: str) -> tuple[list[Polygon], list[str]]:
+    """Polygons of a geometry, and what was left out."""
+    kind = geometry.get("type")
+    if kind == "GeometryCollection":
+        parts = [_areas(part, where) for part in _taken(geometry, "geometries", list, where)]
+        return [one for polygons, _ in parts for one in polygons], [one for _, others in parts for one in others]
+    if kind not in ("Polygon", "MultiPolygon"):
+        return [], [f"a geometry of type {_shown(kind)} encloses nothing"]
+    coordinates = _taken(geometry, "coordinates", list, where)
+    polygons = [_polygon(part, where) for part in ([coordinates] if kind == "Polygon" else coordinates)]
+    known = [polygon for polygon in polygons if polygon is not None]
+    return known, ["a ring with too few points or no area"] * (len(polygons) - len(known))
+
+
+def _polygon(rings: Any, where: str) -> Polygon | None:  # noqa: ANN401
+    """One polygon; None where its outer ring encloses nothing."""
+    if not isinstance(rings, list):
+        raise InputError(f"{where}: a polygon is a list of rings, not {_shown(rings)}. Export the file again.")
+    found = [_ring(ring, where) for ring in rings]
+    if not found or not _encloses(found[0]):
+        return None
+    return Polygon(found[0], tuple(hole for hole in found[1:] if signed_area(hole)))
+
+
+def _encloses(ring: Ring) -> bool:
+    """Whether a ring has an area; that of a figure of eight may add up to nothing."""
+    return bool(signed_area(ring)) or (len(set(ring)) > 3 and bool(untangled(Polygon(ring))))
+
+
+def _ring(points: Any, where: str) -> Ring:  # noqa: ANN401
+    """Vertices of a ring as (row, column), the repeated one dropped; further coordinates (z) do not matter."""
+    if not isinstance(points, list):
+        raise InputError(f"{where}: a ring is a list of points, not {_shown(points)}. Export the file again.")
+    vertices = tuple(_vertex(point, where) for point in points)
+    return vertices[:-1] if len(vertices) > 1 and vertices[0] == vertices[-1] else vertices
+
+
+def _vertex(point: Any, where: str) -> tuple[float, float]:  # noqa: ANN401
+    """One point as (row, column)."""
+    if not (isinstance(point, list) and len(point) >= 2 and all(_is_number(value) for value in point[:2])):
+        raise InputError(
+            f"{where}: a point is two finite numbers, x and y, not {_shown(point)}. Export the file again."
+        )
+    return float(point[1]), float(point[0])
+
+
+def _classification(value: Any) -> tuple[str, Color | None]:  # noqa: ANN401
+    """Name and colour of a class, as any version of QuPath writes them, or a plain text."""
+    if isinstance(value, str):
+        return value, None
+    if not isinstance(value, dict):
+        return "", None
+    names = value.get("names")
+    name = ": ".join(str(part) for part in names) if isinstance(names, list) else str(value.get("name") or "")
+    color = value.get("color")
+    if isinstance(color, list) and len(color) >= 3 and all(_is_number(part) for part in color[:3]):
+        return name, (int(color[0]), int(color[1]), int(color[2]))
+    packed = value.get("colorRGB")  # up to QuPath 0.3: a signed 32-bit number, alpha first
+    if isinstance(packed, int):
+        return name, ((packed >> 16) & 255, (packed >> 8) & 255, packed & 255)
+    return name, None
+
+
+def _measurements(value: Any, where: str) -> dict[str, float]:  # noqa: ANN401
+    """Measurements as an object, or as the list of older QuPath versions; what is no finite number is left out."""
+    if value is None:
+        return {}
+    if isinstance(value, list):
+        value = {str(one.get("name")): one.get("value") for one in value if isinstance(one, dict)}
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: 'measurements' is no object but {_shown(value)}. Export the file again.")
+    return {name: float(number) for name, number in value.items() if _is_number(number)}
+
+
+def _taken(value: Any, key: str, kind: type[dict] | type[list], where: str) -> Any:  # noqa: ANN401
+    """Give what stands under a key, or say that it is missing or of another kind."""
+    found = value.get(key) if isinstance(value, dict) else None
+    if not isinstance(found, kind):
+        name = "a list" if kind is list else "an object"
+        raise InputError(f"{where}: '{key}' should be {name}, found {_shown(found)}. Export the file again.")
+    return found
+
+
+def _is_number(value: Any) -> bool:  # noqa: ANN401
+    """Whether it is a finite number; JSON's true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _shown(value: Any) -> str:  # noqa: ANN401
+    """Show a value in an error, shortened."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Areas within a slide, and in words what was changed or left out of those that were read."""
+
+    annotations: tuple[Annotation, ...]
+    changed: tuple[str, ...] = ()
+
+
+def fitted(found: GeoJson, size: tuple[int, int]) -> Fitted:
+    """Make areas sound and cut off what lies outside a slide.
+
+    ``size``: height and width of the slide's finest level, in pixels. Returns an area of which nothing lies on the
+    slide is left out and named: it was drawn on another slide, or in other units.
+    """
+    kept, changed = [], list(found.left_out)
+    for number, annotation in enumerate(found.annotations, start=1):
+        name = annotation.name or f"area {number}"
+        sound = tuple(part for polygon in annotation.polygons for part in untangled(polygon))
+        if sound != annotation.polygons:
+            changed.append(f"{name}: its outline crosses itself; it was taken apart")
+        within = tuple(part for part in (clipped(polygon, size) for polygon in sound) if part is not None)
+        if not within:
+            changed.append(f"{name}: left out, nothing of it lies on the slide of {size[1]} x {size[0]} pixels")
+            continue
+        if within != sound:
+            changed.append(f"{name}: what lay outside the slide was cut off")
+        kept.append(annotation if within == annotation.polygons else replace(annotation, polygons=within))
+    return Fitted(tuple(kept), tuple(changed))

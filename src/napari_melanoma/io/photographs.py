@@ -13,7 +13,6 @@ from typing import IO, TYPE_CHECKING
 from napari_melanoma.core.errors import DamagedImage, UnreadableImage
 from napari_melanoma.core.files import check_name, open_regular
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.io.finding import SUFFIXES, find_photographs
 from napari_melanoma.io.formats import DAMAGE, HEAD_BYTES, Decoded, Format, Modality, identify, unknown_content
 
 if TYPE_CHECKING:
@@ -21,9 +20,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "SUFFIXES", "Modality", "Photograph", "accepting_damaged", "damage_of", "damage_warning", "damaged_accepted",
-    "find_photographs", "read_photograph", "stored_size",
-]  # fmt: skip
+    "Photograph",
+    "accepting_damaged",
+    "damage_of",
+    "damage_warning",
+    "damaged_accepted",
+    "read_photograph",
+    "stored_size",
+]
 
 _ACCEPT_VARIABLE = "NAPARI_MELANOMA_ACCEPT_DAMAGED"
 

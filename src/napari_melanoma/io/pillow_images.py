@@ -1,22 +1,30 @@
-"""Decoding of JPEG, PNG, BMP, WebP and HEIC through Pillow; deep PNG through imagecodecs, as Pillow cuts it to 8 bits.
-
-The classes of Pillow are called by name rather than through ``Image.open``: the format is known already, and the global
-limit on pixels (a warning, then an error) gives way to the bounds of ``formats``. A JPEG with several pictures (MPO, as
-phones write) and an animation give their first picture.
-"""
+"""Decoding of JPEG, PNG, BMP, WebP and HEIC through Pillow, and what EXIF says of day and camera."""
 
 from __future__ import annotations
 
 import io
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.io.color import eight_bit, real_depth, srgb, upright
 from napari_melanoma.io.damage.checked import Checked
-from napari_melanoma.io.formats import DAMAGE, MIN_SIDE, Decoded, Format, check_plausible, check_size
+from napari_melanoma.io.formats import (
+    DAMAGE,
+    HEAD_BYTES,
+    MIN_SIDE,
+    Decoded,
+    Format,
+    check_plausible,
+    check_size,
+    identify,
+)
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from PIL.Image import Exif, Image
     from PIL.ImageFile import ImageFile
 
 _ORIENTATION_TAG = 0x0112
@@ -161,3 +169,43 @@ def _deep_png(png: bytes) -> tuple[Image, tuple[str, ...]]:
     samples = imagecodecs.png_decode(png)
     bits, note = real_depth(samples)
     return Image.fromarray(eight_bit(samples, bits)), (note,) if note else ()
+
+
+_MAKE, _MODEL, _SOFTWARE, _CHANGED = 0x010F, 0x0110, 0x0131, 0x0132
+_DETAILS, _TAKEN, _LENS = 0x8769, 0x9003, 0xA434
+_DAY = re.compile(r"((?:19|20)\d\d)[:-](\d\d)[:-](\d\d)")
+
+
+@dataclass(frozen=True)
+class ExifHints:
+    """``camera`` is maker, model, lens and program in lower case, ``taken_on`` a day (YYYY-MM-DD); "" for not said."""
+
+    camera: str = ""
+    taken_on: str = ""
+
+
+def read_exif(path: Path) -> ExifHints:
+    """Read the day and the camera of a photograph; its pixels are not decoded.
+
+    Empty where there is no EXIF, or it cannot be read.
+    """
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # damaged EXIF is none
+            kind = identify(file.read(HEAD_BYTES))
+            if kind not in ("JPEG", "PNG", "WebP", "HEIC"):
+                return ExifHints()
+            file.seek(0)
+            with open_lazily(file, kind) as image:
+                return _hints(image.getexif())
+    except DAMAGE:
+        return ExifHints()
+
+
+def _hints(exif: Exif) -> ExifHints:
+    """Take from the tags what helps."""
+    details = exif.get_ifd(_DETAILS)
+    said = (exif.get(_MAKE), exif.get(_MODEL), details.get(_LENS), exif.get(_SOFTWARE))
+    day = _DAY.match(str(details.get(_TAKEN) or exif.get(_CHANGED) or ""))
+    camera = " ".join(text.strip("\0 ").lower() for text in said if isinstance(text, str))
+    return ExifHints(camera, "-".join(day.groups()) if day else "")

@@ -1,7 +1,4 @@
-"""The files that results consist of: masks, probabilities and pictures as PNG, tables as CSV, each written atomically.
-
-Pixels are all that is written: no metadata of the photograph (place, owner, patient) can come along.
-"""
+"""Reading and writing the files of results: masks, probabilities, tables, arrays and ``result.json``."""
 
 from __future__ import annotations
 
@@ -10,13 +7,15 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_melanoma.core.csv_cells import CsvError, CsvWriter, csv_dicts
+from napari_melanoma.core.csv_files import CsvError, CsvWriter, csv_dicts
 from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.files import atomic_file, open_regular
+from napari_melanoma.core.parsing import read_json
+from napari_melanoma.core.validity import PredictionFacts, ScaleMatch, Validity
 from napari_melanoma.io.formats import DAMAGE, HEAD_BYTES, identify
 
 if TYPE_CHECKING:
@@ -190,3 +189,109 @@ def _number(value: float) -> str:
         return "" if math.isnan(value) else str(value)
     digits = max(_SIGNIFICANT_DIGITS, len(str(abs(int(value)))))
     return np.format_float_positional(value + 0.0, precision=digits, unique=False, fractional=False, trim="-")
+
+
+def read_rgb_array(path: Path) -> NDArray[np.uint8]:
+    """Map the pixels of a photograph.
+
+    Returns uint8 (row, column, channel=3), read-only.
+    """
+    values = _mapped(path)
+    if values.dtype != "uint8" or values.ndim != 3 or values.shape[2] != 3 or not values.size:
+        raise _other(path, values, "uint8 (row, column, channel=3)")
+    return values
+
+
+def read_mask_array(path: Path) -> NDArray[np.bool_]:
+    """Read a mask.
+
+    Returns bool (row, column).
+    """
+    values = _mapped(path)
+    if values.dtype.kind not in "bui" or values.ndim != 2:
+        raise _other(path, values, "bool (row, column)")
+    return values.astype(bool)
+
+
+def _mapped(path: Path) -> NDArray:
+    """Map an array without reading it; an array of objects, which is a program, is refused."""
+    import numpy as np
+
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (*DAMAGE, MemoryError) as error:
+        raise UnreadableImage(f"{path} cannot be read as an array ({error}). Analyze the photograph again.") from error
+
+
+def _other(path: Path, values: NDArray, expected: str) -> UnreadableImage:
+    return UnreadableImage(
+        f"{path} holds an array of {values.dtype} {values.shape}, but {expected} was expected. "
+        "Analyze the photograph again."
+    )
+
+
+RESULT, TISSUE, HEATMAP = "result.json", "tissue.png", "heatmap.ome.tif"
+LESIONS, OUTLINES = "lesions.csv", "lesions.geojson"
+
+
+def read_content(folder: Path) -> dict[str, Any]:
+    """Read ``result.json`` of a slide.
+
+    Empty where the analysis has not ended, or what is there cannot be read.
+    """
+    return read_object(folder / RESULT)
+
+
+def validity_in(content: Mapping[str, Any]) -> Validity:
+    """Read whether the predictions for a slide are valid.
+
+    Returns as it is stored; of results that were written before 2026-11-22 what follows from their warnings and scale.
+    """
+    stored = Validity.from_json(content.get("validity"))
+    if stored is not None:
+        return stored
+    warnings, model = [str(one) for one in content.get("warnings") or ()], content.get("model") or {}
+    seen = [float(one) for key in ("mpp", "tile_mpp") for one in content.get(key) or ()]
+    expected = float(model.get("mpp") or 0)
+    failed, total = content.get("tiles_failed") or 0, content.get("tiles_total") or 0
+    return PredictionFacts(
+        str(model.get("name", "")),
+        demonstration=any("is a demonstration" in one for one in warnings),
+        scale=ScaleMatch(max(seen), expected) if seen and min(expected, *seen) > 0 else None,
+        distance=float(any(one.startswith("out of distribution") for one in warnings)),
+        limit=0.5,
+        failed_share=failed / total if total else 0.0,
+    ).validity()
+
+
+def risk_validity_in(answer: Mapping[str, Any]) -> Validity:
+    """Read whether a risk is valid.
+
+    Returns as it is stored; of answers that were written before 2026-11-22 what follows from their warnings.
+    """
+    stored = Validity.from_json(answer.get("validity"))
+    if stored is not None:
+        return stored
+    warnings, model = [str(one) for one in answer.get("warnings") or ()], answer.get("model") or {}
+    return PredictionFacts(
+        str(model.get("name", "")),
+        demonstration=any("drawn patients alone" in one or "phantom-trained" in one for one in warnings),
+        distance=float(any("out of distribution" in one for one in warnings)),
+        limit=0.5,
+        calibrated=bool(answer.get("interval")),
+    ).validity()
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read an object from a JSON file.
+
+    Empty where there is none, or what is there cannot be read.
+    """
+    try:
+        content = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+RISKS_TABLE, RISK = "risk.csv", "risk.json"

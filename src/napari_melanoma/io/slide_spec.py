@@ -12,7 +12,6 @@ from napari_melanoma.core.geometry import PixelSize, ScaleSource
 from napari_melanoma.core.placement import MapPlace
 
 WAITING, DONE, FAILED, NO_TISSUE = range(4)  # states of a tile
-
 TileKind = Literal["classification", "regression", "embedding", "dense"]
 
 

@@ -1,14 +1,15 @@
-"""Small pictures of photographs for lists, decoded no larger than is needed."""
+"""Small pictures of photographs, and photographs fitted to a square."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_melanoma.io.photographs import read_photograph
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
 
@@ -40,3 +41,15 @@ def _jpeg(path: Path, side_px: int) -> Image.Image | None:
             return ImageOps.exif_transpose(file).convert("RGB")
     except (OSError, SyntaxError, ValueError):
         return None
+
+
+def fit_input(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Resize a photograph to the network's square, antialiased; the aspect ratio is given up.
+
+    ``rgb``: uint8 (row, column, channel). ``side``: of the square, in pixels. Returns uint8 (side, side, channel).
+    """
+    if rgb.shape[:2] == (side, side):
+        return rgb
+    from PIL import Image  # a dock that opens comes by here, long before a photograph does
+
+    return np.asarray(Image.fromarray(rgb).resize((side, side), Image.Resampling.BILINEAR, reducing_gap=3.0))

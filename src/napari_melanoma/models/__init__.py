@@ -1,1 +1,1 @@
-"""Architectures, bundles and the registry of bundles; torch is imported inside functions only."""
+"""Networks, bundles, published weights and export."""

@@ -1,4 +1,4 @@
-"""Model bundles: a folder with ``config.json``, ``model.safetensors`` and a card, laid out as the hub does."""
+"""Model bundles: configuration, checked weights, the card, and the reference cases of a classifier."""
 
 from __future__ import annotations
 
@@ -9,23 +9,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
+import numpy as np
 from pydantic import Field, model_validator
 
-from napari_melanoma.core.classifier import ClassifierConfig
 from napari_melanoma.core.config import Config
-from napari_melanoma.core.encoder import EncoderConfig
-from napari_melanoma.core.errors import BundleError
+from napari_melanoma.core.errors import BundleError, MalformedFile, SaveError
 from napari_melanoma.core.files import atomic_folder, write_json, write_text
-from napari_melanoma.core.parsing import read_json, reason_of
-from napari_melanoma.core.preprocessing import PreprocessingConfig
-from napari_melanoma.core.tabular import TabularEncoding
-from napari_melanoma.core.tile import TileConfig
-from napari_melanoma.models.reference import Reference, write_reference
-from napari_melanoma.models.weights_check import check_weights
+from napari_melanoma.core.parsing import parse_json, read_json, reason_of, shortened
+from napari_melanoma.core.prediction import (
+    ClassifierConfig,
+    EncoderConfig,
+    PreprocessingConfig,
+    TabularEncoding,
+    TileConfig,
+)
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
     from torch import nn
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
@@ -260,3 +262,206 @@ def _check_weights(info: BundleInfo, found: dict[str, Any], network: nn.Module) 
             f"the weights of bundle '{info.name}' do not fit its architecture '{info.config.architecture}': expected "
             f"{len(expected)} tensors, found {len(found)}; {'; '.join(said)}. Get the bundle again from where it came."
         )
+
+
+_CHUNK_VALUES = 4 * 1024**2  # at a time, so that the check of a large model takes little memory
+
+
+class _Layout(NamedTuple):
+    """An unsigned integer of the size of a float, and its bits that are all set where it is not finite."""
+
+    integer: str
+    mask: int
+
+
+_FLOATS = {
+    "F64": _Layout("<u8", 0x7FF0_0000_0000_0000),
+    "F32": _Layout("<u4", 0x7F80_0000),
+    "F16": _Layout("<u2", 0x7C00),
+    "BF16": _Layout("<u2", 0x7F80),
+    "F8_E5M2": _Layout("u1", 0x7C),
+    "F8_E4M3": _Layout("u1", 0x7F),
+}
+
+
+def check_header(path: Path) -> None:
+    """Refuse a safetensors file whose header is not valid, or whose size is not the one that its tensors need.
+
+    Reads the header alone, so that it takes milliseconds whatever the size of the model.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy"):  # refuses offsets, sizes and shapes that do not fit each other
+            pass
+    except (OSError, SafetensorError, ValueError, MemoryError) as error:
+        raise BundleError(
+            f"cannot read {path}: the weights are incomplete or corrupt ({shortened(reason_of(error))}). Get the "
+            "bundle again from where it came."
+        ) from error
+
+
+def check_weights(path: Path) -> None:
+    """Refuse a safetensors file whose header does not describe its data, or whose weights are NaN or infinite."""
+    check_header(path)
+    try:
+        content = np.memmap(path, np.uint8, mode="r")
+        start = 8 + int.from_bytes(content[:8].tobytes(), "little")
+        header = parse_json(content[8:start].tobytes(), str(path))
+        for name, tensor in header.items():
+            if name != "__metadata__" and tensor["dtype"] in _FLOATS:
+                _check_tensor(path, name, content[start:][slice(*tensor["data_offsets"])], _FLOATS[tensor["dtype"]])
+    except (OSError, MalformedFile, ValueError, MemoryError) as error:
+        raise BundleError(
+            f"cannot read {path}: {shortened(reason_of(error))}. Get the bundle again from where it came."
+        ) from error
+
+
+def _check_tensor(path: Path, name: str, content: np.ndarray, layout: _Layout) -> None:
+    """Refuse a tensor with a value that is not finite."""
+    bits = content.view(layout.integer)
+    for first in range(0, len(bits), _CHUNK_VALUES):
+        part = bits[first : first + _CHUNK_VALUES] & layout.mask
+        if part.max() == layout.mask:
+            at = first + int(np.argmax(part == layout.mask))
+            raise BundleError(
+                f"the weights in {path} are damaged: value {at + 1} of {len(bits)} in tensor '{shortened(name)}' is "
+                "NaN or infinite. Get the bundle again from where it came."
+            )
+
+
+REFERENCE = "reference.safetensors"
+MOST = 4096  # training cases that a bundle remembers: 2.6 MB of 320 features
+ARRAYS = {
+    "logits": (np.float32, 2),
+    "labels": (np.int64, 1),
+    "groups": (np.int64, 1),
+    "embeddings": (np.float16, 2),
+    "embedded_labels": (np.int64, 1),
+}
+TEXTURES = "textures"  # float16 (tile, feature), of models of slides alone
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Cases that were held back, and training cases.
+
+    ``logits`` is float32 (case, class) before temperature, ``labels`` int64 (case,) indices of classes, ``groups``
+    int64 (case,) the patient or lesion, as a number that says nothing else. ``embeddings`` is float16 (training case,
+    feature), ``embedded_labels`` int64 (training case,), ``embedded_ids`` their image ids or (). ``textures`` is
+    float16 (training tile, feature), as ``models.blocks.texture`` gives them; None where it remembers none.
+    """
+
+    logits: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    embeddings: NDArray[np.float16]
+    embedded_labels: NDArray[np.int64]
+    embedded_ids: tuple[str, ...] = ()
+    textures: NDArray[np.float16] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse arrays that do not fit each other."""
+        fits = len(self.logits) == len(self.labels) == len(self.groups)
+        fits &= len(self.embeddings) == len(self.embedded_labels)
+        if not fits or len(self.embedded_ids) not in (0, len(self.embeddings)):
+            raise ValueError(
+                "cases of a reference do not fit each other: "
+                f"{len(self.logits)} logits, {len(self.labels)} labels, {len(self.groups)} groups; "
+                f"{len(self.embeddings)} embeddings, {len(self.embedded_labels)} labels, {len(self.embedded_ids)} ids."
+            )
+
+
+def numbered(names: ArrayLike) -> NDArray[np.int64]:
+    """Turn names of patients or lesions into numbers that say nothing but which are the same.
+
+    Returns int64 (case,), from 0 in the order in which names first occur.
+    """
+    _, first, index = np.unique(np.asarray(names), return_index=True, return_inverse=True)
+    place = np.empty(len(first), np.int64)
+    place[np.argsort(first)] = np.arange(len(first))
+    return place[index]
+
+
+def remembered(labels: ArrayLike, most: int = MOST, seed: int = 0) -> NDArray[np.int64]:
+    """Choose which training cases a bundle remembers: all of them, or so many at random, each class in its share.
+
+    Returns int64 (chosen,): places, ascending.
+    """
+    truth = np.asarray(labels, np.int64)
+    if len(truth) <= most:
+        return np.arange(len(truth))
+    random = np.random.default_rng(seed)
+    chosen = []
+    for one in np.unique(truth):
+        places = np.flatnonzero(truth == one)
+        number = max(1, round(most * len(places) / len(truth)))
+        chosen.append(random.choice(places, min(number, len(places)), replace=False))
+    return np.sort(np.concatenate(chosen))
+
+
+def textures_alone(textures: NDArray[np.float16], classes: int) -> Reference:
+    """Make what a model remembers that has no cases of its own, such as one that draws.
+
+    ``textures``: float16 (training tile, feature).
+    """
+    none = np.zeros(0, np.int64)
+    empty = np.zeros((0, 0), np.float16)
+    return Reference(np.zeros((0, classes), np.float32), none, none, empty, none, textures=textures)
+
+
+def read_reference(info: BundleInfo) -> Reference | None:
+    """Read what a bundle remembers of cases.
+
+    None where it remembers nothing.
+    """
+    path = info.path / REFERENCE
+    if not path.is_file():
+        return None
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in ARRAYS}
+            textures = file.get_tensor(TEXTURES) if TEXTURES in file.keys() else None  # noqa: SIM118 - no mapping
+            ids = tuple(parse_json((file.metadata() or {}).get("embedded_ids", "[]"), str(path)))
+        reference = Reference(**arrays, embedded_ids=ids, textures=textures)
+        _check(reference, len(info.config.classes))
+    except (OSError, SafetensorError, ValueError, TypeError) as error:
+        raise BundleError(
+            f"cannot read {path}: {reason_of(error)}. Get the bundle again from where it came."
+        ) from error
+    return reference
+
+
+def write_reference(folder: Path, reference: Reference) -> None:
+    """Write what a bundle remembers of cases."""
+    from safetensors.numpy import save
+
+    from napari_melanoma.core.files import atomic_file
+
+    arrays = {name: np.ascontiguousarray(getattr(reference, name), dtype=kind) for name, (kind, _) in ARRAYS.items()}
+    if reference.textures is not None:
+        arrays[TEXTURES] = np.ascontiguousarray(reference.textures, dtype=np.float16)
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise SaveError(f"cannot save {folder / REFERENCE}: logits or embeddings are not finite.")
+    metadata = {"embedded_ids": json.dumps(reference.embedded_ids)} if reference.embedded_ids else None
+    with atomic_file(folder / REFERENCE) as temporary:
+        temporary.write_bytes(save(arrays, metadata))
+
+
+def _check(reference: Reference, classes: int) -> None:
+    """Refuse arrays of another shape than the bundle's classes say."""
+    for name, (kind, dimensions) in ARRAYS.items():
+        array = getattr(reference, name)
+        if array.ndim != dimensions or array.dtype != kind:
+            raise ValueError(
+                f"{name} is {array.dtype} of {array.ndim} dimensions, expected {np.dtype(kind)} of {dimensions}"
+            )
+    if reference.textures is not None and (reference.textures.ndim != 2 or reference.textures.dtype != np.float16):
+        raise ValueError(f"textures are {reference.textures.dtype}, expected float16 of 2 dimensions")
+    if reference.logits.shape[1] != classes:
+        raise ValueError(f"logits are of {reference.logits.shape[1]} classes, expected {classes}")
+    for labels in (reference.labels, reference.embedded_labels):
+        if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+            raise ValueError(f"labels reach from {labels.min()} to {labels.max()}, expected 0 to {classes - 1}")

@@ -1,29 +1,27 @@
-"""Networks as files for other programs (ONNX, TorchScript, ``torch.export``), and such files as networks again.
-
-All hold the network as it is: normalised float32 (batch, 3, side, side) in, logits (batch, class, side, side) out, any
-number of images at once. A classifier gives logits (batch, class), and takes its inputs from the table as well, where
-it has some: ``continuous``, float32 (batch, input), and ``categories``, int64 (batch, embedding). What else a program
-must know (mean, std, threshold, encoding of the table ...) lies inside the file as ``config.json``: a file that is
-copied elsewhere stays complete.
-"""
+"""Networks as ONNX, TorchScript and ``torch.export``, also in 8-bit integers."""
 
 from __future__ import annotations
 
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from inspect import signature
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal, get_args
 
 from napari_melanoma.core.errors import BundleError, ConfigError
-from napari_melanoma.core.files import atomic_file
+from napari_melanoma.core.files import atomic_file, temporary_prefix
+from napari_melanoma.models.inference import CATEGORIES, CONTINUOUS, INPUT, OUTPUT
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
     from torch import nn
     from torch.export import ExportedProgram
 
@@ -33,8 +31,6 @@ SUFFIXES: dict[FileFormat, str] = {"onnx": ".onnx", "torchscript": ".pt", "torch
 ABOUT = "config.json"
 PLACES = ".debug_pkl"  # of TorchScript: where each line stood in the source, needed by nobody else
 TRACE = "pkg.torch.onnx.stack_trace"  # where a step stood in the source
-INPUT, OUTPUT = "image", "logits"
-CONTINUOUS, CATEGORIES = "continuous", "categories"  # what a classifier takes from a table, by its own names
 
 
 def export_network(network: nn.Module, path: Path, form: FileFormat, *, side: int, about: str = "{}") -> None:
@@ -218,3 +214,66 @@ def _torchscript() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=FutureWarning)
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
         yield
+
+
+def export_int8(
+    network: nn.Module, path: Path, images: Iterable[NDArray[np.float32]], *, side: int, about: str = "{}"
+) -> None:
+    """Write a network in 8-bit integers.
+
+    ``network``: float (batch, 3, side, side) to logits, in evaluation mode, on the CPU. ``images``: normalised
+    photographs, float32 (batch, 3, side, side), by which the range of each layer is found: about a hundred of the kind
+    that the network will see.
+    """
+    check_target(path, "onnx")
+    require("onnxruntime")
+    seen = _Photographs(images)
+    with TemporaryDirectory(prefix=temporary_prefix("onnx")) as folder:
+        plain = Path(folder) / "plain.onnx"
+        save_onnx(trace(network, side), plain, about=about)
+        with atomic_file(path) as temporary:
+            _quantise(plain, temporary, seen)
+            _carry(temporary, about)
+
+
+class _Photographs:
+    """Photographs one after the other, as ONNX Runtime asks for them."""
+
+    def __init__(self, images: Iterable[NDArray[np.float32]]) -> None:
+        rest = iter(images)
+        first = next(rest, None)
+        if first is None:
+            raise ConfigError("an export to int8 needs photographs to find the range of each layer; found none.")
+        self._images = chain([first], rest)
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        """Give the next ones; None after the last."""
+        found = next(self._images, None)
+        return None if found is None else {INPUT: found}
+
+
+def _quantise(plain: Path, target: Path, seen: _Photographs) -> None:
+    """Fold what can be folded, look at the photographs, and write the integers."""
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    folded = plain.with_name("folded.onnx")
+    quant_pre_process(plain, folded, skip_symbolic_shape=True)
+    quantize_static(
+        folded,
+        target,
+        seen,
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+    )
+
+
+def _carry(path: Path, about: str) -> None:
+    """Put the JSON back, which quantisation may leave behind."""
+    import onnx
+
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, {ABOUT: about})
+    onnx.save(model, path)

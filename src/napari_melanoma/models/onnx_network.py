@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from napari_melanoma.models.export import CATEGORIES, CONTINUOUS, INPUT
+from napari_melanoma.models.inference import CATEGORIES, CONTINUOUS, INPUT
 
 
 class OnnxNetwork(nn.Module):

@@ -1,1 +1,1 @@
-"""One module a task, over one engine; writes run folders."""
+"""The training engine: recipe, batches, augmentation, losses, schedules and tasks."""

@@ -1,23 +1,25 @@
-"""How many images a step may have: the largest number that fits and is not slower for each image."""
+"""The largest useful batch, and the cost of one training step."""
 
 from __future__ import annotations
 
 import copy
+import gc
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
 
+from napari_melanoma.core.context import ALONE, RunContext
+from napari_melanoma.models.inference import is_out_of_memory
 from napari_melanoma.training.engine import accelerator, choose_precision, process_count
-from napari_melanoma.training.faults import is_out_of_memory
-from napari_melanoma.training.step_cost import let_go
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
-    from napari_melanoma.core.runs import RunContext
     from napari_melanoma.training.recipe import TrainRecipe
 
 LARGEST, SMALLEST = 256, 2  # of one piece on one device; statistics of normalisation need two
@@ -28,7 +30,6 @@ HOPELESS = 1.5  # larger sizes are not tried after two that are that much slower
 SHARE_OF_FREE_MEMORY = 0.5  # what a step on the processor may take of what is free: past that others are pushed out
 FEWEST, MOST, ENOUGH_S = 3, 20, 0.2  # steps are repeated: the quickest of them was disturbed least
 LONG_S = 2.0  # whatever takes so long is timed well enough at once
-
 Clock = Callable[[], float]
 
 
@@ -134,3 +135,229 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
     elif device == "mps":
         torch.mps.synchronize()
+
+
+PROBE = {"cpu": 2, "mps": 4, "cuda": 8}  # images of the measured step: a graphics card is idle with fewer
+MOST_IMAGES = 16  # of smaller ones more are measured: what a step costs whatever its images would count too much
+SIDE = {"cpu": 256, "mps": 512, "cuda": 512}  # of its input; a larger one costs more by its area
+STEP_ENOUGH_S, MOST_STEPS = 0.5, 5  # steps are repeated until they took so long together, or so often
+MOMENTS = {"adamw": 2, "adam": 2, "sgd": 1}
+FLOAT = 4
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """What learning costs on this machine.
+
+    ``image_s``: seconds for an image of a step: variation, forward and backward pass. ``update_s``: seconds for the
+    optimiser, once a step. ``forward_s``: seconds for an image that is only answered.
+    """
+
+    image_s: float
+    update_s: float
+    forward_s: float
+    image_bytes: int
+    fixed_bytes: int
+    device: str
+    precision: str
+
+
+def measure_step(recipe: TrainRecipe, clock: Clock = time.perf_counter) -> StepCost:
+    """Run a few small steps of a recipe's network, with random weights on random images; gradients pile up unused.
+
+    ``clock``: gives seconds.
+    """
+    device = accelerator(recipe)
+    try:
+        return _measured(recipe, device, clock)
+    finally:  # of whoever goes on living, such as the viewer's worker, beside a training that needs the memory
+        let_go(device)
+
+
+def let_go(device: str) -> None:
+    """Give memory that nothing uses any more back to a device."""
+    import torch
+
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
+    elif device == "mps":
+        torch.mps.empty_cache()
+
+
+def _measured(recipe: TrainRecipe, device: str, clock: Clock) -> StepCost:
+    """Measure on a device."""
+    import torch
+
+    side = min(recipe.model.input_size, SIDE[device])
+    larger = (recipe.model.input_size / side) ** 2
+    model = recipe.model.model_copy(update={"input_size": side})
+    trial = _Trial(recipe.model_copy(update={"model": model}), device)
+    with _kept() as kept:
+        trial.learn()
+    apart = {parameter.untyped_storage().data_ptr() for parameter in trial.network.parameters()}
+    saved = sum(size for place, size in kept.items() if place not in apart)
+    learn_s = _seconds(trial.learn, device, clock)
+    update_s = _seconds(trial.update, device, clock)
+    with torch.inference_mode():
+        trial.network.eval()
+        forward_s = _seconds(trial.answer, device, clock)
+    weights = FLOAT * sum(parameter.numel() for parameter in trial.network.parameters())
+    copies = 2 + MOMENTS[recipe.optimiser] + (recipe.ema_decay > 0)
+    return StepCost(
+        image_s=larger * learn_s / trial.images,
+        update_s=update_s,
+        forward_s=larger * forward_s / trial.images,
+        image_bytes=round(larger * saved / trial.images),
+        fixed_bytes=weights * copies,
+        device=device,
+        precision=choose_precision(recipe),
+    )
+
+
+class _Trial:
+    """A network with all that a step needs, and a few random images."""
+
+    def __init__(self, recipe: TrainRecipe, device: str) -> None:
+        import numpy as np
+        import torch
+
+        from napari_melanoma.models.zoo import build_network
+        from napari_melanoma.training.augment.batch import BatchAugmentation
+        from napari_melanoma.training.augment.chances import Partners
+        from napari_melanoma.training.losses import make_class_loss, make_loss
+        from napari_melanoma.training.tasks.task import OPTIMISERS, idle_weight
+
+        side = recipe.data.cache_size
+        smaller = (SIDE[device] / min(recipe.model.input_size, SIDE[device])) ** 2
+        self.images = min(round(PROBE[device] * smaller), max(PROBE[device], MOST_IMAGES))
+        self._recipe, self._device = recipe, device
+        self._mixed = choose_precision(recipe) == "bf16-mixed"
+        network: nn.Module = build_network(recipe.model.architecture, recipe.model.options)
+        self.network = network.to(device).to(memory_format=torch.channels_last).train()
+        if recipe.model.freeze_normalisation:
+            _freeze_normalisation(self.network)
+        self._labels = len(recipe.classes)
+        self._augment = BatchAugmentation(
+            recipe.augmentation, recipe.model.input_size, recipe.seed, max(1, self._labels)
+        )
+        self._classifies = recipe.task == "classification"
+        self._loss = make_class_loss(recipe.loss) if self._classifies else make_loss(recipe.loss)
+        self._idle = idle_weight(self.network)
+        _freeze_encoder(self.network, recipe)
+        moving = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        weights = moving if self._idle is None else [self._idle]
+        groups = [{"params": weights, "lr": recipe.learning_rate}]
+        self._optimiser = OPTIMISERS[recipe.optimiser](groups, recipe.weight_decay)
+        draw = torch.Generator().manual_seed(0)
+        self._keys = np.stack([np.zeros(self.images, np.int64), np.arange(self.images)], axis=1)
+        count = self.images + len(Partners(recipe.augmentation, recipe.seed, self.images).of(self._keys))
+        pixels = torch.randint(256, (count, 4, side, side), dtype=torch.uint8, generator=draw).to(device)
+        self._pixels, self._masks = pixels[:, :3], pixels[:, 3:]
+        if self._labels:
+            self._masks = self._masks % self._labels
+
+    def learn(self) -> None:
+        """Vary the images, answer, and go back."""
+        images, masks = self._augment(self._pixels, self._masks, self._keys)
+        logits = self._logits(images)
+        softly = self._classifies or self._labels  # answers that cost as much as the true ones
+        loss = self._loss(logits, logits.detach().softmax(dim=1) if softly else masks.float() / 255)
+        (loss if self._idle is None else loss + 0 * self._idle).backward()
+
+    def update(self) -> None:
+        """Move the weights."""
+        self._optimiser.step()
+
+    def answer(self) -> None:
+        """Answer without learning."""
+        side = self._recipe.model.input_size
+        self._logits(self._pixels[: self.images, :, :1, :1].float().expand(-1, -1, side, side))
+
+    def _logits(self, images: Tensor) -> Tensor:
+        import torch
+
+        images = (images / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self._device, torch.bfloat16, enabled=self._mixed):
+            if not self._classifies:
+                return self.network(images).float()
+            row = torch.zeros(len(images), 0, device=self._device)  # what a table adds costs next to nothing
+            return self.network(images, row, row.long()).float()
+
+
+@contextmanager
+def _kept() -> Iterator[dict[int, int]]:
+    """Note what is kept for the backward pass: the place of each piece of memory and its bytes."""
+    import torch
+
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Any) -> Any:  # noqa: ANN401 - torch's signature
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield kept
+
+
+def _freeze_normalisation(network: nn.Module) -> None:
+    """Keep statistics as they are, as the task does; it takes another time."""
+    from napari_melanoma.training.tasks.task import NORMALISATION
+
+    for module in network.modules():
+        if isinstance(module, NORMALISATION):
+            module.eval()
+
+
+def _freeze_encoder(network: nn.Module, recipe: TrainRecipe) -> None:
+    """Let only what stands behind the encoder learn, where the recipe asks for it."""
+    from napari_melanoma.models.zoo import encoder_of
+
+    encoder = encoder_of(network)
+    if encoder is not None and recipe.classification is not None and recipe.classification.freeze_encoder:
+        encoder.requires_grad_(False)
+
+
+def _seconds(work: Callable[[], None], device: str, clock: Clock) -> float:
+    """Time what is done again and again; the quickest counts, for the others were disturbed."""
+    times: list[float] = []
+    while len(times) < MOST_STEPS and sum(times) < STEP_ENOUGH_S:
+        _wait(device)
+        began = clock()
+        work()
+        _wait(device)
+        times.append(clock() - began)
+    return min(times)
+
+
+Precision = Literal["fp32", "bf16"]
+IMAGES = 2 * SMALLEST
+ROUNDS = 2  # by turns: whatever else the machine does disturbs both
+WORTH = 1.1  # times as fast: for less nobody gives digits away
+
+
+def find_precision(
+    network: nn.Module, recipe: TrainRecipe, run: RunContext = ALONE, clock: Clock = time.perf_counter
+) -> Precision:
+    """Decide between float32 and bfloat16.
+
+    ``clock``: gives seconds. On a processor with bfloat16, this where steps of a few images take a tenth less time in
+    it than in float32.
+    """
+    chosen: Precision = "bf16" if choose_precision(recipe) == "bf16-mixed" else "fp32"
+    learns = any(True for _ in network.parameters())
+    if recipe.precision != "auto" or chosen == "fp32" or accelerator(recipe) != "cpu" or not learns:
+        return chosen
+    seconds: dict[Precision, list[float]] = {"fp32": [], "bf16": []}
+    try:
+        for _ in range(ROUNDS):
+            for precision, times in seconds.items():
+                run.check()
+                tried = recipe.model_copy(update={"precision": precision})
+                times.append(try_steps(network, tried, IMAGES, clock)[0])
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        return "bf16"  # it takes less
+    return "bf16" if min(seconds["fp32"]) >= WORTH * min(seconds["bf16"]) else "fp32"

@@ -1,9 +1,13 @@
-"""What a run folder needs of Lightning: events, metrics, the last and the best checkpoint; imports torch."""
+"""Callbacks of a run: events, metrics, checkpoints, pause and cancel, averaged weights; imports torch."""
 
 from __future__ import annotations
 
 import math
 import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,18 +16,22 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
+from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunContext
 from napari_melanoma.core.errors import Diverged, SaveError
 from napari_melanoma.core.files import atomic_file
-from napari_melanoma.core.runs import Milestone, Progress, RunContext
-from napari_melanoma.training.faults import diverged
-from napari_melanoma.training.monitor import monitor_in
+from napari_melanoma.core.run_folder import PAUSE_S, RunFolder, Wish
+from napari_melanoma.training.monitor import diverged, monitor_in
 
 if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
+    from collections.abc import Mapping
 
-    from napari_melanoma.core.run_folder import RunFolder
-    from napari_melanoma.training.clock import Clock, Pace
-    from napari_melanoma.training.task import Task
+    import numpy as np
+    from lightning.pytorch import LightningModule, Trainer
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from napari_melanoma.training.monitor import Clock, Pace
+    from napari_melanoma.training.tasks.task import Task
 
 EVENT_INTERVAL_S = 1.0
 
@@ -204,3 +212,173 @@ def memory_in_use(device: torch.device) -> dict[str, int]:
     if device.type == "cuda":
         found["gpu_memory_mb"] = round(torch.cuda.max_memory_reserved(device) / 2**20)
     return found
+
+
+LOOK_S = 1.0  # how often a GPU is asked for its numbers, which makes it wait
+GO, PAUSE, CANCEL, GIVE_UP = range(4)  # the greatest that any process says is what all do
+CODES: dict[Wish, int] = {"run": GO, "pause": PAUSE, "cancel": CANCEL}
+
+
+class Control(Callback):
+    """After each batch: go on, hold, cancel, or give up a run whose numbers are none."""
+
+    def __init__(self, wish: Callable[[], Wish], folder: RunFolder, clock: Clock) -> None:
+        self._wish = wish
+        self._folder = folder
+        self._clock = clock
+        self._group: Any = None
+        self._on_sigterm = signal.getsignal(signal.SIGTERM)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open a line between the processes that needs no device, so that asking does not hold up a GPU."""
+        if trainer.world_size > 1:
+            self._group = torch.distributed.new_group(backend="gloo")
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take SIGTERM back from Lightning, whose handler talks to the other processes out of turn."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._on_sigterm)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Task, *_: Any) -> None:  # type: ignore[override]  # noqa: ANN401
+        """Do what is wished."""
+        look = pl_module.device.type == "cpu" or self._clock.is_due("numbers", LOOK_S)
+        bad = pl_module.first_bad_batch() if look else None
+        code = self._follow(trainer, GO if bad is None else GIVE_UP)
+        if code == GIVE_UP:
+            raise Diverged(diverged(pl_module.recipe, "loss", trainer.current_epoch, bad))
+
+    def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:  # noqa: ANN401
+        """Do what is wished; a validation has many batches as well."""
+        self._follow(trainer, GO)
+
+    def _follow(self, trainer: Trainer, code: int) -> int:
+        """Agree with the other processes, hold while that is wished, and stop if it is."""
+        code = self._agree(code)
+        if code == PAUSE:
+            with self._clock.stopped():
+                code = self._hold(trainer.is_global_zero)
+        if code == CANCEL:
+            raise Cancelled
+        return code
+
+    def _hold(self, first: bool) -> int:
+        """Wait until something else is wished, talking to the other processes, which would give up otherwise."""
+        if first:
+            self._folder.tell("paused")
+        while (code := self._agree(GO)) == PAUSE:
+            time.sleep(PAUSE_S)
+        if first and code == GO:
+            self._folder.tell("continued")
+        return code
+
+    def _agree(self, code: int) -> int:
+        """The greatest code of all processes."""
+        code = max(code, CODES[self._wish()])
+        if self._group is None:
+            return code
+        greatest = torch.tensor(code)
+        torch.distributed.all_reduce(greatest, torch.distributed.ReduceOp.MAX, group=self._group)
+        return int(greatest)
+
+
+LIVE = "live_state_dict"
+
+
+class AveragedWeights(Callback):
+    """Keeps an exponential moving average of the weights, on their device.
+
+    Lightning's own ``WeightAveraging`` copies the module before it is on its device and averages counters of batches
+    as if they were weights; this one averages what is floating (statistics of normalisation too) and copies the rest.
+    """
+
+    def __init__(self, decay: float, *, warm_up: bool = True) -> None:
+        self._decay = decay
+        self._warm_up = warm_up
+        self._steps = 0
+        self._live: dict[str, Tensor] = {}
+        self._average: dict[str, Tensor] = {}
+        self._loaded: Mapping[str, Tensor] | None = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin with the weights as they are, or with the average of a resumed run."""
+        self._live = pl_module.state_dict()  # the tensors themselves: they are on their device and stay there
+        source = self._loaded or self._live
+        self._average = {name: source[name].to(value.device, copy=True) for name, value in self._live.items()}
+        self._loaded = None
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:  # noqa: ANN401
+        """Move the average after each step of the optimiser; a piece of a step is none."""
+        if trainer.global_step == self._steps:
+            return
+        self._steps = trainer.global_step
+        decay = min(self._decay, (1 + self._steps) / (10 + self._steps)) if self._warm_up else self._decay
+        floating = [name for name, value in self._live.items() if value.is_floating_point()]
+        averages, values = ([tensors[name] for name in floating] for tensors in (self._average, self._live))
+        with torch.no_grad():
+            torch._foreach_lerp_(averages, values, 1 - decay)
+            for name in self._live.keys() - set(floating):
+                self._average[name].copy_(self._live[name])
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Validate the average."""
+        self._swap()
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Go on learning with the weights."""
+        self._swap()
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Let the checkpoint's model be the average, and keep the weights beside it."""
+        checkpoint[LIVE] = checkpoint["state_dict"]
+        checkpoint["state_dict"] = self._average
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Take both back; Lightning has put the average into the model by now."""
+        if LIVE in checkpoint:
+            self._loaded = checkpoint["state_dict"]
+            self._steps = checkpoint["global_step"]
+            pl_module.load_state_dict(checkpoint[LIVE])
+
+    def _swap(self) -> None:
+        """Exchange the values of the model and of the average."""
+        with torch.no_grad():
+            for name, value in self._live.items():
+                other = self._average[name]
+                kept = value.clone()
+                value.copy_(other)
+                other.copy_(kept)
+
+
+class Gathered:
+    """Rows of numbers, one an image, that stay on their device until all are asked for."""
+
+    def __init__(self, columns: int) -> None:
+        self._columns = columns
+        self._places: list[Tensor] = []
+        self._rows: list[Tensor] = []
+
+    def add(self, places: NDArray[np.int64], rows: Tensor) -> None:
+        """Take the rows of a batch.
+
+        ``places``: int64 (batch,), the place of each image among all. ``rows``: float (batch, columns).
+        """
+        self._places.append(torch.from_numpy(places))
+        self._rows.append(rows.detach().float())
+
+    def take(self, device: torch.device) -> Tensor:
+        """Give the rows of all processes, and begin anew; every process must call it.
+
+        Returns float32 (image, columns) on the processor, in the order of the places; each image was in one process.
+        """
+        places = torch.cat([torch.empty(0, dtype=torch.int64), *self._places]).to(device)
+        rows = torch.cat([torch.empty(0, self._columns, device=device), *(row.to(device) for row in self._rows)])
+        self._places, self._rows = [], []
+        count = (places.max() + 1 if len(places) else torch.zeros((), dtype=torch.int64, device=device)).clone()
+        several = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if several:
+            torch.distributed.all_reduce(count, torch.distributed.ReduceOp.MAX)
+        whole = torch.zeros(int(count), self._columns, device=device)
+        whole[places] = rows
+        if several:
+            torch.distributed.all_reduce(whole)
+        return whole.cpu()

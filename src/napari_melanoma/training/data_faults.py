@@ -1,18 +1,25 @@
-"""What can be wrong with the images of a run, each said with what was expected, what was found and what to do."""
+"""What can be wrong with the images of a run, and the contents of its files."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_melanoma.core.counting import first_few
+from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import DataSetError, RunError
+from napari_melanoma.core.pipeline import in_threads
+from napari_melanoma.core.wording import first_few
+from napari_melanoma.io.photographs import stored_size
+from napari_melanoma.training.store import CacheIndex, Content, label_counts
 
 if TYPE_CHECKING:
+    from napari_melanoma.core.context import RunContext
     from napari_melanoma.data.dataset import Sample
     from napari_melanoma.data.splits import Parts
-    from napari_melanoma.training.cache_index import Content, Facts
+    from napari_melanoma.training.store import Facts
 
 NAMED = 3  # of the files that a message is about
 FEW_TO_JUDGE = 5
@@ -127,3 +134,108 @@ def empty_masks(parts: Parts, facts: Mapping[Path, Facts]) -> list[str]:
     return (
         [f"{len(empty)} of the {len(parts.learn)} masks to learn from are empty: {first_few(empty)}."] if empty else []
     )
+
+
+TWO_CLASS = 255  # what masks of one lesion have inside
+
+
+def check_labels(samples: Iterable[Sample], facts: Mapping[Path, Facts], classes: Sequence[str]) -> None:
+    """Refuse label images with values that no class has."""
+    wrong = []
+    for sample in samples:
+        if sample.mask is None:
+            continue
+        unknown = [value for value in label_counts(facts[sample.mask]) if value >= len(classes)]
+        if unknown:
+            wrong.append((sample.mask, unknown))
+    if not wrong:
+        return
+    said = first_few([f"{path} ({', '.join(map(str, unknown))})" for path, unknown in wrong])
+    hint = (
+        " 255 marks the lesion in masks of one class: for these leave 'classes' out of the recipe."
+        if all(TWO_CLASS in unknown for _, unknown in wrong)
+        else ""
+    )
+    raise DataSetError(
+        f"expected label images with the values {numbered(classes)}, found others in {len(wrong)} of them: {said}. "
+        f"Correct these files, or name all classes in the recipe's 'classes'.{hint}"
+    )
+
+
+def check_every_class(samples: Sequence[Sample], facts: Mapping[Path, Facts], classes: Sequence[str]) -> None:
+    """Refuse data from which a class cannot be learnt, as no pixel is of it."""
+    there = {value for sample in samples if sample.mask for value in label_counts(facts[sample.mask])}
+    missing = [f"{value} ({name})" for value, name in enumerate(classes) if value not in there]
+    if missing:
+        found = ", ".join(classes[value] for value in sorted(there))
+        raise DataSetError(
+            f"in the {len(samples)} label images to learn from no pixel is of {', '.join(missing)}; found only {found}."
+            " Add images that show what is missing, or take it out of the recipe's 'classes'."
+        )
+
+
+def numbered(classes: Sequence[str]) -> str:
+    """Say which value means which class.
+
+    Such as ``0 background, 1 dermis``.
+    """
+    return ", ".join(f"{value} {name}" for value, name in enumerate(classes))
+
+
+SAVED_EVERY = 500  # files, after which an interrupted first reading is not repeated
+
+
+@dataclass
+class Contents:
+    """Contents of files, and the reason for each file that could not be read."""
+
+    known: dict[Path, Content] = field(default_factory=dict)
+    faults: dict[Path, str] = field(default_factory=dict)
+
+
+def read_contents(paths: Iterable[Path], index: CacheIndex, run: RunContext) -> Contents:
+    """Find out what is in files."""
+    contents, unknown = Contents(), []
+    for path in dict.fromkeys(paths):
+        known = _look_up(path, index)
+        if known is None:
+            unknown.append(path)
+        else:
+            contents.known[path] = known
+    fresh: list[tuple[str, Content]] = []
+    try:
+        for done, (path, found) in enumerate(in_threads(_read, unknown, run), start=1):
+            if isinstance(found, Content):
+                contents.known[path] = found
+                fresh.append((str(path.absolute()), found))
+            else:
+                contents.faults[path] = found
+            if len(fresh) >= SAVED_EVERY:
+                index.add_contents(fresh)
+                fresh.clear()
+            run.report(Progress(done, len(unknown), "Looking at the files"))
+    finally:
+        index.add_contents(fresh)
+    return contents
+
+
+def _look_up(path: Path, index: CacheIndex) -> Content | None:
+    """Ask the index for a file that has not changed since."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None  # reading it says why
+    return index.content(str(path.absolute()), status.st_size, status.st_mtime_ns)
+
+
+def _read(path: Path) -> Content | str:
+    """Read a file through, and the head of it for the size of the image."""
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            status = path.stat()
+    except FileNotFoundError:
+        return "is not there"
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+    return Content(status.st_size, status.st_mtime_ns, digest, *(stored_size(path) or (0, 0)))

@@ -1,30 +1,30 @@
-"""Runs a task under Lightning into a run folder: devices, precision, checkpoints, early stopping, resuming."""
+"""Run a task under Lightning into a run folder: devices, precision, checkpoints, weight interpolation."""
 
 from __future__ import annotations
 
 import gc
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.errors import RunError, TrainingError
-from napari_melanoma.models.precision import cpu_has_bf16
-from napari_melanoma.training.faults import MEMORY, is_out_of_memory
-from napari_melanoma.training.places import further_pieces
-from napari_melanoma.training.sampling import Rank
+from napari_melanoma.core.files import atomic_file
+from napari_melanoma.models.inference import cpu_has_bf16, is_out_of_memory
+from napari_melanoma.training.loader import Loaders
+from napari_melanoma.training.monitor import MEMORY
+from napari_melanoma.training.seeds import further_pieces
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from lightning.pytorch.callbacks import Callback
-    from torch.utils.data import DataLoader
+    from torch import Tensor, nn
 
     from napari_melanoma.core.run_folder import ListeningContext, RunFolder
     from napari_melanoma.training.recipe import TrainRecipe
-    from napari_melanoma.training.task import Task
+    from napari_melanoma.training.tasks.task import Task
 
 KNOWN_WARNINGS = (
     "The .* does not have many workers",  # images are decoded already; more processes do not help
@@ -34,8 +34,6 @@ KNOWN_WARNINGS = (
     "Grad strides do not match bucket view strides",  # channels_last under DDP; a copy of small gradients
     "The `srun` command is available on your system but is not used",  # a run on one device needs none
 )
-
-Loaders = Callable[[Rank], "tuple[DataLoader, DataLoader]"]
 
 
 @dataclass(frozen=True)
@@ -213,10 +211,8 @@ def _quiet() -> Iterator[None]:
 
 def _callbacks(fitting: Fitting, run: ListeningContext) -> list[Any]:
     """What happens beside learning; at the end of a validation predictions are drawn before the average is put away."""
-    from napari_melanoma.training.callbacks import Keeper, RunWriter
-    from napari_melanoma.training.clock import Clock, Pace
-    from napari_melanoma.training.control import Control
-    from napari_melanoma.training.ema import AveragedWeights
+    from napari_melanoma.training.callbacks import AveragedWeights, Control, Keeper, RunWriter
+    from napari_melanoma.training.monitor import Clock, Pace
 
     recipe, folder, clock = fitting.recipe, fitting.folder, Clock()
     pace = Pace(clock)
@@ -228,3 +224,42 @@ def _callbacks(fitting: Fitting, run: ListeningContext) -> list[Any]:
         *([AveragedWeights(recipe.ema_decay, warm_up=not knows)] if recipe.ema_decay else []),
         Keeper(folder, run, recipe.epochs if recipe.keep == "last" else recipe.patience, pace),
     ]
+
+
+log = logging.getLogger(__name__)
+
+
+def keep_start(network: nn.Module, path: Path) -> None:
+    """Keep the weights that a run starts from."""
+    from safetensors.torch import save
+
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(save({name: value.contiguous() for name, value in network.state_dict().items()}))
+
+
+def read_start(path: Path) -> dict[str, Tensor] | None:
+    """Read the weights that a run started from.
+
+    Name to value; None where the file has gone or is damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        log.warning("cannot read %s: %s", path, error)
+        return None
+
+
+def blend_with_start(network: nn.Module, start: Mapping[str, Tensor], share: float) -> None:
+    """Move a network towards the weights that it started from (WiSE-FT, Wortsman et al. 2022, arXiv:2109.01903).
+
+    ``share``: of what was learnt, 0 to 1.
+    """
+    import torch
+
+    with torch.no_grad():
+        for name, value in network.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(start[name].to(value), 1 - share)

@@ -16,7 +16,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 from napari_melanoma.core.errors import SaveError
-from napari_melanoma.training.faults import PEER
+from napari_melanoma.training.monitor import PEER
 
 if TYPE_CHECKING:
     from napari_melanoma.core.run_folder import RunFolder

@@ -1,37 +1,54 @@
-"""From the data sets of a recipe to what a run learns from: checked, decoded, and written down in ``data.csv``."""
+"""From the data sets of a recipe to what a run trains on."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from napari_melanoma.core.counting import first_few
-from napari_melanoma.core.errors import RunError
+import numpy as np
+
+from napari_melanoma.core.context import Progress
+from napari_melanoma.core.errors import RunError, UnreadableImage
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.parsing import read_json, reason_of
+from napari_melanoma.core.pipeline import in_threads
+from napari_melanoma.core.prediction import TabularEncoding
+from napari_melanoma.core.wording import first_few
 from napari_melanoma.data.dataset import Sample
+from napari_melanoma.data.features.encoding import fit, number_of, possible_number, understand
 from napari_melanoma.data.splits import Parts
 from napari_melanoma.training import data_faults
-from napari_melanoma.training.cache import Cache
-from napari_melanoma.training.class_prepare import read_run_classes, write_classes
-from napari_melanoma.training.class_rows import class_counts
-from napari_melanoma.training.class_views import fill_views, lost_views, views
-from napari_melanoma.training.contents import read_contents
-from napari_melanoma.training.decoding import Job, fill, label_counts
-from napari_melanoma.training.listed_images import write_listed
-from napari_melanoma.training.run_data import DataRow, Part, fingerprint, read_data, write_data
-from napari_melanoma.training.store import Pair, PixelStore, user_store
-from napari_melanoma.training.survey import Survey, files_of, jobs_of, survey
+from napari_melanoma.training.data_faults import read_contents
+from napari_melanoma.training.recipe import UNANSWERED, ClassData, ClassPart
+from napari_melanoma.training.run_data import DataRow, Part, fingerprint, read_data, write_data, write_listed
+from napari_melanoma.training.store import (
+    Cache,
+    Facts,
+    Job,
+    Kind,
+    Pair,
+    PixelStore,
+    fill,
+    label_counts,
+    per_shard,
+    read_items,
+    user_store,
+)
+from napari_melanoma.training.survey import ClassTable, Survey, class_counts, files_of, jobs_of, key_of, survey
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from numpy.typing import NDArray
 
+    from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.run_folder import RunFolder
-    from napari_melanoma.core.runs import RunContext
-    from napari_melanoma.core.tabular import TabularEncoding
-    from napari_melanoma.training.cache_index import Kind
-    from napari_melanoma.training.class_batch import ClassData
-    from napari_melanoma.training.recipe import TrainRecipe
+    from napari_melanoma.training.recipe import ClassificationConfig, TrainRecipe
 
 
 @dataclass(frozen=True)
@@ -231,3 +248,203 @@ def _label_shares(rows: Iterable[DataRow], store: PixelStore, classes: int) -> t
         for found in facts:
             total.update(label_counts(found) if found else {})
     return tuple(total[value] / max(1, total.total()) for value in range(classes))
+
+
+CLASSES = "classes.json"
+
+
+def write_classes(
+    folder: Path,
+    table: ClassTable,
+    rows: Sequence[DataRow],
+    asked: ClassificationConfig,
+    fitted: TabularEncoding | None,
+) -> None:
+    """Keep what the rows of a run say, so that a resumed run learns from the same answers."""
+    learnt = [table.rows[key_of(row.sample)] for row in rows if row.part == "learn"]
+    encoding = fitted or (fit(learnt, asked.tabular, asked.target) if asked.tabular else None)
+    depth = asked.depth.column if asked.depth else ""
+    fields = encoding.fields if encoding else ()
+    found: dict[str, Any] = {
+        "names": table.names,
+        "encoding": encoding.model_dump(mode="json") if encoding else None,
+        "fields": fields,
+        "rows": [
+            [
+                UNANSWERED if row.part == "unlabelled" else table.label(row.sample),
+                *(table.rows[key_of(row.sample)].get(name, "") for name in fields),
+            ]
+            for row in rows
+        ],
+        "depth": [_depth(table.rows[key_of(row.sample)].get(depth, ""), depth) for row in rows] if depth else [],
+    }
+    write_json(folder / CLASSES, found)
+
+
+def _depth(cell: str, column: str) -> str:
+    """Return the cell, "" where it holds no possible depth."""
+    return "" if math.isnan(possible_number(cell, column)) else cell
+
+
+def read_run_classes(folder: Path, rows: Sequence[DataRow]) -> ClassData:
+    """Read what the rows of a run say."""
+    found, said = _read(folder / CLASSES, rows)
+    encoding = TabularEncoding.parse(found["encoding"], str(folder / CLASSES)) if found["encoding"] else None
+    domains = tuple(sorted({row.sample.domain for row in rows}))
+    cells_of_depth = found.get("depth") or [None] * len(rows)  # runs from before depths were learnt have none
+    depths = dict(zip(map(id, rows), map(number_of, cells_of_depth), strict=True))
+
+    def part(name: str) -> ClassPart:
+        chosen = [row for row in rows if row.part == name]
+        cells = [said[id(row)] for row in chosen]
+        return ClassPart(
+            labels=np.array([cell[0] for cell in cells], np.int64),
+            values=understand([dict(zip(found["fields"], cell[1:], strict=True)) for cell in cells], encoding)
+            if encoding
+            else None,
+            domains=np.array([domains.index(row.sample.domain) for row in chosen], np.int64),
+            depth_mm=np.array([depths[id(row)] for row in chosen], np.float64),
+        )
+
+    return ClassData(tuple(found["names"]), encoding, domains, part("learn"), part("tuning"), part("unlabelled"))
+
+
+def read_held_out(
+    folder: Path, rows: Sequence[DataRow]
+) -> tuple[NDArray[np.intp], dict[tuple[str, str], dict[str, str]]]:
+    """Read what is known of the images that a run has held out.
+
+    Int (image,), places of their classes, in the order of the rows.
+    """
+    found, said = _read(folder / CLASSES, rows)
+    chosen = [row for row in rows if row.part == "held_out"]
+    labels = np.array([said[id(row)][0] for row in chosen], np.intp)
+    return labels, {
+        key_of(row.sample): dict(zip(found["fields"], map(str, said[id(row)][1:]), strict=True)) for row in chosen
+    }
+
+
+def _read(path: Path, rows: Sequence[DataRow]) -> tuple[dict[str, Any], dict[int, list[Any]]]:
+    """Content of ``classes.json``, and what it says of each row by its identity."""
+    try:
+        found = read_json(path)
+        return found, dict(zip(map(id, rows), found["rows"], strict=True))
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(
+            f"{path}, the answers of the run's images, cannot be read ({reason_of(error)}). Start a new run in "
+            "another folder."
+        ) from error
+
+
+class Views(Cache):
+    """Decoded views as training reads them, in an order; they have no masks."""
+
+    def read(self, items: NDArray[np.int64] | Sequence[int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Copy a batch out of the cache.
+
+        Returns uint8 (item, 3, row, column), and 0 (item, 1, row, column).
+        """
+        places = self.places[np.asarray(items, dtype=np.int64)]
+        images = read_items(self.folder, self.shards, places[:, :2], (3, self.side, self.side))
+        return images, np.zeros((len(images), 1, self.side, self.side), np.uint8)
+
+
+class ViewJob(NamedTuple):
+    """A view to be made: its name by content, and the files of photograph and mask."""
+
+    sha: str
+    image: Path
+    mask: Path | None
+
+
+def view_sha(row: DataRow) -> str:
+    """Name a view by what it is made from."""
+    return hashlib.sha256(f"{row.image_sha} {row.mask_sha}".encode()).hexdigest()
+
+
+def kept_as(recipe: TrainRecipe) -> Kind:
+    """Name what the store knows views by: those of other settings are others."""
+    assert recipe.classification is not None
+    view, preparing = recipe.classification.view, recipe.model.preprocessing
+    said = json.dumps([view.model_dump(mode="json"), preparing.model_dump(mode="json")], sort_keys=True)
+    return cast("Kind", f"view {hashlib.sha256(said.encode()).hexdigest()[:16]}")
+
+
+def lost_views(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe) -> list[DataRow]:
+    """Find the rows whose view is not in the store.
+
+    In their order; what is held out needs none.
+    """
+    kind, side = kept_as(recipe), recipe.data.cache_size
+    return [row for row in rows if row.part != "held_out" and store.slot(kind, side, view_sha(row)) is None]
+
+
+def fill_views(store: PixelStore, rows: Sequence[DataRow], recipe: TrainRecipe, run: RunContext) -> dict[Path, str]:
+    """Cut out the views that the store lacks.
+
+    ``store``: gets the pixels. Path to a sentence, for each photograph that cannot be used.
+    """
+    kind, side = kept_as(recipe), recipe.data.cache_size
+    jobs = list({view_sha(row): _job(row) for row in lost_views(rows, store, recipe)}.values())
+    shape, faults = (3, side, side), dict[Path, str]()
+    make = partial(_cut, recipe=recipe)
+    done = 0
+    for first in range(0, len(jobs), per_shard(shape)):
+        some = jobs[first : first + per_shard(shape)]
+        found: dict[str, tuple[int, Facts]] = {}
+
+        def pixels(some: list[ViewJob] = some, found: dict[str, tuple[int, Facts]] = found) -> Iterator[NDArray]:
+            nonlocal done
+            for place, (job, view) in enumerate(in_threads(make, some, run)):
+                if isinstance(view, str):
+                    faults[job.image] = view
+                    yield np.zeros(shape, np.uint8)  # nobody is told of this place
+                else:
+                    found[job.sha] = place, Facts(side, side, 0.0, "")
+                    yield view
+                done += 1
+                run.report(Progress(done, len(jobs), "Cutting out what is looked at"))
+
+        shard = store.add((len(some), *shape), pixels())
+        store.add_decoded(kind, side, shard, found)
+    return faults
+
+
+def views(store: PixelStore, rows: Sequence[DataRow], recipe: TrainRecipe) -> Views:
+    """Find views that are decoded.
+
+    In the order of the rows.
+    """
+    kind, side = kept_as(recipe), recipe.data.cache_size
+    shards: dict[str, int] = {}
+    places = np.empty((len(rows), 4), np.int32)
+    for item, row in enumerate(rows):
+        slot = store.slot(kind, side, view_sha(row))
+        assert slot is not None
+        places[item] = (shards.setdefault(slot.shard, len(shards)), slot.place) * 2
+    return Views(store.folder, side, tuple(shards), places)
+
+
+def _job(row: DataRow) -> ViewJob:
+    """What is to be done for a row."""
+    return ViewJob(view_sha(row), row.sample.image, row.sample.mask)
+
+
+def _cut(job: ViewJob, recipe: TrainRecipe) -> NDArray[np.uint8] | str:
+    """Read photograph and mask, and cut out what is looked at, (channel, row, column); or say why it cannot be."""
+    from napari_melanoma.imaging.preprocessing import view_of
+    from napari_melanoma.io.photographs import read_photograph
+    from napari_melanoma.io.results import read_mask
+
+    assert recipe.classification is not None
+    try:
+        rgb = read_photograph(job.image).rgb
+        mask = read_mask(job.mask) if job.mask else None
+    except UnreadableImage as error:
+        return str(error)
+    except OSError as error:
+        return f"{job.image} cannot be read: {error.strerror or error}."
+    view = view_of(rgb, mask, recipe.classification.view, recipe.data.cache_size, recipe.model.preprocessing)
+    if view is None:
+        return f"{job.mask} holds no lesion to cut out."
+    return np.ascontiguousarray(view.image.transpose(2, 0, 1))

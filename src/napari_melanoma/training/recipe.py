@@ -1,27 +1,232 @@
-"""The recipe: one frozen value that describes a training run completely; read from TOML, kept in the run folder."""
+"""The recipe: one frozen value that describes a training run, for every task."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, cast
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from napari_melanoma.core.config import Config, OneOf, OptionsOf
-from napari_melanoma.core.preprocessing import PreprocessingConfig
-from napari_melanoma.core.tile import TileConfig
-from napari_melanoma.models.weights_files import WORDS, weights_file
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.prediction import (
+    DEPTH,
+    DepthScale,
+    MeasuredDepth,
+    PreprocessingConfig,
+    TabularChoices,
+    TileConfig,
+    ViewConfig,
+)
+from napari_melanoma.metrics.agreement import on_scale
+from napari_melanoma.models.weights_location import WORDS, weights_file
 from napari_melanoma.models.zoo import architectures
-from napari_melanoma.training.bagging import DEFAULTS, NETWORK, BagConfig, out_of_place
-from napari_melanoma.training.classifying import ClassificationConfig
-from napari_melanoma.training.depth_learning import NETWORK as DEPTH_NETWORK
-from napari_melanoma.training.depth_learning import misfit
 from napari_melanoma.training.losses import losses
 from napari_melanoma.training.schedules import schedules
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from napari_melanoma.core.prediction import TabularEncoding
+    from napari_melanoma.data.features.encoding import TableValues
+    from napari_melanoma.models.blocks.options import BiomarkerConfig
     from napari_melanoma.models.bundle import BundleConfig
-    from napari_melanoma.models.zoo.biomarker import BiomarkerConfig
-    from napari_melanoma.training.cache_index import Kind
+    from napari_melanoma.training.store import Kind
+
+DEPTH_NETWORK = "biomarker"  # the architecture with a depth module
+FEWEST = 3  # cases of which anything can be said
+
+
+class DepthConfig(Config):
+    """The depth as a second thing to learn; cases of which it is not known teach the class alone."""
+
+    column: str = Field(DEPTH, min_length=1, description="column of the table that holds it, in mm")
+    weight: float = Field(1.0, gt=0, le=100, description="of its loss beside that of the class")
+    loss: Literal["smooth_l1", "gaussian_nll"] = Field(
+        "smooth_l1",
+        description="smooth_l1: absolute error, squared where it is small; gaussian_nll: the network tells how sure it "
+        "is, which model.options.heteroscedastic asks for",
+    )
+
+
+def misfit(
+    depth: DepthConfig | None, options: BiomarkerConfig | None, region: str, scale: tuple[float, float], aspect: float
+) -> str:
+    """Say what of a recipe does not go with a depth in mm.
+
+    A sentence; "" where all is well.
+    """
+    tells = options is not None and options.tells_depth
+    if depth is None:
+        return (
+            "the network has a depth module, and nothing to teach it: add [classification.depth], or set "
+            "model.options.use_depth = false"
+            if tells
+            else ""
+        )
+    if not tells:
+        return (
+            f"classification.depth needs a network with a depth module: set "
+            f"model.architecture = '{DEPTH_NETWORK}' with "
+            "use_depth, or leave it out"
+        )
+    assert options is not None
+    if (depth.loss == "gaussian_nll") != options.heteroscedastic:
+        return "the loss gaussian_nll and model.options.heteroscedastic go together: set both, or neither"
+    if region != "photograph":
+        return (
+            "a depth in mm needs pictures of one scale, and the square around a lesion is of any: set "
+            "classification.view.region = 'photograph'"
+        )
+    if scale != (1, 1) or aspect != 1:
+        return (
+            f"a picture that is magnified shows another depth: set augmentation.scale = [1, 1] and aspect = 1 (found "
+            f"{list(scale)} and {aspect:g})"
+        )
+    return ""
+
+
+def depth_options(options: BiomarkerConfig, data: ClassData) -> dict[str, Any]:
+    """Give what the data decide of a network that tells a depth.
+
+    Returns ``depth_mean`` and ``depth_std`` on the network's scale and, where the classifier gets measured depths,
+    where they stand among its inputs.
+    """
+    found: dict[str, Any] = {}
+    if options.tells_depth:
+        plain = on_scale(data.learn.depth_mm, DepthScale(log=options.depth_log))
+        known = plain[~np.isnan(plain)]
+        if len(known) < FEWEST:
+            raise DataSetError(
+                f"{len(known)} of {len(plain)} images to learn from have a depth, expected {FEWEST} at least. Fill in "
+                "the column that classification.depth.column names, or leave classification.depth out."
+            )
+        found = {"depth_mean": round(float(known.mean()), 6), "depth_std": round(float(known.std()) or 1.0, 6)}
+    if options.tells_depth and options.depth_source == "measured":
+        found["measured"] = _place_of(data.encoding).model_dump(mode="json")
+    return found
+
+
+def depth_metrics(said_mm: NDArray[np.float64], true_mm: NDArray[np.float64]) -> dict[str, float]:
+    """Measure depths that were told.
+
+    ``said_mm``, ``true_mm``: float64 (image,); NaN where it is not known. Returns ``tuning_depth_mae_mm`` and
+    ``tuning_depth_r`` (Pearson; 0 where all that was said is the same); empty where hardly any is known.
+    """
+    known = ~np.isnan(true_mm)
+    said, true = said_mm[known], true_mm[known]
+    if len(true) < FEWEST:
+        return {}
+    together = float(said.std() * true.std())
+    related = float(((said - said.mean()) * (true - true.mean())).mean()) / together if together > 0 else 0.0
+    return {"tuning_depth_mae_mm": float(np.abs(said - true).mean()), "tuning_depth_r": related}
+
+
+def _place_of(encoding: TabularEncoding | None) -> MeasuredDepth:
+    """Where the measured depth stands among the inputs."""
+    columns = encoding.numbers if encoding else ()
+    for column in columns:
+        if column.name == DEPTH and column.encoding == "standardised" and column.has_indicator:
+            assert encoding is not None
+            place = [one.field for one in encoding.continuous].index(DEPTH)
+            return MeasuredDepth(place=place, mean=column.mean, std=column.std)
+    raise DataSetError(
+        f'depth_source = "measured" needs {{ name = "{DEPTH}", missing = "unknown" }} among '
+        "classification.tabular.numbers. Add it, or set model.options.depth_source to predicted."
+    )
+
+
+DEFAULTS: dict[str, Any] = {
+    "title": "Slide classification",
+    "batch_size": 4,
+    "learning_rate": 5e-4,
+    "epochs": 50,
+    "patience": 10,
+    "precision": "fp32",  # two small layers: half precision saves no time and costs digits
+}
+NETWORK = {"architecture": "attention_mil", "start": "none"}
+
+
+class BagConfig(Config):
+    """Slides as bags of embeddings: what is drawn of each in an epoch. All tiles count when it is measured."""
+
+    tiles: int = Field(
+        4096, ge=1, description="tiles of a slide that a step learns from at most, drawn anew each epoch"
+    )
+
+
+def out_of_place(asked: ClassificationConfig) -> list[str]:
+    """Name the options of a classification that need pictures or a form, and say nothing of bags."""
+    usual = type(asked)()
+    names = (
+        *("view", "masks", "tabular", "features", "mixup", "cutmix", "mirrored", "freeze_encoder", "adaptation"),
+        *("stages", "depth"),
+    )
+    return [f"classification.{name}" for name in names if getattr(asked, name) != getattr(usual, name)]
+
+
+class AdaptationConfig(Config):
+    """How two domains are brought together; ``to`` names data sets whose answers are not used.
+
+    The domains are those of the images that are learnt from, and those of ``to``.
+    """
+
+    method: Literal["none", "adversarial", "coral", "adabn", "fourier", "pseudo_labels"] = Field(
+        "none",
+        description="adversarial: features must not tell the domain (gradient reversal); coral: their covariances are "
+        "drawn together; adabn: normalisation is measured on `to` at the end; fourier: low frequencies are swapped; "
+        "pseudo_labels: sure answers for `to` are learnt from",
+    )
+    strength: float = Field(0.1, ge=0, le=10, description="weight of the second loss; of fourier, share of the images")
+    reach: float = Field(0.05, gt=0, le=0.5, description="of fourier: how far from the mean, as a share of the side")
+    to: tuple[str, ...] = Field((), description="folders of data sets without answers, seen by the second loss alone")
+    sure: float = Field(0.9, gt=0.5, lt=1, description="of pseudo_labels: probability from which an answer is a label")
+
+
+class ClassificationConfig(Config):
+    """A classification: the column that is told, what the network gets, and how its answers are made honest."""
+
+    target: str = Field("melanoma", min_length=1, description="column of the table that holds the answer")
+    classes: tuple[str, ...] = Field(
+        (), description="words of the column, in order; none: all of the training rows, of 1/0: other and the column"
+    )
+    positive: str = Field("melanoma", min_length=1, description="the class that sensitivity is about")
+    view: ViewConfig = ViewConfig()
+    masks: Literal["reference", "predicted"] = Field(
+        "reference", description="where the roi comes from: the data set's masks, or those that a model draws"
+    )
+    segmenter: str = Field("lesion-small", min_length=1, description="the model that draws them")
+    tabular: TabularChoices | None = Field(None, description="columns of the table that the network gets; none: pixels")
+    features: str = Field("", description="a table of `data features`, whose columns can be chosen too")
+    drop_field: float = Field(0.1, ge=0, lt=1, description="chance that a field of a row is taken away while learning")
+    drop_form: float = Field(0.25, ge=0, lt=1, description="chance that a row is shown without any of them")
+    class_weight: Literal["none", "balanced"] = Field("none", description="balanced: rare classes count more")
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    focal_gamma: float = Field(2.0, ge=0, le=10, description="of the focal loss")
+    mixup: float = Field(0.0, ge=0, le=1, description="chance that an image is blended with another, answers too")
+    cutmix: float = Field(0.0, ge=0, le=1, description="chance that a patch of another image covers it, answers too")
+    freeze_encoder: bool = Field(False, description="only what stands behind the encoder learns")
+    stages: Literal[1, 2] = Field(
+        1, description="2: image and depth learn first, by themselves; then the head alone, over what they have learnt"
+    )
+    first_stage: float = Field(0.6, gt=0, lt=1, description="of two stages, share of the epochs that the first takes")
+    depth: DepthConfig | None = Field(None, description="a depth that is learnt beside the class")
+    mirrored: bool = Field(False, description="the model answers by the mean over a view and its mirror images")
+    sensitivity: float = Field(0.9, gt=0, lt=1, description="at which the operating point is chosen")
+    coverage: float = Field(0.9, gt=0, lt=1, description="how often the set of classes shall hold the true one")
+    neighbours: bool = Field(False, description="keep the ids of the training cases, to show those that are alike")
+    adaptation: AdaptationConfig = AdaptationConfig()
+
+    @model_validator(mode="after")
+    def _classes_fit(self) -> Self:
+        if self.classes and len(set(self.classes)) < max(2, len(self.classes)):
+            raise ValueError(f"classes are {self.classes}, expected two or more, each once")
+        if self.classes and self.positive not in self.classes:
+            raise ValueError(f"positive is '{self.positive}', expected one of the classes ({', '.join(self.classes)})")
+        return self
+
 
 STILL = {"scale": (1.0, 1.0), "aspect": 1.0}  # amounts that vary nothing; every other is 0
 EVENLY = "the others are drawn evenly, whatever data.sampling is"
@@ -312,3 +517,64 @@ def _with_a_map_a_class(values: dict[str, Any]) -> dict[str, Any]:
     if isinstance(model, dict) and isinstance(model.get("options", {}), dict):
         model = {**model, "options": {"classes": len(values["classes"]), **model.get("options", {})}}
     return {"title": "Tissue segmentation", "loss": "ce_dice", **values, "model": model}
+
+
+UNANSWERED = -1  # in the place of a class
+ANOTHER, PARTNER = 2**40, 2**41  # added to the key of an image for those that stand behind it
+
+
+@dataclass(frozen=True, eq=False)
+class ClassPart:
+    """The answers and rows of one part, in the order of its cache.
+
+    ``labels``: int64 (image,), the place of the class among the names; ``UNANSWERED`` where nobody says. ``values``:
+    what the rows say; None where pixels are all there is. ``domains``: int64 (image,), the place of the data set among
+    the domains. ``depth_mm``: float64 (image,), NaN where it is not known or not learnt.
+    """
+
+    labels: NDArray[np.int64]
+    values: TableValues | None
+    domains: NDArray[np.int64]
+    depth_mm: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class ClassData:
+    """What the data of a classification decide.
+
+    ``names``: the classes, in the order of the logits. ``encoding``: how rows of the table become inputs, fitted on
+    what is learnt from; None where pixels are all there is.
+    """
+
+    names: tuple[str, ...]
+    encoding: TabularEncoding | None
+    domains: tuple[str, ...]
+    learn: ClassPart
+    tuning: ClassPart
+    unlabelled: ClassPart
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Images to learn from of each class."""
+        return tuple(int((self.learn.labels == place).sum()) for place in range(len(self.names)))
+
+
+class ClassBatch(NamedTuple):
+    """A batch of a classification: images with answers, those without, and partners that some are to be mixed with.
+
+    ``images`` is uint8 (batch, 3, row, column), ``masks`` uint8 (batch, 1, row, column) or without rows where no mask
+    is known, ``keys`` int64 (labelled, 2): epoch and key, ``shares`` float32 (labelled, class), each row summing to 1,
+    ``continuous`` float32 (seen, input), ``categories`` int64 (seen, embedding) and ``domains`` int64 (seen,) are of
+    all but the partners, ``partner_shares`` float32 (partner, class), ``depth_mm`` float32 (labelled,), NaN where it
+    is not known.
+    """
+
+    images: Tensor
+    masks: Tensor
+    keys: NDArray[np.int64]
+    shares: Tensor
+    continuous: Tensor
+    categories: Tensor
+    domains: Tensor
+    partner_shares: Tensor
+    depth_mm: Tensor

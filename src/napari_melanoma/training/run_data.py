@@ -1,18 +1,41 @@
-"""``data.csv``: the images of a run and the part that each plays, with the content they had when it began."""
+"""``data.csv`` of a run, and the list of images that a model was trained on."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from napari_melanoma.core.csv_cells import CsvError, CsvWriter, csv_dicts
-from napari_melanoma.core.errors import RunError
+import numpy as np
+
+from napari_melanoma.core.csv_files import CsvError, CsvWriter, csv_dicts
+from napari_melanoma.core.errors import BundleError, RunError
 from napari_melanoma.core.files import write_text
 from napari_melanoma.data.dataset import Sample
+from napari_melanoma.data.training_images import (
+    FILE,
+    Hashed,
+    TrainingImages,
+    are_listed,
+    hash_images,
+    hash_photograph,
+    list_images,
+    shortened,
+)
+from napari_melanoma.models.registry import find_bundle
+from napari_melanoma.models.weights_location import WORDS, weights_file
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.core.run_folder import RunFolder
+    from napari_melanoma.models.bundle import BundleInfo
+    from napari_melanoma.training.recipe import TrainRecipe
 
 Part = Literal["learn", "tuning", "held_out", "base", "unlabelled"]
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -98,3 +121,120 @@ def _row(cells: dict[str, str]) -> DataRow:
         drawn=cells.get("drawn") == "1",  # runs of before do not say
     )
     return DataRow(part, sample, cells["image_sha"], cells["mask_sha"])
+
+
+TUNING = (
+    "{count} of the {all} validation images are among those that '{start}' was trained on. The epoch and the threshold "
+    "are chosen on them, and figures on them are optimistic."
+)
+TRAINED_ON_IT = "The model was trained on this photograph: the prediction is no independent one"
+STATED = "training_images"  # in the provenance of a bundle: what its list holds, and the hash of the file
+
+
+def write_listed(
+    folder: RunFolder,
+    recipe: TrainRecipe,
+    rows: Sequence[DataRow],
+    pixels: Mapping[Path, str],
+    *,
+    run: RunContext,
+    encoder: str = "",
+) -> list[str]:
+    """Write the list of a run: its images but those held out, and those of the models that it starts from.
+
+    ``pixels``: path of an image to the digest of its pixels; of a slide to that of its embeddings. A sentence where the
+    start was trained on images that choose the epoch and the threshold.
+    """
+    samples = [row.sample for row in rows if row.part != "held_out"]
+    known = {sample.image: shortened(pixels[sample.image]) for sample in samples if pixels.get(sample.image)}
+    hashed = hash_images(samples, run, known=known, looks=recipe.tile is None and recipe.bags is None)
+    listed = list_images(hashed)
+    start = recipe.model.start
+    for name in filter(None, (encoder, "" if start in WORDS else start)):
+        listed |= inherited(name)
+    listed.write(folder.path / FILE)
+    return _known_tuning(recipe, rows, hashed)
+
+
+def _known_tuning(recipe: TrainRecipe, rows: Sequence[DataRow], hashed: Hashed) -> list[str]:
+    """Warn of validation images that the start was trained on: they favor epochs that have changed little."""
+    if not recipe.model.starts_from_bundle:
+        return []
+    tuning = {row.sample.image for row in rows if row.part == "tuning"}
+    part = np.array([sample.image in tuning for sample in hashed.samples], bool)
+    known = are_listed(hashed, inherited(recipe.model.start), tiles=recipe.tile is not None) & part
+    if not known.any():
+        return []
+    start = Path(recipe.model.start).name
+    return [TUNING.format(count=int(known.sum()), all=int(part.sum()), start=start)]
+
+
+def inherited(name: str) -> TrainingImages:
+    """Give the images of a model that another one is trained from.
+
+    Without any, and with the name of the model as not listed, where it does not state them.
+    """
+    file = weights_file(name)
+    if file is not None:
+        return TrainingImages(unlisted=(f"the images behind the weights file {file.name}",))
+    try:
+        bundle = find_bundle(name)
+        found = images_of(bundle)
+    except BundleError:
+        found = None
+    return found or TrainingImages(unlisted=(f"the images behind the model '{Path(name).name}'",))
+
+
+def images_of(info: BundleInfo) -> TrainingImages | None:
+    """Read which images a model was trained and tuned on.
+
+    None where the bundle does not state them, as older ones.
+    """
+    stated = info.config.provenance.get(STATED)
+    return _read(info.path / FILE, info.name, stated.get("sha256")) if isinstance(stated, dict) else None
+
+
+def was_trained_on(info: BundleInfo, rgb: NDArray[np.uint8]) -> bool:
+    """Check whether a model was trained or tuned on a photograph, or on a copy of it of another size or compression.
+
+    ``rgb``: uint8 (row, column, channel=3), upright. False too where the model does not state its images.
+    """
+    stated = info.config.provenance.get(STATED)
+    listed = _remembered(info.path, info.name, str(stated.get("sha256"))) if isinstance(stated, dict) else None
+    return listed is not None and bool(are_listed(hash_photograph(rgb), listed).any())
+
+
+@lru_cache(maxsize=8)
+def _remembered(folder: Path, name: str, sha256: str) -> TrainingImages | None:
+    """Read the list of a bundle once; None where it is not the one that the bundle was written with."""
+    try:
+        return _read(folder / FILE, name, sha256)
+    except (BundleError, OSError):
+        return None
+
+
+def _read(path: Path, name: str, sha256: object) -> TrainingImages:
+    """Read a list, and refuse another one than its bundle was written with."""
+    listed = TrainingImages.read(path)
+    if sha256 != _sha256(path):
+        raise BundleError(
+            f"{path} is not the list that '{name}' was written with. Get the bundle again from where it came."
+        )
+    return listed
+
+
+def statement(path: Path) -> dict[str, Any]:
+    """Give what a bundle's provenance states of its list.
+
+    Counts, what is not listed, and SHA-256 of the file; empty where there is no file.
+    """
+    if not path.is_file():
+        return {}
+    listed = TrainingImages.read(path)
+    about = {**listed.counts, "unlisted": list(listed.unlisted), "note": listed.note, "sha256": _sha256(path)}
+    return {STATED: about}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,39 +1,261 @@
-"""Reading, splitting and checking the images of a recipe before the first epoch, each file once."""
+"""Read, split and check the images of a recipe before the first epoch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_melanoma.core.counting import first_few
+import numpy as np
+
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.data.dataset import Sample, check_names, read_datasets
+from napari_melanoma.core.prediction import UNKNOWN
+from napari_melanoma.core.wording import counted, first_few
+from napari_melanoma.data.dataset import Entry, Sample, check_names, each_entry, read_datasets, usable
+from napari_melanoma.data.duplicates import Duplicate, joined_groups, read_looks, same_pictures
+from napari_melanoma.data.features.encoding import rare_words, unread_numbers, with_features
+from napari_melanoma.data.harmonize import Harmoniser
 from napari_melanoma.data.splits import Parts, parts_of, split_parts, tuned_on_each
+from napari_melanoma.data.table_schema import AS_GIVEN, column_named
+from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.training import data_faults
-from napari_melanoma.training.class_rows import (
-    ClassTable,
-    check_every_answer,
-    kept,
-    key_of,
-    looked_at,
-    read_classes,
-    strata_of,
-    unread_notices,
-    with_answers,
-)
-from napari_melanoma.training.contents import read_contents
-from napari_melanoma.training.decoding import Job, fill
-from napari_melanoma.training.label_faults import check_every_class, check_labels
-from napari_melanoma.training.patience import impatience
-from napari_melanoma.training.same_pictures import find_copies, find_same, without_leaks
+from napari_melanoma.training.data_faults import check_every_class, check_labels, read_contents
+from napari_melanoma.training.monitor import impatience
+from napari_melanoma.training.store import Job, fill, user_store
 
 if TYPE_CHECKING:
-    from napari_melanoma.core.runs import RunContext
-    from napari_melanoma.training.cache_index import Content, Facts, Kind
-    from napari_melanoma.training.recipe import TrainRecipe
-    from napari_melanoma.training.store import PixelStore
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.training.recipe import ClassificationConfig, TrainRecipe
+    from napari_melanoma.training.store import Content, Facts, Kind, PixelStore
+
+YES, NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
+OTHER = "other"
+MORE_IMAGES = "Add images of {missing} of other patients, or name the classes in classification.classes."
+MORE_REGIONS = "Draw another region of {missing}, in another place or on another slide, and make the data set anew."
+Key = tuple[str, str]
+NEW_HEAD = (
+    "To learn them too, name them in classification.classes; where these are those of the model that it starts from, "
+    "take its encoder alone (model.take = 'encoder')."
+)
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """What the tables of data sets say.
+
+    ``names``: the classes, in the order of the logits.
+    """
+
+    names: tuple[str, ...]
+    answers: dict[Key, str]
+    rows: dict[Key, dict[str, str]]
+    others: dict[Key, str] = field(default_factory=dict)
+
+    def label(self, sample: Sample) -> int:
+        """Give the place of a sample's class among the names."""
+        return self.names.index(self.answers[key_of(sample)])
+
+
+def key_of(sample: Sample) -> Key:
+    """Tell a row from all others."""
+    return sample.domain, sample.image_id
+
+
+def read_classes(
+    folders: Iterable[str], asked: ClassificationConfig, learnt: Sequence[Sample], unanswered: Iterable[str] = ()
+) -> ClassTable:
+    """Read the answers of data sets.
+
+    ``learnt``: of whose classes there are logits, where none are named.
+    """
+    rows, there = _read(folders, asked)
+    if asked.target not in there:
+        raise DataSetError(
+            f"no table has a column '{asked.target}' (found: {', '.join(sorted(there))}). Set classification.target to "
+            "the column that holds the answer."
+        )
+    answers = answers_of(rows, asked.target)
+    known = sorted({answers[key_of(sample)] for sample in learnt if key_of(sample) in answers})
+    binary = {OTHER, asked.target}.issuperset(answers.values())
+    names = asked.classes or ((OTHER, asked.target) if binary and len(known) > 1 else tuple(known))
+    _check(names, known, asked)
+    beside, _ = _read(unanswered, asked)
+    rows |= {key: {name: cell for name, cell in row.items() if name != asked.target} for key, row in beside.items()}
+    others = {key: answer for key, answer in answers.items() if answer not in names}
+    return ClassTable(names, {key: answer for key, answer in answers.items() if answer in names}, rows, others)
+
+
+def strata_of(folders: Iterable[Path], target: str) -> dict[Key, str]:
+    """Read what rows answer, whatever classes are asked for: what splits are stratified by.
+
+    Data set and image id to the class; rows without an answer are not in it.
+    """
+    rows = {
+        (folder.name, entry.image_id): {target: entry.row.get(target, "")}
+        for folder in folders
+        for entry in each_entry(folder)
+        if isinstance(entry, Entry)
+    }
+    return answers_of(rows, target)
+
+
+def looked_at(samples: Iterable[Sample], asked: ClassificationConfig) -> list[Sample]:
+    """Keep the images that a classifier can look at, with the masks that it looks at.
+
+    In their order.
+    """
+    if asked.view.region == "photograph":
+        return [replace(sample, mask=None) for sample in samples]
+    if asked.masks == "predicted":
+        segmenter = find_bundle(asked.segmenter)
+        return [replace(sample, mask=drawn_mask(sample, segmenter), review=None) for sample in samples]
+    return usable(samples)
+
+
+def class_counts(samples: Iterable[Sample], table: ClassTable) -> dict[str, int]:
+    """Count the images of each class.
+
+    In the order of the classes.
+    """
+    counts = Counter(table.answers[key_of(sample)] for sample in samples)
+    return {name: counts[name] for name in table.names}
+
+
+def with_answers(chosen: Chosen, table: ClassTable) -> tuple[Chosen, list[str]]:
+    """Keep the images whose class is known."""
+    strange = {table.others[key_of(one)] for one in (*chosen.read, *chosen.judged) if key_of(one) in table.others}
+    why = f"are {', '.join(sorted(strange))}, which is not among the classes that are learnt,"
+    chosen, notices = kept(chosen, lambda sample: key_of(sample) not in table.others, why)
+    chosen, more = kept(chosen, lambda sample: key_of(sample) in table.answers, "have no answer")
+    return chosen, [*(f"{notice} {NEW_HEAD}" for notice in notices), *more]
+
+
+def unread_notices(chosen: Chosen, table: ClassTable, asked: ClassificationConfig) -> list[str]:
+    """Describe cells of the chosen columns that count as unknown although something stands in them."""
+    rows = {sample.image_id: table.rows.get(key_of(sample), {}) for sample in (*chosen.read, *chosen.judged)}
+    numbers = [column.name for column in asked.tabular.numbers] if asked.tabular else []
+    numbers += [asked.depth.column] if asked.depth and asked.depth.column not in numbers else []
+    learn = {sample.image_id: table.rows.get(key_of(sample), {}) for sample in chosen.parts.learn}
+    return [*unread_numbers(rows, numbers), *rare_words(learn, asked.tabular.words if asked.tabular else ())]
+
+
+def kept(chosen: Chosen, wanted: Callable[[Sample], bool], why: str) -> tuple[Chosen, list[str]]:
+    """Leave images out of every part, and say how many.
+
+    A sentence, or none.
+    """
+    samples = [*chosen.read, *chosen.judged]
+    gone = [sample for sample in samples if not wanted(sample)]
+    if not gone:
+        return chosen, []
+    parts = chosen.parts
+    parts = replace(
+        parts,
+        learn=[sample for sample in parts.learn if wanted(sample)],
+        tuning=[sample for sample in parts.tuning if wanted(sample)],
+        held_out=[sample for sample in parts.held_out if wanted(sample)],
+    )
+    base, aside = (tuple(filter(wanted, part)) for part in (chosen.base, chosen.base_held_out))
+    notice = f"{len(gone)} of {len(samples)} images {why} and are left out: {first_few([s.image_id for s in gone])}."
+    return replace(chosen, parts=parts, base=base, base_held_out=aside), [notice]
+
+
+def check_classes(chosen: Chosen, table: ClassTable, what: str = "images", advice: str = MORE_IMAGES) -> None:
+    """Refuse data in which a class is missing where it is needed."""
+    parts = {"learn from": chosen.parts.learn, "tune with": chosen.parts.tuning}
+    for part, samples in parts.items():
+        counts = class_counts(samples, table)
+        missing = [name for name in table.names if not counts[name]]
+        if missing and (part == "learn from" or len(counts) - len(missing) < 2):
+            raise DataSetError(
+                f"among the {len(samples)} {what} to {part} none is of the class {' or '.join(missing)}. "
+                f"{advice.format(missing=' and of '.join(missing))}"
+            )
+
+
+def check_every_answer(chosen: Chosen, recipe: TrainRecipe, table: ClassTable) -> None:
+    """Refuse data in which a class is missing where it is needed, in the words of what they are of."""
+    of_tiles = recipe.tile is not None
+    check_classes(chosen, table, *(("tiles", MORE_REGIONS) if of_tiles else ("images", MORE_IMAGES)))
+
+
+def answers_of(rows: Mapping[Key, Mapping[str, str]], target: str) -> dict[Key, str]:
+    """Read the class of each row that says one.
+
+    Data set and image id to the word in it; of a column of 1 and 0 to its name and 'other'.
+    """
+    said = {key: (row.get(target) or "").strip() for key, row in rows.items()}
+    said = {key: word for key, word in said.items() if word and word.lower() != UNKNOWN}
+    if {word.lower() for word in said.values()} <= {*YES, *NO}:
+        return {key: target if word.lower() in YES else OTHER for key, word in said.items()}
+    return said
+
+
+def is_of(words: str, name: str) -> bool:
+    """Say whether a diagnosis is of a class, as 'melanoma in situ' is of 'melanoma'.
+
+    True where it is among the words.
+    """
+    return name in words.lower().split()
+
+
+def _read(folders: Iterable[str], asked: ClassificationConfig) -> tuple[dict[Key, dict[str, str]], set[str]]:
+    """Rows with the columns that are asked for alone, as tables may be large, and the names of all that there are."""
+    chosen = (*asked.tabular.numbers, *asked.tabular.words) if asked.tabular else ()
+    wanted = {asked.target, *(column.name for column in chosen), *([asked.depth.column] if asked.depth else [])}
+    rows: dict[Key, dict[str, str]] = {}
+    there: set[str] = set()
+    for folder in (Path(name).expanduser() for name in folders):
+        entries = [entry.row for entry in each_entry(folder) if isinstance(entry, Entry)]
+        found = with_features(entries, Path(asked.features).expanduser()) if asked.features else entries
+        for row in found if asked.features else found[:1]:  # all rows of a table have the same columns
+            there.update(row)
+        reading = _Reading(wanted)
+        rows |= {(folder.name, str(row["image_id"])): reading.of({k: str(v) for k, v in row.items()}) for row in found}
+    return rows, there | {name for row in rows.values() for name in row}
+
+
+class _Reading:
+    """Reads chosen columns; those that a table has under another name, in our words."""
+
+    def __init__(self, wanted: set[str]) -> None:
+        self._wanted = wanted
+        self._harmoniser = Harmoniser()
+
+    def of(self, row: dict[str, str]) -> dict[str, str]:
+        """Take what was asked for from a row."""
+        found = {name: row[name] for name in self._wanted if name in row}
+        lacking = self._wanted - found.keys()
+        if not lacking:
+            return found
+        ours = self._harmoniser.row(row)
+        for name in lacking:
+            column = column_named(name)
+            given = f"{name}{AS_GIVEN}" if column and column.kind == "number" else name  # an impossible one is reported
+            if text := ours.get(name) or ours.get(given):
+                found[name] = text
+        return found
+
+
+def _check(names: Sequence[str], known: Sequence[str], asked: ClassificationConfig) -> None:
+    """Refuse classes that nothing can be learnt from."""
+    if len(known) < 2:
+        raise DataSetError(
+            f"the column '{asked.target}' has {counted(len(known), 'class')} among what is learnt from "
+            f"({', '.join(known) or 'none'}), expected two or more: there is nothing to tell apart. Add some of "
+            "another class, or set classification.target to another column."
+        )
+    if asked.positive not in names:
+        raise DataSetError(
+            f"classification.positive is '{asked.positive}', but the classes of '{asked.target}' are "
+            f"{', '.join(names)}. Set it to one of them."
+        )
 
 
 @dataclass(frozen=True)
@@ -275,3 +497,152 @@ def _split(recipe: TrainRecipe, folders: Iterable[str]) -> Parts:
 
     parts = parts_of(seen, recipe.data, recipe.seed, answer)
     return parts if recipe.tile is None else tuned_on_each(parts, answer)
+
+
+DRAWN = "drawn"
+
+
+def drawn_mask(sample: Sample, segmenter: BundleInfo) -> Path:
+    """Name the mask that a model draws of an image.
+
+    Returns another one once the image or the model has changed; it may not have been drawn yet.
+    """
+    status = sample.image.stat()
+    said = f"{sample.image.absolute()} {status.st_size} {status.st_mtime_ns}"
+    name = hashlib.sha256(said.encode()).hexdigest()[:32]
+    return user_store() / DRAWN / segmenter.fingerprint[:16] / f"{name}.png"
+
+
+COPIED = 0.5  # share of the tiles of a slide that another one has too, pixel by pixel
+LEARNT, TUNED, JUDGED = range(3)  # of two parts that share a patient, the higher one keeps the images
+
+
+def find_same(chosen: Chosen, facts: Mapping[Path, Facts], run: RunContext, *, keep: bool) -> list[Duplicate]:
+    """Find the images of a run that show the same picture.
+
+    Only images of different parts are compared by their looks. What must not be learnt because of that is then compared
+    with what is left, again until nothing new is found: a lesion that is judged in one data set may be learnt in a
+    second under a name that only a third image of it reveals.
+
+    Returns the likeness is 1 where the pixels are the same.
+    """
+    samples, parts = _with_parts(chosen)
+    found = _same_pixels(samples, facts)
+    thumbnails = read_looks([sample.image for sample in samples], run, keep=keep).thumbnails
+    compared: NDArray[np.integer] | None = None
+    while True:
+        pairs = sorted(same_pictures(*_of(thumbnails, parts, compared), run))
+        places = np.arange(len(samples)) if compared is None else compared
+        found += [Duplicate(samples[places[p.first]], samples[places[p.second]], p.likeness) for p in pairs]
+        raised = _raised(samples, parts, found)
+        changed = np.flatnonzero(raised > parts)
+        if not len(changed):
+            return found
+        # What is new is compared with those that are below it by now.
+        parts = raised
+        compared = np.union1d(changed, np.flatnonzero(parts < parts[changed].max()))
+
+
+def find_copies(chosen: Chosen, facts: Mapping[Path, Facts]) -> list[Duplicate]:
+    """Find the slides of a run that were copied, by their tiles.
+
+    Tiles of glass, fat or dermis look alike without being the same place: by their looks whole patients would be left
+    out. Slides of which half of the tiles have the same pixels are one slide.
+
+    Tiles with the same pixels, of groups that share so many.
+    """
+    samples, _ = _with_parts(chosen)
+    sizes = Counter(sample.group for sample in samples)
+    seen = Counter((sample.group, facts[sample.image].pixels) for sample in samples if sample.image in facts)
+    # What a slide shows more than once, such as bare glass, is nobody's picture.
+    single = [one for one in samples if one.image in facts and seen[one.group, facts[one.image].pixels] == 1]
+    found = _same_pixels(single, facts)
+    shared = Counter(frozenset((pair.first.group, pair.second.group)) for pair in found)
+    return [
+        pair
+        for pair in found
+        if shared[frozenset((pair.first.group, pair.second.group))]
+        >= COPIED * min(sizes[pair.first.group], sizes[pair.second.group])
+    ]
+
+
+def without_leaks(chosen: Chosen, same: Sequence[Duplicate]) -> tuple[Chosen, list[str]]:
+    """Keep a group in one part, and with it all that show one of its pictures: the judged first, then the tuned on.
+
+    Nobody is learnt from who is tuned on or judged, under whatever name. A sentence for each kind of removal, with the
+    pictures and how alike they are.
+    """
+    samples, parts = _with_parts(chosen)
+    raised = _raised(samples, parts, same)
+    dropped = {id(sample): int(part) for sample, part, now in zip(samples, parts, raised, strict=True) if now > part}
+    if not dropped:
+        return chosen, []
+    learn, tuning, base = (
+        [sample for sample in some if id(sample) not in dropped]
+        for some in (chosen.parts.learn, chosen.parts.tuning, chosen.base)
+    )
+    notices = []
+    for part, what, where in ((LEARNT, "learnt from", "held out or tuned on"), (TUNED, "tuned on", "held out")):
+        removed = [sample for sample in samples if dropped.get(id(sample)) == part]
+        if removed:
+            notices.append(_notice(removed, same, what, where))
+    return replace(chosen, parts=Parts(learn, tuning, chosen.parts.held_out), base=tuple(base)), notices
+
+
+def _with_parts(chosen: Chosen) -> tuple[list[Sample], NDArray[np.integer]]:
+    """All images with the number of their part; those left out are of groups that are judged."""
+    parts = (
+        [*chosen.parts.learn, *chosen.base],
+        chosen.parts.tuning,
+        [*chosen.judged, *chosen.left_out],
+    )
+    numbers = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    return [sample for part in parts for sample in part], numbers
+
+
+def _same_pixels(samples: Sequence[Sample], facts: Mapping[Path, Facts]) -> list[Duplicate]:
+    """Images whose pixels are the same, each with the first one."""
+    first: dict[str, Sample] = {}
+    found = []
+    for sample in samples:
+        if sample.image in facts:
+            other = first.setdefault(facts[sample.image].pixels, sample)
+            if other is not sample:
+                found.append(Duplicate(other, sample, 1.0))
+    return found
+
+
+def _of(
+    thumbnails: NDArray[np.uint8], parts: NDArray[np.integer], places: NDArray[np.integer] | None
+) -> tuple[NDArray[np.uint8], NDArray[np.integer]]:
+    """Thumbnails and parts of some images; of all, without a copy, where none are named."""
+    return (thumbnails, parts) if places is None else (thumbnails[places], parts[places])
+
+
+def _raised(samples: Sequence[Sample], parts: NDArray[np.integer], same: Sequence[Duplicate]) -> NDArray[np.integer]:
+    """The highest part that anything of an image's joined group has."""
+    groups = joined_groups(samples, same)
+    highest: dict[str, int] = {}
+    for group, part in zip(groups, parts, strict=True):
+        highest[group] = max(int(part), highest.get(group, LEARNT))
+    return np.asarray([highest[group] for group in groups])
+
+
+def _notice(removed: Sequence[Sample], same: Sequence[Duplicate], what: str, where: str) -> str:
+    """Say how many images are removed and why, with the pictures that are there twice."""
+    groups = {sample.group for sample in removed}
+    pairs = {
+        f"{_name(pair.first)} and {_name(pair.second)} (likeness {pair.likeness:.2f})": None
+        for pair in same
+        if (pair.first.group in groups or pair.second.group in groups) and pair.first.group != pair.second.group
+    }
+    because = f" The same picture: {first_few(pairs)}." if pairs else ""
+    return (
+        f"Not {what}, as the same picture, or another one of the same patient or lesion, is {where} under another "
+        f"name: {len(removed)} of the images, {first_few([_name(sample) for sample in removed])}.{because}"
+    )
+
+
+def _name(sample: Sample) -> str:
+    """An image with its data set: two may have images of one name."""
+    return f"{sample.domain}/{sample.image_id}"

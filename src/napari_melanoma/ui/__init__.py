@@ -1,1 +1,1 @@
-"""Qt: a package per dock beside what docks share; nothing here imports torch, directly or through others."""
+"""The docks and what they share; the only package that imports Qt."""

@@ -12,8 +12,8 @@ from napari_melanoma.core.files import atomic_file
 from napari_melanoma.ui.open import viewer_with_dock
 
 if TYPE_CHECKING:
+    from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.lesion.dock import LesionDock
-    from napari_melanoma.workflows.lesion import LesionResult
 
 WINDOW_PX = (1400, 900)
 PATIENCE_S = 300.0
@@ -60,10 +60,10 @@ def open_and_analyse(dock: LesionDock, image: Path | None) -> None:
 
 def _write(dock: LesionDock, out: Path) -> None:
     """Write what a user would save, the report, and a picture of the window."""
-    from napari_melanoma.analysis.contours import draw_overlay
-    from napari_melanoma.report.lesion import write_lesion_report
-    from napari_melanoma.ui.saving import place, save
-    from napari_melanoma.workflows.lesion import describe
+    from napari_melanoma.imaging.masks import draw_overlay
+    from napari_melanoma.lesion.analysis import describe
+    from napari_melanoma.lesion.report import write_lesion_report
+    from napari_melanoma.ui.lesion.saving import place, save
 
     result: LesionResult = dock.work.book.lesions[str(dock.picker.identity)].result
     save(result, result.photograph.name, place(out, result.photograph.name))

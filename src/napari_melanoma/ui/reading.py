@@ -10,11 +10,10 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING
 
-from napari_melanoma.data import samples
-from napari_melanoma.io import napari_functions
+from napari_melanoma.ui import contributions, sample_data
 
 if TYPE_CHECKING:
-    from napari_melanoma.io.napari_functions import LayerData
+    from napari_melanoma.ui.contributions import LayerData
 
 NAME = "melanoma_layer_units"
 
@@ -24,12 +23,12 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerD
 
     Returns None where another reader is to open a path.
     """
-    return None if napari_functions.get_reader(path) is None else read_layers
+    return None if contributions.get_reader(path) is None else read_layers
 
 
 def read_layers(path: str | list[str]) -> list[LayerData]:
     """Read photographs and slides as layers of napari, and keep the units of its layers consistent."""
-    layers = napari_functions.read_layers(path)
+    layers = contributions.read_layers(path)
     keep_units()
     return layers
 
@@ -41,8 +40,8 @@ def keep_units() -> None:
     import napari
     from qtpy.QtCore import QObject
 
-    from napari_melanoma.ui.connections import Connections
-    from napari_melanoma.ui.layer_units import LayerUnits
+    from napari_melanoma.ui.viewer.layers import LayerUnits
+    from napari_melanoma.ui.widgets.look import Connections
 
     viewer = napari.current_viewer()
     if viewer is None:
@@ -64,8 +63,8 @@ def _keeping_units(sample: Callable[[], list[LayerData]]) -> Callable[[], list[L
     return made
 
 
-dermoscopic_sample = _keeping_units(samples.dermoscopic_sample)
-macroscopic_sample = _keeping_units(samples.macroscopic_sample)
-dark_skin_sample = _keeping_units(samples.dark_skin_sample)
-several_lesions_sample = _keeping_units(samples.several_lesions_sample)
-slide_sample = _keeping_units(samples.slide_sample)
+dermoscopic_sample = _keeping_units(sample_data.dermoscopic_sample)
+macroscopic_sample = _keeping_units(sample_data.macroscopic_sample)
+dark_skin_sample = _keeping_units(sample_data.dark_skin_sample)
+several_lesions_sample = _keeping_units(sample_data.several_lesions_sample)
+slide_sample = _keeping_units(sample_data.slide_sample)

@@ -19,13 +19,11 @@ from PIL import Image
 from skimage.draw import polygon2mask
 from skimage.measure import find_contours
 
-from napari_melanoma.analysis.masks import filled
 from napari_melanoma.core.errors import DataSetError, InputError
-from napari_melanoma.data.masks.areas import resized
-from napari_melanoma.data.masks.fill import fill
+from napari_melanoma.data.masks.areas import decode, decompress, fill, resized
 from napari_melanoma.data.masks.formats import read_masks, recognise
-from napari_melanoma.data.masks.matching import ImageNames
-from napari_melanoma.data.masks.run_lengths import decode, decompress
+from napari_melanoma.data.masks.values import ImageNames
+from napari_melanoma.imaging.masks import filled
 
 SHAPE = (20, 30)
 SQUARE = [[4, 2], [14, 2], [14, 12], [4, 12]]  # x, y

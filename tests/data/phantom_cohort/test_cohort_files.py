@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import DataSetError, MelanomaError
-from napari_melanoma.core.runs import Cancelled, Progress, RunContext
 from napari_melanoma.data.dataset import read_dataset
-from napari_melanoma.data.phantom.cohort import CohortConfig, Patient, draw_patients, files, patch
-from napari_melanoma.data.phantom.cohort.files import write_cohort
-from napari_melanoma.data.phantom.cohort.patch import Patch, slide_config
-from napari_melanoma.data.phantom.cohort.pool import each_done
 from napari_melanoma.data.table_schema import check_value, column_named
+from napari_melanoma.phantoms.cohort import cohort
+from napari_melanoma.phantoms.cohort.cohort import Patch, each_done, slide_config, write_cohort
+from napari_melanoma.phantoms.cohort.law import CohortConfig, Patient, draw_patients
 
 CONFIG = CohortConfig(seed=1, count=12, patch_mm=0.5, patch_px=64)
 
@@ -41,7 +40,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         }
         return Patch(rgb, mask, ~mask, said)
 
-    monkeypatch.setattr(files, "draw_patch", draw)
+    monkeypatch.setattr(cohort, "draw_patch", draw)
     return drawn
 
 
@@ -55,13 +54,15 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cohort that was really drawn."""
     out = tmp_path_factory.mktemp("cohorts") / "one"
     with pytest.MonkeyPatch.context() as patched:  # a look takes longer to prepare than to be drawn
-        patched.setattr(patch, "slide_config", lambda *which: slide_config(*which).model_copy(update={"look": "slate"}))
+        patched.setattr(
+            cohort, "slide_config", lambda *which: slide_config(*which).model_copy(update={"look": "slate"})
+        )
         write_cohort(CONFIG, out)
     return out
 
 
 def test_it_is_a_data_set_with_nothing_wrong(drawn: Path) -> None:
-    from napari_melanoma.workflows.data_check import check_data
+    from napari_melanoma.data.check import check_data
 
     found = check_data(drawn, run=RunContext())
     assert found.faults == []
@@ -136,7 +137,7 @@ def test_whole_slides_of_those_kept_back_lie_beside_their_table(
         (place / "slides").mkdir(exist_ok=True)
         (place / "slides" / f"{patient.name}.tif").touch()
 
-    monkeypatch.setattr(files, "write_slide_of", write)
+    monkeypatch.setattr(cohort, "write_slide_of", write)
     written = write_cohort(CONFIG.model_copy(update={"slides": 2}), tmp_path / "cohort")
     rows = table(tmp_path / "cohort" / "slides" / "patients.csv")
     assert written.slides == len(rows) == 2

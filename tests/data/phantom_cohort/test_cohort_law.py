@@ -7,15 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_melanoma.data.phantom.cohort.law import (
-    LAW,
-    SITES,
-    Facts,
-    answers,
-    area_under_curve,
-    draw_facts,
-    expected_areas,
-)
+from napari_melanoma.phantoms.cohort.law import LAW, SITES, Facts, answers, area_under_curve, draw_facts, expected_areas
 
 ROWS = 100_000
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.data.phantom.cohort import CohortConfig, draw_patients
-from napari_melanoma.data.phantom.cohort.patch import Patch, coarsening, draw_patch, patch_box, slide_config
-from napari_melanoma.data.phantom.slide import plan_slide, render, truth
-from napari_melanoma.data.phantom.slide.files import told
+from napari_melanoma.phantoms.cohort.cohort import Patch, coarsening, draw_patch, patch_box, slide_config
+from napari_melanoma.phantoms.cohort.law import CohortConfig, draw_patients
+from napari_melanoma.phantoms.slide.files import told
+from napari_melanoma.phantoms.slide.plan import plan_slide
+from napari_melanoma.phantoms.slide.render import render, truth
 
 USUAL = CohortConfig(count=10)
 # A small view, so that little is drawn; 8 pixels of the slide make one of the patch.

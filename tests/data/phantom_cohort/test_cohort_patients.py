@@ -8,10 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_melanoma.data.phantom.cohort import CohortConfig, Patient, draw_patients
-from napari_melanoma.data.phantom.cohort.law import answers, area_under_curve
-from napari_melanoma.data.phantom.cohort.patch import slide_config
-from napari_melanoma.data.phantom.cohort.patients import facts_of
+from napari_melanoma.phantoms.cohort.cohort import slide_config
+from napari_melanoma.phantoms.cohort.law import (
+    CohortConfig,
+    Patient,
+    answers,
+    area_under_curve,
+    draw_patients,
+    facts_of,
+)
 
 CONFIG = CohortConfig(seed=3, count=600)
 

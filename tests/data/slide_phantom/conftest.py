@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from napari_melanoma.data.phantom.slide import SlidePhantomConfig, SlidePlan, plan_slide
+from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
+from napari_melanoma.phantoms.slide.plan import SlidePlan, plan_slide
 
 
 def planned(**values: Any) -> SlidePlan:

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.runs import Cancelled, Progress, RunContext
-from napari_melanoma.data.phantom.slide import SlidePhantomConfig, plan_slide, render, truth
-from napari_melanoma.data.phantom.slide.files import SlidePhantomFiles, write_slide
-from napari_melanoma.io.slides.opening import open_slide
+from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
+from napari_melanoma.phantoms.slide.files import SlidePhantomFiles, write_slide
+from napari_melanoma.phantoms.slide.plan import plan_slide
+from napari_melanoma.phantoms.slide.render import render, truth
+from napari_melanoma.slides.reading.opening import open_slide
 
 CONFIG = SlidePhantomConfig.parse(
     {"seed": 2, "mpp": 1.0, "size": (1100, 1500), "lesions": {"breslow_mm": 0.4}, "quality": 95}, "a test"

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.data.phantom.slide import SlidePlan, render, truth
-from napari_melanoma.data.phantom.slide.files import outlines, told
-from napari_melanoma.data.phantom.slide.kinds import Kind
-from napari_melanoma.data.phantom.slide.view import label_pixels
+from napari_melanoma.phantoms.slide.config import Kind
+from napari_melanoma.phantoms.slide.files import outlines, told
+from napari_melanoma.phantoms.slide.ground import label_pixels
+from napari_melanoma.phantoms.slide.plan import SlidePlan
+from napari_melanoma.phantoms.slide.render import render, truth
 
 from .conftest import planned
 

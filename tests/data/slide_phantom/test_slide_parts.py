@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.data.phantom.slide.grid import Grid, uniform
-from napari_melanoma.data.phantom.slide.polygons import area, inside, perimeter
-from napari_melanoma.data.phantom.slide.shapes import blob, resampled, tube
-from napari_melanoma.data.phantom.slide.species import NUMBER, bank, pick
+from napari_melanoma.phantoms.slide.looks import NUMBER, bank, pick
+from napari_melanoma.phantoms.slide.shapes import Grid, area, blob, inside, perimeter, resampled, tube, uniform
 
 SQUARE = np.array([[2.0, 1.0], [6.0, 1.0], [6.0, 4.0], [2.0, 4.0]])
 

@@ -10,10 +10,12 @@ import pytest
 
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.data.phantom.slide import SlidePhantomConfig, plan_slide, truth
-from napari_melanoma.data.phantom.slide.files import told
-from napari_melanoma.data.phantom.slide.frame import Frame
-from napari_melanoma.data.phantom.slide.looks import LOOKS, family_looks
+from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
+from napari_melanoma.phantoms.slide.files import told
+from napari_melanoma.phantoms.slide.looks import LOOKS, family_looks
+from napari_melanoma.phantoms.slide.plan import plan_slide
+from napari_melanoma.phantoms.slide.render import truth
+from napari_melanoma.phantoms.slide.shapes import Frame
 
 
 @dataclass(frozen=True)

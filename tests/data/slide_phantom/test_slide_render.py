@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.data.phantom.slide import SlidePlan, plan_slide, render, truth
-from napari_melanoma.data.phantom.slide.looks import LOOKS, look_names
-from napari_melanoma.data.phantom.slide.render import BLOCK, draw, halved, is_glass
+from napari_melanoma.phantoms.slide.looks import LOOKS, look_names
+from napari_melanoma.phantoms.slide.plan import SlidePlan, plan_slide
+from napari_melanoma.phantoms.slide.render import BLOCK, draw, halved, is_glass, render, truth
 
 from .conftest import planned
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_melanoma.io.slides import tiled
-from napari_melanoma.io.slides.cache import TileCache
+from napari_melanoma.slides.reading import tiled
+from napari_melanoma.slides.reading.tiled import TileCache
 
 APERIO = (
     "Aperio Image Library v11.2.1 \r\n{width}x{height} (64x64) JPEG/RGB Q=90|AppMag = 20|MPP = {mpp}|User = Jane Doe"

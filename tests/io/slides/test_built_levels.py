@@ -10,13 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.io.slides import sharpening
-from napari_melanoma.io.slides.arrays import LevelArray
-from napari_melanoma.io.slides.damage import FoundDamage, damaged
-from napari_melanoma.io.slides.opening import open_slide
-from napari_melanoma.io.slides.slide import DamagedTile
-from napari_melanoma.io.slides.sources import BuiltGrid, Grid, halved, with_missing
-from napari_melanoma.io.slides.tiff_sources import TiffSource
+from napari_melanoma.slides.reading import tiled
+from napari_melanoma.slides.reading.layers import LevelArray
+from napari_melanoma.slides.reading.opening import open_slide
+from napari_melanoma.slides.reading.slide import DamagedTile, FoundDamage, damaged
+from napari_melanoma.slides.reading.tiff import TiffSource
+from napari_melanoma.slides.reading.tiled import BuiltGrid, Grid, halved, with_missing
 
 
 @given(height=st.integers(1, 40), width=st.integers(1, 40), channels=st.sampled_from([1, 2, 3]), wide=st.booleans())
@@ -106,8 +105,8 @@ def test_damage_below_a_built_level_is_raised_or_marked(flat, damage) -> None:
 
 def rough_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the small slides of these tests be large ones."""
-    monkeypatch.setattr(sharpening, "ROUGH_PX", 64 * 64)
-    monkeypatch.setattr(sharpening, "ROUGH_DEPTH", 1)
+    monkeypatch.setattr(tiled, "ROUGH_PX", 64 * 64)
+    monkeypatch.setattr(tiled, "ROUGH_DEPTH", 1)
 
 
 def test_an_overview_is_rough_at_first_and_exact_soon_after(flat, monkeypatch) -> None:
@@ -129,8 +128,8 @@ def test_an_overview_is_rough_at_first_and_exact_soon_after(flat, monkeypatch) -
 @pytest.mark.parametrize("compression", ["jpeg", "lzw", None])
 def test_of_strips_some_are_read_for_the_first_picture(compression, flat, tmp_path, monkeypatch) -> None:
     rough_soon(monkeypatch)
-    monkeypatch.setattr(sharpening, "STRIP_PX", 640)
-    monkeypatch.setattr(sharpening, "FIRST_S", 60)
+    monkeypatch.setattr(tiled, "STRIP_PX", 640)
+    monkeypatch.setattr(tiled, "FIRST_S", 60)
     image = flat[1]
     options = {"planarconfig": "separate"} if compression is None else {"compression": compression}
     given = np.moveaxis(image, 2, 0) if compression is None else image
@@ -158,7 +157,7 @@ def test_of_strips_some_are_read_for_the_first_picture(compression, flat, tmp_pa
 
 def test_a_first_picture_ends_where_a_finer_one_would_take_too_long(flat, monkeypatch) -> None:
     rough_soon(monkeypatch)
-    drawn, plain = [], sharpening._mosaic
+    drawn, plain = [], tiled._mosaic
 
     def slowly(grid, side, tile, cell):
         drawn.append(side)
@@ -166,9 +165,9 @@ def test_a_first_picture_ends_where_a_finer_one_would_take_too_long(flat, monkey
         return plain(grid, side, tile, cell)
 
     clock = [0.0]
-    monkeypatch.setattr(sharpening, "_mosaic", slowly)
-    monkeypatch.setattr(sharpening, "monotonic", lambda: clock[-1])
-    monkeypatch.setattr(sharpening, "samples_a_side", lambda tiles, depth: 64)
+    monkeypatch.setattr(tiled, "_mosaic", slowly)
+    monkeypatch.setattr(tiled, "monotonic", lambda: clock[-1])
+    monkeypatch.setattr(tiled, "samples_a_side", lambda tiles, depth: 64)
     with open_slide(flat[0]) as slide:
         monkeypatch.setattr(slide._sharpener, "ask", lambda level, cells: None)
         slide.read_shown(1, Box(0, 0, 128, 64))  # two tiles: 0.02 s a round; a clock that stands for a slow machine
@@ -180,7 +179,7 @@ def test_a_first_picture_ends_where_a_finer_one_would_take_too_long(flat, monkey
 
 def test_a_damaged_strip_is_marked_in_the_first_picture(flat, tmp_path, monkeypatch) -> None:
     rough_soon(monkeypatch)
-    monkeypatch.setattr(sharpening, "STRIP_PX", 640)
+    monkeypatch.setattr(tiled, "STRIP_PX", 640)
     path = tmp_path / "strips.tif"
     tifffile.imwrite(path, flat[1], photometric="rgb", rowsperstrip=8, compression="zlib", metadata=None)
     with tifffile.TiffFile(path) as tiff:
@@ -217,7 +216,7 @@ def test_a_slide_that_is_closed_while_it_is_sharpened_ends_quietly(flat, monkeyp
 
 @pytest.mark.parametrize(("tiles", "depth", "side"), [(1, 6, 16), (9, 6, 8), (24, 3, 4), (500, 8, 2), (1, 1, 2)])
 def test_a_view_decodes_few_tiles(tiles: int, depth: int, side: int) -> None:
-    assert sharpening.samples_a_side(tiles, depth) == side
+    assert tiled.samples_a_side(tiles, depth) == side
 
 
 def test_a_thumbnail_goes_around_damage_and_says_where_it_is(flat, damage, caplog) -> None:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_melanoma.io.slides import cache as module
-from napari_melanoma.io.slides.cache import TileCache, memory_limit, shared_cache
+from napari_melanoma.slides.reading import tiled as module
+from napari_melanoma.slides.reading.tiled import TileCache, memory_limit, shared_cache
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 60)), max_size=80))

@@ -7,13 +7,11 @@ import pytest
 import tifffile
 
 from napari_melanoma.core.geometry import Box, PixelSize
-from napari_melanoma.io.napari_functions import read_layers
-from napari_melanoma.io.slides.arrays import LevelArray
-from napari_melanoma.io.slides.layers import slide_layers
-from napari_melanoma.io.slides.opening import open_slide
-from napari_melanoma.io.slides.slide import Level, SlideInfo
-from napari_melanoma.io.slides.sources import Source, with_missing
-from napari_melanoma.io.slides.tiled import TiledSlide
+from napari_melanoma.slides.reading.layers import LevelArray, slide_layers
+from napari_melanoma.slides.reading.opening import open_slide
+from napari_melanoma.slides.reading.slide import Level, SlideInfo
+from napari_melanoma.slides.reading.tiled import Source, TiledSlide, with_missing
+from napari_melanoma.ui.contributions import read_layers
 
 KEYS = [
     np.s_[...],

@@ -13,12 +13,11 @@ from PIL import Image
 
 from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.io.slides import openslide_slide, picture_slide
-from napari_melanoma.io.slides.files import FileReader, fingerprint_of
-from napari_melanoma.io.slides.harmless import harmless
-from napari_melanoma.io.slides.opening import is_slide, open_slide
-from napari_melanoma.io.slides.openslide_slide import open_with_openslide
-from napari_melanoma.io.slides.slide import DamagedTile, apply_profile
+from napari_melanoma.slides.reading import flat_images, openslide
+from napari_melanoma.slides.reading.files import FileReader, fingerprint_of, harmless
+from napari_melanoma.slides.reading.opening import is_slide, open_slide
+from napari_melanoma.slides.reading.openslide import open_with_openslide
+from napari_melanoma.slides.reading.slide import DamagedTile, apply_profile
 
 WHOLE = Box(0, 0, 410, 300)
 
@@ -67,7 +66,7 @@ def test_openslide_goes_on_after_a_damaged_tile(damaged_svs) -> None:
 
 
 def test_a_slide_that_openslide_cannot_open_again_is_opened_once_it_is_back(damaged_svs, monkeypatch) -> None:
-    handle = openslide_slide.Handle(damaged_svs)
+    handle = openslide.Handle(damaged_svs)
     opened, (width, height) = handle._opened, handle.slide.dimensions
 
     def away():
@@ -160,7 +159,7 @@ def test_a_picture_is_read_by_tiles_from_a_temporary_file(mode, large, tissue, t
     path = tmp_path / "a.png"
     Image.fromarray(tissue).convert(mode).save(path)
     if large:
-        monkeypatch.setattr(picture_slide, "MAX_PIXELS", 1000)
+        monkeypatch.setattr(flat_images, "MAX_PIXELS", 1000)
     known = np.asarray(Image.fromarray(tissue).convert(mode).convert("RGB"))
     with open_slide(path) as slide:
         assert slide.info.levels[0].height == 410
@@ -174,7 +173,7 @@ def test_a_picture_is_read_by_tiles_from_a_temporary_file(mode, large, tissue, t
 def test_a_large_jpeg_is_upright(orientation, tissue, tmp_path, monkeypatch) -> None:
     from napari_melanoma.io.color import upright
 
-    monkeypatch.setattr(picture_slide, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(flat_images, "MAX_PIXELS", 1000)
     exif = Image.Exif()
     exif[274] = orientation
     Image.fromarray(tissue).save(tmp_path / "a.jpg", exif=exif, quality=100, subsampling=0)
@@ -187,10 +186,10 @@ def test_a_large_jpeg_is_upright(orientation, tissue, tmp_path, monkeypatch) -> 
 def test_pictures_that_cannot_be_read_say_why(tissue, tmp_path, monkeypatch) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(tissue).save(path)
-    monkeypatch.setattr(picture_slide, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(flat_images, "MAX_PIXELS", 1000)
     free = shutil.disk_usage(tmp_path)._replace(free=10)
     with monkeypatch.context() as patch:
-        patch.setattr(picture_slide.shutil, "disk_usage", lambda folder: free)
+        patch.setattr(flat_images.shutil, "disk_usage", lambda folder: free)
         with pytest.raises(UnreadableImage, match=r"takes 0\.0 GB unpacked.*Free some space"):
             open_slide(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

@@ -9,8 +9,8 @@ import tifffile
 
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.io.slides.layers import slide_layers
-from napari_melanoma.io.slides.opening import is_slide, open_slide
+from napari_melanoma.slides.reading.layers import slide_layers
+from napari_melanoma.slides.reading.opening import is_slide, open_slide
 
 SVS = "CMU-1-Small-Region.svs"
 # size of level 0, micrometres per pixel, magnification, whether it is opened as a slide unasked

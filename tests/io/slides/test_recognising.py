@@ -10,9 +10,9 @@ from PIL import Image
 
 from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.io.napari_functions import get_reader
-from napari_melanoma.io.slides import recognising
-from napari_melanoma.io.slides.opening import find_slides, is_slide, open_slide
+from napari_melanoma.slides.reading import opening
+from napari_melanoma.slides.reading.opening import find_slides, is_slide, open_slide
+from napari_melanoma.ui.contributions import get_reader
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def test_a_picture_is_a_slide_when_it_is_larger_than_any_photograph(ending, tiss
     path = tmp_path / f"a.{ending}"
     Image.fromarray(tissue).save(path)
     assert not is_slide(path)
-    monkeypatch.setattr(recognising, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(opening, "MAX_PIXELS", 1000)
     assert is_slide(path)
 
 

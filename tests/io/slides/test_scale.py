@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_melanoma.io.slides.opening import open_slide
-from napari_melanoma.io.slides.scale import judged
+from napari_melanoma.slides.reading.opening import open_slide
+from napari_melanoma.slides.reading.slide import judged
 
 CASES = {
     "nothing stated": ((None, None, None), None, "no pixel size is stated"),

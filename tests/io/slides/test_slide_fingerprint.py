@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_melanoma.io.slides.files import BLOCK_BYTES, BLOCKS, fingerprint_of
-from napari_melanoma.io.slides.tiff_tables import length_tables
+from napari_melanoma.slides.reading.files import BLOCK_BYTES, BLOCKS, fingerprint_of, length_tables
 
 
 def drawn(path: Path, *, big: bool = False, order: str = "<", changed: bool = False) -> Path:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.io.slides.opening import open_slide
-from napari_melanoma.io.slides.slide import DamagedTile
-from napari_melanoma.io.slides.tiff_slide import open_tiff
+from napari_melanoma.slides.reading.opening import open_slide
+from napari_melanoma.slides.reading.slide import DamagedTile
+from napari_melanoma.slides.reading.tiff import open_tiff
 
 LAYOUTS = {
     "JPEG tiles": {"tile": (64, 64), "compression": "jpeg", "compressionargs": {"level": 100}, "subsampling": (1, 1)},
@@ -273,7 +273,7 @@ def test_a_closed_slide_and_a_level_that_is_not_there_are_refused(write_svs) -> 
 
 
 def test_a_large_packed_strip_is_refused_before_it_is_decoded(tissue, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("napari_melanoma.io.slides.tiff_sources.MOST_TILE_BYTES", 1000)
+    monkeypatch.setattr("napari_melanoma.slides.reading.tiff.MOST_TILE_BYTES", 1000)
     tifffile.imwrite(tmp_path / "a.tif", tissue, rowsperstrip=410, compression="zlib", photometric="rgb")
     with pytest.raises(UnreadableImage, match=r"packed pieces of 410 x 300.*Save it as a tiled TIFF"):
         open_slide(tmp_path / "a.tif")

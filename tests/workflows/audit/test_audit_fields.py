@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from napari_melanoma.core.runs import RunContext
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.data.table_schema import NAMES
-from napari_melanoma.workflows.audit import Finding, audit
-from napari_melanoma.workflows.audit.rules import field_kind
+from napari_melanoma.privacy.audit import audit
+from napari_melanoma.privacy.rules import Finding, field_kind
 
 NAME, RECORD = "Anna Miller", "4711823"
 

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.workflows.audit import KINDS, Finding, audit
-from napari_melanoma.workflows.audit.files import PIECE
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.privacy.audit import PIECE, audit
+from napari_melanoma.privacy.rules import KINDS, Finding
 
 HOME = "/".join(("", "home", "amiller"))
 NAME, BORN, RECORD = "Anna Miller", "1970-03-04", "4711823"

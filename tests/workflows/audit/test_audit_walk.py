@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.runs import Cancelled, RunContext
-from napari_melanoma.workflows.audit import Audited, Finding, audit
-from napari_melanoma.workflows.audit.files import PIECE
+from napari_melanoma.privacy.audit import PIECE, Audited, audit
+from napari_melanoma.privacy.rules import Finding
 
 HOME = "/".join(("", "home", "amiller"))
 

@@ -10,19 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_melanoma.core.classifier import ClassifierConfig, OperatingPoint
 from napari_melanoma.core.config import write_toml
+from napari_melanoma.core.prediction import ClassifierConfig, OperatingPoint, TabularEncoding
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.tabular import TabularEncoding
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
-from napari_melanoma.models.bundle import BundleConfig, write_bundle
-from napari_melanoma.models.reference import Reference
+from napari_melanoma.models.bundle import BundleConfig, Reference, write_bundle
 from napari_melanoma.models.zoo import build_network
-from napari_melanoma.training import step_cost
+from napari_melanoma.reproduction import planner, row_steps
+from napari_melanoma.reproduction.planner import Size
+from napari_melanoma.training import batch_size
+from napari_melanoma.training.batch_size import StepCost
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.step_cost import StepCost
-from napari_melanoma.workflows.reproduction import budget, learning
-from napari_melanoma.workflows.reproduction.budget import Size
 
 COST = StepCost(0.01, 0.001, 0.005, 1, 1, "cpu", "32-true")
 
@@ -62,8 +60,8 @@ def two_steps() -> Callable[[pytest.MonkeyPatch], None]:
     """What patches a plan: two steps for every row, and none measured."""
 
     def patch(monkeypatch: pytest.MonkeyPatch, steps: int = 2) -> None:
-        monkeypatch.setattr(step_cost, "measure_step", lambda recipe: COST)
-        monkeypatch.setattr(budget, "choose_size", lambda *of: Size(steps, None))
+        monkeypatch.setattr(batch_size, "measure_step", lambda recipe: COST)
+        monkeypatch.setattr(planner, "choose_size", lambda *of: Size(steps, None))
 
     return patch
 
@@ -149,8 +147,8 @@ def patched(pause: float = 0.0) -> Iterator[Callable[[TrainRecipe, Path], None]]
         write_classifier(recipe, out)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(step_cost, "measure_step", lambda recipe: COST)
-        patch.setattr(learning, "train", train)
+        patch.setattr(batch_size, "measure_step", lambda recipe: COST)
+        patch.setattr(row_steps, "train", train)
         yield write_classifier
 
 

@@ -8,16 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from napari_melanoma.analysis.overlap import METRICS
 from napari_melanoma.io.results import write_table
-from napari_melanoma.workflows.reproduction import figures
-from napari_melanoma.workflows.reproduction.about import about, next_steps
-from napari_melanoma.workflows.reproduction.figures import draw_figures
-from napari_melanoma.workflows.reproduction.found import Found
-from napari_melanoma.workflows.reproduction.paper_files import read_paper
-from napari_melanoma.workflows.reproduction.place import Place, Work
-from napari_melanoma.workflows.reproduction.plan import Plan, PlannedRow
-from napari_melanoma.workflows.reproduction.split import RoleData
+from napari_melanoma.metrics.overlap import METRICS
+from napari_melanoma.reproduction import figures
+from napari_melanoma.reproduction.figures import draw_figures
+from napari_melanoma.reproduction.found import Found
+from napari_melanoma.reproduction.papers import read_paper
+from napari_melanoma.reproduction.plan import Place, Plan, PlannedRow, Work
+from napari_melanoma.reproduction.split import RoleData
+from napari_melanoma.reproduction.tables import about, next_steps
 
 
 @pytest.fixture

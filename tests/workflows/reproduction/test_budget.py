@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from napari_melanoma.training.step_cost import StepCost
-from napari_melanoma.workflows.reproduction.budget import (
+from napari_melanoma.reproduction.papers import read_paper
+from napari_melanoma.reproduction.plan import Plan, PlannedRow
+from napari_melanoma.reproduction.planner import (
     LEAST_EPOCHS,
     LEAST_STEPS,
     Candidate,
+    Pace,
     RowCost,
     choose_size,
     steps_that_fit,
 )
-from napari_melanoma.workflows.reproduction.pace import Pace
-from napari_melanoma.workflows.reproduction.paper_files import read_paper
-from napari_melanoma.workflows.reproduction.plan import Plan, PlannedRow
+from napari_melanoma.training.batch_size import StepCost
 
 
 def candidates(learn: int, slow: dict[str, float] | None = None) -> list[Candidate]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_melanoma.workflows.reproduction.claims import claims
-from napari_melanoma.workflows.reproduction.found import Found
-from napari_melanoma.workflows.reproduction.paper_files import read_paper
+from napari_melanoma.reproduction.found import Found
+from napari_melanoma.reproduction.papers import read_paper
+from napari_melanoma.reproduction.tables import claims
 
 PAPER = read_paper("P1")
 TABLE = "Its own table says otherwise: SE 92.35 against 67.05, AUC 77.21 against 70.95."

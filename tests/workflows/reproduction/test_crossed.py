@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.paths import outside_allowed
-from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.results import read_table, write_table
-from napari_melanoma.workflows.reproduction.crossed import Crossing, read_crossed, write_crossed
-from napari_melanoma.workflows.reproduction.dealing import answer_of
-from napari_melanoma.workflows.reproduction.papers import Role
+from napari_melanoma.reproduction.papers import Role
+from napari_melanoma.reproduction.split import Crossing, answer_of, read_crossed, write_crossed
 
 ROLES = {"A": Role(title="photographs", modality="dermoscopic", sources=(), used="others")}
 

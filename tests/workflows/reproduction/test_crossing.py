@@ -15,16 +15,16 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.config import read_toml
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.paths import outside_allowed
-from napari_melanoma.core.runs import Cancelled, RunContext
 from napari_melanoma.data.dataset import read_dataset, read_datasets
 from napari_melanoma.data.splits import split_parts
 from napari_melanoma.io.results import read_table
+from napari_melanoma.reproduction import row_steps
+from napari_melanoma.reproduction.request import ReproduceOptions
+from napari_melanoma.reproduction.run import Reproduction, check, reproduce
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.workflows.reproduction import learning
-from napari_melanoma.workflows.reproduction.request import ReproduceOptions
-from napari_melanoma.workflows.reproduction.run import Reproduction, check, reproduce
 
 FOLDS = 5
 ROWS = ("data-set-alone", "table-alone", "adapted", "adapt-none", "adapt-coral")
@@ -138,7 +138,7 @@ def test_a_stop_keeps_the_folds_that_are_done(sets: Path, tmp_path: Path, patche
         write(recipe, out)
 
     with patched() as write, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(learning, "train", stop)
+        patch.setattr(row_steps, "train", stop)
         with pytest.raises(Cancelled):
             reproduce(options(sets, "b-only"), tmp_path / "out", run=run)
     assert sorted(path.name for path in tmp_path.glob("out/rows/b-only/judged-*")) == ["judged-1", "judged-2"]
@@ -181,7 +181,7 @@ def test_a_row_whose_start_failed_is_named_and_the_others_go_on(sets: Path, tmp_
         write(recipe, out)
 
     with patched() as write, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(learning, "train", fail)
+        patch.setattr(row_steps, "train", fail)
         found = reproduce(options(sets, "adapted", "b-only"), tmp_path / "out", run=RunContext())
     assert found.missing.failed == {
         "a-only": "no network today",
@@ -195,7 +195,7 @@ def test_predicted_regions_are_drawn_by_a_model_and_a_lesion_that_is_not_found_i
 ) -> None:
     import numpy as np
 
-    from napari_melanoma.inference.photograph import Segmenter
+    from napari_melanoma.lesion.segmentation import Segmenter
 
     monkeypatch.setattr(Segmenter, "probability", lambda self, rgb: np.zeros(rgb.shape[:2], np.float32))
     with patched():

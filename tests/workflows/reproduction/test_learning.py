@@ -6,15 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.workflows.reproduction.learning import complete_recipe
-from napari_melanoma.workflows.reproduction.paper_files import read_paper
-from napari_melanoma.workflows.reproduction.place import Place, Work
-from napari_melanoma.workflows.reproduction.plan import Plan, PlannedRow
-from napari_melanoma.workflows.reproduction.request import ReproduceOptions
-from napari_melanoma.workflows.reproduction.run import check
-from napari_melanoma.workflows.reproduction.split import RoleData
+from napari_melanoma.reproduction.papers import read_paper
+from napari_melanoma.reproduction.plan import Place, Plan, PlannedRow, Work
+from napari_melanoma.reproduction.request import ReproduceOptions
+from napari_melanoma.reproduction.row_steps import complete_recipe
+from napari_melanoma.reproduction.run import check
+from napari_melanoma.reproduction.split import RoleData
 
 
 @pytest.mark.usefixtures("planned")

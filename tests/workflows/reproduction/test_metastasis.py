@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_melanoma.core.runs import Milestone, Progress, RunContext
+from napari_melanoma.core.context import Milestone, Progress, RunContext
 from napari_melanoma.io.results import read_table, write_rgb, write_table
+from napari_melanoma.reproduction import request
+from napari_melanoma.reproduction.request import ReproduceOptions
+from napari_melanoma.reproduction.run import Reproduction, check, reproduce
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.workflows.reproduction import phantom
-from napari_melanoma.workflows.reproduction.request import ReproduceOptions
-from napari_melanoma.workflows.reproduction.run import Reproduction, check, reproduce
 
 PATIENTS, APART, FOLDS = 60, 12, 5
 ROWS = ("breslow", "clark", "table-alone", "multi-modal", "control")
@@ -131,7 +131,7 @@ def test_without_data_a_phantom_cohort_is_drawn_and_that_is_said(
         if isinstance(progress, Milestone):
             told.append(progress.message)
 
-    monkeypatch.setattr(phantom, "_draw", draw)
+    monkeypatch.setattr(request, "_draw", draw)
     options = ReproduceOptions(paper="P3", budget="small", minutes=1e6, rows=("breslow",))
     with patched():
         planned = check(options, run=RunContext()).plan

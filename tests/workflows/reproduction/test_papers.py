@@ -6,8 +6,7 @@ import pytest
 
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.data.sources import sources
-from napari_melanoma.workflows.reproduction.kinds import kinds
-from napari_melanoma.workflows.reproduction.paper_files import papers, read_paper
+from napari_melanoma.reproduction.papers import kinds, papers, read_paper
 
 # Typed from the papers' tables, in the order of their columns.
 P4 = {

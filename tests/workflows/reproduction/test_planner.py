@@ -6,21 +6,20 @@ from pathlib import Path
 
 import pytest
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import RunError
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.training import step_cost
-from napari_melanoma.workflows.reproduction import pace
-from napari_melanoma.workflows.reproduction.budget import LEAST_STEPS
-from napari_melanoma.workflows.reproduction.paper_files import read_paper
-from napari_melanoma.workflows.reproduction.plan import Plan
-from napari_melanoma.workflows.reproduction.planner import Images, complete_plan
-from napari_melanoma.workflows.reproduction.split import RoleData
+from napari_melanoma.reproduction import planner
+from napari_melanoma.reproduction.papers import read_paper
+from napari_melanoma.reproduction.plan import Plan
+from napari_melanoma.reproduction.planner import LEAST_STEPS, Images, complete_plan
+from napari_melanoma.reproduction.split import RoleData
+from napari_melanoma.training import batch_size
 
 
 def test_a_plan_has_steps_enough_or_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step_cost, "_seconds", lambda work, device, clock: 0.05)
-    monkeypatch.setattr(step_cost, "MOST_IMAGES", 2)
-    monkeypatch.setattr(pace, "ROUNDS", 1)
+    monkeypatch.setattr(batch_size, "_seconds", lambda work, device, clock: 0.05)
+    monkeypatch.setattr(batch_size, "MOST_IMAGES", 2)
+    monkeypatch.setattr(planner, "ROUNDS", 1)
     rows = read_paper("P2").select(("unet", "unetpp"))
     data = Images({"HAM10000": RoleData("HAM10000", (Path("ham"),), 60, 20)})
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from napari_melanoma.analysis.calibration import expected_calibration_error
-from napari_melanoma.workflows.reproduction.pooled import Pooled, changes, estimates
+from napari_melanoma.metrics.calibration import expected_calibration_error
+from napari_melanoma.reproduction.predictions import Pooled, changes, estimates
 
 
 def drawn(count: int = 200, seed: int = 0, decimals: int = 1, shift: float = 0.3) -> Pooled:

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.models.bundle import CONFIG
-from napari_melanoma.workflows.reproduction.paper_files import read_paper
-from napari_melanoma.workflows.reproduction.place import Place, Work
-from napari_melanoma.workflows.reproduction.plan import Plan, PlannedRow
-from napari_melanoma.workflows.reproduction.rows import has_time
+from napari_melanoma.reproduction.papers import read_paper
+from napari_melanoma.reproduction.plan import Place, Plan, PlannedRow, Work
+from napari_melanoma.reproduction.run import has_time
 
 
 @pytest.mark.parametrize(("took_s", "time"), [(60, True), (100, True), (200, False)])

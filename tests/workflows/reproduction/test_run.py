@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError, RunError
-from napari_melanoma.core.runs import Cancelled, RunContext
 from napari_melanoma.io.results import read_table
 from napari_melanoma.models.bundle import read_bundle
+from napari_melanoma.reproduction import row_steps
+from napari_melanoma.reproduction.request import ReproduceOptions
+from napari_melanoma.reproduction.run import Reproduction, check, reproduce
 from napari_melanoma.training.run_data import read_data
-from napari_melanoma.workflows.reproduction import learning
-from napari_melanoma.workflows.reproduction.request import ReproduceOptions
-from napari_melanoma.workflows.reproduction.run import Reproduction, check, reproduce
 
 TRANSFER = ("deeplab-mobilenetv2-035", "transfer-m", "transfer-d", "transfer-zero-shot", "transfer-d-then-m")
 OPTIONS = ReproduceOptions(paper="P4", budget="small", minutes=1e6, rows=("transfer-d-then-m", "transfer-zero-shot"))
@@ -139,7 +139,7 @@ def test_a_row_that_fails_is_named_and_the_others_go_on(
     def train(recipe: object, out: Path, **_: object) -> None:
         raise MemoryError("no room") if out.name == "unet" else InputError("this one too")
 
-    monkeypatch.setattr(learning, "train", train)
+    monkeypatch.setattr(row_steps, "train", train)
     options = ReproduceOptions(
         paper="P2", data=(f"D={sets / 'isic2017'}",), rows=("unet", "unetpp-refined"), budget="small"
     )

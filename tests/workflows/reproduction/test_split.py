@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.paths import outside_allowed
-from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.results import read_table, write_table
-from napari_melanoma.workflows.reproduction.paper_files import read_paper
-from napari_melanoma.workflows.reproduction.split import read_split, write_split
+from napari_melanoma.reproduction.papers import read_paper
+from napari_melanoma.reproduction.split import read_split, write_split
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_melanoma.analysis.overlap import METRICS
-from napari_melanoma.analysis.statistics import NO_INTERVAL
-from napari_melanoma.workflows.reproduction.found import Found
-from napari_melanoma.workflows.reproduction.paper_files import read_paper
-from napari_melanoma.workflows.reproduction.tables import paper_tables
+from napari_melanoma.metrics.overlap import METRICS
+from napari_melanoma.metrics.statistics import NO_INTERVAL
+from napari_melanoma.reproduction.found import Found
+from napari_melanoma.reproduction.papers import read_paper
+from napari_melanoma.reproduction.tables import paper_tables
 
 
 def judged(row: str, domain: str, value: float, count: int = 3, found: str = "1") -> list[dict[str, str]]:

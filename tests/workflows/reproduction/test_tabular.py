@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.core.tabular import NumberColumn, TabularChoices, WordColumn
+from napari_melanoma.core.prediction import NumberColumn, TabularChoices, WordColumn
 from napari_melanoma.io.results import write_table
-from napari_melanoma.workflows.reproduction.tabular import tabular_answers
+from napari_melanoma.reproduction.predictions import tabular_answers
 
 CHOICES = TabularChoices(numbers=(NumberColumn(name="age"),), words=(WordColumn(name="site"),))
 
@@ -29,7 +29,7 @@ def rows(seed: int, told_by_age: bool) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize(("told_by_age", "least", "most"), [(True, 0.9, 1.0), (False, 0.35, 0.65)])
 def test_it_tells_what_the_table_tells(tmp_path: Path, told_by_age: bool, least: float, most: float) -> None:
-    from napari_melanoma.analysis.ranking import area_under_roc
+    from napari_melanoma.metrics.ranking import area_under_roc
 
     write_table(tmp_path / "set/dataset.csv", rows(0, told_by_age))
     asked = rows(1, told_by_age)

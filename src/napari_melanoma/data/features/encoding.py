@@ -1,21 +1,35 @@
-"""A fitted encoding applied: rows to what they say, and what they say to the inputs of a network.
-
-Between the two a column can be taken away from any row, as if its cell were empty: that is how a network learns to do
-without it, and how an explanation asks what a column adds.
-"""
+"""Table columns as inputs of a network: choices, fitted encodings, and how cells are read."""
 
 from __future__ import annotations
 
+import math
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Self
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from napari_melanoma.core.tabular import FARTHEST, FittedNumbers, FittedWords, TabularEncoding
-from napari_melanoma.data.features.reading import Row, number_of, word_of
-from napari_melanoma.data.table_schema import column_named
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.prediction import (
+    FARTHEST,
+    FittedNumbers,
+    FittedWords,
+    NumberColumn,
+    TabularChoices,
+    TabularColumn,
+    TabularEncoding,
+    WordColumn,
+)
+from napari_melanoma.core.wording import first_few
+from napari_melanoma.data.cells import meant_by_any, says_nothing
+from napari_melanoma.data.harmonize import listed
+from napari_melanoma.data.table_file import KEY, TableFile
+from napari_melanoma.data.table_schema import AS_GIVEN, READER, column_named
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -193,3 +207,260 @@ def _word_inputs(codes: NDArray[np.int64], column: FittedWords) -> NDArray[np.fl
         blocks.append(codes[:, None] / max(1, len(column.words)))
     blocks += [unknown] if column.indicator else []
     return np.concatenate(blocks, axis=1)
+
+
+def fit(rows: Sequence[Row], choices: TabularChoices, target: str = "diagnosis") -> TabularEncoding:
+    """Fit an encoding.
+
+    What a bundle carries. A column of which nothing is known gets ``known`` 0; it then says nothing.
+    """
+    _check(rows, choices, target)
+    words = tuple(_fit_words(column, [word_of(row.get(column.name)) for row in rows]) for column in choices.words)
+    numbers = tuple(_fit_numbers(column, rows) for column in choices.numbers)
+    return TabularEncoding(numbers=numbers, words=words, rows=len(rows))
+
+
+def _check(rows: Sequence[Row], choices: TabularChoices, target: str) -> None:
+    """Refuse what cannot be fitted, or must not."""
+    if not rows:
+        raise DataSetError("an encoding of patient data needs rows to learn from, found none. Name another split.")
+    there = {name for row in rows for name in row}
+    columns: list[TabularColumn] = [*choices.numbers, *choices.words]
+    for column in columns:
+        if said := why_not(column.name, target):
+            raise DataSetError(f"the column '{column.name}' {said}: it cannot be an input. Take it off the list.")
+        if column.name not in there:
+            raise DataSetError(
+                f"the table has no column '{column.name}'; it has {', '.join(sorted(there))}. Name one of these."
+            )
+
+
+def _fit_words(column: WordColumn, found: Sequence[str]) -> FittedWords:
+    """Take the words that enough rows have, the most frequent first."""
+    counts = Counter(word for word in found if word)
+    enough = [word for word, count in counts.items() if count >= column.min_count]
+    words = sorted(enough, key=lambda word: (-counts[word], word))
+    return FittedWords(**_chosen(column), known=sum(counts[word] for word in words), words=tuple(words))
+
+
+def _fit_numbers(column: NumberColumn, rows: Sequence[Row]) -> FittedNumbers:
+    """Take what is typical of the numbers that are known."""
+    values = np.array([possible_number(row.get(column.name), column.name) for row in rows])
+    known = values[~np.isnan(values)]
+    if not known.size:
+        return FittedNumbers(**_chosen(column))
+    return FittedNumbers(
+        **_chosen(column),
+        known=known.size,
+        mean=float(known.mean()),
+        std=float(known.std()) or float(abs(known[0])) or 1.0,
+        median=float(np.median(known)),
+        levels=tuple(np.unique(known).tolist()) if column.encoding == "integer" else (),
+        averages=_averages(values, [word_of(row.get(column.by)) for row in rows]) if column.by else {},
+    )
+
+
+def _averages(values: np.ndarray, words: Sequence[str]) -> dict[str, float]:
+    """Mean of the numbers that are known, for each word."""
+    named = np.array(words)
+    groups = {word: values[(named == word) & ~np.isnan(values)] for word in sorted(set(words) - {""})}
+    return {word: float(group.mean()) for word, group in groups.items() if group.size}
+
+
+def _chosen(column: NumberColumn | WordColumn) -> dict[str, Any]:
+    """The choice, which the fitted column repeats."""
+    return column.model_dump()
+
+
+def unlearnt(encoding: TabularEncoding) -> tuple[str, ...]:
+    """Name the columns of which no training row knew anything.
+
+    Returns their names; what is filled in there has no say.
+    """
+    return tuple(column.name for column in encoding.columns if not column.known)
+
+
+Row = Mapping[str, object]
+"""Column name to what is in the cell: text as tables have it, or a number; "", None or no such column: not known."""
+
+
+def number_of(cell: object) -> float:
+    """Read a number.
+
+    NaN where it is none that can be counted with.
+    """
+    try:
+        value = float(str(cell))
+    except ValueError:
+        return math.nan
+    return value if math.isfinite(value) else math.nan
+
+
+def word_of(cell: object) -> str:
+    """Read a word.
+
+    Without spaces around it and in lower case; "" where it is not known.
+    """
+    return "" if cell is None else _word(str(cell))
+
+
+@lru_cache(maxsize=4096)
+def _word(text: str) -> str:
+    """The word of a text; the cells of a column repeat a few."""
+    word = text.strip()
+    return "" if says_nothing(word) else word.casefold()
+
+
+def unread_numbers(rows: Mapping[str, Row], columns: Iterable[str]) -> Iterator[str]:
+    """Describe cells in columns of numbers that hold no number, or an impossible one."""
+    for name in columns:
+        cells = {key: str(row.get(name, "")).strip() for key, row in rows.items() if word_of(row.get(name))}
+        bad = {key: text for key, text in cells.items() if math.isnan(possible_number(text, name))}
+        if bad:
+            yield _sentence(name, bad, len(rows), "no possible number")
+
+
+def rare_words(rows: Mapping[str, Row], columns: Iterable[WordColumn]) -> Iterator[str]:
+    """Describe cells in columns of words whose word is too rare to be learned."""
+    for column in columns:
+        words = {key: word for key, row in rows.items() if (word := word_of(row.get(column.name)))}
+        counts = Counter(words.values())
+        rare = {key: word for key, word in words.items() if counts[word] < column.min_count}
+        if rare:
+            yield _sentence(column.name, rare, len(rows), f"a word that fewer than {column.min_count} rows have")
+
+
+def _sentence(name: str, cells: Mapping[str, str], rows: int, why: str) -> str:
+    holds = "holds" if len(cells) == 1 else "hold"
+    return (
+        f"{len(cells)} of {rows} rows {holds} {why} in '{name}', which counts as unknown: "
+        f"{listed(Counter(cells.values()))} ({first_few(cells)})."
+    )
+
+
+Style = Literal["embedding", "one_hot", "integer"]
+# P3 encodes age and depth one-hot and names no bins. Decades, and the thicknesses that divide T1a, T1b, T2, T3 and T4
+# (AJCC Cancer Staging Manual, 8th edition): T1b is 0.8 to 1.0, T2 above 1.0 to 2.0 and so on, to the nearest 0.1 mm.
+BINS = {"age": (30.0, 40.0, 50.0, 60.0, 70.0, 80.0), "depth_mm": (0.75, 1.05, 2.05, 4.05)}
+WHENCE = re.compile(
+    r"source|domain|.*_source|also_in|original_(width|height)|pixels_[xy]|mpp_[xy]"
+    r"|slide|level|[xy]_px|(width|height)_px|share"  # where a tile was cut, and how much of it is of its class
+)
+MOST = 100  # different words: a column with more is a free text
+FEW = 10  # different whole numbers: in a column that the schema does not know, so few are codes of something
+
+
+def eligible(rows: Sequence[Row], target: str = "diagnosis") -> tuple[str, ...]:
+    """List the columns of a table that can be ticked.
+
+    In the order of the table: those that do not give the answer away, know two different things at least, and repeat
+    their words, unlike a free text. ``source``, ``domain``, the size of the file and the like are left out: they tell
+    where an image is from, which a network takes for what it shows.
+    """
+    names = dict.fromkeys(name for row in rows for name in row)
+    allowed = [name for name in names if not (_tells_whence(name) or why_not(name, target))]
+    return tuple(name for name in allowed if _says_much(name, rows))
+
+
+def _tells_whence(name: str) -> bool:
+    """Whether a column says where an image is from, under our name or another's."""
+    return any(WHENCE.fullmatch(one) for one in (name, *meant_by_any(name)))
+
+
+def _says_much(name: str, rows: Sequence[Row]) -> bool:
+    """Whether a column has several words that come again, or several numbers."""
+    words = {word for row in rows if (word := word_of(row.get(name)))}
+    return len(words) > 1 and (len(words) <= MOST or _is_number(name, rows))
+
+
+def choices_for(names: Sequence[str], rows: Sequence[Row], style: Style = "embedding") -> TabularChoices:
+    """Choose how columns are encoded.
+
+    To fit, or to change first.
+    """
+    if not names:
+        raise DataSetError("no column was named that a network could learn from. Name some, such as age, sex and site.")
+    numbers = [name for name in names if _is_number(name, rows)]
+    words = [WordColumn(name=name, encoding=style) for name in names if name not in numbers]
+    return TabularChoices(numbers=tuple(_number(name, rows, style) for name in numbers), words=tuple(words))
+
+
+def _is_number(name: str, rows: Sequence[Row]) -> bool:
+    """Whether a column holds numbers that can be counted with."""
+    known = column_named(name)
+    if known is not None:
+        return known.kind == "number"
+    cells = [row.get(name) for row in rows]
+    found = {number_of(cell) for cell in cells if word_of(cell)}
+    codes = len(found) <= FEW and all(number.is_integer() for number in found)
+    return not (codes or any(math.isnan(number) for number in found))
+
+
+def _number(name: str, rows: Sequence[Row], style: Style) -> NumberColumn:
+    """Choose for a column of numbers."""
+    if style == "integer":
+        return NumberColumn(name=name, encoding="integer", missing="unknown")
+    edges = (BINS.get(name) or _quartiles(name, rows)) if style == "one_hot" else ()
+    if edges:
+        return NumberColumn(name=name, encoding="one_hot", missing="unknown", edges=edges)
+    return NumberColumn(name=name)
+
+
+def _quartiles(name: str, rows: Sequence[Row]) -> tuple[float, ...]:
+    """Bounds of the quarters of the rows; fewer where many are equal, none where nothing is known."""
+    found = np.array([number_of(row.get(name)) for row in rows])
+    found = found[~np.isnan(found)]
+    bounds = np.quantile(found, [0.25, 0.5, 0.75]).tolist() if found.size else []
+    return tuple(bounds[:1]) + tuple(high for low, high in pairwise(bounds) if high > low)
+
+
+def with_features(rows: Sequence[Row], path: Path) -> list[dict[str, object]]:
+    """Put the columns of a table of features behind those of a data set.
+
+    A row for each, in their order; where both have a column, the data set's word counts. A row that was not measured
+    has its own columns alone.
+    """
+    if not path.is_file():
+        raise DataSetError(f"there is no table {path} of what was measured. Run: napari-melanoma data features DATASET")
+    measured = {row[KEY]: row for row in TableFile.read(path).rows()}
+    return [{**measured.get(str(row.get(KEY)), {}), **row} for row in rows]
+
+
+NAMES = ("image_id", "patient_id", "lesion_id", "near_duplicate_of", "path", "mask_path")
+PLACES = ("split", "fold", "review", "licence", "attribution", "copyright_license")
+DIAGNOSES = ("diagnosis", "diagnosis_detail", "diagnosis_by", "target", "melanoma")
+# As sources call them (PAD-UFES-20, PH2, ISIC 2017, 2020 and 2024, Fitzpatrick17k, lesion sizes) beside what the table
+# knows to mean a diagnosis: the answers of other models and of crowds, and what is filled in for one diagnosis alone.
+LIKE_A_DIAGNOSIS = re.compile(
+    r"diagnos|histo(log|path)|malignan|benign|biops|label|mpath|\bdx|iddx|seborrheic_keratosis|_score$|_confidence$"
+    r"|^(mel|bcc|scc|nevus)_|^melanocytic$|^atypia$|^derm_fib$"
+)
+A_NAME = re.compile(r"(.*_)?(id|name)|mrn", re.IGNORECASE)
+OTHERWISE = "other_"  # before the name of a column: what a second row of an image says there
+FOUND_LATER = ("depth_mm", "ulceration", "mitoses_per_mm2", "clark", "metastasis", "mel_thick_mm", "mel_mitotic_index")
+DEPTHS = ("depth_mm", "clark", "mel_thick_mm")  # one says the other
+
+
+def why_not(name: str, target: str = "diagnosis") -> str:
+    """Say why a column cannot be an input.
+
+    Returns "" where it can be one; else a clause that goes after the column's name.
+    """
+    column = name.removesuffix(AS_GIVEN).removeprefix(OTHERWISE)
+    column = "depth_mm" if READER.fullmatch(column) else column
+    return next(filter(None, (_why_not(one, target) for one in (column, *sorted(meant_by_any(column))))), "")
+
+
+def _why_not(column: str, target: str) -> str:
+    """Why a column of this meaning cannot be an input."""
+    if column in NAMES or A_NAME.fullmatch(column):
+        return "is a name, which says nothing of another patient"
+    if column in PLACES or column.startswith("split_"):
+        return "says how a row is kept, not what is seen"
+    if column == target or (column in DEPTHS and target in DEPTHS):
+        return "holds the answer"
+    if target not in DIAGNOSES:
+        return ""
+    if column in DIAGNOSES or LIKE_A_DIAGNOSIS.search(column.lower()):
+        return "holds the answer, or was decided by whoever suspected it"
+    return "is found only once the diagnosis is known" if column in FOUND_LATER else ""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_melanoma.data.features.reading import Row, number_of
+from napari_melanoma.data.features.encoding import Row, number_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

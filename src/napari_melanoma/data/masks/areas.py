@@ -1,9 +1,9 @@
-"""What a format says of an object's area, drawn as a mask: polygons, run lengths, pictures."""
+"""Polygons, run lengths and pictures drawn as masks."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from napari_melanoma.core.errors import DataSetError, UnreadableImage
-from napari_melanoma.data.masks.fill import fill
-from napari_melanoma.data.masks.run_lengths import decode
 from napari_melanoma.data.masks.values import LesionValues, lesion_mask
 from napari_melanoma.io.formats import DAMAGE
 
@@ -159,3 +157,65 @@ def resized(mask: NDArray[np.bool_], shape: Size) -> NDArray[np.bool_]:
 
     picture = Image.fromarray(mask.astype(np.uint8) * np.uint8(255))
     return np.asarray(picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)) >= 128
+
+
+def fill(rings: Iterable[NDArray[np.float64]], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Fill what lies inside an odd number of rings.
+
+    Each edge crosses some rows at a column; from there on, the row's pixels change sides. ``skimage.draw`` tests each
+    pixel against each edge instead: 600 points on 3000 x 2000 pixels take it 10 s, and this 0.06 s.
+
+    ``rings``: float64 (point, 2) each, in (row, column) of pixel edges: the first pixel's centre is at (0.5, 0.5). They
+    are closed by themselves. Returns bool (row, column).
+    """
+    changes = np.zeros((shape[0], shape[1] + 1), bool)
+    for ring in rings:
+        for (row, column), (next_row, next_column) in zip(ring, np.roll(ring, -1, axis=0), strict=True):
+            first, last = np.ceil(np.clip(sorted((row, next_row)), -1.0, shape[0] + 1.0) - 0.5).astype(int)
+            rows = np.arange(max(first, 0), min(last, shape[0]))
+            if rows.size:
+                crossing = column + (rows + 0.5 - row) * (next_column - column) / (next_row - row)
+                changes[rows, np.ceil(np.clip(crossing - 0.5, 0, shape[1])).astype(int)] ^= True
+    return np.logical_xor.accumulate(changes, axis=1)[:, :-1]
+
+
+_FIRST, _BITS, _MORE, _SIGN = 48, 5, 0x20, 0x10
+
+
+def decode(counts: Sequence[int], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Turn run lengths into a mask.
+
+    ``counts``: pixels outside, inside, outside ... Returns bool (row, column).
+    """
+    if sum(counts) != size[0] * size[1] or min(counts, default=0) < 0:
+        raise DataSetError(
+            f"run lengths add up to {sum(counts)} pixels, but {size[0]} rows of {size[1]} were expected. "
+            "Export the masks again."
+        )
+    inside = np.arange(len(counts)) % 2 == 1
+    return np.repeat(inside, counts).reshape(size, order="F")
+
+
+def decompress(text: str) -> list[int]:
+    """Read the text that COCO's tools make of run lengths.
+
+    Each number is written in digits of five bits, the lowest first, from the character ``0`` on, with a sixth bit
+    where more follow; from the fourth one on, a number is what it differs by from the one before the last.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for character in text:
+        digit = ord(character) - _FIRST
+        if not 0 <= digit < 2 * _MORE:
+            raise DataSetError(f"'{character}' does not occur in compressed run lengths. Export the masks again.")
+        value |= (digit & (_MORE - 1)) << shift
+        shift += _BITS
+        if digit & _MORE:
+            continue
+        if digit & _SIGN:
+            value -= 1 << shift
+        counts.append(value + counts[-2] if len(counts) > 2 else value)
+        value = shift = 0
+    if shift:
+        raise DataSetError("compressed run lengths end in the middle of a number. Export the masks again.")
+    return counts

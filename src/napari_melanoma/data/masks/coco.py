@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.data.masks.areas import Area, MaskObject, Polygons, RunLengths
+from napari_melanoma.data.masks.areas import Area, MaskObject, Polygons, RunLengths, decompress
 from napari_melanoma.data.masks.json_files import image_size, json_files, read_json, ring, take, text_of
-from napari_melanoma.data.masks.run_lengths import decompress
 
 
 def recognises(content: Any) -> bool:  # noqa: ANN401 - whatever JSON can hold

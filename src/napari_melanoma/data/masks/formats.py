@@ -13,7 +13,6 @@ from napari_melanoma.data.masks.json_files import json_files, read_json
 
 MaskFormat = Literal["png", "coco", "labelme", "geojson"]
 MASK_FORMATS: tuple[MaskFormat, ...] = get_args(MaskFormat)
-
 _READERS: dict[MaskFormat, Callable[[Path], Iterator[MaskObject | str]]] = {
     "png": pictures.read,
     "coco": coco.read,

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from napari_melanoma.data.masks.areas import MaskObject, Picture
-from napari_melanoma.data.masks.matching import plain_stem
-from napari_melanoma.data.masks.values import nnunet_labels
+from napari_melanoma.data.masks.values import nnunet_labels, plain_stem
 from napari_melanoma.io.photographs import stored_size
 
 SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")

@@ -1,21 +1,18 @@
-"""Masks as other programs store them: which pixels of a picture of values are lesion, or why that cannot be said.
-
-Accepted without a question: two values or colors of which one is black, soft edges between black and white, and the
-numbered objects of Cellpose (``x_cp_masks``). A label image with several values needs the user to say what they mean.
-"""
+"""Masks as other programs store them: which values are lesion, and which photograph a mask belongs to."""
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from napari_melanoma.core.counting import first_few
 from napari_melanoma.core.errors import DataSetError, InputError, MelanomaError, UnreadableImage
 from napari_melanoma.core.parsing import read_object
+from napari_melanoma.core.wording import first_few
 from napari_melanoma.io.formats import DAMAGE, HEAD_BYTES, identify
 
 if TYPE_CHECKING:
@@ -23,7 +20,6 @@ if TYPE_CHECKING:
 
 LesionValues = tuple[str, ...] | Literal["all", "keep"] | None
 KEEP = ", or keep them as classes with --values keep"
-
 NUMBERED = re.compile(r"_cp_masks$", re.IGNORECASE)  # Cellpose numbers the objects of an image
 _SOFT = 0.02  # share of pixels between black and white that soft edges or JPEG leave at most
 _NEAR = 24  # of black or white, out of 255
@@ -203,3 +199,54 @@ def parse_values(text: str | None, *, keep: bool = True) -> LesionValues:
         return text  # type: ignore[return-value]
     given: Sequence[str] = [one.strip() for one in text.split(",")]
     return tuple(one for one in given if one) or None
+
+
+NNUNET_IMAGE = "_0000"  # behind the name of an image's first (of a photograph: only) file; its labels lack it
+_WORDS = re.compile(r"[ ._-]*((?:cp[ ._-])?masks?|segmentations?|seg|lesion|labels?|gt|groundtruth|ground_truth)$")
+
+
+def plain_stem(stem: str) -> str:
+    """Give a stem without a last word that says it is of a mask.
+
+    Such as ``isic_0000001``, in lower case; the whole stem where there is no such word.
+    """
+    return _WORDS.sub("", stem.casefold()) or stem.casefold()
+
+
+def case_of(stem: str) -> str:
+    """Return the name of the nnU-Net case that an image belongs to: ``x`` for ``x_0000``, else the stem itself."""
+    return stem.removesuffix(NNUNET_IMAGE) or stem
+
+
+class ImageNames:
+    """Photographs by what a mask may call them; letters' case does not count."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._by_stem: dict[str, list[Path]] = defaultdict(list)
+        for path in paths:
+            self._by_stem[path.stem.casefold()].append(path)
+
+    def find(self, name: str) -> list[Path]:
+        """Find the photographs that a name may mean.
+
+        One where it is clear; more where it is not, as of two folders with a photograph of that name each.
+        """
+        named = PureWindowsPath(name.casefold())
+        plain = plain_stem(named.stem)
+        stems = [named.stem, named.name, plain, f"{plain}{NNUNET_IMAGE}"]  # a stem may have a dot
+        candidates = next((self._by_stem[stem] for stem in stems if stem in self._by_stem), [])
+        if len(candidates) < 2:
+            return candidates
+        shared = [_shared_tail(named, path) for path in candidates]
+        return [path for path, parts in zip(candidates, shared, strict=True) if parts == max(shared)]
+
+
+def _shared_tail(named: PureWindowsPath, path: Path) -> int:
+    """How many last parts of two paths are equal."""
+    pairs = zip(reversed(named.parts), reversed(path.parts), strict=False)
+    count = 0
+    for one, other in pairs:
+        if one != other.casefold():
+            break
+        count += 1
+    return count

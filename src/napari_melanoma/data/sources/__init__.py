@@ -1,6 +1,6 @@
 """The public sets: one file each, found by listing this folder; a file exports ``SPEC`` and ``find(tree)``.
 
-A set is found as it was downloaded, unpacked or not, in its own columns and words; ``workflows.data_import`` harmonises
+A set is found as it was downloaded, unpacked or not, in its own columns and words; ``data.importing`` harmonises
 what is found and makes it a data set.
 """
 
@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from napari_melanoma.core.config import listed
 from napari_melanoma.core.errors import DataSetError, InputError
-from napari_melanoma.core.listing import listed
-from napari_melanoma.data.mapping import Mapping
+from napari_melanoma.data.mapping import TableMapping
 from napari_melanoma.data.source_files import SourceFile, SourceTree, close_archives
 
-AS_IT_IS = Mapping()
+AS_IT_IS = TableMapping()
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Source:
     spec: SourceSpec
     finder: Callable[[SourceTree], list[Record]]
 
-    def find(self, folder: Path, mapping: Mapping = AS_IT_IS) -> Found:
+    def find(self, folder: Path, mapping: TableMapping = AS_IT_IS) -> Found:
         """Find the images of the set, and the rows of its tables.
 
         Each id once; records without an image are rows of a table.

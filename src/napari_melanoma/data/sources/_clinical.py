@@ -7,12 +7,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from napari_melanoma.data.source_files import SourceFile, SourceTree
-from napari_melanoma.data.table_text import decoded, rows_of_text
+from napari_melanoma.io.tables import decoded, rows_of_text
 
 Rows = Sequence[Mapping[str, str]]
 TABLES = r".+\.(?:tsv|csv|txt)"
 DAYS_A_YEAR = 365.25
-
 # What stands where nobody knows: '-- of the GDC, [Not Available] of the biotab files, the words of the others.
 _NOTHING = re.compile(
     r"'?--|\[.*\]|not (reported|available|applicable|evaluated|known|allowed to collect)|unknown|unspecified|na|nan",

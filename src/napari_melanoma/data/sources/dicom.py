@@ -5,10 +5,10 @@ from __future__ import annotations
 from zipfile import BadZipFile
 
 from napari_melanoma.core.errors import UnreadableImage
-from napari_melanoma.core.pseudonyms import pseudonym
 from napari_melanoma.data.source_files import SourceFile, SourceTree
 from napari_melanoma.data.sources import Record, SourceSpec
-from napari_melanoma.io.dicom_header import DicomHeader, read_header
+from napari_melanoma.io.dicom import DicomHeader, read_header
+from napari_melanoma.privacy.pseudonyms import pseudonym
 
 SPEC = SourceSpec(
     name="dicom",

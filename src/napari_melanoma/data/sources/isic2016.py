@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from napari_melanoma.core.csv_cells import CsvReader
-from napari_melanoma.data.isic_layout import IDS, Part, challenge_records
+from napari_melanoma.core.csv_files import CsvReader
 from napari_melanoma.data.source_files import SourceTree
+from napari_melanoma.data.source_pairs import IDS, Part, challenge_records
 from napari_melanoma.data.sources import Record, SourceSpec
 
 SPEC = SourceSpec(

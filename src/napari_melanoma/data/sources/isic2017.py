@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from napari_melanoma.data.isic_layout import IDS, Part, challenge_records
 from napari_melanoma.data.packed_rows import PackedRow
 from napari_melanoma.data.source_files import SourceTree
+from napari_melanoma.data.source_pairs import IDS, Part, challenge_records
 from napari_melanoma.data.source_tables import Known, known_of_images, table_rows
 from napari_melanoma.data.sources import Record, SourceSpec
 

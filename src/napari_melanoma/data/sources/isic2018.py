@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from napari_melanoma.data.isic_layout import IDS, Part, challenge_records
 from napari_melanoma.data.source_files import SourceTree
+from napari_melanoma.data.source_pairs import IDS, Part, challenge_records
 from napari_melanoma.data.sources import Record, SourceSpec
 
 SPEC = SourceSpec(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from napari_melanoma.core.file_names import free_name
+from napari_melanoma.core.paths import free_name
 from napari_melanoma.data.source_files import SourceTree
 from napari_melanoma.data.source_tables import table_rows
 from napari_melanoma.data.sources import Record, SourceSpec

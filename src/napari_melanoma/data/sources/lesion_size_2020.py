@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from napari_melanoma.data.isic_layout import IDS, IMAGE
 from napari_melanoma.data.packed_rows import PackedRow
 from napari_melanoma.data.source_files import SourceTree
+from napari_melanoma.data.source_pairs import IDS, IMAGE
 from napari_melanoma.data.source_tables import joined_records, known_of_images
 from napari_melanoma.data.sources import Record, SourceSpec
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from napari_melanoma.core.csv_cells import csv_dicts
+from napari_melanoma.core.csv_files import csv_dicts
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.data.taxonomy.wording import plain, spellings
 

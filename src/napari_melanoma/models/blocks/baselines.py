@@ -14,7 +14,7 @@ from napari_melanoma.models.blocks.convolutions import convolution
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from napari_melanoma.models.zoo.simple_cnn import SimpleCNNConfig
+    from napari_melanoma.models.blocks.options import SimpleCNNConfig
 
 SKIN = -10.0  # a probability of 0.00005
 LARGEST = 2**31 - 1  # a prime; products of two numbers below it fit into 64 bits

@@ -1,26 +1,25 @@
-"""P3's network: an encoder with spatial attention, a depth module beside it, and a head over both and the patient."""
+"""P3's network: image biomarkers with spatial attention, a depth module and the patient's row; imports torch."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 import torch
+from torch import nn
+from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
-from napari_melanoma.core.tabular import TabularShape
-from napari_melanoma.models.blocks.branches import Branches, in_mm, standardised
-from napari_melanoma.models.blocks.class_heads import LayeredHead
-from napari_melanoma.models.blocks.classifier import Classifier
-from napari_melanoma.models.blocks.depth import DepthAttention, DepthConvolutions, spread
-from napari_melanoma.models.blocks.fusion import pooled
-from napari_melanoma.models.blocks.spatial_attention import Narrowed, SpatialAttention
+from napari_melanoma.core.prediction import TabularShape
+from napari_melanoma.models.blocks.bags import Gated
+from napari_melanoma.models.blocks.classifier import Classifier, FusionBlock, LayeredHead, pooled
+from napari_melanoma.models.blocks.options import FusionConfig
 from napari_melanoma.models.blocks.timm_encoder import MeanColour, TimmEncoder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from torch import Tensor
 
-    from torch import Tensor, nn
-
-    from napari_melanoma.models.zoo.biomarker import BiomarkerConfig
+    from napari_melanoma.core.prediction import DepthScale, MeasuredDepth
+    from napari_melanoma.models.blocks.options import BiomarkerConfig
 
 
 class BiomarkerNetwork(Classifier):
@@ -114,3 +113,217 @@ def _depth_module(features: int, config: BiomarkerConfig) -> nn.Module:
     if config.depth_module == "attention":
         return DepthAttention(features, outputs)
     return DepthConvolutions(config.depth_channels, config.depth_grid, outputs, config.depth_normalisation)
+
+
+class DepthInput(nn.Module):
+    """The depth as numbers for a classifier: as it is, one-hot between edges, or both; measured where that is known."""
+
+    def __init__(self, config: BiomarkerConfig) -> None:
+        super().__init__()
+        self._scale, self._encoding = config.depth_scale, config.depth_encoding
+        self._measured = config.measured if config.depth_source == "measured" else None
+        self.register_buffer("edges", torch.tensor(config.depth_edges), persistent=False)
+        bins = 0 if self._encoding == "number" else len(config.depth_edges) + 1
+        self.width = bins + (self._encoding != "one_hot")
+
+    edges: Tensor
+
+    def forward(self, said: Tensor, continuous: Tensor | None) -> Tensor:
+        """Give float (batch, width).
+
+        ``said``: standardised depth as the picture tells it, float (batch, 1). ``continuous``: float (batch, input),
+        the measured depth perhaps among them.
+        """
+        depth = said if self._measured is None or continuous is None else self._known(said, continuous, self._measured)
+        parts = [] if self._encoding == "one_hot" else [depth]
+        if self._encoding != "number":
+            above = (in_mm(depth, self._scale) >= self.edges).to(depth.dtype)
+            whole = torch.ones_like(depth)
+            parts.append(torch.cat([whole, above], dim=1) - torch.cat([above, 0 * whole], dim=1))
+        return torch.cat(parts, dim=1)
+
+    def _known(self, said: Tensor, continuous: Tensor, at: MeasuredDepth) -> Tensor:
+        """The measured depth on the network's scale, and what the picture says where there is none."""
+        number, unknown = continuous[:, at.place : at.place + 1], continuous[:, at.place + 1 : at.place + 2]
+        measured = standardised(number * at.std + at.mean, self._scale)
+        return torch.where(unknown < 0.5, measured.to(said.dtype), said)
+
+
+class Branches(FusionBlock):
+    """Deepest maps and row to one vector: what each branch that is switched on says, side by side."""
+
+    def __init__(self, features: int, config: BiomarkerConfig) -> None:
+        shape = _beside_depth(config) if config.use_table else TabularShape()
+        super().__init__(features, FusionConfig(tabular=shape))
+        self._image = features if config.use_image else 0
+        self._at = features
+        self._place = config.measured.place if config.depth_source == "measured" and config.measured else None
+        self.depth = DepthInput(config) if config.tells_depth and config.depth_source != "none" else None
+        self.image_dropout = nn.Dropout(config.image_dropout)
+        self.image_norm = nn.BatchNorm1d(features) if config.image_normalised and self._image else nn.Identity()
+        self._gain = config.image_gain
+        self.width = self._image + shape.width + (self.depth.width if self.depth else 0)
+
+    def forward(self, maps: Tensor, continuous: Tensor | None, categories: Tensor | None) -> Tensor:
+        """Give vectors, float (batch, width), of the deepest maps and both kinds of inputs from the table."""
+        means = pooled(maps)
+        parts = [self._gain * self.image_dropout(self.image_norm(means[:, : self._image]))] if self._image else []
+        if self.depth is not None:
+            parts.append(self.depth(means[:, self._at : self._at + 1], continuous))
+        if self.table is not None and self.table.width:
+            parts.append(self.table(self._others(continuous), categories))
+        return torch.cat(parts, dim=1)
+
+    def _others(self, continuous: Tensor | None) -> Tensor | None:
+        """The inputs that are numbers, without the two that say the measured depth."""
+        if continuous is None or self._place is None:
+            return continuous
+        return torch.cat([continuous[:, : self._place], continuous[:, self._place + 2 :]], dim=1)
+
+
+def in_mm(depth: Tensor, scale: DepthScale) -> Tensor:
+    """Give millimetres.
+
+    Of that shape, 0 or more.
+    """
+    plain = depth * scale.std + scale.mean
+    return (torch.expm1(plain) if scale.log else plain).clamp(min=0)
+
+
+def standardised(mm: Tensor, scale: DepthScale) -> Tensor:
+    """Bring millimetres to the scale of a network."""
+    plain = mm.clamp(min=0)
+    return ((torch.log1p(plain) if scale.log else plain) - scale.mean) / scale.std
+
+
+def _beside_depth(config: BiomarkerConfig) -> TabularShape:
+    """Inputs from the table without those two that say the measured depth."""
+    shape = config.tabular
+    if config.depth_source != "measured" or config.measured is None:
+        return shape
+    return shape.model_copy(update={"continuous": shape.continuous - 2})
+
+
+FILTER = 3  # side of a convolution; P3 does not say it
+POOL = 2  # side and stride of a max-pool
+HIDDEN = 128  # features of a place that attention looks at
+
+
+def output_size(size: int, filter_size: int, stride: int = 1, padding: int = 0) -> int:
+    """Say how long a side is behind a convolution or a pooling layer (P3, equation 3).
+
+    ``size``: of the side before it, in pixels or places.
+    """
+    return (size + 2 * padding - filter_size) // stride + 1
+
+
+def places_left(size: int, layers: int) -> int:
+    """Say how many places a side of a picture has behind the layers of the depth module.
+
+    ``size``: of the side, in pixels. Of 512 pixels and three layers 64.
+    """
+    for _ in range(layers):
+        size = output_size(output_size(size, FILTER, padding=FILTER // 2), POOL, stride=POOL)
+    return size
+
+
+class DepthConvolutions(nn.Module):
+    """P3's percolation depth module: convolutions, each with max-pool and ReLU, then a regression over all places.
+
+    A linear layer wants a fixed number of values: the last maps are brought to a grid.
+    """
+
+    def __init__(self, channels: Sequence[int], grid: int, outputs: int, normalisation: bool) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after in zip((3, *channels), channels, strict=False):
+            layers.append(nn.Conv2d(before, after, FILTER, padding=FILTER // 2))
+            layers += [nn.BatchNorm2d(after)] if normalisation else []
+            layers += [nn.MaxPool2d(POOL), nn.ReLU()]
+        self.layers = nn.Sequential(*layers)
+        self.grid = grid
+        self.weight = nn.Parameter(torch.randn(outputs, channels[-1], grid, grid) / (channels[-1] ** 0.5 * grid))
+        self.bias = nn.Parameter(torch.zeros(outputs, 1, 1))
+
+    def forward(self, images: Tensor, maps: Tensor) -> Tensor:
+        """Give what each place of the grid adds.
+
+        ``images``: normalised float (batch, 3, row, column). Returns float (batch, output, row, column); the mean over
+        the places is the answer.
+        """
+        seen = adaptive_avg_pool2d(self.layers(images), self.grid)
+        return (seen[:, None] * self.weight).sum(dim=2) * self.grid**2 + self.bias  # their mean is the linear layer
+
+
+class DepthAttention(nn.Module):
+    """Attention pooling over the places of the encoder's deepest map: the depth is a weighted mean over them.
+
+    Gated attention as of Ilse et al. 2018, arXiv:1802.04712, equation 9, with places for instances.
+    """
+
+    def __init__(self, features: int, outputs: int) -> None:
+        super().__init__()
+        self.project = nn.Sequential(nn.Linear(features, HIDDEN), nn.ReLU())
+        self.attention = Gated(HIDDEN, HIDDEN, 1, True)
+        self.tell = nn.Linear(HIDDEN, outputs)
+
+    def forward(self, images: Tensor, maps: Tensor) -> Tensor:
+        """Give what each place of the map adds.
+
+        ``maps``: the encoder's deepest, float (batch, channel, row, column). Returns float (batch, output, row,
+        column); the mean over the places is the answer.
+        """
+        places = self.project(maps.flatten(2).transpose(1, 2))
+        weights = self.attention(places).softmax(dim=1)
+        told = self.tell(places) * weights * places.shape[1]
+        return told.transpose(1, 2).unflatten(2, maps.shape[-2:])
+
+
+def spread(told: Tensor, like: Tensor) -> Tensor:
+    """Bring a map to the size of another; its mean stays what it is.
+
+    ``told``: float (batch, output, row, column). ``like``: float (batch, channel, row, column), whose rows and columns
+    are taken. Returns float (batch, output, row, column).
+    """
+    resized = interpolate(told, like.shape[-2:], mode="bilinear", align_corners=False)
+    return resized + (told.mean(dim=(2, 3), keepdim=True) - resized.mean(dim=(2, 3), keepdim=True))
+
+
+class SpatialAttention(nn.Module):
+    """Weighs the places of maps: ``A(x) = sigmoid(W . concat(avgpool(x), maxpool(x)))``, ``x' = A(x) x``.
+
+    P3, equations 1 and 2; pooled over channels and with a convolution for W, as Woo et al. 2018 (arXiv:1807.06521) have
+    it, because P3 does not say how far W reaches.
+    """
+
+    def __init__(self, kernel: int, shares: bool = False, start: float = 0.0) -> None:
+        super().__init__()
+        self._shares = shares
+        self.weigh = nn.Conv2d(2, 1, kernel, padding=kernel // 2, bias=False)
+        nn.init.zeros_(self.weigh.weight)
+        nn.init.constant_(self.weigh.weight[..., kernel // 2, kernel // 2], start)
+
+    def weights(self, maps: Tensor) -> Tensor:
+        """Give A(x).
+
+        ``maps``: float (batch, channel, row, column). Returns float (batch, 1, row, column), each between 0 and 1.
+        """
+        said = torch.cat([maps.mean(dim=1, keepdim=True), maps.amax(dim=1, keepdim=True)], dim=1)
+        found: Tensor = self.weigh(said)
+        return found.sigmoid()
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Give ``A(x) x``, of the shape of the maps (batch, channel, row, column)."""
+        weights = self.weights(maps)
+        return maps * (weights / weights.mean(dim=(2, 3), keepdim=True) if self._shares else weights)
+
+
+class Narrowed(nn.Sequential):
+    """Brings the maps of an encoder to fewer, which are 0 or more: a convolution of one place, normalisation, ReLU.
+
+    The maps of some encoders have no ReLU at their end, and mean and maximum of numbers of either sign say little of
+    how much there is at a place.
+    """
+
+    def __init__(self, features: int, width: int) -> None:
+        super().__init__(nn.Conv2d(features, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())

@@ -1,20 +1,22 @@
-"""The frame of every classifier: an encoder of images, a way to join them with a table, a head; imports torch."""
+"""The frame of every classifier: encoder, fusion with a table, and head; imports torch."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
+from torch.nn.functional import batch_norm, pad
 
-from napari_melanoma.core.tabular import TabularShape
-from napari_melanoma.models.blocks.fusion import pooled
+from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.core.prediction import TabularShape
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Tensor
 
-    from napari_melanoma.models.blocks.fusion import FusionBlock
+    from napari_melanoma.models.blocks.options import Fusion, FusionConfig
 
 
 class Classifier(nn.Module):
@@ -90,3 +92,275 @@ class Classifier(nn.Module):
         Returns the means of the deepest maps, float (batch, feature).
         """
         return pooled(maps[-1])
+
+
+class LinearHead(nn.Sequential):
+    """One linear layer, as P1 has it.
+
+    ``classes``: logits that come out.
+    """
+
+    def __init__(self, width: int, classes: int, dropout: float) -> None:
+        super().__init__(nn.Dropout(dropout), nn.Linear(width, classes))
+
+
+class TwoLayerHead(nn.Module):
+    """P2's head: two linear layers with ReLU, batch normalisation and dropout between them, and a sigmoid.
+
+    The sigmoid of two classes has one logit; beside it stands 0 for the other class, so that softmax says the same.
+
+    ``classes``: logits that come out.
+    """
+
+    def __init__(self, width: int, hidden: int, classes: int, dropout: float) -> None:
+        super().__init__()
+        self.one = classes == 2
+        self.layers = nn.Sequential(
+            nn.Linear(width, hidden),
+            nn.ReLU(),
+            RowNorm(hidden),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, 1 if self.one else classes),
+        )
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Give logits, float (batch, class), of vectors (batch, width)."""
+        found: Tensor = self.layers(vectors)
+        return pad(found, (1, 0)) if self.one else found
+
+
+class LayeredHead(nn.Sequential):
+    """P3's head: fully connected layers with ReLU, 128 and 64 wide in the paper, and one for the classes.
+
+    ``classes``: logits that come out.
+    """
+
+    def __init__(self, width: int, hidden: Sequence[int], classes: int, dropout: float) -> None:
+        widths = (width, *hidden)
+        parts = [
+            part
+            for wide, narrow in pairwise(widths)
+            for part in (nn.Linear(wide, narrow), nn.ReLU(), nn.Dropout(dropout))
+        ]
+        super().__init__(*parts, nn.Linear(widths[-1], classes))
+
+
+class FusionBlock(nn.Module):
+    """Base of the ways to join; ``width`` is that of the vector that comes out."""
+
+    hears_table = True
+
+    def __init__(self, features: int, config: FusionConfig) -> None:
+        super().__init__()
+        self.table = TableInputs(config.tabular) if self.hears_table else None
+        self.width = self._make_parts(features, config)
+
+    def _make_parts(self, features: int, config: FusionConfig) -> int:
+        """Make the layers of this way to join, and say how wide its vectors are; as wide as the image's by default."""
+        return features
+
+    def forward(self, maps: Tensor, continuous: Tensor | None, categories: Tensor | None) -> Tensor:
+        """Give vectors, float (batch, width).
+
+        ``maps``: the deepest maps, float (batch, channel, row, column). ``continuous``: float (batch, input).
+        ``categories``: int64 (batch, embedding).
+        """
+        return pooled(maps) if self.table is None else self.join(maps, self.table(continuous, categories))
+
+    def join(self, maps: Tensor, row: Tensor) -> Tensor:
+        """Join image and table; each way to join says how.
+
+        ``maps``: the deepest maps, float (batch, channel, row, column). ``row``: what the inputs from the table are as
+        one vector, float (batch, input). Returns float (batch, width).
+        """
+        raise NotImplementedError
+
+
+class ImageOnly(FusionBlock):
+    """The image alone, whatever the table says."""
+
+    hears_table = False
+
+
+class TableOnly(FusionBlock):
+    """The table alone, whatever the image shows."""
+
+    def _make_parts(self, features: int, config: FusionConfig) -> int:
+        self.network = _tabular_net(config)
+        return config.out_features
+
+    def join(self, maps: Tensor, row: Tensor) -> Tensor:
+        """Leave the maps aside."""
+        found: Tensor = self.network(row)
+        return found
+
+
+class Concatenation(FusionBlock):
+    """P1: a vector of the same length from image and table, side by side."""
+
+    def _make_parts(self, features: int, config: FusionConfig) -> int:
+        self.image = nn.Linear(features, config.out_features)
+        self.network = _tabular_net(config)
+        return 2 * config.out_features
+
+    def join(self, maps: Tensor, row: Tensor) -> Tensor:
+        """Put both side by side."""
+        return torch.cat([self.image(pooled(maps)), self.network(row)], dim=1)
+
+
+class AnnexB(FusionBlock):
+    """P2, Annex B: features of the image beside what fully connected layers make of the table."""
+
+    def _make_parts(self, features: int, config: FusionConfig) -> int:
+        self.network = MetadataNet(config.tabular.width, config.tabular_layers, config.tabular_dropout)
+        return features + self.network.width
+
+    def join(self, maps: Tensor, row: Tensor) -> Tensor:
+        """Put both side by side."""
+        return torch.cat([pooled(maps), self.network(row)], dim=1)
+
+
+class MetaBlock(FusionBlock):
+    """The table scales and shifts each map, between tanh and sigmoid.
+
+    Pacheco and Krohling 2021, doi:10.1109/JBHI.2021.3062002: sigmoid(tanh(V f(x)) + g(x)).
+    """
+
+    def _make_parts(self, features: int, config: FusionConfig) -> int:
+        width = config.tabular.width
+        self.scale = nn.Sequential(nn.Linear(width, features), RowNorm(features))
+        self.shift = nn.Sequential(nn.Linear(width, features), RowNorm(features))
+        return features
+
+    def join(self, maps: Tensor, row: Tensor) -> Tensor:
+        """Weigh the maps, then take their means."""
+        scale, shift = self.scale(row)[..., None, None], self.shift(row)[..., None, None]
+        return pooled(((maps * scale).tanh() + shift).sigmoid())
+
+
+class Film(FusionBlock):
+    """The table scales and shifts each map; at the start it leaves all as they are.
+
+    The mean of a map that is scaled and shifted is its mean, scaled and shifted, so means are what is computed with.
+    Perez et al. 2018, doi:10.1609/aaai.v32i1.11671.
+    """
+
+    def _make_parts(self, features: int, config: FusionConfig) -> int:
+        hidden = MetadataNet(config.tabular.width, config.tabular_layers[:1], config.tabular_dropout)
+        last = nn.Linear(hidden.width, 2 * features)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.network = nn.Sequential(hidden, last)
+        return features
+
+    def join(self, maps: Tensor, row: Tensor) -> Tensor:
+        """Weigh the means of the maps."""
+        scale, shift = self.network(row).chunk(2, dim=1)
+        return pooled(maps) * (1 + scale) + shift
+
+
+FUSIONS: dict[Fusion, Callable[[int, FusionConfig], FusionBlock]] = {
+    "concat": Concatenation,
+    "annex_b": AnnexB,
+    "metablock": MetaBlock,
+    "film": Film,
+    "none": ImageOnly,
+    "tabular": TableOnly,
+}
+
+
+def build_fusion(features: int, config: FusionConfig) -> FusionBlock:
+    """Build the way to join that options name; without inputs from the table it is the image alone.
+
+    Deepest maps, numbers and indices to one vector.
+    """
+    if config.fusion == "tabular" and not config.tabular.width:
+        raise ConfigError('fusion = "tabular" needs columns of the table, found none. Choose some, or another fusion.')
+    return FUSIONS[config.fusion if config.tabular.width else "none"](features, config)
+
+
+def pooled(maps: Tensor) -> Tensor:
+    """Take the mean of each map.
+
+    ``maps``: float (batch, channel, row, column). Returns float (batch, channel).
+    """
+    return maps.mean(dim=(2, 3))
+
+
+def _tabular_net(config: FusionConfig) -> TabularNet:
+    """P1's branch of the table."""
+    return TabularNet(config.tabular.width, config.tabular_layers, config.out_features, config.tabular_dropout)
+
+
+SPREAD = 0.01  # standard deviation of embeddings at the start, as in fastai
+
+
+class RowNorm(nn.BatchNorm1d):
+    """Batch normalisation of rows; a batch of one row, which has no spread, gets the statistics of those before."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Normalise rows, float (batch, feature)."""
+        if self.training and len(rows) < 2:
+            return batch_norm(rows, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(rows)
+
+
+class TableInputs(nn.Module):
+    """A row of a table as one vector: an embedding for each index, and the numbers, normalised over the batch."""
+
+    def __init__(self, shape: TabularShape) -> None:
+        super().__init__()
+        silent = shape.silent or (False,) * len(shape.cardinalities)
+        sizes = zip(shape.cardinalities, shape.widths, silent, strict=True)
+        self.embeddings = nn.ModuleList(_embedding(count, width, zeros) for count, width, zeros in sizes)
+        self.norm = RowNorm(shape.continuous) if shape.continuous else None
+        self.width = shape.width
+
+    def forward(self, continuous: Tensor | None, categories: Tensor | None) -> Tensor:
+        """Give vectors, float (batch, width).
+
+        ``continuous``: float (batch, input); None where the shape has none. ``categories``: int64 (batch, embedding);
+        None where the shape has none.
+        """
+        parts = [] if categories is None else [table(categories[:, at]) for at, table in enumerate(self.embeddings)]
+        if self.norm is not None and continuous is not None:
+            parts.append(self.norm(continuous))
+        return torch.cat(parts, dim=1)
+
+
+def _embedding(count: int, width: int, zeros: bool) -> nn.Embedding:
+    """Make an embedding; where index 0 says nothing, it stays zeros."""
+    table = nn.Embedding(count, width, padding_idx=0 if zeros else None)
+    nn.init.trunc_normal_(table.weight[1:] if zeros else table.weight, std=SPREAD)
+    return table
+
+
+class TabularNet(nn.Sequential):
+    """Layers behind the inputs of a table, as fastai's ``TabularModel`` has them (Howard and Gugger 2020).
+
+    Each is linear, ReLU, batch normalisation and dropout; the last is linear alone.
+    """
+
+    def __init__(self, width: int, layers: Sequence[int], out_features: int, dropout: float) -> None:
+        widths = (width, *layers)
+        hidden = [
+            part
+            for wide, narrow in pairwise(widths)
+            for part in (nn.Linear(wide, narrow, bias=False), nn.ReLU(), RowNorm(narrow), nn.Dropout(dropout))
+        ]
+        super().__init__(*hidden, nn.Linear(widths[-1], out_features))
+
+
+class MetadataNet(nn.Sequential):
+    """Layers behind the inputs of a table as in P2, Annex B: linear, ReLU and batch normalisation each."""
+
+    def __init__(self, width: int, layers: Sequence[int], dropout: float) -> None:
+        widths = (width, *layers)
+        super().__init__(
+            *(
+                part
+                for wide, narrow in pairwise(widths)
+                for part in (nn.Linear(wide, narrow), nn.ReLU(), RowNorm(narrow), nn.Dropout(dropout))
+            )
+        )
+        self.width = widths[-1]

@@ -1,4 +1,4 @@
-"""Convolution blocks of U-shaped networks, plain and recurrent."""
+"""Convolution blocks, U shapes and nested decoders of segmentation networks; imports torch."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from napari_melanoma.models.blocks.options import RecurrentConfig, UShapeConfig
+    from napari_melanoma.models.blocks.options import RecurrentConfig, Upsampling, UShapeConfig
 
 MakeBlock = Callable[[int, int], nn.Module]
 
@@ -98,3 +99,109 @@ def recurrent_block(config: RecurrentConfig) -> MakeBlock:
         dropout=config.dropout,
         normalisation=config.normalisation,
     )
+
+
+class AttentionGate(nn.Module):
+    """Weighs each place of a skip connection by what the level below has found there.
+
+    Additive gate of Oktay et al. 2018 (arXiv:1804.03999), equation 1; here the signal has been brought to the size of
+    the features, so that no map of weights has to be enlarged.
+    """
+
+    def __init__(self, features: int, signal: int) -> None:
+        super().__init__()
+        inner = max(1, features // 2)
+        self.features = nn.Conv2d(features, inner, 1, bias=False)
+        self.signal = nn.Conv2d(signal, inner, 1)
+        self.weight = nn.Sequential(nn.ReLU(inplace=True), nn.Conv2d(inner, 1, 1), nn.Sigmoid())
+
+    def forward(self, features: Tensor, signal: Tensor) -> Tensor:
+        """Weigh features (batch, channel, row, column) by a signal of the same rows and columns."""
+        return features * self.weight(self.features(features) + self.signal(signal))
+
+
+class Rise(nn.Module):
+    """A step up: what comes from below is doubled in size, joined with the (gated) skip connection, and worked on."""
+
+    def __init__(self, below: int, out: int, block: MakeBlock, upsampling: Upsampling, *, gated: bool) -> None:
+        super().__init__()
+        self.up: nn.Module
+        if upsampling == "transposed":
+            self.up, signal = nn.ConvTranspose2d(below, out, 2, stride=2), out
+        else:
+            self.up, signal = nn.Upsample(scale_factor=2, mode=upsampling), below
+        self.gate = AttentionGate(out, signal) if gated else None
+        self.block = block(out + signal, out)
+
+    def forward(self, below: Tensor, skip: Tensor) -> Tensor:
+        """Join (batch, below, row, column) and (batch, out, 2 row, 2 column) to features like the second."""
+        signal = self.up(below)
+        kept = skip if self.gate is None else self.gate(skip, signal)
+        return self.block(torch.cat([kept, signal], dim=1))
+
+
+class UShape(nn.Module):
+    """A U-shaped network from one kind of block."""
+
+    def __init__(self, config: UShapeConfig, block: MakeBlock, *, gated: bool = False) -> None:
+        super().__init__()
+        widths = [config.channels * 2**level for level in range(config.depth + 1)]
+        self.down = nn.ModuleList(block(inside, out) for inside, out in zip([3, *widths], widths, strict=False))
+        self.rises = nn.ModuleList(
+            Rise(below, out, block, config.upsampling, gated=gated)
+            for below, out in zip(widths[:0:-1], widths[-2::-1], strict=True)
+        )
+        self.pool = nn.MaxPool2d(2)
+        self.head = nn.Conv2d(config.channels, config.classes, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Give logits (batch, class, row, column) of images (batch, 3, row, column), sides divisible by 2^depth."""
+        features, skips = images, []
+        for level, block in enumerate(self.down):
+            features = block(self.pool(features) if level else features)
+            skips.append(features)
+        skips.pop()
+        for rise in self.rises:
+            features = rise(features, skips.pop())
+        return self.head(features)
+
+
+LEVELS = 4  # 256 pixels become 16
+
+
+class NestedUShape(nn.Module):
+    """A U-Net whose decoding blocks are joined with their own and with the next shallower encoder block.
+
+    The shallower block comes through the max-pooling that leads to the own one. P2 (its section 2.2): four encoder
+    levels and a bottleneck, 2 x 2 transposed convolutions, a 1 x 1 convolution at the end.
+    """
+
+    def __init__(self, channels: int, dropout: float, classes: int) -> None:
+        super().__init__()
+        widths = [channels * 2**level for level in range(LEVELS + 1)]
+        before = [0, *widths]  # channels of the next shallower block of each level
+        self.down = nn.ModuleList(
+            double_convolution(inside, out, dropout=dropout) for inside, out in zip([3, *widths], widths, strict=False)
+        )
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(widths[level + 1], widths[level], 2, stride=2) for level in reversed(range(LEVELS))
+        )
+        self.join = nn.ModuleList(
+            double_convolution(2 * widths[level] + before[level], widths[level], dropout=dropout)
+            for level in reversed(range(LEVELS))
+        )
+        self.pool = nn.MaxPool2d(2)
+        self.head = nn.Conv2d(channels, classes, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Give logits (batch, class, row, column) of images (batch, 3, row, column), sides divisible by 16."""
+        features = self.down[0](images)
+        skips = [[features]]
+        for block in self.down[1:]:
+            pooled = self.pool(features)
+            features = block(pooled)
+            skips.append([features, pooled])
+        skips.pop()
+        for up, join in zip(self.up, self.join, strict=True):
+            features = join(torch.cat([up(features), *skips.pop()], dim=1))
+        return self.head(features)

@@ -1,22 +1,19 @@
-"""DeepLabv3+ around an encoder: pyramid pooling, the decoder, and the reduced form that small encoders get."""
+"""DeepLabv3+ with its encoders MobileNetV2 and aligned Xception; imports torch."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
-from torch.nn.functional import interpolate
-
-from napari_melanoma.models.blocks.separable import ConvNorm, Separable
+from torch.nn.functional import interpolate, relu
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
-
-    from napari_melanoma.models.blocks.mobilenetv2 import MobileNetV2
-    from napari_melanoma.models.blocks.xception import AlignedXception
 
 LOW_CHANNELS = 48  # that the decoder keeps of the features at a quarter of the size (Chen et al. 2018, table 1)
 DROPOUT = 0.1
@@ -90,3 +87,208 @@ class ReducedDeepLab(nn.Module):
 def _enlarged(features: Tensor, like: Tensor) -> Tensor:
     """Bring features to the rows and columns of another map, corner upon corner as the official networks do."""
     return interpolate(features, like.shape[-2:], mode="bilinear", align_corners=True)
+
+
+TRUNK_EPSILON = 1e-3  # of batch normalisation in the official encoders; the heads have PyTorch's usual 1e-5
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """How a convolution looks at its input: side in pixels (odd), stride, dilation, each channel by itself or not."""
+
+    side: int = 1
+    stride: int = 1
+    dilation: int = 1
+    depthwise: bool = False
+
+
+POINT = Kernel()
+
+
+class ConvNorm(nn.Sequential):
+    """A convolution without bias that keeps the size (but for the stride), batch normalisation, and an activation.
+
+    The padding is the same on both sides, as the official networks pad images of odd sides.
+    """
+
+    def __init__(
+        self, inside: int, out: int, kernel: Kernel = POINT, activation: nn.Module | None = None, epsilon: float = 1e-5
+    ) -> None:
+        convolution = nn.Conv2d(
+            inside,
+            out,
+            kernel.side,
+            stride=kernel.stride,
+            padding=kernel.side // 2 * kernel.dilation,
+            dilation=kernel.dilation,
+            groups=inside if kernel.depthwise else 1,
+            bias=False,
+        )
+        layers: dict[str, nn.Module] = {"conv": convolution, "norm": nn.BatchNorm2d(out, eps=epsilon)}
+        if activation is not None:
+            layers["activation"] = activation
+        super().__init__(OrderedDict(layers))
+
+
+class Separable(nn.Sequential):
+    """A 3 x 3 convolution in two steps: each channel by itself, then all channels of each pixel."""
+
+    def __init__(
+        self, inside: int, out: int, *, stride: int = 1, dilation: int = 1, activated: bool, epsilon: float = 1e-5
+    ) -> None:
+        def activation() -> nn.Module | None:
+            return nn.ReLU(inplace=True) if activated else None
+
+        each = Kernel(3, stride, dilation, depthwise=True)
+        layers: dict[str, nn.Module] = {
+            "depthwise": ConvNorm(inside, inside, each, activation(), epsilon),
+            "pointwise": ConvNorm(inside, out, POINT, activation(), epsilon),
+        }
+        super().__init__(OrderedDict(layers))
+
+
+def scaled(channels: int, width: float, divisor: int = 8) -> int:
+    """Multiply a number of channels, to a multiple of ``divisor`` that is not below nine tenths of it."""
+    wanted = channels * width
+    rounded = max(divisor, int(wanted + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * wanted else rounded
+
+
+# Expansion, channels, blocks, stride of the first block (Sandler et al. 2018, table 2).
+STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+
+
+class InvertedResidual(nn.Sequential):
+    """Widen each pixel, look at its neighbours channel by channel, narrow again; past it leads the input."""
+
+    def __init__(self, inside: int, out: int, *, expansion: int, stride: int, dilation: int) -> None:
+        hidden = inside * expansion
+        each = Kernel(3, stride, dilation, depthwise=True)
+        layers: dict[str, nn.Module] = {
+            "expand": ConvNorm(inside, hidden, POINT, nn.ReLU6(inplace=True), TRUNK_EPSILON),
+            "depthwise": ConvNorm(hidden, hidden, each, nn.ReLU6(inplace=True), TRUNK_EPSILON),
+            "project": ConvNorm(hidden, out, POINT, None, TRUNK_EPSILON),
+        }
+        if expansion == 1:
+            del layers["expand"]
+        super().__init__(OrderedDict(layers))
+        self.residual = stride == 1 and inside == out
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Give features (batch, out, row, column) of features (batch, inside, row, column)."""
+        features = images
+        for layer in self:
+            features = layer(features)
+        return images + features if self.residual else features
+
+
+class MobileNetV2(nn.Module):
+    """MobileNetV2 without its last convolution and classifier (Sandler et al. 2018, doi:10.1109/CVPR.2018.00474)."""
+
+    def __init__(self, output_stride: int, width: float = 1.0, divisor: int = 8) -> None:
+        super().__init__()
+        inside = scaled(32, width, divisor)
+        self.stem = ConvNorm(3, inside, Kernel(3, stride=2), nn.ReLU6(inplace=True), TRUNK_EPSILON)
+        blocks: list[nn.Module] = []
+        shrunk, dilation = 2, 1
+        for expansion, channels, count, stride in STAGES:
+            out = scaled(channels, width, divisor)
+            for number in range(count):
+                asked = stride if number == 0 else 1
+                taken = asked if shrunk * asked <= output_stride else 1
+                blocks.append(InvertedResidual(inside, out, expansion=expansion, stride=taken, dilation=dilation))
+                shrunk, dilation, inside = shrunk * taken, dilation * asked // taken, out
+        self.blocks = nn.Sequential(*blocks)
+        self.deep_channels = inside
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Give the deepest features of images (batch, 3, row, column)."""
+        return self.blocks(self.stem(images))
+
+
+Skip = Literal["convolution", "sum", "none"]
+ENTRY = ((128, 128, 128), (256, 256, 256), (728, 728, 728))
+MIDDLE = (728, 728, 728)
+EXIT = ((728, 1024, 1024), (1536, 1536, 2048))
+
+
+class Unit(nn.Module):
+    """Three separable convolutions, the last with the stride, and a way past them."""
+
+    def __init__(self, inside: int, widths: tuple[int, ...], *, stride: int, dilation: int, skip: Skip) -> None:
+        super().__init__()
+        self.skip = skip
+        self.shortcut = None
+        if skip == "convolution":
+            self.shortcut = ConvNorm(inside, widths[-1], Kernel(stride=stride), epsilon=TRUNK_EPSILON)
+        self.separable = nn.ModuleList(
+            Separable(
+                given,
+                out,
+                stride=stride if number == 2 else 1,
+                dilation=dilation,
+                activated=skip == "none",
+                epsilon=TRUNK_EPSILON,
+            )
+            for number, (given, out) in enumerate(zip((inside, *widths), widths, strict=False))
+        )
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Give what comes out of features (batch, channel, row, column), and what comes out of the second of three."""
+        features = second = images
+        for number, separable in enumerate(self.separable):
+            features = separable(features if self.skip == "none" else relu(features))
+            if number == 1:
+                second = features
+        if self.shortcut is not None:
+            features = features + self.shortcut(images)
+        elif self.skip == "sum":
+            features = features + images
+        return features, second
+
+
+class AlignedXception(nn.Module):
+    """Xception without max-pooling, aligned and deepened (Chen et al. 2018, figure 4)."""
+
+    def __init__(self, output_stride: int, width: float = 1.0, middle: int = 16) -> None:
+        super().__init__()
+        entry, (middle_widths, *exits) = (
+            [tuple(scaled(channels, width) for channels in widths) for widths in part]
+            for part in (ENTRY, (MIDDLE, *EXIT))
+        )
+        first, second = scaled(32, width), scaled(64, width)
+        self.low_channels, self.deep_channels = entry[1][1], exits[1][-1]
+        self.stem = nn.Sequential(
+            ConvNorm(3, first, Kernel(3, stride=2), nn.ReLU(inplace=True), TRUNK_EPSILON),
+            ConvNorm(first, second, Kernel(3), nn.ReLU(inplace=True), TRUNK_EPSILON),
+        )
+        # A stride that would go below the output stride is taken out; what follows it is dilated instead.
+        thrice = 2 if output_stride == 16 else 1
+        rate = 16 // output_stride
+        self.entry = nn.ModuleList(
+            Unit(inside, widths, stride=stride, dilation=1, skip="convolution")
+            for inside, widths, stride in zip((second, entry[0][-1], entry[1][-1]), entry, (2, 2, thrice), strict=True)
+        )
+        self.middle = nn.ModuleList(
+            Unit(middle_widths[0], middle_widths, stride=1, dilation=rate, skip="sum") for _ in range(middle)
+        )
+        self.exit = nn.ModuleList(
+            [
+                Unit(middle_widths[0], exits[0], stride=1, dilation=rate, skip="convolution"),
+                Unit(exits[0][-1], exits[1], stride=1, dilation=2 * rate, skip="none"),
+            ]
+        )
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Give features at a quarter of the size, and the deepest, of images (batch, 3, row, column)."""
+        features = self.stem(images)
+        low = features
+        for number, unit in enumerate(self.entry):
+            features, second = unit(features)
+            if number == 1:
+                low = second  # before the second unit's stride
+        for unit in self.middle:
+            features = unit(features)[0]
+        for unit in self.exit:
+            features = unit(features)[0]
+        return low, features

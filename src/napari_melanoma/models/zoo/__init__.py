@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_melanoma.core.config import Config
+from napari_melanoma.core.config import Config, listed
 from napari_melanoma.core.errors import BundleError
-from napari_melanoma.core.listing import listed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -53,7 +52,7 @@ def encoder_of(network: nn.Module) -> nn.Module | None:
 
     Returns the encoder, or None where the network has no part of that kind.
     """
-    from napari_melanoma.models.blocks.any_size import AnySize
+    from napari_melanoma.models.blocks.frame import AnySize
 
     inner = network.network if isinstance(network, AnySize) else network
     return dict(inner.named_children()).get("encoder")
@@ -82,7 +81,7 @@ def build_network(name: str, options: dict[str, Any]) -> nn.Module:
     known = architectures()
     if name not in known:
         raise BundleError(f"there is no architecture named '{name}' (known: {', '.join(known)}).")
-    from napari_melanoma.models.blocks.any_size import AnySize
+    from napari_melanoma.models.blocks.frame import AnySize
 
     architecture = known[name]
     network = architecture.build(architecture.spec.config.parse(options, f"the options of '{name}'"))

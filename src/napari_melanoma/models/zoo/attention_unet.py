@@ -36,7 +36,6 @@ def build(config: AttentionUNetConfig) -> nn.Module:
 
     Returns float (batch, 3, row, column), sides divisible by 2^depth, to logits (batch, class, row, column).
     """
-    from napari_melanoma.models.blocks.convolutions import plain_block
-    from napari_melanoma.models.blocks.u_shape import UShape
+    from napari_melanoma.models.blocks.convolutions import UShape, plain_block
 
     return UShape(config, plain_block(config), gated=True)

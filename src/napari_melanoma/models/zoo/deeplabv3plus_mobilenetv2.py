@@ -50,8 +50,7 @@ def build(config: DeepLabMobileNetConfig) -> nn.Module:
 
     Returns float (batch, 3, row, column), sides divisible by ``output_stride``, to logits (batch, class, row, column).
     """
-    from napari_melanoma.models.blocks.deeplab import ReducedDeepLab
-    from napari_melanoma.models.blocks.mobilenetv2 import MobileNetV2
+    from napari_melanoma.models.blocks.deeplab import MobileNetV2, ReducedDeepLab
 
     encoder = MobileNetV2(config.output_stride, config.width, config.divisor)
     return ReducedDeepLab(encoder, config.head_channels, config.classes)

@@ -43,8 +43,7 @@ def build(config: DeepLabXceptionConfig) -> nn.Module:
 
     Returns float (batch, 3, row, column), sides divisible by ``output_stride``, to logits (batch, class, row, column).
     """
-    from napari_melanoma.models.blocks.deeplab import DeepLab
-    from napari_melanoma.models.blocks.xception import AlignedXception
+    from napari_melanoma.models.blocks.deeplab import AlignedXception, DeepLab
 
     encoder = AlignedXception(config.output_stride, config.width, config.middle)
     rates = [96 // config.output_stride * times for times in (1, 2, 3)]  # 6, 12, 18 at an output stride of 16

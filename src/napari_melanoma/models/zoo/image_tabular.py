@@ -50,9 +50,7 @@ def build(config: ImageTabularConfig) -> nn.Module:
 
     Returns float (batch, 3, row, column), float (batch, input) and int64 (batch, embedding) to logits (batch, class).
     """
-    from napari_melanoma.models.blocks.class_heads import LinearHead, TwoLayerHead
-    from napari_melanoma.models.blocks.classifier import Classifier
-    from napari_melanoma.models.blocks.fusion import build_fusion
+    from napari_melanoma.models.blocks.classifier import Classifier, LinearHead, TwoLayerHead, build_fusion
     from napari_melanoma.models.blocks.timm_encoder import MeanColour, TimmEncoder
 
     alone = config.fusion == "tabular"

@@ -37,7 +37,6 @@ def build(config: R2UNetConfig) -> nn.Module:
 
     Returns float (batch, 3, row, column), sides divisible by 2^depth, to logits (batch, class, row, column).
     """
-    from napari_melanoma.models.blocks.convolutions import recurrent_block
-    from napari_melanoma.models.blocks.u_shape import UShape
+    from napari_melanoma.models.blocks.convolutions import UShape, recurrent_block
 
     return UShape(config, recurrent_block(config))

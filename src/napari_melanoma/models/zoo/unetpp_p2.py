@@ -39,6 +39,6 @@ def build(config: NestedUNetConfig) -> nn.Module:
 
     Returns float (batch, 3, row, column), sides divisible by 16, to logits (batch, class, row, column).
     """
-    from napari_melanoma.models.blocks.nested import NestedUShape
+    from napari_melanoma.models.blocks.convolutions import NestedUShape
 
     return NestedUShape(config.channels, config.dropout, config.classes)

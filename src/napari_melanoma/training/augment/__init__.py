@@ -1,1 +1,1 @@
-"""Variation of training images, a batch at a time; each module but ``chances`` imports torch, and is imported late."""
+"""Augmentation of whole batches on the device of the network."""

@@ -1,4 +1,4 @@
-"""What the changes of look have in common: images that are not chosen cost nothing, and masks mostly stay."""
+"""Changes of appearance: color, sharpness and JPEG compression; imports torch."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch.nn.functional import avg_pool2d, interpolate, pad
 from torchvision import tv_tensors
 from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -81,3 +83,209 @@ def pixel_centres(images: Tensor) -> tuple[Tensor, Tensor]:
         (torch.arange(count, device=images.device, dtype=images.dtype) + 0.5) / count for count in images.shape[-2:]
     )
     return rows[None, :, None], columns[None, None, :]
+
+
+# Luma and the two axes of colour of NTSC (ITU-R BT.470): grey lies on the first, hue is an angle in the others.
+YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+
+
+class ColorJitter(v2.Transform):
+    """Changes brightness, contrast, saturation and hue of each image, in this order.
+
+    Each of the four is linear in the colours (contrast pulls towards the mean grey, hue is a turn about the grey axis),
+    so that together they are one 3 x 3 matrix and one offset for an image, and one multiplication for the batch.
+    """
+
+    def __init__(self, config: AugmentationConfig) -> None:
+        super().__init__()
+        self._config = config
+
+    def forward(
+        self, image: tv_tensors.Image, mask: tv_tensors.Mask, chance: Chances
+    ) -> tuple[tv_tensors.Image, tv_tensors.Mask, Chances]:
+        """Change the colours of float32 images in [0, 255]; masks stay."""
+        config = self._config
+        if not any((config.brightness, config.contrast, config.saturation, config.hue)):
+            return image, mask, chance
+        images = image.as_subclass(torch.Tensor)
+        matrix, towards_grey = color_maps(config, chance)
+        grey = images.mean((2, 3)) @ on(images.device, YIQ[0])
+        offset = on(images.device, towards_grey) * grey
+        changed = offset.view(-1, 1, 1, 1).expand_as(images).contiguous()
+        for channel, weights in enumerate(on(images.device, matrix).unbind(2)):
+            changed.addcmul_(images[:, channel, None], weights[:, :, None, None])
+        return tv_tensors.Image(changed.clamp_(0, 255)), mask, chance
+
+
+def color_maps(config: AugmentationConfig, chance: Chances) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Turn chance into the maps of colours.
+
+    Returns float64 (batch, 3, 3), from colour to colour. Returns float64 (batch,): what share of its mean grey is added
+    to an image.
+    """
+    brightness = _factor(chance, "brightness", config.brightness)
+    contrast = _factor(chance, "contrast", config.contrast)
+    saturation = _factor(chance, "saturation", config.saturation)
+    angle = 2 * np.pi * chance.between("hue", -config.hue, config.hue)
+    turn = np.zeros((len(chance), 3, 3))
+    turn[:, 0, 0] = 1
+    turn[:, 1, 1] = turn[:, 2, 2] = saturation * np.cos(angle)
+    turn[:, 1, 2], turn[:, 2, 1] = -saturation * np.sin(angle), saturation * np.sin(angle)
+    matrix = np.linalg.inv(YIQ) @ turn @ YIQ * (brightness * contrast)[:, None, None]
+    return matrix, brightness * (1 - contrast)
+
+
+def _factor(chance: Chances, name: str, amount: float) -> NDArray[np.float64]:
+    """Give each image's factor, drawn around one."""
+    return chance.between(name, max(0.0, 1 - amount), 1 + amount)
+
+
+REACH = 4  # of the blur in pixels: twice the largest sigma
+SIGMA = (0.3, 2.0)
+SHARPENING = 4.0
+COARSEST = 1 / 3
+LEAST_COARSE = COARSEST + 0.6
+NOISIEST = 255 * 0.04
+
+
+class Coarsen(Look):
+    """Shrinks an image and enlarges it again, as a small or distant photograph looks."""
+
+    name = "coarse"
+
+    def _change(self, images: Tensor, chance: Chances) -> Tensor:
+        """Coarsen each image to a size of its own."""
+        side = images.shape[-1]
+        for image, share in zip(images, chance.between("coarseness", COARSEST, LEAST_COARSE), strict=True):
+            small = functional.resize(image, [int(side * share)] * 2, antialias=True)
+            image.copy_(functional.resize(small, [side, side], antialias=True))
+        return images
+
+
+class Blur(Look):
+    """Blurs with a Gaussian of a width of its own for each image."""
+
+    name = "blur"
+
+    def _change(self, images: Tensor, chance: Chances) -> Tensor:
+        """Convolve along one axis, then along the other."""
+        sigma = chance.between("sigma", *SIGMA)[:, None]
+        kernel = np.exp(-0.5 * (np.arange(-REACH, REACH + 1) / sigma) ** 2)
+        weights = on(images.device, kernel / kernel.sum(1, keepdims=True))
+        padded = pad(images, (REACH,) * 4, mode="reflect")
+        return _filter(_filter(padded, weights, axis=2), weights, axis=3)
+
+
+class Sharpen(Look):
+    """Sharpens, as telephones do."""
+
+    name = "sharpen"
+
+    def _change(self, images: Tensor, chance: Chances) -> Tensor:
+        """Move each pixel inside away from the mean of its neighbourhood, in which it counts for five of thirteen."""
+        ones = images.new_ones(len(images), 3)
+        inside = images[..., 1:-1, 1:-1]
+        mean = _filter(_filter(images, ones, axis=2), ones, axis=3).add_(inside, alpha=4).div_(13)
+        inside.lerp_(mean, 1 - SHARPENING)
+        return images
+
+
+class Noise(Look):
+    """Adds Gaussian noise of a strength of its own to each image."""
+
+    name = "noise"
+
+    def _change(self, images: Tensor, chance: Chances) -> Tensor:
+        """Add noise that follows from the seed of each image."""
+        source = torch.Generator(images.device)
+        for image, seed, deviation in zip(images, chance.seeds, chance.between("deviation", 0, NOISIEST), strict=True):
+            noise = torch.randn(image.shape, generator=source.manual_seed(seed), device=images.device)
+            image.add_(noise, alpha=float(deviation))
+        return images
+
+
+def _filter(images: Tensor, weights: Tensor, axis: int) -> Tensor:
+    """Sum shifted images, each image with weights of its own: a sixth of what a grouped convolution takes."""
+    length = images.shape[axis] - weights.shape[1] + 1
+    total = torch.zeros_like(images.narrow(axis, 0, length))
+    for place, weight in enumerate(weights.unbind(1)):
+        total.addcmul_(images.narrow(axis, place, length), weight[:, None, None, None])
+    return total
+
+
+BLOCK = 8
+QUALITY = (30, 95)
+# T.81, Annex K: the tables for luma and for colour, whose steps are those of quality 50.
+LUMA = (
+    *(16, 11, 10, 16, 24, 40, 51, 61),
+    *(12, 12, 14, 19, 26, 58, 60, 55),
+    *(14, 13, 16, 24, 40, 57, 69, 56),
+    *(14, 17, 22, 29, 51, 87, 80, 62),
+    *(18, 22, 37, 56, 68, 109, 103, 77),
+    *(24, 35, 55, 64, 81, 104, 113, 92),
+    *(49, 64, 78, 87, 103, 121, 120, 101),
+    *(72, 92, 95, 98, 112, 100, 103, 99),
+)
+COLOR = (
+    *(17, 18, 24, 47, 99, 99, 99, 99),
+    *(18, 21, 26, 66, 99, 99, 99, 99),
+    *(24, 26, 56, 99, 99, 99, 99, 99),
+    *(47, 66, 99, 99, 99, 99, 99, 99),
+    *[99] * 32,
+)
+# JFIF: luma and the differences of blue and red from it.
+YCBCR = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
+RGB = np.linalg.inv(YCBCR)
+
+
+class Recompress(Look):
+    """Sends images through JPEG, each of a quality of its own; their sides are multiples of 16."""
+
+    name = "jpeg"
+
+    def _change(self, images: Tensor, chance: Chances) -> Tensor:
+        """Lose what JPEG loses."""
+        return recompress(images, np.floor(chance.between("quality", QUALITY[0], QUALITY[1] + 1)))
+
+
+def recompress(images: Tensor, quality: NDArray[np.float64]) -> Tensor:
+    """Lose what JPEG with colour of half the resolution loses, as most cameras and programs write it.
+
+    ``images``: float32 (batch, 3, row, column) in [0, 255]; rows and columns are multiples of 16. ``quality``: float64
+    (batch,), 1 to 99, as libjpeg counts it. Returns float32, alike; not clipped.
+    """
+    device = images.device
+    planes = torch.einsum("pc,bcyx->bpyx", on(device, YCBCR), images)
+    luma = _lose(planes[:, :1] - 128, steps(LUMA, quality)) + 128
+    color = _lose(avg_pool2d(planes[:, 1:], 2), steps(COLOR, quality))
+    whole = interpolate(color, scale_factor=2, mode="bilinear", align_corners=False)
+    return torch.einsum("cp,bpyx->bcyx", on(device, RGB), torch.cat([luma, whole], dim=1))
+
+
+def steps(table: tuple[int, ...], quality: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scale a table to qualities, as libjpeg does.
+
+    ``quality``: float64 (batch,), 1 to 99. Returns float64 (batch, 64): multiples to which the coefficients are
+    rounded.
+    """
+    percent = np.where(quality < 50, np.floor(5000 / quality), 200 - 2 * quality)
+    return np.clip(np.floor((np.array(table) * percent[:, None] + 50) / 100), 1, 255)
+
+
+def _lose(planes: Tensor, step: NDArray[np.float64]) -> Tensor:
+    """Round the cosine coefficients of the blocks of planes (batch, plane, row, column)."""
+    batch, count, rows, columns = planes.shape
+    cosines = on(planes.device, _cosines())
+    blocks = planes.unflatten(3, (-1, BLOCK)).unflatten(2, (-1, BLOCK)).transpose(3, 4).reshape(batch, -1, BLOCK**2)
+    width = on(planes.device, step)[:, None]
+    rounded = ((blocks @ cosines.T) / width).round_() * width
+    restored = (rounded @ cosines).view(batch, count, rows // BLOCK, columns // BLOCK, BLOCK, BLOCK)
+    return restored.transpose(3, 4).reshape(batch, count, rows, columns)
+
+
+def _cosines() -> NDArray[np.float64]:
+    """Matrix (64, 64) from the pixels of a block to its coefficients; orthonormal, so its transpose leads back."""
+    place = np.arange(BLOCK)
+    line = np.cos(np.pi * (2 * place[None] + 1) * place[:, None] / (2 * BLOCK)) * np.sqrt(2 / BLOCK)
+    line[0] /= np.sqrt(2)
+    return np.kron(line, line)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.functional import avg_pool2d, grid_sample
 
+from napari_melanoma.training.augment.chances import NEIGHBOURS, Takers
 from napari_melanoma.training.augment.looks import on
-from napari_melanoma.training.augment.partners import NEIGHBOURS, Takers
 
 if TYPE_CHECKING:
     from torch import Tensor

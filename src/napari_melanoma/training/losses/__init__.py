@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Literal
 
-from napari_melanoma.core.listing import listed
+from napari_melanoma.core.config import listed
 
 if TYPE_CHECKING:
     from torch import Tensor

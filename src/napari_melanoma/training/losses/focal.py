@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 GAMMA = 2.0  # the paper's choice
-
 SPEC = Spec(
     name="focal",
     title="Focal",

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 MISSED, TOO_MUCH = 0.7, 0.3  # weights of false negatives and false positives; the paper's choice
 FOCUS = 0.75  # its 1 / gamma, with gamma = 4/3
 LEAST = 1e-6  # below it the slope of the power would have no bound
-
 SPEC = Spec(
     name="focal_tversky",
     title="Focal Tversky",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from napari_melanoma.core.listing import listed
+from napari_melanoma.core.config import listed
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from torch.optim.lr_scheduler import LRScheduler
 
 WARM_UP = 0.05
-
 SPEC = Spec(
     name="cosine",
     title="Cosine",

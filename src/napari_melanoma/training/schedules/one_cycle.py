@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from torch.optim.lr_scheduler import LRScheduler
 
 RISE = 0.2  # of the run
-
 SPEC = Spec(
     name="one_cycle",
     title="One cycle",

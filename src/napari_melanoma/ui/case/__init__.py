@@ -1,1 +1,1 @@
-"""The Case dock: one patient with lesions and images."""
+"""The Case dock."""

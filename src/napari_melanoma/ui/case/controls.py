@@ -1,7 +1,9 @@
-"""The controls of the Case dock in their places; nothing is started here."""
+"""The controls of the Case dock."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
@@ -17,20 +19,16 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_melanoma.ui.case.delegate import PICTURE_PX
 from napari_melanoma.ui.case.details import ImagePage, LesionPage, heading
-from napari_melanoma.ui.case.form import PATIENT, CaseForm
 from napari_melanoma.ui.case.settings import CaseSettings
-from napari_melanoma.ui.case.tree import CaseTree
-from napari_melanoma.ui.case.welcome import CaseWelcome
-from napari_melanoma.ui.connections import Connections
-from napari_melanoma.ui.docking import Docking
-from napari_melanoma.ui.drops import FileDrops
-from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, section, tool
-from napari_melanoma.ui.pictures import Pictures
-from napari_melanoma.ui.shortcuts import shown_key
-from napari_melanoma.ui.status_line import StatusLine
-from napari_melanoma.ui.words import Words
+from napari_melanoma.ui.case.tree import PICTURE_PX, CaseTree
+from napari_melanoma.ui.viewer.docking import Docking
+from napari_melanoma.ui.viewer.shortcuts import shown_key
+from napari_melanoma.ui.widgets.clinical_fields import PATIENT, CaseForm
+from napari_melanoma.ui.widgets.look import Connections, ThemedIcons, Words, named, quiet, row, section, tool
+from napari_melanoma.ui.widgets.pictures import Pictures
+from napari_melanoma.ui.widgets.status_line import StatusLine
+from napari_melanoma.ui.widgets.welcome import FileDrops, Welcome
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -161,3 +159,43 @@ class CaseNotice(QFrame):
         """Show a sentence."""
         self.words.setText(text)
         self.setVisible(bool(text))
+
+
+MOST = 5
+RECENT = "recent:"
+
+
+class CaseWelcome(Welcome):
+    """An area for the images of one patient."""
+
+    def __init__(self, icons: ThemedIcons) -> None:
+        self._recent: list[Path] = []
+        super().__init__(icons)
+        self.setAccessibleName("Drop the images of one patient here")
+        self.setToolTip("A folder, images, a table (CSV) that names some, DICOM files, or the folder of a case")
+
+    def set_recent(self, folders: Sequence[Path]) -> None:
+        """Offer cases to go on with."""
+        self._recent = list(folders)[:MOST]
+        self._say()
+
+    def _say(self) -> None:
+        """Write the invitation in the colours of the theme."""
+        links = {name: self._icons.link(name, said) for name, said in LINKS.items()}
+        recent = "<br>".join(self._icons.link(f"{RECENT}{path}", path.name) for path in self._recent)
+        went_on = f"<p>Go on with<br>{recent}</p>" if recent else ""
+        self._words.setText(
+            "<p style='font-size: 14pt'>Drop the images of one patient here,</p>"
+            f"<p style='font-size: 11pt'>or {links['folder']}, {links['open']}, {links['new']}, "
+            f"or {links['sample']}.</p>"
+            "<p>Lesions, places and modalities are guessed from names, tables and headers, for you to confirm. "
+            f"All that you do is saved by itself.</p>{went_on}"
+        )
+
+
+LINKS = {
+    "folder": "choose their folder",
+    "open": "open a case",
+    "new": "begin an empty one",
+    "sample": "try the sample",
+}

@@ -9,22 +9,21 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QTimer
 from qtpy.QtGui import QShowEvent
 
-from napari_melanoma.core.counting import counted
+from napari_melanoma.core.wording import counted
 from napari_melanoma.ui.case import words
 from napari_melanoma.ui.case.adding import CaseAdding
-from napari_melanoma.ui.case.answering import CaseAnswering
+from napari_melanoma.ui.case.close_guard import CaseGuard
 from napari_melanoma.ui.case.controls import CaseControls
-from napari_melanoma.ui.case.desk import CaseDesk
-from napari_melanoma.ui.case.editing import CaseEditing
-from napari_melanoma.ui.case.guard import CaseGuard
-from napari_melanoma.ui.case.keeping import CaseKeeping
-from napari_melanoma.ui.case.notices import notice_of
-from napari_melanoma.ui.case.rows import LOOSE, rows_of
-from napari_melanoma.ui.case.telling import CaseTelling
-from napari_melanoma.ui.case.viewing import CaseViewing
-from napari_melanoma.ui.failures import show_failure
-from napari_melanoma.ui.mesa import keep_shaders
-from napari_melanoma.ui.shortcuts import add_shortcut
+from napari_melanoma.ui.case.corrections import CaseKeeping
+from napari_melanoma.ui.case.editing import CaseEditing, CaseTelling
+from napari_melanoma.ui.case.images import CaseViewing
+from napari_melanoma.ui.case.predictions import CaseAnswering
+from napari_melanoma.ui.case.store import CaseDesk
+from napari_melanoma.ui.case.tree import LOOSE, rows_of
+from napari_melanoma.ui.case.words import notice_of
+from napari_melanoma.ui.viewer.mesa import keep_shaders
+from napari_melanoma.ui.viewer.shortcuts import add_shortcut
+from napari_melanoma.ui.widgets.status_line import show_failure
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer

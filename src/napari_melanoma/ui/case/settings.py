@@ -1,12 +1,16 @@
-"""What the Case dock remembers of a user: the cases that were open, where, and which images were in view."""
+"""What the Case dock remembers, and its sample case."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
-from napari_melanoma.data.case.files import CASE
-from napari_melanoma.ui.settings import Settings
+from napari_melanoma.case.store import CASE
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.io.results import write_rgb
+from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
+from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
+from napari_melanoma.ui.widgets.settings import Settings
 
 KEPT = 8
 
@@ -45,3 +49,22 @@ class CaseSettings(Settings):
 def _key(folder: Path) -> str:
     """Where the images of a case are kept; a path may name a person, so it is not written."""
     return f"case/shown/{hashlib.sha256(str(folder).encode()).hexdigest()[:16]}"
+
+
+SIZE = 320
+NAMES = (
+    "back_left_1_dermoscopy",
+    "back_left_1_macro",
+    "forearm_right_2_dermoscopy",
+    "forearm_right_2_macro",
+    "cheek_3_dermoscopy",
+)
+
+
+def write_sample(folder: Path, run: RunContext) -> Path:
+    """Draw the images; meant for a thread."""
+    for seed, name in enumerate(run.track(NAMES, "Drawing the sample")):
+        modality = "dermoscopic" if "dermo" in name else "macroscopic"
+        config = LesionPhantomConfig(seed=seed, modality=modality, size=(SIZE, SIZE))
+        write_rgb(folder / f"{name}.png", lesion_phantom(config).rgb)
+    return folder

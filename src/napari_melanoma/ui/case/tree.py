@@ -1,17 +1,93 @@
-"""Lesions and their images as a tree: images are dragged between lesions, files are dropped on them."""
+"""Lesions and images of a case as a tree."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QDragEnterEvent, QDragMoveEvent, QDropEvent, QKeyEvent, QPixmap
-from qtpy.QtWidgets import QAbstractItemView, QTreeWidget, QTreeWidgetItem
+from qtpy.QtCore import QModelIndex, QRect, Qt, Signal
+from qtpy.QtGui import QColor, QDragEnterEvent, QDragMoveEvent, QDropEvent, QKeyEvent, QPainter, QPixmap
+from qtpy.QtWidgets import QAbstractItemView, QTreeWidget, QTreeWidgetItem, QWidget
 
-from napari_melanoma.ui.case.delegate import ROW_PX, ROW_ROLE, CaseDelegate
-from napari_melanoma.ui.case.rows import LOOSE, CaseRow
-from napari_melanoma.ui.look import ThemedIcons, named
+from napari_melanoma.case.model import Case, CaseImage, CaseLesion
+from napari_melanoma.core.wording import counted
+from napari_melanoma.ui.body_map.widget import DARK
+from napari_melanoma.ui.case import words
+from napari_melanoma.ui.lesion.prediction_view import short, verdict
+from napari_melanoma.ui.widgets.clinical_fields import guessed
+from napari_melanoma.ui.widgets.look import ThemedIcons, named
+from napari_melanoma.ui.widgets.pictures import MARGIN_PX, PictureRows, RowLook, paint_picture
+
+if TYPE_CHECKING:
+    from napari_melanoma.case.predictions import LesionAnswer
+
+ROW_ROLE = Qt.ItemDataRole.UserRole + 1
+PICTURE_PX, WIDTH_PX = 36, 140
+ROW_PX = PICTURE_PX + 2 * MARGIN_PX
+DOT_PX = 22
+GAP_PX = 6
+
+
+class CaseDelegate(PictureRows):
+    """Paints rows in the colours of the theme."""
+
+    def __init__(self, icons: ThemedIcons, find: Callable[[Path], QPixmap | None], parent: QWidget) -> None:
+        super().__init__(icons, PICTURE_PX, WIDTH_PX, parent)
+        self._find = find
+
+    def paint_row(self, painter: QPainter, place: QRect, index: QModelIndex, look: RowLook) -> None:
+        """Paint a lesion or an image."""
+        row = index.data(ROW_ROLE)
+        if not isinstance(row, CaseRow):
+            return
+        square = QRect(place.left() + 2, place.top() + MARGIN_PX, PICTURE_PX, PICTURE_PX)
+        if row.path is not None:
+            missing = row.state == "missing"
+            paint_picture(painter, square, None if missing else self._find(row.path), look.faint)
+            if missing:
+                painter.drawText(square, int(Qt.AlignmentFlag.AlignCenter), "?")
+        elif row.number:
+            square.setWidth(DOT_PX + 4)
+            _paint_dot(painter, square, row.number, look.selected)
+        else:
+            square.setWidth(0)
+        left = square.right() + GAP_PX
+        words = QRect(left, place.top() + 5, place.right() - GAP_PX - left, place.height() - 8)
+        _paint_words(painter, words, row, look.text, look.faint)
+
+
+def _paint_dot(painter: QPainter, place: QRect, number: str, selected: bool) -> None:
+    """Paint the number of a lesion as on the body map."""
+    dot = QRect(0, 0, DOT_PX, DOT_PX)
+    dot.moveCenter(place.center())
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setBrush(QColor(DARK.current if selected else DARK.mark))
+    painter.drawEllipse(dot)
+    painter.setPen(QColor(DARK.mark_edge))
+    font = painter.font()
+    font.setBold(True)
+    painter.setFont(font)
+    painter.drawText(dot, int(Qt.AlignmentFlag.AlignCenter), number)
+    font.setBold(False)
+    painter.setFont(font)
+
+
+def _paint_words(painter: QPainter, place: QRect, row: CaseRow, text: QColor, faint: QColor) -> None:
+    """Paint title, state and the quiet line."""
+    metrics = painter.fontMetrics()
+    top, left, right = (Qt.AlignmentFlag.AlignTop, Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight)
+    state = metrics.horizontalAdvance(row.state) + GAP_PX if row.state else 0
+    painter.setPen(text)
+    title = metrics.elidedText(row.title, Qt.TextElideMode.ElideRight, place.width() - state)
+    painter.drawText(place, int(left | top), title)
+    painter.setPen(faint)
+    painter.drawText(place, int(right | top), row.state)
+    below = place.adjusted(0, metrics.height() + 2, 0, 0)
+    middle = Qt.TextElideMode.ElideMiddle if row.path else Qt.TextElideMode.ElideRight
+    painter.drawText(below, int(left | top), metrics.elidedText(row.words, middle, place.width()))
+
 
 MOST_ROWS, LEAST_ROWS = 7, 2  # that are seen at once; more are scrolled to
 FREE_PX = 20  # below the rows, where an image is dropped for a new lesion
@@ -212,3 +288,61 @@ def _item(row: CaseRow) -> QTreeWidgetItem:
     item.setFlags(usable | Qt.ItemFlag.ItemIsDragEnabled if row.path is not None else usable)
     item.addChildren([_item(below) for below in row.rows])
     return item
+
+
+LOOSE = "loose"  # the row above the images of no lesion
+
+
+@dataclass(frozen=True)
+class CaseRow:
+    """What one row shows: its id, title, a quiet line below, a word at the right, and the file of its picture.
+
+    ``number`` stands in the dot of a lesion. ``rows`` are those below it.
+    """
+
+    id: str
+    title: str
+    words: str = ""
+    state: str = ""
+    number: str = ""
+    path: Path | None = None
+    tip: str = ""
+    rows: tuple[CaseRow, ...] = ()
+
+
+def rows_of(
+    case: Case, missing: Collection[str] = (), answers: Mapping[str, LesionAnswer] | None = None
+) -> tuple[CaseRow, ...]:
+    """Give the rows of a case.
+
+    Lesions, and at the end the images of none where there are any.
+    """
+    numbers = words.numbers(case)
+    said = answers or {}
+    lesions = tuple(_lesion(lesion, numbers[lesion.id], missing, said.get(lesion.id)) for lesion in case.lesions)
+    if not case.images:
+        return lesions
+    images = tuple(_image(image, missing) for image in case.images)
+    count = counted(len(images), "image")
+    return (*lesions, CaseRow(LOOSE, "No lesion yet", f"{count}: drag each to its lesion", rows=images))
+
+
+def _lesion(lesion: CaseLesion, number: str, missing: Collection[str], told: LesionAnswer | None) -> CaseRow:
+    """The row of a lesion; what a classifier says of it stands before what a person says."""
+    tip = f"Lesion {number}{f', called {lesion.label}' if lesion.label not in ('', number) else ''}"
+    images = tuple(_image(image, missing) for image in lesion.images)
+    said, state = words.summary(lesion), ""
+    if told is not None:
+        said, tip = f"{short(told.answer)} · {said}", f"{tip}\n{verdict(told.answer)}"
+        valid = told.answer.validity.valid
+        state = "" if not valid else "odd one out" if told.odd and told.odd.stands_out else ""
+    return CaseRow(lesion.id, words.place(lesion), said, state, number=number, tip=tip, rows=images)
+
+
+def _image(image: CaseImage, missing: Collection[str]) -> CaseRow:
+    """The row of an image."""
+    gone = image.id in missing
+    state = "missing" if gone else "✎ corrected" if image.correction else "analysed" if image.results else ""
+    tips = [str(image.path), *(guessed(origin) for name, origin in image.guesses.items() if name == "modality")]
+    tips.append("Its file is gone." if gone else "Double click or Enter: open it.")
+    return CaseRow(image.id, words.modality(image), image.path.name, state, path=image.path, tip="\n".join(tips))

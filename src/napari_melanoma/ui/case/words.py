@@ -1,18 +1,22 @@
-"""What the Case dock says of lesions, images, guesses and of the file, as plain functions."""
+"""The words of the Case dock."""
 
 from __future__ import annotations
 
+import html
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from napari_melanoma.core.counting import counted
+from napari_melanoma.core.errors import CaseChanged
+from napari_melanoma.core.wording import counted, first_few
 from napari_melanoma.data.taxonomy import taxonomy
-from napari_melanoma.ui.body.marks import BodyMark
-from napari_melanoma.ui.body.words import title, word_of
-from napari_melanoma.ui.recovery_notice import ago
+from napari_melanoma.ui.body_map.chart import title, word_of
+from napari_melanoma.ui.body_map.widget import BodyMark
+from napari_melanoma.ui.lesion.footer import ago
 
 if TYPE_CHECKING:
-    from napari_melanoma.data.case.model import Case, CaseImage, CaseLesion, Origin
+    from napari_melanoma.case.model import Case, CaseImage, CaseLesion, Origin
+    from napari_melanoma.ui.case.store import CaseDesk
 
 SHORT = {"tbp_tile": "total body", "wsi": "slide"}
 ORIGINS: dict[Origin, str] = {
@@ -75,11 +79,6 @@ def marks(case: Case) -> list[BodyMark]:
     ]
 
 
-def guessed(origin: Origin) -> str:
-    """Say where a guess comes from."""
-    return f"Guessed from {ORIGINS[origin]}: nobody has confirmed it."
-
-
 def guesses(case: Case) -> int:
     """Count what nobody has confirmed.
 
@@ -94,3 +93,26 @@ def when(seconds: float) -> str:
     if seconds < 1:
         return "just now"
     return f"{seconds:.0f} s ago" if seconds < QUICK_S else ago(seconds)
+
+
+def notice_of(desk: CaseDesk, link: Callable[[str, str], str]) -> str:
+    """Say the most important one.
+
+    Rich text; empty where there is nothing to be said.
+    """
+    store, case = desk.store, desk.case
+    if store is None or case is None:
+        return ""
+    again = link("again", "Open it again")
+    if isinstance(desk.saving.fault, CaseChanged):
+        said = "Another program changed the case since it was opened, so what you did is not saved yet."
+        return f"{said} {again} to see that, or {link('over', 'save yours over it')}."
+    if desk.saving.fault is not None:
+        return f"{html.escape(str(desk.saving.fault))} {link('save', 'Try again')}."
+    if store.read_only:
+        return f"To look at alone: {html.escape(store.read_only)} {again}."
+    missing = [image.path.name for _, image in case.each_image() if image.id in store.missing]
+    if missing:
+        gone = html.escape(first_few(missing))
+        return f"{counted(len(missing), 'image')} not found: {gone}. Nothing is lost; {link('look', 'look for them')}."
+    return ""

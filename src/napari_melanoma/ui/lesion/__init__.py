@@ -1,1 +1,1 @@
-"""The Lesion dock: the photograph in view, from mask to answer."""
+"""The Lesion dock."""

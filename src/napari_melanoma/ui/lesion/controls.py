@@ -8,39 +8,28 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_melanoma.ui.answer.section import AnswerSection
-from napari_melanoma.ui.connections import Connections
-from napari_melanoma.ui.corrections_bar import CorrectionsBar
-from napari_melanoma.ui.docking import Docking
-from napari_melanoma.ui.drops import FileDrops
-from napari_melanoma.ui.heatmap_controls import HeatmapControls
-from napari_melanoma.ui.look import ThemedIcons, form, named, row, scrolling, section
-from napari_melanoma.ui.mask_controls import MaskControls
-from napari_melanoma.ui.measurement_table import MeasurementTable
-from napari_melanoma.ui.modality_notice import ModalityNotice
-from napari_melanoma.ui.model_picker import ClassifierPicker, ModelPicker
-from napari_melanoma.ui.patient_form import PatientForm
-from napari_melanoma.ui.photograph_picker import PhotographPicker
-from napari_melanoma.ui.recovery_notice import RecoveryNotice
-from napari_melanoma.ui.review.settings import ReviewSettings
-from napari_melanoma.ui.roi_controls import RoiControls
-from napari_melanoma.ui.ruler import RulerPanel
-from napari_melanoma.ui.save_bar import SaveBar
-from napari_melanoma.ui.scribble import CorrectionTools
-from napari_melanoma.ui.settings import Settings
-from napari_melanoma.ui.several import several_in_words
-from napari_melanoma.ui.shortcuts import shown_key
-from napari_melanoma.ui.status_line import StatusLine
-from napari_melanoma.ui.waiting import Waiting
-from napari_melanoma.ui.welcome import Welcome
-from napari_melanoma.ui.words import Words
-from napari_melanoma.workflows.lesion import LesionOptions
+from napari_melanoma.lesion.analysis import LesionOptions
+from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
+from napari_melanoma.ui.lesion.footer import CorrectionsBar, RecoveryNotice, SaveBar
+from napari_melanoma.ui.lesion.mask_controls import CorrectionTools, MaskControls, RoiControls
+from napari_melanoma.ui.lesion.measurements import MeasurementTable, RulerPanel
+from napari_melanoma.ui.lesion.notices import ModalityNotice, several_in_words
+from napari_melanoma.ui.lesion.patient_form import PatientForm
+from napari_melanoma.ui.lesion.photograph_picker import PhotographPicker
+from napari_melanoma.ui.lesion.prediction_view import AnswerSection, HeatmapControls
+from napari_melanoma.ui.viewer.docking import Docking, Waiting
+from napari_melanoma.ui.viewer.shortcuts import shown_key
+from napari_melanoma.ui.widgets.look import Connections, ThemedIcons, Words, form, named, row, scrolling, section
+from napari_melanoma.ui.widgets.model_picker import ClassifierPicker, ModelPicker
+from napari_melanoma.ui.widgets.settings import Settings
+from napari_melanoma.ui.widgets.status_line import StatusLine
+from napari_melanoma.ui.widgets.welcome import FileDrops, Welcome
 
 if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
-    from napari_melanoma.workflows.lesion import LesionResult
+    from napari_melanoma.lesion.analysis import LesionResult
 
 ANALYSE_KEY, ALL_KEY = shown_key("lesion.analyse"), shown_key("lesion.analyse_all")
 NO_PHOTOGRAPH = "Open a photograph first."

@@ -10,33 +10,32 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QTimer, QUrl
 from qtpy.QtGui import QDesktopServices, QShowEvent
 
-from napari_melanoma.ui import linked, saving
-from napari_melanoma.ui.analysing import Analysing
-from napari_melanoma.ui.analysis_steps import preload
-from napari_melanoma.ui.answer.answering import Answering
-from napari_melanoma.ui.close_guard import CloseGuard
-from napari_melanoma.ui.collecting import Collecting
-from napari_melanoma.ui.correcting import Correcting
-from napari_melanoma.ui.failures import show_failure
-from napari_melanoma.ui.job import Job
+from napari_melanoma.ui.lesion import saving
+from napari_melanoma.ui.lesion.analysis import Analysing
+from napari_melanoma.ui.lesion.analysis_queue import preload
+from napari_melanoma.ui.lesion.close_guard import CloseGuard
 from napari_melanoma.ui.lesion.controls import LesionControls
-from napari_melanoma.ui.lesion.own_options import COMMON, OwnOptions, with_fields
-from napari_melanoma.ui.lesion.sharing import Sharing
+from napari_melanoma.ui.lesion.corrections import Collecting
+from napari_melanoma.ui.lesion.mask_controls import KEYS
+from napari_melanoma.ui.lesion.mask_editing import COMMON, Correcting, OwnOptions, Sharing, with_fields
+from napari_melanoma.ui.lesion.prediction import Answering
+from napari_melanoma.ui.lesion.saving import Target, to_save
 from napari_melanoma.ui.lesion.work import LesionWork
-from napari_melanoma.ui.mesa import keep_shaders
-from napari_melanoma.ui.open import show_dock
-from napari_melanoma.ui.opening import Opener
-from napari_melanoma.ui.saving import Target, to_save
-from napari_melanoma.ui.scribble import KEYS
-from napari_melanoma.ui.shortcuts import add_shortcut
-from napari_melanoma.ui.worker_client import WorkerClient, acquire_worker, release_worker
+from napari_melanoma.ui.viewer import linked
+from napari_melanoma.ui.viewer.docking import show_dock
+from napari_melanoma.ui.viewer.mesa import keep_shaders
+from napari_melanoma.ui.viewer.shortcuts import add_shortcut
+from napari_melanoma.ui.viewer.view_memory import Opener
+from napari_melanoma.ui.widgets.job import Job
+from napari_melanoma.ui.widgets.status_line import show_failure
+from napari_melanoma.ui.widgets.worker_client import WorkerClient, acquire_worker, release_worker
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-    from napari_melanoma.ui.photographs import Source
-    from napari_melanoma.ui.recovery import Recovered
-    from napari_melanoma.workflows.lesion import LesionOptions
+    from napari_melanoma.lesion.analysis import LesionOptions
+    from napari_melanoma.ui.lesion.state import Recovered
+    from napari_melanoma.ui.viewer.photographs import Source
 
 PRELOAD_MS = 300  # when the dock is complete
 

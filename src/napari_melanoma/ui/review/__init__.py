@@ -1,1 +1,1 @@
-"""The Review dock: masks that wait for a correction, one after the other."""
+"""The Review dock."""

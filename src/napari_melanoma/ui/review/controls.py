@@ -8,20 +8,16 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_melanoma.io.photographs import SUFFIXES
-from napari_melanoma.ui.connections import Connections
-from napari_melanoma.ui.docking import Docking
-from napari_melanoma.ui.drops import FileDrops
-from napari_melanoma.ui.look import ThemedIcons, form, named, quiet, row, tool
-from napari_melanoma.ui.model_picker import ModelPicker
-from napari_melanoma.ui.pictures import Pictures
-from napari_melanoma.ui.review.delegate import PICTURE_PX
-from napari_melanoma.ui.review.listing import ReviewList
-from napari_melanoma.ui.review.settings import ReviewSettings
-from napari_melanoma.ui.review.view import ReviewView
-from napari_melanoma.ui.shortcuts import shown_key
-from napari_melanoma.ui.status_line import StatusLine
-from napari_melanoma.ui.welcome import Welcome
+from napari_melanoma.io.finding import SUFFIXES
+from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
+from napari_melanoma.ui.review.list import PICTURE_PX, ReviewList, ReviewView
+from napari_melanoma.ui.viewer.docking import Docking
+from napari_melanoma.ui.viewer.shortcuts import shown_key
+from napari_melanoma.ui.widgets.look import Connections, ThemedIcons, form, named, quiet, row, tool
+from napari_melanoma.ui.widgets.model_picker import ModelPicker
+from napari_melanoma.ui.widgets.pictures import Pictures
+from napari_melanoma.ui.widgets.status_line import StatusLine
+from napari_melanoma.ui.widgets.welcome import FileDrops, Welcome
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer

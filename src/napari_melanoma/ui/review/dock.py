@@ -10,27 +10,26 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QTimer, QUrl
 from qtpy.QtGui import QDesktopServices
 
-from napari_melanoma.core.counting import counted
-from napari_melanoma.ui.corrections_changed import corrections_changed
-from napari_melanoma.ui.corrections_desk import CorrectionsDesk, Stored
-from napari_melanoma.ui.failures import show_failure, without_options
-from napari_melanoma.ui.job import Latest
-from napari_melanoma.ui.mesa import keep_shaders
-from napari_melanoma.ui.open import show_dock
+from napari_melanoma.core.wording import counted
+from napari_melanoma.ui.lesion.corrections_store import CorrectionsDesk, Stored
 from napari_melanoma.ui.review.controls import ReviewControls
 from napari_melanoma.ui.review.importing import MaskImport, in_words, show_report
-from napari_melanoma.ui.review.items import ReviewItems
-from napari_melanoma.ui.review.opening import ReviewOpening
+from napari_melanoma.ui.review.list import ReviewItems
+from napari_melanoma.ui.review.opening import TOLD, Listed, ReviewOpening, in_short, list_photographs, look_up
 from napari_melanoma.ui.review.rating import ReviewRating
-from napari_melanoma.ui.review.steps import TOLD, Listed, in_short, list_photographs, look_up
-from napari_melanoma.ui.shortcuts import add_shortcut
-from napari_melanoma.ui.worker_client import WorkerClient, acquire_worker, release_worker
+from napari_melanoma.ui.shared_state import corrections_changed
+from napari_melanoma.ui.viewer.docking import show_dock
+from napari_melanoma.ui.viewer.mesa import keep_shaders
+from napari_melanoma.ui.viewer.shortcuts import add_shortcut
+from napari_melanoma.ui.widgets.job import Latest
+from napari_melanoma.ui.widgets.status_line import show_failure, without_options
+from napari_melanoma.ui.widgets.worker_client import WorkerClient, acquire_worker, release_worker
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-    from napari_melanoma.workflows.mask_import import ImportReport
-    from napari_melanoma.workflows.rating_cache import Known
+    from napari_melanoma.data.mask_import import ImportReport
+    from napari_melanoma.lesion.review import Known
 
 
 class ReviewDock(ReviewControls):

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFileDialog, QMenu, QMessageBox, QToolButton, QWidget
 
-from napari_melanoma.ui.job import Job
+from napari_melanoma.ui.widgets.job import Job
 
 if TYPE_CHECKING:
-    from napari_melanoma.core.runs import RunContext
-    from napari_melanoma.workflows.mask_import import ImportReport
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.data.mask_import import ImportReport
 
 LISTED = 200  # faults that the details name one by one
 
@@ -127,7 +127,7 @@ class MaskImport(QObject):
 def _import(
     masks: Path, photographs: Path, out: Path, reviewer: str, patients: Path | None, run: RunContext
 ) -> ImportReport:
-    from napari_melanoma.workflows.mask_import import ImportOptions, import_masks
+    from napari_melanoma.data.mask_import import ImportOptions, import_masks
 
     options = ImportOptions(reviewer=reviewer, metadata=patients, no_patients=patients is None)
     return import_masks(masks, photographs, out, options, run=run)

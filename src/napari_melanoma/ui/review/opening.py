@@ -1,7 +1,9 @@
-"""Opens the photograph under review and has it analysed, and closes the one before where nothing would be lost."""
+"""Open the photograph under review."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +13,10 @@ from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.core.errors import DamagedImage
 from napari_melanoma.core.provenance import fingerprint
-from napari_melanoma.ui import linked
-from napari_melanoma.ui.beside import BesideLesion, read
-from napari_melanoma.ui.job import Latest
-from napari_melanoma.ui.opening import offer_damaged
-from napari_melanoma.ui.turning import turn_to
+from napari_melanoma.ui.lesion.companion import BesideLesion, read
+from napari_melanoma.ui.viewer import linked
+from napari_melanoma.ui.viewer.view_memory import offer_damaged, turn_to
+from napari_melanoma.ui.widgets.job import Latest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
-    from napari_melanoma.core.runs import RunContext
-    from napari_melanoma.io.napari_functions import LayerData
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.lesion.review import Known
+    from napari_melanoma.ui.contributions import LayerData
     from napari_melanoma.ui.lesion.dock import LesionDock
 
 
@@ -185,3 +187,49 @@ class ReviewOpening(BesideLesion):
         path = self.path(identity)
         if path is not None:
             self.stored.emit(path, stored)
+
+
+TOLD = 10  # folders and photographs that a tooltip names
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Photographs with the ratings that were kept, by their number; not chosen anew where only the model is another."""
+
+    fingerprint: str
+    chosen: Sequence[Path] = ()
+    paths: Sequence[Path] = ()
+    known: Mapping[int, Known] = field(default_factory=dict)
+
+
+def list_photographs(chosen: Sequence[Path], model: str, how: str, run: RunContext) -> Listed:
+    """Find the photographs of folders, and the ratings that were kept of them.
+
+    In natural order of the paths.
+    """
+    from napari_melanoma.io.finding import find_photographs
+
+    paths = [path.absolute() for path in find_photographs(chosen)]
+    found = look_up(paths, model, how, run)
+    return Listed(found.fingerprint, chosen, paths, found.known)
+
+
+def look_up(paths: Sequence[Path], model: str, how: str, run: RunContext) -> Listed:
+    """Find the ratings that were kept of photographs."""
+    from napari_melanoma.lesion.review import RatingCache
+    from napari_melanoma.models.registry import find_bundle
+
+    fingerprint = find_bundle(model).fingerprint
+    return Listed(fingerprint, known=RatingCache().find_all(paths, fingerprint, how, run=run))
+
+
+def in_short(chosen: Sequence[Path]) -> str:
+    """Say what is reviewed.
+
+    Such as ``clinic``, or ``3 photographs of clinic``; empty for nothing.
+    """
+    if len(chosen) <= 1:
+        return chosen[0].name if chosen else ""
+    what = "folders" if all(path.is_dir() for path in chosen) else "photographs"
+    parents = {path.parent for path in chosen}
+    return f"{len(chosen):,} {what}" + (f" of {chosen[0].parent.name}" if len(parents) == 1 else "")

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_melanoma.core.durations import duration
+from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import WorkerDied
-from napari_melanoma.core.runs import Progress, RunContext
-from napari_melanoma.ui.job import Job
+from napari_melanoma.core.wording import duration
+from napari_melanoma.ui.widgets.job import Job
 
 if TYPE_CHECKING:
-    from napari_melanoma.ui.worker_client import Request, WorkerClient
-    from napari_melanoma.workflows.rating_cache import Known
+    from napari_melanoma.lesion.review import Known
+    from napari_melanoma.ui.widgets.worker_client import Request, WorkerClient
 
 DEATHS = 3  # of the worker in a row: it is not the photograph then
 
@@ -114,14 +114,14 @@ class ReviewRating(QObject):
 
 
 def _find(path: Path, fingerprint: str, how: str, run: RunContext) -> Known | None:
-    from napari_melanoma.workflows.rating_cache import RatingCache
+    from napari_melanoma.lesion.review import RatingCache
 
     run.check()
     return RatingCache().find(path, fingerprint, how)
 
 
 def _keep(path: Path, fingerprint: str, how: str, answer: dict[str, Any], run: RunContext) -> Known:
-    from napari_melanoma.workflows.rating_cache import Known, RatingCache
+    from napari_melanoma.lesion.review import Known, RatingCache
 
     known = Known(float(answer["score"]), bool(answer["lesion_found"]), str(answer["image_sha256"]))
     RatingCache().keep(path, fingerprint, how, known)

@@ -1,1 +1,1 @@
-"""The Slide dock: whole-slide images, looked at and analysed."""
+"""The Slide dock."""

@@ -9,37 +9,42 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
-from napari_melanoma.ui.connections import Connections
-from napari_melanoma.ui.docking import Docking
-from napari_melanoma.ui.drops import FileDrops
-from napari_melanoma.ui.look import ThemedIcons, form, named, quiet, row, scrolling, section, tool
-from napari_melanoma.ui.settings import Settings
-from napari_melanoma.ui.shortcuts import shown_key
+from napari_melanoma.ui.slide.analysis import SlideRunPanel
 from napari_melanoma.ui.slide.exporting import export_button
-from napari_melanoma.ui.slide.heat import HeatControls
-from napari_melanoma.ui.slide.magnification import Magnification
+from napari_melanoma.ui.slide.heatmap import HeatControls
+from napari_melanoma.ui.slide.lesions import LesionTable
+from napari_melanoma.ui.slide.magnification import Magnification, Rotation
+from napari_melanoma.ui.slide.measuring import SlideScale
 from napari_melanoma.ui.slide.models import SlideModelPicker
 from napari_melanoma.ui.slide.options import SlideAdvanced
-from napari_melanoma.ui.slide.overview import Overview
+from napari_melanoma.ui.slide.overview import Overview, TileStrip
 from napari_melanoma.ui.slide.picker import SlideFacts, SlidePicker
 from napari_melanoma.ui.slide.places import Places
-from napari_melanoma.ui.slide.rotation import Rotation
-from napari_melanoma.ui.slide.run import SlideRunPanel
-from napari_melanoma.ui.slide.scale import SlideScale
-from napari_melanoma.ui.slide.strip import TileStrip
-from napari_melanoma.ui.slide.table import LesionTable
 from napari_melanoma.ui.slide.tissue import TissueSection
-from napari_melanoma.ui.status_line import StatusLine
-from napari_melanoma.ui.validity import ValidityNotice
-from napari_melanoma.ui.waiting import Waiting
-from napari_melanoma.ui.welcome import Welcome
-from napari_melanoma.ui.words import Words
+from napari_melanoma.ui.viewer.docking import Docking, Waiting
+from napari_melanoma.ui.viewer.shortcuts import shown_key
+from napari_melanoma.ui.widgets.look import (
+    Connections,
+    ThemedIcons,
+    Words,
+    form,
+    named,
+    quiet,
+    row,
+    scrolling,
+    section,
+    tool,
+)
+from napari_melanoma.ui.widgets.settings import Settings
+from napari_melanoma.ui.widgets.status_line import StatusLine
+from napari_melanoma.ui.widgets.validity import ValidityNotice
+from napari_melanoma.ui.widgets.welcome import FileDrops, Welcome
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-    from napari_melanoma.io.slides.slide import SlideInfo
-    from napari_melanoma.workflows.slide_options import SlideOptions
+    from napari_melanoma.slides.options import SlideOptions
+    from napari_melanoma.slides.reading.slide import SlideInfo
 
 ANALYSE_KEY, VIEW_KEY, SAVE_KEY = (shown_key(f"slide.{name}") for name in ("analyse", "analyse_view", "save"))
 EDITS = {
@@ -125,7 +130,7 @@ class SlideControls(QWidget):
 
     def options(self, info: SlideInfo) -> SlideOptions:
         """Give the options as the controls show them."""
-        from napari_melanoma.ui.slide.lesion_work import config_at
+        from napari_melanoma.ui.slide.lesions import config_at
 
         size, usual = info.pixel_size, self.advanced.options()
         given = size is not None and size.source in ("given", "ruler")

@@ -11,34 +11,34 @@ from qtpy.QtCore import QTimer, QUrl, Signal
 from qtpy.QtGui import QDesktopServices, QHideEvent, QShowEvent
 from qtpy.QtWidgets import QFileDialog
 
-from napari_melanoma.ui.failures import show_failure
-from napari_melanoma.ui.job import Job
-from napari_melanoma.ui.mesa import keep_shaders
-from napari_melanoma.ui.shortcuts import add_shortcut
-from napari_melanoma.ui.slide import layers as slide_layers
-from napari_melanoma.ui.slide.analysing import SlideAnalysing
-from napari_melanoma.ui.slide.around import SlideAround
+from napari_melanoma.ui.slide.analysis import SlideAnalysing
+from napari_melanoma.ui.slide.controller import Place, SlideDesk, preload
 from napari_melanoma.ui.slide.controls import SlideControls
-from napari_melanoma.ui.slide.desk import Place, SlideDesk, preload
 from napari_melanoma.ui.slide.drawing import LesionDrawing
 from napari_melanoma.ui.slide.exporting import SlideExports
-from napari_melanoma.ui.slide.heat import SlideHeat
+from napari_melanoma.ui.slide.heatmap import SlideHeat
 from napari_melanoma.ui.slide.lesions import SlideLesions
-from napari_melanoma.ui.slide.opening import SlideOpener
-from napari_melanoma.ui.slide.regions import SlideRegions
+from napari_melanoma.ui.slide.picker import SlideOpener
+from napari_melanoma.ui.slide.regions.section import SlideRegions
 from napari_melanoma.ui.slide.relation import LesionRelation
 from napari_melanoma.ui.slide.results import SlideResults
 from napari_melanoma.ui.slide.scope import SlideScope
+from napari_melanoma.ui.slide.sections import SlideAround
 from napari_melanoma.ui.slide.showing import SlideShowing
 from napari_melanoma.ui.slide.tissue import TissueKeeper
-from napari_melanoma.ui.slide.words import why_not
-from napari_melanoma.ui.view_memory import fit
+from napari_melanoma.ui.slide.watch import why_not
+from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.mesa import keep_shaders
+from napari_melanoma.ui.viewer.shortcuts import add_shortcut
+from napari_melanoma.ui.viewer.view_memory import fit
+from napari_melanoma.ui.widgets.job import Job
+from napari_melanoma.ui.widgets.status_line import show_failure
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_melanoma.core.geometry import PixelSize
-    from napari_melanoma.ui.slide.layers import OpenSlide
+    from napari_melanoma.ui.viewer.slide_layers import OpenSlide
 
 PRELOAD_MS = 300  # when the dock is drawn
 

@@ -7,23 +7,21 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QFrame, QLabel, QMessageBox, QVBoxLayout
 
-from napari_melanoma.ui.close_guard import answer, ask
-from napari_melanoma.ui.editors import StillCombo
-from napari_melanoma.ui.look import named, quiet, row
-from napari_melanoma.ui.shortcuts import add_shortcut
-from napari_melanoma.ui.slide import layers as slide_layers
-from napari_melanoma.ui.slide.edits import drawn
-from napari_melanoma.ui.slide.freehand import complete_strokes
-from napari_melanoma.ui.slide.line_width import line_width
-from napari_melanoma.ui.slide.table import class_of_probability
+from napari_melanoma.ui.slide.drawn_layers import complete_strokes, line_width
+from napari_melanoma.ui.slide.lesions import class_of_probability, drawn
+from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.shortcuts import add_shortcut
+from napari_melanoma.ui.widgets.dialogs import answer, ask
+from napari_melanoma.ui.widgets.editors import StillCombo
+from napari_melanoma.ui.widgets.look import named, quiet, row
 
 if TYPE_CHECKING:
     from napari.layers import Shapes
     from napari.viewer import Viewer
 
     from napari_melanoma.ui.slide.dock import SlideDock
-    from napari_melanoma.ui.slide.layers import OpenSlide
-    from napari_melanoma.ui.slide.lesion_work import Findings
+    from napari_melanoma.ui.slide.lesions import Findings
+    from napari_melanoma.ui.viewer.slide_layers import OpenSlide
 
 CLASSES = {"": "as the model says", "malignant": "malignant", "benign": "benign"}
 TOOLS = {

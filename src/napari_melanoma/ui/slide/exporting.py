@@ -10,18 +10,18 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QFileDialog, QMenu, QToolButton
 
-from napari_melanoma.ui.job import Latest
-from napari_melanoma.ui.look import tool
+from napari_melanoma.ui.widgets.job import Latest
+from napari_melanoma.ui.widgets.look import tool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_melanoma.core.runs import RunContext
-    from napari_melanoma.io.geojson_fitting import Fitted
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.io.geojson import Fitted
     from napari_melanoma.ui.slide.dock import SlideDock
-    from napari_melanoma.ui.slide.lesion_work import Edit, Findings
+    from napari_melanoma.ui.slide.lesions import Edit, Findings
 
-# As ``workflows.slide_export`` has them, which is imported when something is written.
+# As ``reports.slide_export`` has them, which is imported when something is written.
 EXPORTS = {
     "geojson": ("Outlines for QuPath (GeoJSON)", "lesions.geojson"),
     "csv": ("Table of lesions (CSV)", "lesions.csv"),
@@ -151,9 +151,9 @@ class SlideExports(QObject):
 def missing(folder: Path, *, is_dicom: bool) -> dict[str, str]:
     """Say which exports have nothing to write yet, and what to do first, by their kind."""
     from napari_melanoma.core.errors import InputError
-    from napari_melanoma.io.slide_depth import DEPTH, read_depth
-    from napari_melanoma.workflows.depth_readings import proposed_in
-    from napari_melanoma.workflows.risks import RISK
+    from napari_melanoma.depth.readings import DEPTH, read_depth
+    from napari_melanoma.io.results import RISK
+    from napari_melanoma.slides.depth_readings import proposed_in
 
     has_file, has_risk = (folder / DEPTH).is_file(), (folder / RISK).is_file()
     try:
@@ -167,22 +167,22 @@ def missing(folder: Path, *, is_dicom: bool) -> dict[str, str]:
 
 
 def _taken_over(found: Fitted) -> Edit:
-    from napari_melanoma.workflows.slide_import import take_over
+    from napari_melanoma.slides.lesion_files import take_over
 
     return lambda lesions, maps, config: take_over(lesions, found.annotations, maps, config)
 
 
 def _read(path: Path, identity: str, size: tuple[int, int], run: RunContext) -> tuple[str, Fitted]:
     """Read outlines for a slide."""
-    from napari_melanoma.workflows.slide_import import read_outlines
+    from napari_melanoma.slides.lesion_files import read_outlines
 
     return identity, read_outlines(path, size)
 
 
 def _written(kind: str, path: Path, found: Findings | None, folder: Path, slide: Path, run: RunContext) -> str:
     """Write one file, with the lesions as they are in the dock, and say so."""
-    from napari_melanoma.io.slide_folder import read_content
-    from napari_melanoma.workflows.slide_export import FORMATS, Exported
+    from napari_melanoma.io.results import read_content
+    from napari_melanoma.reports.slide_export import FORMATS, Exported
 
     lesions = None if found is None else found.lesions
     FORMATS[kind].write(path, Exported(folder, lesions, read_content(folder), slide, saved=False), run)

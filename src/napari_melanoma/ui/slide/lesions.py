@@ -1,27 +1,42 @@
-"""The lesions of a slide: found in a thread at a threshold, corrected by hand with undo, drawn, saved."""
+"""The lesions of a slide in the dock: table, edits, undo."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import (
+    QAbstractTableModel,
+    QItemSelectionModel,
+    QModelIndex,
+    QObject,
+    QPersistentModelIndex,
+    Qt,
+    Signal,
+)
+from qtpy.QtGui import QColor, QKeyEvent
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
-from napari_melanoma.ui.job import Latest, Work
-from napari_melanoma.ui.slide import layers as slide_layers
-from napari_melanoma.ui.slide import lesion_work as slide_lesion_work
-from napari_melanoma.ui.slide.lesion_work import Edit, Findings, config_at, lesion_at
-from napari_melanoma.ui.slide.line_width import LineWidths, line_width
-from napari_melanoma.ui.slide.table import BENIGN, MALIGNANT
+from napari_melanoma.ui.slide.drawn_layers import LineWidths, line_width
+from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.widgets.job import Latest, Work
+from napari_melanoma.ui.widgets.look import named
 
 if TYPE_CHECKING:
+    import numpy as np
     from napari.layers import Shapes
     from napari.viewer import Viewer
+    from numpy.typing import NDArray
 
-    from napari_melanoma.analysis.slide_lesions import LesionConfig
-    from napari_melanoma.ui.slide.layers import OpenSlide
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.core.polygons import Polygon
+    from napari_melanoma.slides.lesion_edits import History, Lesions
+    from napari_melanoma.slides.lesions import LesionClass, LesionConfig, LesionMaps, SlideLesion
+    from napari_melanoma.ui.viewer.slide_layers import OpenSlide
 
 MOST_DRAWN = 400  # outlines; more of them would make napari slow
 
@@ -74,7 +89,7 @@ class SlideLesions(QObject):
                     if before.history.past or before.by_hand:
                         self._aside[slide.identity, before.folder, before.target] = before
                     before = self._aside.pop((slide.identity, folder, target), None)
-                return partial(slide_lesion_work.found_again, slide, folder, target, config, before)
+                return partial(found_again, slide, folder, target, config, before)
 
             self._latest.submit(slide.identity, prepare)
 
@@ -83,12 +98,12 @@ class SlideLesions(QObject):
         slide = self._slide
         if slide is not None:
             self._folders[slide.identity] = folder
-            work = partial(slide_lesion_work.read, slide, folder, target, config)
+            work = partial(read, slide, folder, target, config)
             self._latest.submit(slide.identity, lambda: work)
 
     def edit(self, change: Edit) -> None:
         """Change the lesions by hand."""
-        self._queue(lambda slide, now: partial(slide_lesion_work.edited, slide, now, change))
+        self._queue(lambda slide, now: partial(edited, slide, now, change))
 
     def undo(self) -> None:
         """Take back the last change."""
@@ -125,14 +140,14 @@ class SlideLesions(QObject):
 
         def prepare() -> Work | None:
             now = self._known.get(slide.identity)
-            return None if now is None else partial(slide_lesion_work.save, now)
+            return None if now is None else partial(save, now)
 
         self._latest.submit(f"{slide.identity} save", prepare)
 
     def _step(self, way: str) -> None:
         def work(slide: OpenSlide, now: Findings) -> Work | None:
             history = getattr(now.history, way)()
-            return None if history is now.history else partial(slide_lesion_work.changed, slide, now, history)
+            return None if history is now.history else partial(with_history, slide, now, history)
 
         self._queue(work)
 
@@ -185,3 +200,449 @@ def _shapes() -> Shapes:
     from napari.layers import Shapes
 
     return Shapes(ndim=2)
+
+
+HYSTERESIS = 0.2  # a lesion reaches as far as the probability is at most so much below the threshold
+Edit = Callable[["Lesions", "LesionMaps", "LesionConfig"], "Lesions"]
+
+
+@dataclass(frozen=True)
+class LesionState:
+    """Lesions at one moment: at which thresholds they were found, and which somebody removed.
+
+    ``gone`` is None where nobody has asked yet, as of lesions that were read.
+    """
+
+    lesions: Lesions
+    config: LesionConfig
+    gone: Lesions | None = None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The lesions of one slide, with what they are measured on and how they came about."""
+
+    identity: str
+    folder: Path
+    target: str
+    history: History[LesionState]
+    rings: list[tuple[int, str, NDArray[np.float64]]] = field(default_factory=list)
+    saved: bool = True
+    anew: bool = False  # whether they were just found again, which is a step that can be undone
+
+    @property
+    def lesions(self) -> Lesions:
+        """As they are now."""
+        return self.history.now.lesions
+
+    @property
+    def config(self) -> LesionConfig:
+        """The thresholds at which they were found."""
+        return self.history.now.config
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether what somebody made or removed is in them."""
+        from napari_melanoma.slides.lesion_edits import made_by_hand
+
+        now = self.history.now
+        return bool(made_by_hand(now.lesions) or now.gone)
+
+    @property
+    def corrected(self) -> bool:
+        """Whether somebody changed what was found, and has not moved the threshold since."""
+        return not self.anew and (bool(self.history.past) or self.by_hand)
+
+
+def config_at(threshold: float) -> LesionConfig:
+    """Say what a lesion is at a threshold."""
+    from napari_melanoma.slides.lesions import LesionConfig
+
+    return LesionConfig(high=threshold, low=max(0.0, round(threshold - HYSTERESIS, 4)))
+
+
+def lesion_at(lesions: Lesions, point: tuple[float, float]) -> int | None:
+    """Number of the lesion at a point.
+
+    ``point``: (row, column) in pixels of the finest level. None where there is none.
+    """
+    for lesion in lesions:
+        for polygon in lesion.polygons:
+            if _within(polygon.outer, point) and not any(_within(hole, point) for hole in polygon.holes):
+                return int(lesion.index)
+    return None
+
+
+def _within(ring: Any, point: tuple[float, float]) -> bool:  # noqa: ANN401 - a ring of a polygon
+    """Whether a point lies within a ring: a ray to the right crosses it an odd number of times."""
+    row, column = point
+    inside = False
+    for (r0, c0), (r1, c1) in zip(ring, (*ring[1:], ring[0]), strict=True):
+        if (r0 > row) != (r1 > row) and column < c0 + (row - r0) / (r1 - r0) * (c1 - c0):
+            inside = not inside
+    return inside
+
+
+def _rings(lesions: Lesions) -> list[tuple[int, str, NDArray[np.float64]]]:
+    """Number, class and vertices of each ring, in napari's coordinates: from the centre of the first pixel."""
+    import numpy as np
+
+    return [
+        (lesion.index, lesion.label, np.asarray(ring, np.float64) - 0.5)
+        for lesion in lesions
+        for polygon in lesion.polygons
+        for ring in (polygon.outer, *polygon.holes)
+    ]
+
+
+def _maps(slide: OpenSlide, folder: Path, target: str) -> LesionMaps:
+    from napari_melanoma.slides.findings import read_maps
+
+    return read_maps(folder, target, slide.size)
+
+
+def find(slide: OpenSlide, folder: Path, target: str, config: LesionConfig, run: RunContext) -> Findings:
+    """Find the lesions of a slide."""
+    from napari_melanoma.slides.lesion_edits import History
+    from napari_melanoma.slides.lesions import find_lesions
+
+    lesions = find_lesions(_maps(slide, folder, target), config)
+    history = History(LesionState(lesions, config))
+    return Findings(slide.identity, folder, target, history, _rings(lesions), saved=False)
+
+
+def found_again(
+    slide: OpenSlide, folder: Path, target: str, config: LesionConfig, before: Findings | None, run: RunContext
+) -> Findings:
+    """Find the lesions of a slide at other thresholds; what was corrected by hand is laid over them."""
+    from napari_melanoma.slides.lesion_edits import History, keep_edits
+
+    found = find(slide, folder, target, config, run)
+    if before is None or (before.folder, before.target) != (folder, target):
+        return found
+    # The corrections, not each place at which the threshold has rested: there they may have had nothing to act on.
+    corrected = before.history.past[-1] if before.anew else before.history.now
+    maps = _maps(slide, folder, target)
+    gone = _gone(corrected, maps)
+    if not before.anew and not before.corrected and not gone:
+        return found
+    now = LesionState(keep_edits(found.lesions, corrected.lesions, gone, maps, config), config, gone)
+    known = replace(corrected, gone=gone)
+    past = before.history.past[:-1] if before.anew else before.history.past
+    return replace(found, history=History(now, (*past, known)), rings=_rings(now.lesions), anew=True)
+
+
+def _gone(state: LesionState, maps: LesionMaps) -> Lesions:
+    """Which lesions somebody removed; of those that were read, which are missing that would be found."""
+    from napari_melanoma.slides.lesion_edits import removed
+    from napari_melanoma.slides.lesions import find_lesions
+
+    if state.gone is not None:
+        return state.gone
+    return removed(find_lesions(maps, state.config), state.lesions, maps)
+
+
+def read(slide: OpenSlide, folder: Path, target: str, config: LesionConfig, run: RunContext) -> Findings:
+    """Read the lesions that were saved; find them where none were."""
+    from napari_melanoma.slides.lesion_edits import History
+    from napari_melanoma.slides.lesion_files import read_lesions
+
+    lesions = read_lesions(folder)
+    if lesions is None:
+        return find(slide, folder, target, config, run)
+    state = LesionState(lesions, config)
+    if not lesions:  # where none is left it must be told whether somebody removed them
+        state = replace(state, gone=_gone(state, _maps(slide, folder, target)))
+    return Findings(slide.identity, folder, target, History(state), _rings(lesions))
+
+
+def edited(slide: OpenSlide, now: Findings, change: Edit, run: RunContext) -> Findings:
+    """Change lesions by hand."""
+    from napari_melanoma.slides.lesion_edits import removed
+
+    maps = _maps(slide, now.folder, now.target)
+    lesions = change(now.lesions, maps, now.config)
+    gone = removed((*_gone(now.history.now, maps), *now.lesions), lesions, maps)
+    return with_history(slide, now, now.history.then(LesionState(lesions, now.config, gone)), run)
+
+
+def with_history(slide: OpenSlide, now: Findings, history: History[LesionState], run: RunContext) -> Findings:
+    """Turn to other lesions, as undo does."""
+    return replace(now, history=history, rings=_rings(history.now.lesions), saved=False, anew=False)
+
+
+def save(now: Findings, run: RunContext) -> Findings:
+    """Write the lesions into the slide's folder."""
+    from napari_melanoma.slides.lesion_files import save_lesions
+
+    save_lesions(now.folder, now.lesions, now.config, corrected=now.corrected or now.by_hand)
+    return replace(now, saved=True)
+
+
+def merged(indices: Collection[int]) -> Edit:
+    """Make one lesion of several."""
+    chosen = tuple(indices)
+
+    def change(lesions: Lesions, maps: LesionMaps, config: LesionConfig) -> Lesions:
+        from napari_melanoma.slides.lesion_edits import merge_lesions
+
+        return merge_lesions(lesions, chosen, maps, config)
+
+    return change
+
+
+def removed(indices: Collection[int]) -> Edit:
+    """Drop lesions."""
+    chosen = tuple(indices)
+
+    def change(lesions: Lesions, maps: LesionMaps, config: LesionConfig) -> Lesions:
+        from napari_melanoma.slides.lesion_edits import remove_lesion
+
+        for index in chosen:
+            lesions = remove_lesion(lesions, index)
+        return lesions
+
+    return change
+
+
+def of_other_class(indices: Collection[int]) -> Edit:
+    """Say of lesions that they are of the other class."""
+    chosen = tuple(indices)
+
+    def change(lesions: Lesions, maps: LesionMaps, config: LesionConfig) -> Lesions:
+        from napari_melanoma.slides.lesion_edits import class_lesion
+
+        labels = {lesion.index: lesion.label for lesion in lesions}
+        for index in chosen:
+            lesions = class_lesion(lesions, index, "benign" if labels[index] == "malignant" else "malignant")
+        return lesions
+
+    return change
+
+
+def split(index: int, line: NDArray[np.float64]) -> Edit:
+    """Cut a lesion along a line.
+
+    ``line``: (vertex, 2) as (row, column) in pixels of the finest level.
+    """
+
+    def change(lesions: Lesions, maps: LesionMaps, config: LesionConfig) -> Lesions:
+        from napari_melanoma.slides.lesion_edits import split_lesion
+
+        return split_lesion(lesions, index, line, maps, config)
+
+    return change
+
+
+def drawn(outline: Polygon, label: str) -> Edit:
+    """Add a lesion that was drawn.
+
+    ``outline``: in pixels of the finest level.
+    """
+
+    def change(lesions: Lesions, maps: LesionMaps, config: LesionConfig) -> Lesions:
+        from napari_melanoma.slides.lesion_edits import add_lesion
+
+        said: LesionClass | None = "malignant" if label == "malignant" else "benign" if label else None
+        return add_lesion(lesions, [outline], maps, config, said)
+
+    return change
+
+
+AnyIndex = QModelIndex | QPersistentModelIndex
+COLUMNS = ("#", "class", "p", "area", "tissue")
+ABOUT = (
+    "Number: malignant ones first, of those the largest",
+    "Malignant or benign, where the model can tell; an asterisk where you said so or changed the lesion",
+    "Probability of the class named, for benign lesions too: mean of the heatmap over the lesion",
+    "Area; in mm² where the slide has a scale",
+    "Share of the slide's tissue",
+)
+LARGEST_FIRST = ("p", "area", "tissue")  # when they are clicked for the first time
+MALIGNANT, BENIGN = QColor("#e0673a"), QColor("#3f9bd8")  # told apart by eyes that see fewer colours
+ROWS_SEEN = 7
+
+
+class LesionRows(QAbstractTableModel):
+    """Lesions in the order in which they were found."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.lesions: tuple[SlideLesion, ...] = ()
+        self.target = ""  # the class that the probabilities are of
+
+    def show(self, lesions: Sequence[SlideLesion]) -> None:
+        """Show other lesions."""
+        self.beginResetModel()
+        self.lesions = tuple(lesions)
+        self.endResetModel()
+
+    def rowCount(self, parent: AnyIndex = QModelIndex()) -> int:  # noqa: N802, B008 - Qt's name and way
+        """Say how many lesions there are, as Qt asks."""
+        return 0 if parent.isValid() else len(self.lesions)
+
+    def columnCount(self, parent: AnyIndex = QModelIndex()) -> int:  # noqa: N802, B008 - Qt's name and way
+        """Say how many columns there are, as Qt asks."""
+        return 0 if parent.isValid() else len(COLUMNS)
+
+    def headerData(self, place: int, way: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> object:  # noqa: N802
+        """Name the columns, as Qt asks."""
+        if way != Qt.Orientation.Horizontal:
+            return None
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return f"{ABOUT[place]} (click to sort; a third click puts all back)"
+        if role == Qt.ItemDataRole.InitialSortOrderRole:
+            return int(COLUMNS[place] in LARGEST_FIRST)  # of Qt's orders, as a number
+        title = f"p {self.target}".rstrip() if COLUMNS[place] == "p" else COLUMNS[place]
+        return title if role == Qt.ItemDataRole.DisplayRole else None
+
+    def data(self, index: AnyIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+        """Give text, colour or explanation of a cell, as Qt asks."""
+        lesion = self.lesions[index.row()]
+        if role == Qt.ItemDataRole.DisplayRole:
+            return _cell(lesion, index.column())
+        if role == Qt.ItemDataRole.ForegroundRole and index.column() == 1:
+            return BENIGN if lesion.label == "benign" else MALIGNANT
+        if role == Qt.ItemDataRole.TextAlignmentRole and index.column() != 1:
+            return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return said_lesion(lesion, self.target)
+        return None
+
+
+class LesionTable(QTableView):
+    """Select rows: the first is flown to, several can be merged; Delete removes them."""
+
+    chosen = Signal(object)
+    removing = Signal()
+    picked = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        named(self, "lesion_table", "Lesions of the slide").setToolTip("")
+        self.rows = LesionRows(self)
+        self.setModel(self.rows)
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self.setShowGrid(False)
+        self.setTabKeyNavigation(False)
+        self.verticalHeader().hide()
+        self.verticalHeader().setDefaultSectionSize(22)
+        header = self.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        header.setSectionsClickable(True)
+        header.setSortIndicatorShown(True)
+        header.setSortIndicatorClearable(True)
+        header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
+        header.sortIndicatorChanged.connect(self._on_sort)
+        self.selectionModel().selectionChanged.connect(self._on_selection)
+        self._given: tuple[SlideLesion, ...] = ()  # in the order in which they were found
+        self._silent = False
+        self.show_lesions(())
+
+    @property
+    def selected(self) -> list[int]:
+        """Numbers of the lesions whose rows are selected, from top to bottom."""
+        rows = sorted({index.row() for index in self.selectionModel().selectedRows()})
+        return [self.rows.lesions[row].index for row in rows]
+
+    def show_lesions(self, lesions: Sequence[SlideLesion]) -> None:
+        """Show other lesions, sorted as the user likes; rows of lesions that stay are still selected."""
+        kept, header = self.selected, self.horizontalHeader()
+        self._silent = True
+        self._given = tuple(lesions)
+        is_falling = header.sortIndicatorOrder() == Qt.SortOrder.DescendingOrder
+        self.rows.show(sorted_lesions(lesions, header.sortIndicatorSection(), is_falling=is_falling))
+        for row, lesion in enumerate(self.rows.lesions):
+            if lesion.index in kept:
+                self._select(row, QItemSelectionModel.SelectionFlag.Select)
+        self._silent = False
+        height = self.horizontalHeader().sizeHint().height() + 22 * min(max(len(lesions), 1), ROWS_SEEN) + 4
+        self.setFixedHeight(height)
+        self.picked.emit()
+
+    def pick(self, index: int) -> None:
+        """Select the row of a lesion, without flying there."""
+        for row, lesion in enumerate(self.rows.lesions):
+            if lesion.index == index:
+                self._silent = True
+                self._select(row, QItemSelectionModel.SelectionFlag.ClearAndSelect)
+                self.scrollTo(self.rows.index(row, 0))
+                self._silent = False
+                self.picked.emit()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
+        """Remove with Delete."""
+        if event.key() == Qt.Key.Key_Delete and self.selected:
+            self.removing.emit()
+        else:
+            super().keyPressEvent(event)
+
+    def _select(self, row: int, how: QItemSelectionModel.SelectionFlag) -> None:
+        self.selectionModel().select(self.rows.index(row, 0), how | QItemSelectionModel.SelectionFlag.Rows)
+
+    def _on_sort(self, column: int, order: Qt.SortOrder) -> None:
+        self.show_lesions(self._given)
+
+    def _on_selection(self, *_: object) -> None:
+        if self._silent:
+            return
+        self.picked.emit()
+        chosen = self.selected
+        if len(chosen) == 1:
+            self.chosen.emit(next(lesion for lesion in self.rows.lesions if lesion.index == chosen[0]))
+
+
+def sorted_lesions(lesions: Sequence[SlideLesion], column: int, *, is_falling: bool) -> tuple[SlideLesion, ...]:
+    """Sort lesions by a column."""
+    if not 0 <= column < len(COLUMNS):
+        return tuple(lesions)
+    values = [
+        (one.index, one.label, one.probability, one.area_px, one.tissue_share)[column]  # as the cells show them
+        for one in lesions
+    ]
+    unknown = [isinstance(value, float) and math.isnan(value) for value in values]
+    known = [at for at, missing in enumerate(unknown) if not missing]
+    places = sorted(known, key=lambda at: values[at], reverse=is_falling)
+    return tuple(lesions[at] for at in (*places, *(at for at, missing in enumerate(unknown) if missing)))
+
+
+def class_of_probability(label: str, target: str = "") -> str:
+    """Name the class that the probability of a lesion is of.
+
+    Returns ``malignant`` for benign lesions too, where nothing else is known.
+    """
+    return target or ("malignant" if label == "benign" else label)
+
+
+def said_lesion(lesion: SlideLesion, target: str = "") -> str:
+    """Say all that is known of a lesion."""
+    known = "not known" if math.isnan(lesion.probability) else f"{lesion.probability:.3f}"
+    named_class = class_of_probability(lesion.label, target)
+    lines = [f"lesion {lesion.index}: {lesion.label}, {lesion.origin}", f"probability of {named_class} {known}"]
+    if lesion.area_mm2 is not None and lesion.perimeter_mm is not None:
+        lines += [f"area {lesion.area_mm2:.3g} mm², perimeter {lesion.perimeter_mm:.3g} mm"]
+    if lesion.height_mm is not None and lesion.width_mm is not None:
+        lines += [f"{lesion.height_mm:.3g} x {lesion.width_mm:.3g} mm, fills {100 * lesion.extent:.0f} % of that box"]
+    return "\n".join([*lines, f"{_percent(lesion.tissue_share)} of the tissue"])
+
+
+def _cell(lesion: SlideLesion, column: int) -> str:
+    """Text of a cell."""
+    area = f"{lesion.area_px:,.0f} px" if lesion.area_mm2 is None else f"{lesion.area_mm2:.3g} mm²"
+    changed = "" if lesion.origin == "found" else " *"
+    cells = (
+        str(lesion.index),
+        lesion.label + changed,
+        "–" if math.isnan(lesion.probability) else f"{lesion.probability:.2f}",
+        area,
+        _percent(lesion.tissue_share),
+    )
+    return cells[column]
+
+
+def _percent(share: float) -> str:
+    """A share with two digits that mean something."""
+    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"

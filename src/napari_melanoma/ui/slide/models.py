@@ -9,8 +9,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QInputDialog
 
 from napari_melanoma.core.errors import MelanomaError
-from napari_melanoma.ui.look import ThemedIcons
-from napari_melanoma.ui.model_picker import ModelPicker, show_card
+from napari_melanoma.ui.widgets.look import ThemedIcons
+from napari_melanoma.ui.widgets.model_picker import ModelPicker, show_card
 
 if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.errors import ConfigError, MelanomaError
-from napari_melanoma.ui.job import Latest
+from napari_melanoma.ui.widgets.job import Latest
 
 if TYPE_CHECKING:
-    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.ui.slide.controls import SlideControls
     from napari_melanoma.ui.slide.options_form import SlideOptionsForm
-    from napari_melanoma.workflows.slide_options import SlideOptions
 
 KEPT, TITLE = "slide/options", "Options"
 NOT_HERE = {"model", "mpp", "region", "tissue_mask", "lesions"}
@@ -58,7 +58,7 @@ class SlideAdvanced(QObject):
 
     def options(self) -> SlideOptions:
         """Give the options as they are shown, the usual ones in the place of those that are elsewhere in the dock."""
-        from napari_melanoma.workflows.slide_options import SlideOptions
+        from napari_melanoma.slides.options import SlideOptions
 
         if self._form is not None:
             return SlideOptions.parse(self._form.values(), "the options")

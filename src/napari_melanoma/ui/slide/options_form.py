@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any, get_args
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFormLayout, QVBoxLayout, QWidget
 
-from napari_melanoma.analysis.stain import StainConfig, StainMethod
-from napari_melanoma.ui.config_form import ConfigForm
-from napari_melanoma.ui.editors import ChoiceEditor
-from napari_melanoma.ui.form_field import FormField
-from napari_melanoma.ui.look import ThemedIcons, form, named
-from napari_melanoma.workflows.slide_options import SlideOptions
+from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.stain import StainConfig, StainMethod
+from napari_melanoma.ui.widgets.config_form import ConfigForm, FormField
+from napari_melanoma.ui.widgets.editors import ChoiceEditor
+from napari_melanoma.ui.widgets.look import ThemedIcons, form, named
 
 if TYPE_CHECKING:
-    from napari_melanoma.ui.settings import Settings
+    from napari_melanoma.ui.widgets.settings import Settings
 
 PREFIX = "slide."
 HERE = ("stain", "target")  # fields with a control that is made here

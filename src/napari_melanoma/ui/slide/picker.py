@@ -1,30 +1,35 @@
-"""Which slide the dock is about: a list that follows the viewer's layers, and what its file says."""
+"""Which slide the Slide dock is about, and opening slides."""
 
 from __future__ import annotations
 
 import html
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QVBoxLayout, QWidget
 
-from napari_melanoma.io.slides.scale import NOT_STATED
-from napari_melanoma.ui.failures import without_options
-from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, tool
-from napari_melanoma.ui.shortcuts import shown_key
-from napari_melanoma.ui.slide import layers as slide_layers
-from napari_melanoma.ui.slide.sharp import keep_sharp
-from napari_melanoma.ui.view_memory import change_view, fit, hide_other_kind
-from napari_melanoma.ui.words import Words
+from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.slides.reading.slide import NOT_STATED
+from napari_melanoma.ui.slide.showing import keep_sharp
+from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.photographs import KEY
+from napari_melanoma.ui.viewer.shortcuts import shown_key
+from napari_melanoma.ui.viewer.slide_layers import open_slides
+from napari_melanoma.ui.viewer.view_memory import LayerData, Opener, change_view, fit, hide_other_kind
+from napari_melanoma.ui.widgets.look import ThemedIcons, Words, named, quiet, row, tool
+from napari_melanoma.ui.widgets.status_line import without_options
 
 if TYPE_CHECKING:
     from napari.utils.events import Event
     from napari.viewer import Viewer
 
-    from napari_melanoma.io.slides.slide import SlideInfo
-    from napari_melanoma.ui.connections import Connections
-    from napari_melanoma.ui.slide.layers import OpenSlide
+    from napari_melanoma.slides.reading.slide import SlideInfo
+    from napari_melanoma.ui.viewer.slide_layers import OpenSlide
+    from napari_melanoma.ui.widgets.look import Connections
 
 LONGEST = 18  # letters of a word that fit in half a dock
 GIVEN = {"ruler": "from your ruler", "given": "given by you"}
@@ -242,3 +247,73 @@ def _wrapping(text: str) -> str:
     """Let a long word without a blank wrap where its parts end, so that it does not widen the dock."""
     parts = re.split(r"(?<=[._\-/\[\]:;,|=])", text)
     return "\u200b".join(part[at : at + LONGEST] for part in parts for at in range(0, len(part), LONGEST))
+
+
+SUFFIXES = (
+    *(".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".qptiff"),
+    *(".tif", ".tiff", ".dcm", ".png", ".jpg", ".jpeg"),
+)
+
+
+class SlideOpener(Opener):
+    """Opens slides and the sample slide, one wish after the other."""
+
+    known = Signal(str)
+
+    def open(self, paths: Sequence[Path]) -> None:
+        """Open slides."""
+        self._start(partial(_read, list(paths)))
+
+    def sample(self) -> None:
+        """Open a synthetic slide, which is drawn the first time."""
+        self._start(_sample)
+
+    def ask(self) -> None:
+        """Let the user choose files."""
+        dialog = QFileDialog(self.parent().window(), "Open slides")
+        dialog.setObjectName("open_dialog")
+        dialog.setFileMode(QFileDialog.FileMode.ExistingFiles)
+        patterns = " ".join(f"*{suffix}" for suffix in SUFFIXES)
+        dialog.setNameFilters([f"Slides ({patterns})", "All files (*)"])
+        dialog.filesSelected.connect(self._on_files)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def _on_read(self, found: tuple[list[LayerData], list[Exception]]) -> None:
+        """Add what is not open yet: the layers of a slide that is added twice would count as its channels."""
+        layers, errors = found
+        there = {slide.identity for slide in open_slides(self._viewer)}
+        paths = [str(attributes["metadata"][KEY]["path"]) for _, attributes, _ in layers]
+        new = [layer for layer, path in zip(layers, paths, strict=True) if path not in there]
+        super()._on_read((new, errors))
+        if paths and not new:
+            self.known.emit(paths[-1])
+
+
+def _read(paths: list[Path], run: RunContext) -> tuple[list[LayerData], list[Exception]]:
+    """Open what can be opened; what cannot is said, and the others are opened."""
+    from napari_melanoma.core.errors import MelanomaError
+    from napari_melanoma.slides.reading.opening import find_slides, is_slide
+    from napari_melanoma.ui.viewer.slide_layers import slide_layers_of
+
+    layers: list[tuple[Any, dict[str, Any], str]] = []
+    errors: list[Exception] = []
+    named: list[Path] = []
+    for path in paths:
+        try:
+            named += find_slides([path]) if path.is_dir() and not is_slide(path) else [path]
+        except MelanomaError as error:
+            errors.append(error)
+    for path in run.track(named, "Opening"):
+        try:
+            layers += slide_layers_of(path)
+        except MelanomaError as error:
+            errors.append(error)
+    return layers, errors
+
+
+def _sample(run: RunContext) -> tuple[list[LayerData], list[Exception]]:
+    from napari_melanoma.ui.sample_data import slide_sample
+
+    run.report(Progress(0, None, "Drawing the sample slide, once"))
+    return slide_sample(), []

@@ -8,9 +8,9 @@ from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QCheckBox, QLineEdit, QListWidget, QListWidgetItem, QPushButton, QVBoxLayout, QWidget
 
-from napari_melanoma.io.slide_notes import Bookmark
-from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, tool
-from napari_melanoma.ui.shortcuts import shown_key
+from napari_melanoma.slides.notes import Bookmark
+from napari_melanoma.ui.viewer.shortcuts import shown_key
+from napari_melanoma.ui.widgets.look import ThemedIcons, named, quiet, row, tool
 
 MOST_ROWS = 5
 

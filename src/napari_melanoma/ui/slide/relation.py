@@ -1,4 +1,4 @@
-"""How the area of lesions goes with their probability (P3), in a fold: rank correlation with interval, and a plot."""
+"""Lesion area against probability."""
 
 from __future__ import annotations
 
@@ -9,21 +9,204 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject
-from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, QObject, QPointF, QRectF, QSize, Qt, Signal
+from qtpy.QtGui import QColor, QFont, QHelpEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
+from qtpy.QtWidgets import QCheckBox, QToolTip, QVBoxLayout, QWidget
 
-from napari_melanoma.ui.job import Latest
-from napari_melanoma.ui.look import ThemedIcons, named, quiet
-from napari_melanoma.ui.slide.scatter import Mark, Scatter
-from napari_melanoma.ui.slide.table import class_of_probability
-from napari_melanoma.ui.validity import SHOW
-from napari_melanoma.ui.words import Words
+from napari_melanoma.ui.slide.lesions import class_of_probability
+from napari_melanoma.ui.widgets.job import Latest
+from napari_melanoma.ui.widgets.look import ThemedIcons, Words, named, quiet
+from napari_melanoma.ui.widgets.validity import SHOW
 
 if TYPE_CHECKING:
-    from napari_melanoma.analysis.lesion_relation import MeasuredLesion
-    from napari_melanoma.analysis.statistics import Estimate
-    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.metrics.statistics import Estimate
+    from napari_melanoma.slides.scores import MeasuredLesion
     from napari_melanoma.ui.slide.dock import SlideDock
+
+HEIGHT_PX, LEFT_PX, BOTTOM_PX, MARGIN_PX = 190, 46, 32, 8
+MOST_TICKS = 5  # numbers at an axis
+REACH_PX = 9  # so near to a mark a click counts as on it
+WIDE = 30.0  # areas that differ by more than this factor are drawn on a logarithmic axis
+MALIGNANT, BENIGN = ("#e69f00", "#b35c00"), ("#56b4e9", "#0066a8")  # on dark, on light; of Okabe and Ito
+TIP = "Each mark is a lesion. Click one, or use the arrow keys, to select it; grey marks are of other slides."
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One lesion: area, probability, class, what is said of it, and its number where it is of the slide in view."""
+
+    area: float
+    probability: float
+    malignant: bool
+    said: str
+    index: int | None = None
+
+
+class Scatter(QWidget):
+    """A plot of marks with two labelled axes."""
+
+    chosen = Signal(int)
+
+    def __init__(self, icons: ThemedIcons) -> None:
+        super().__init__()
+        named(self, "relation_plot", "Area and probability of the lesions", TIP)
+        self._icons = icons
+        self.marks: tuple[Mark, ...] = ()
+        self._unit, self._selected = "mm²", frozenset[int]()
+        self.setFixedHeight(HEIGHT_PX)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        icons.changed.connect(self.update)
+
+    def show_marks(self, marks: Sequence[Mark], unit: str) -> None:
+        """Show other lesions."""
+        self.marks, self._unit = tuple(sorted(marks, key=lambda mark: mark.index is not None)), unit
+        self.setAccessibleDescription("; ".join(mark.said for mark in self.marks if mark.index is not None))
+        self.update()
+
+    def show_selected(self, indices: Sequence[int]) -> None:
+        """Mark the lesions that are selected elsewhere."""
+        self._selected = frozenset(indices)
+        self.update()
+
+    def place_of(self, mark: Mark) -> QPointF:
+        """Say where a mark is drawn."""
+        axis, low, high = self._axis, *self._ends
+        share = (self._along(mark.area) - low) / (high - low)
+        return QPointF(axis.left() + share * axis.width(), axis.bottom() - mark.probability * axis.height())
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Want the width of a dock."""
+        return QSize(300, HEIGHT_PX)
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        """Choose the lesion that is clicked."""
+        mark = self._at(QPointF(event.position()))
+        if mark is not None and mark.index is not None:
+            self.chosen.emit(mark.index)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
+        """Go from mark to mark by area."""
+        steps = {Qt.Key.Key_Right: 1, Qt.Key.Key_Left: -1}
+        own = sorted((m for m in self.marks if m.index is not None), key=lambda m: (m.area, m.index))
+        if event.key() not in steps or not own:
+            super().keyPressEvent(event)
+            return
+        step = steps[Qt.Key(event.key())]
+        at = next((place for place, mark in enumerate(own) if mark.index in self._selected), -1 if step > 0 else 0)
+        self.chosen.emit(own[(at + step) % len(own)].index)
+
+    def event(self, event: QEvent) -> bool:
+        """Say of which lesion the mark under the mouse is."""
+        if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
+            mark = self._at(QPointF(event.pos()))
+            QToolTip.showText(event.globalPos(), TIP if mark is None else mark.said, self)
+            return True
+        return bool(super().event(event))
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
+        """Draw axes and marks, those of the slide in view on top."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        small = QFont(self.font())
+        small.setPointSizeF(8.0)
+        painter.setFont(small)
+        self._draw_axes(painter)
+        for mark in self.marks:
+            self._draw_mark(painter, mark)
+
+    def _draw_axes(self, painter: QPainter) -> None:
+        colours, axis = self._icons.palette, self._axis
+        painter.setPen(QPen(QColor(colours.highlight), 1))
+        painter.drawLine(axis.bottomLeft(), axis.bottomRight())
+        painter.drawLine(axis.bottomLeft(), axis.topLeft())
+        middle, right = Qt.AlignmentFlag.AlignVCenter, Qt.AlignmentFlag.AlignRight
+        painter.setPen(QColor(colours.text))
+        for value in (0.0, 0.5, 1.0):
+            y = axis.bottom() - value * axis.height()
+            painter.drawText(QRectF(0, y - 8, LEFT_PX - 6, 16), right | middle, f"{value:g}")
+        for value, x in self._ticks():
+            left = min(max(0.0, x - 30), self.width() - 60.0)
+            painter.drawText(QRectF(left, axis.bottom() + 2, 60, 14), Qt.AlignmentFlag.AlignCenter, f"{value:.3g}")
+        painter.setPen(QColor(colours.faint))
+        below = QRectF(LEFT_PX, self.height() - 15, axis.width(), 14)
+        painter.drawText(below, Qt.AlignmentFlag.AlignCenter, f"area, {self._unit}")
+        painter.save()
+        painter.translate(9, axis.center().y())
+        painter.rotate(-90)
+        painter.drawText(QRectF(-80, -8, 160, 14), Qt.AlignmentFlag.AlignCenter, "probability")
+        painter.restore()
+
+    def _draw_mark(self, painter: QPainter, mark: Mark) -> None:
+        """A disk for malignant, a square for benign, grey of another slide; a ring around what is selected."""
+        palette, at = self._icons.palette, self.place_of(mark)
+        pair = MALIGNANT if mark.malignant else BENIGN
+        colour = QColor(palette.highlight if mark.index is None else pair[0] if palette.dark else pair[1])
+        size = 2.5 if mark.index is None else 4.0
+        painter.setPen(QPen(QColor(palette.background), 1))
+        painter.setBrush(colour)
+        if mark.malignant:
+            painter.drawEllipse(at, size, size)
+        else:
+            painter.drawRect(QRectF(at.x() - size, at.y() - size, 2 * size, 2 * size))
+        if mark.index is not None and mark.index in self._selected:
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.setPen(QPen(QColor(palette.text), 1.5))
+            painter.drawEllipse(at, 8, 8)
+
+    def _ticks(self) -> list[tuple[float, float]]:
+        """Round areas on the axis, with their places."""
+        low, high = self._ends
+        axis, areas = self._axis, round_numbers(low, high, logarithmic=self._logarithmic)
+        return [(area, axis.left() + (self._along(area) - low) / (high - low) * axis.width()) for area in areas]
+
+    def _at(self, point: QPointF) -> Mark | None:
+        """The nearest mark within reach; of those of the slide in view first."""
+        near = [(mark.index is None, _distance(self.place_of(mark), point), mark) for mark in self.marks]
+        near = [one for one in near if one[1] <= REACH_PX]
+        return min(near, key=lambda one: one[:2])[2] if near else None
+
+    @property
+    def _axis(self) -> QRectF:
+        """The area between the axes."""
+        wide, high = self.width() - LEFT_PX - MARGIN_PX, self.height() - BOTTOM_PX - MARGIN_PX
+        return QRectF(LEFT_PX, MARGIN_PX, max(10, wide), high)
+
+    @property
+    def _logarithmic(self) -> bool:
+        areas = [mark.area for mark in self.marks]
+        return bool(areas) and min(areas) > 0 and max(areas) / min(areas) > WIDE
+
+    def _along(self, area: float) -> float:
+        return math.log10(area) if self._logarithmic else area
+
+    @property
+    def _ends(self) -> tuple[float, float]:
+        """Ends of the axis of areas, as they are drawn along it."""
+        areas = [mark.area for mark in self.marks] or [0.0, 1.0]
+        if not self._logarithmic:
+            return 0.0, 1.08 * max(areas)
+        low, high = math.log10(min(areas)), math.log10(max(areas))
+        return low - 0.05 * (high - low), high + 0.05 * (high - low)
+
+
+def round_numbers(low: float, high: float, *, logarithmic: bool) -> list[float]:
+    """Choose the numbers that stand at an axis.
+
+    Two to five, 1, 2 or 5 times a power of ten; on a logarithmic axis perhaps six, or a single one.
+    """
+    if logarithmic:
+        tens = [10.0**power for power in range(math.ceil(low), math.floor(high) + 1)]
+        return tens[:: -(-len(tens) // MOST_TICKS) or 1]
+    rough = (high - low) / (MOST_TICKS - 1)
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+    return [number * step for number in range(math.ceil(low / step), math.floor(high / step + 1e-9) + 1)]
+
+
+def _distance(one: QPointF, other: QPointF) -> float:
+    return math.hypot(one.x() - other.x(), one.y() - other.y())
+
 
 NONE_YET = "No lesions yet: analyse the slide."
 HIDDEN = f"Not valid: the reason is given above. Nothing is shown here before you press '{SHOW}' there."
@@ -139,8 +322,8 @@ def _relate(
     identity: str, lesions: Sequence[Any], folder: Path, root: Path | None, run: RunContext
 ) -> tuple[str, Relation]:
     """Relate the lesions of the slide in view, or those of all slides below a folder, this one's as they are now."""
-    from napari_melanoma.analysis.lesion_relation import area_and_probability, with_both
-    from napari_melanoma.workflows.lesion_tables import as_tabled, tabled_lesions
+    from napari_melanoma.slides.scores import area_and_probability, with_both
+    from napari_melanoma.slides.table import as_tabled, tabled_lesions
 
     own = with_both(lesions if root is None else as_tabled(folder, lesions))
     others = (

@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject
 
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.io.slide_folder import validity_in
-from napari_melanoma.ui.slide import layers as slide_layers
+from napari_melanoma.io.results import validity_in
 from napari_melanoma.ui.slide.controls import SAVE_KEY
-from napari_melanoma.ui.slide.edits import merged, of_other_class, removed, split
-from napari_melanoma.ui.slide.words import said_answer, said_end
+from napari_melanoma.ui.slide.lesions import merged, of_other_class, removed, split
+from napari_melanoma.ui.slide.watch import said_answer, said_end
+from napari_melanoma.ui.viewer import slide_layers
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-    from napari_melanoma.analysis.slide_lesions import LesionConfig
+    from napari_melanoma.slides.lesions import LesionConfig
+    from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.ui.slide.dock import SlideDock
-    from napari_melanoma.ui.slide.layers import OpenSlide
-    from napari_melanoma.ui.slide.lesion_work import Findings
+    from napari_melanoma.ui.slide.lesions import Findings
     from napari_melanoma.ui.slide.watch import SlideSight
-    from napari_melanoma.workflows.slide_options import SlideOptions
+    from napari_melanoma.ui.viewer.slide_layers import OpenSlide
 
 ENDED = ("finished", "failed", "cancelled", "lost")
 
@@ -247,7 +247,7 @@ def _said_none(found: Findings) -> str:
 
 def _config(content: Mapping[str, Any]) -> LesionConfig:
     """The thresholds at which lesions were found; the usual ones where another version wrote them."""
-    from napari_melanoma.analysis.slide_lesions import LesionConfig
+    from napari_melanoma.slides.lesions import LesionConfig
 
     try:
         return LesionConfig.parse(dict((content.get("options") or {}).get("lesions") or {}), "result.json")
@@ -257,7 +257,7 @@ def _config(content: Mapping[str, Any]) -> LesionConfig:
 
 def _options(sight: SlideSight) -> SlideOptions | None:
     """How results were made; None where another version made them."""
-    from napari_melanoma.workflows.slide_options import SlideOptions
+    from napari_melanoma.slides.options import SlideOptions
 
     if sight.report.run.options is not None:
         return sight.report.run.options

@@ -11,10 +11,10 @@ from qtpy.QtCore import QObject, QTimer
 from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.ui.editors import StillCombo
-from napari_melanoma.ui.look import named, row
-from napari_melanoma.ui.slide import camera as slide_camera
-from napari_melanoma.ui.slide import layers as slide_layers
+from napari_melanoma.ui.viewer import camera as slide_camera
+from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.widgets.editors import StillCombo
+from napari_melanoma.ui.widgets.look import named, row
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from napari.layers import Shapes
     from napari.viewer import Viewer
 
-    from napari_melanoma.ui.slide.camera import View
-    from napari_melanoma.ui.slide.desk import Place
+    from napari_melanoma.ui.slide.controller import Place
     from napari_melanoma.ui.slide.dock import SlideDock
-    from napari_melanoma.ui.slide.layers import OpenSlide
+    from napari_melanoma.ui.viewer.camera import View
+    from napari_melanoma.ui.viewer.slide_layers import OpenSlide
 
 Region = tuple[int, int, int, int]
 COLOUR, WIDTHS = "cyan", 400  # of the frame; this many of its widths are as long as the slide

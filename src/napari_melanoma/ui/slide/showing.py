@@ -1,28 +1,31 @@
-"""What the Slide dock shows of a slide: overview, view, places, scale bar; and how clicks on it move the viewer."""
+"""How the Slide dock shows a slide."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
+from weakref import ref
 
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Qt, QTimer, Signal
 
 from napari_melanoma.core.errors import MelanomaError
-from napari_melanoma.io.slide_notes import Bookmark
-from napari_melanoma.ui.job import Latest
-from napari_melanoma.ui.slide import camera as slide_camera
-from napari_melanoma.ui.slide.camera import View
+from napari_melanoma.slides.notes import Bookmark
+from napari_melanoma.ui.viewer import camera as slide_camera
+from napari_melanoma.ui.viewer.camera import View
+from napari_melanoma.ui.widgets.job import Latest
 
 if TYPE_CHECKING:
+    from napari.layers import Layer
     from napari.viewer import Viewer
     from qtpy.QtGui import QImage
 
-    from napari_melanoma.analysis.slide_lesions import SlideLesion
-    from napari_melanoma.core.runs import RunContext
-    from napari_melanoma.io.slides.tiled import TiledSlide
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.slides.lesions import SlideLesion
+    from napari_melanoma.slides.reading.tiled import TiledSlide
     from napari_melanoma.ui.slide.controls import SlideControls
-    from napari_melanoma.ui.slide.layers import OpenSlide
     from napari_melanoma.ui.slide.watch import SuspiciousTile
+    from napari_melanoma.ui.viewer.slide_layers import OpenSlide
 
 OVERVIEW_PX, FOLLOW_MS = 640, 30
 TILE_VIEWS = 4.0  # how many tiles wide the view is after flying to one
@@ -146,3 +149,32 @@ def _picture(slide: TiledSlide, identity: str, run: RunContext) -> tuple[str, QI
     from napari_melanoma.ui.slide.overview import as_image
 
     return identity, as_image(slide.thumbnail_around_damage(OVERVIEW_PX)[0])
+
+
+class Refresher(QObject):
+    """Hears in any thread that a slide can be shown exactly, and refreshes its layers in the window's."""
+
+    _sharper = Signal()
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        super().__init__()
+        # A dock sees proxies of layers, which are made anew each time and live no longer than a line.
+        self._layers = [ref(getattr(layer, "__wrapped__", layer)) for layer in layers]
+        self._sharper.connect(self._on_sharper, Qt.ConnectionType.QueuedConnection)
+
+    def tell(self) -> None:
+        """Ask for a refresh; may be called in any thread."""
+        self._sharper.emit()
+
+    def _on_sharper(self) -> None:
+        """Read what is shown again; napari keeps the coarsest level as it was first read until the data is set."""
+        for layer in filter(None, (kept() for kept in self._layers)):
+            layer.data = layer.data
+            layer.refresh()
+
+
+def keep_sharp(slide: TiledSlide, layers: Sequence[Layer]) -> None:
+    """Refresh the layers of a slide each time that what they show roughly can be read exactly."""
+    refresher = Refresher(layers)
+    slide.watch(refresher.tell)
+    refresher.tell()  # what was asked for while the layers were made may be exact by now

@@ -12,22 +12,21 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QMessageBox, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_melanoma.core.placement import MapPlace
-from napari_melanoma.ui.close_guard import answer, ask
-from napari_melanoma.ui.editors import StillCombo
-from napari_melanoma.ui.job import Latest
-from napari_melanoma.ui.look import named, quiet, row
-from napari_melanoma.ui.slide import layers as slide_layers
+from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.widgets.dialogs import answer, ask
+from napari_melanoma.ui.widgets.editors import StillCombo
+from napari_melanoma.ui.widgets.job import Latest
+from napari_melanoma.ui.widgets.look import named, quiet, row
 
 if TYPE_CHECKING:
     import numpy as np
-    from napari.layers import Labels
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
-    from napari_melanoma.analysis.tissue import TissueMethod
-    from napari_melanoma.core.runs import RunContext
-    from napari_melanoma.io.slides.tiled import TiledSlide
-    from napari_melanoma.ui.slide.layers import OpenSlide
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.slides.reading.tiled import TiledSlide
+    from napari_melanoma.slides.tissue import TissueMethod
+    from napari_melanoma.ui.viewer.slide_layers import OpenSlide
 
 CORRECTED, SET_ASIDE = "tissue-corrected.png", "tissue-corrected-before.png"
 ABOUT: dict[TissueMethod, str] = {
@@ -285,8 +284,7 @@ def set_corrected_aside(folders: Sequence[Path]) -> None:
 
 def _find(slide: TiledSlide, identity: str, size: Any, method: str, run: RunContext) -> FoundTissue:  # noqa: ANN401
     """Find the tissue as the analysis would."""
-    from napari_melanoma.analysis.tissue import TissueConfig
-    from napari_melanoma.workflows.slide_overview import read_overview, tissue_of_overview
+    from napari_melanoma.slides.tissue import TissueConfig, read_overview, tissue_of_overview
 
     overview = read_overview(slide)
     run.check()

@@ -17,15 +17,15 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_melanoma.ui.job import Latest
-from napari_melanoma.ui.look import named, quiet, row, tool
-from napari_melanoma.ui.shortcuts import add_shortcut, shown_key
+from napari_melanoma.ui.viewer.shortcuts import add_shortcut, shown_key
+from napari_melanoma.ui.widgets.job import Latest
+from napari_melanoma.ui.widgets.look import named, quiet, row, tool
 
 if TYPE_CHECKING:
-    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.slides.table import WorkItem
     from napari_melanoma.ui.slide.dock import SlideDock
-    from napari_melanoma.ui.slide.layers import OpenSlide
-    from napari_melanoma.workflows.slide_worklist import WorkItem
+    from napari_melanoma.ui.viewer.slide_layers import OpenSlide
 
 FOLDER = "slide/worklist"
 LOOK_MS = 3000
@@ -215,6 +215,6 @@ def _same(one: Path, other: Path | None) -> bool:
 
 def _look(folder: Path, out: Path, run: RunContext) -> Told:
     """List the slides of a folder."""
-    from napari_melanoma.workflows.slide_worklist import worklist
+    from napari_melanoma.slides.table import worklist
 
     return folder, worklist(folder, out, run)

@@ -1,1 +1,1 @@
-"""The Train dock: recipe, data and start of a training."""
+"""The Train dock."""

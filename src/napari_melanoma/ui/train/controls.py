@@ -1,4 +1,4 @@
-"""The controls of the Train dock in their places: a recipe in and out, two pages, nothing started."""
+"""The controls of the Train dock."""
 
 from __future__ import annotations
 
@@ -10,21 +10,17 @@ from qtpy.QtWidgets import QFrame, QLabel, QPushButton, QStackedWidget, QVBoxLay
 
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.ui.connections import Connections
-from napari_melanoma.ui.data_picker import DataPicker
-from napari_melanoma.ui.docking import Docking
-from napari_melanoma.ui.look import ThemedIcons, form, named, quiet, scrolling, section
-from napari_melanoma.ui.recipe_form import RecipeForm, merged
-from napari_melanoma.ui.recipe_picker import RecipePicker
-from napari_melanoma.ui.review.settings import ReviewSettings
-from napari_melanoma.ui.runs.listing import RunsList
-from napari_melanoma.ui.runs.notice import RunNotice
-from napari_melanoma.ui.runs.page import RunPage
-from napari_melanoma.ui.shortcuts import shown_key
-from napari_melanoma.ui.start_picker import ALL, ENCODER, IMAGENET, StartPicker, imagenet_is_here
-from napari_melanoma.ui.status_line import StatusLine
-from napari_melanoma.ui.train.welcome import TrainWelcome
-from napari_melanoma.ui.words import Words
+from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
+from napari_melanoma.ui.train.data_sets import DataPicker
+from napari_melanoma.ui.train.recipe import RecipeForm, RecipePicker, merged
+from napari_melanoma.ui.train.run_list import RunsList
+from napari_melanoma.ui.train.run_view import RunNotice, RunPage
+from napari_melanoma.ui.train.start import ALL, ENCODER, IMAGENET, StartPicker, imagenet_is_here
+from napari_melanoma.ui.viewer.docking import Docking
+from napari_melanoma.ui.viewer.shortcuts import shown_key
+from napari_melanoma.ui.widgets.look import Connections, ThemedIcons, Words, form, named, quiet, scrolling, section
+from napari_melanoma.ui.widgets.status_line import StatusLine
+from napari_melanoma.ui.widgets.welcome import Welcome
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -198,7 +194,7 @@ def adapted(recipe: TrainRecipe, start: str, datasets: tuple[str, ...], take: st
     Otherwise the same.
     """
     from napari_melanoma.models.registry import find_bundle
-    from napari_melanoma.models.weights_files import weights_file
+    from napari_melanoma.models.weights_location import weights_file
 
     network: dict[str, Any] = {"start": start, "take": take}
     if start not in ("imagenet", "none", recipe.model.start) and weights_file(start) is None:
@@ -214,3 +210,20 @@ def _label(text: str) -> QLabel:
     label.setAlignment(Qt.AlignmentFlag.AlignTop)
     label.setContentsMargins(0, 4, 0, 0)
     return label
+
+
+class TrainWelcome(Welcome):
+    """An area for folders, with links that do what they say: ``lesion`` and ``folder``."""
+
+    def __init__(self, icons: ThemedIcons) -> None:
+        super().__init__(icons)
+        named(self, "welcome", "Correct masks or choose a folder", "Drop a folder with dataset.csv here")
+
+    def _say(self) -> None:
+        """Write the invitation in the colours of the theme."""
+        lesion = self._icons.link("lesion", "Correct masks in the Lesion dock")
+        folder = self._icons.link("folder", "choose a folder")
+        self._words.setText(
+            f"<p style='font-size: 14pt'>{lesion}<br>and add them,</p>"
+            f"<p style='font-size: 11pt'>or {folder} with dataset.csv, or drop one here.</p>"
+        )

@@ -13,23 +13,23 @@ from qtpy.QtGui import QDragEnterEvent, QDropEvent, QHideEvent, QShowEvent
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.errors import ConfigError, MelanomaError
 from napari_melanoma.models.registry import DEFAULT_BUNDLE
-from napari_melanoma.ui.failures import show_failure
-from napari_melanoma.ui.forecast import READING, Forecast
-from napari_melanoma.ui.job import Latest
-from napari_melanoma.ui.mesa import keep_shaders
-from napari_melanoma.ui.models_changed import models_changed
-from napari_melanoma.ui.open import show_dock
-from napari_melanoma.ui.opening import Opener
-from napari_melanoma.ui.runs.desk import RunDesk
-from napari_melanoma.ui.shortcuts import add_shortcut
-from napari_melanoma.ui.start_picker import ALL, ENCODER, IMAGENET, INSTALL, NOTHING, imagenet_is_here
+from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.train.controls import TrainControls
-from napari_melanoma.ui.worker_client import WorkerClient
+from napari_melanoma.ui.train.forecast import READING, Forecast
+from napari_melanoma.ui.train.run_controller import RunDesk
+from napari_melanoma.ui.train.start import ALL, ENCODER, IMAGENET, INSTALL, NOTHING, imagenet_is_here
+from napari_melanoma.ui.viewer.docking import show_dock
+from napari_melanoma.ui.viewer.mesa import keep_shaders
+from napari_melanoma.ui.viewer.shortcuts import add_shortcut
+from napari_melanoma.ui.viewer.view_memory import Opener
+from napari_melanoma.ui.widgets.job import Latest
+from napari_melanoma.ui.widgets.status_line import show_failure
+from napari_melanoma.ui.widgets.worker_client import WorkerClient
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.core.context import RunContext
     from napari_melanoma.training.recipe import TrainRecipe
 
 NO_DATA = "Tick a data set that has masks, or add one with the plus."

@@ -1,0 +1,63 @@
+"""What torch finds on this machine, as JSON; a program of its own, so that whoever asks stays torch-free."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+
+def describe_backends() -> dict[str, object]:
+    """Ask torch for its back ends, and load the default model.
+
+    Returns ``torch`` and ``torchvision`` (versions), ``built_for`` (the CUDA or ROCm it was built for, or None),
+    ``gpus`` (a name each), ``bf16`` (whether the processor has it), ``threads``, and ``model`` (where it runs) or
+    ``model_error``.
+    """
+    import torch
+    import torchvision
+
+    from napari_melanoma.models.inference import cpu_has_bf16
+
+    return {
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "built_for": torch.version.cuda or torch.version.hip,
+        "gpus": _gpus(),
+        "bf16": cpu_has_bf16(),
+        "threads": torch.get_num_threads(),
+        **_default_model(),
+    }
+
+
+def _gpus() -> list[str]:
+    """Name each accelerator that torch can use."""
+    import torch
+
+    if torch.cuda.is_available():
+        return [f"CUDA {torch.cuda.get_device_name(index)}" for index in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        return ["MPS (Apple)"]
+    xpu = getattr(torch, "xpu", None)
+    if xpu is not None and xpu.is_available():
+        return [f"XPU {xpu.get_device_name(index)}" for index in range(xpu.device_count())]
+    return []
+
+
+def _default_model() -> dict[str, object]:
+    """Load the default model, and let it answer once."""
+    import numpy as np
+
+    from napari_melanoma.core.errors import MelanomaError
+    from napari_melanoma.lesion.segmentation import Segmenter
+    from napari_melanoma.models.registry import DEFAULT_BUNDLE, find_bundle
+
+    try:
+        segmenter = Segmenter.load(find_bundle(DEFAULT_BUNDLE))
+        segmenter.probability(np.zeros((32, 32, 3), np.uint8))
+    except MelanomaError as error:
+        return {"model_error": str(error)}
+    return {"model": f"{DEFAULT_BUNDLE} on {segmenter.device}"}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(describe_backends()) + "\n")

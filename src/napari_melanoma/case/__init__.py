@@ -1,0 +1,1 @@
+"""One patient: lesions, images and their history."""

@@ -1,0 +1,1 @@
+"""Class probabilities of lesions: predictor, explanation and out-of-distribution detection."""

@@ -1,0 +1,357 @@
+"""Where in a picture a prediction comes from: heatmaps, and the pointing game that tests them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+
+import numpy as np
+
+from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.paths import file_name
+from napari_melanoma.core.provenance import provenance
+from napari_melanoma.data.dataset import Entry, Sample, check_names, each_entry, read_dataset
+from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.results import read_mask, write_table
+from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from napari_melanoma.classification.explanation_networks import Asked
+    from napari_melanoma.classification.predictor import Classifier, Lesion
+    from napari_melanoma.core.geometry import Box
+    from napari_melanoma.imaging.preprocessing import View
+
+Method = Literal["grad_cam", "cam", "occlusion", "integrated_gradients"]
+METHODS: tuple[Method, ...] = get_args(Method)  # of any network
+ATTENTION = "attention"  # of one that weighs places, whatever it answers
+STEPS = 32  # of integrated gradients, from the covered view to the view
+AT_ONCE = 8  # views in a pass
+PATCH = 8  # the side of what is covered is an eighth of the view's
+SMOOTHED = 64  # integrated gradients are smoothed by a 64th of the view's side: single pixels cannot be seen
+RIM = 16  # what covers has the colour of the outermost 16th of the view
+
+
+def explain(
+    classifier: Classifier,
+    lesion: Lesion,
+    method: Method | Literal["attention"] = "grad_cam",
+    target_class: str | None = None,
+    run: RunContext | None = None,
+) -> NDArray[np.float32]:
+    """Show where the evidence for a class lies.
+
+    What is explained are the log odds of the class against the others. Evidence against it is left out.
+
+    ``grad_cam``: the deepest map, weighted by its gradient (Selvaraju et al. 2017, doi:10.1109/ICCV.2017.74); of a
+    network that tells a depth too, the maps of the image alone. ``cam``:
+    what the head says of each place of the deepest map by itself, less what it says of none; for a linear head that is
+    the map of Zhou et al. 2016 (doi:10.1109/CVPR.2016.319). ``occlusion``: how much is lost where a patch is covered
+    (Zeiler and Fergus 2014, doi:10.1007/978-3-319-10590-1_53). ``integrated_gradients``: Sundararajan et al. 2017
+    (arXiv:1703.01365) from a view of one colour, smoothed. All but ``cam`` are computed by captum. What covers, and
+    where gradients start, is the colour at the rim of the view. ``attention`` is none of these: the weights of a
+    network with spatial attention, less the least of them; they say where it looks, nothing of class or patient.
+
+    Returns float32 (row, column) in [0, 1], of the photograph's size; the strongest evidence is 1, zero outside the
+    view, and zero everywhere where nothing speaks for the class.
+    """
+    known = methods_of(classifier)
+    if method not in known:
+        raise InputError(f"'{classifier.info.name}' has no explanation named '{method}' (known: {', '.join(known)}).")
+    classes = classifier.info.config.classes
+    wanted = target_class or classifier.config.positive
+    if wanted not in classes:
+        raise InputError(f"'{classifier.info.name}' knows no class '{wanted}' (known: {', '.join(classes)}).")
+    view = classifier.seen(lesion.rgb, lesion.mask)
+    evidence = evidence_in(classifier, view, lesion.row, method, classes.index(wanted), run or RunContext())
+    heat = np.maximum(evidence, 0.0)
+    strongest = float(heat.max(initial=0.0))
+    heat = heat / strongest if strongest > 0 else heat
+    return placed(heat.astype(np.float32), view.box, (lesion.rgb.shape[0], lesion.rgb.shape[1]))
+
+
+def methods_of(classifier: Classifier) -> tuple[str, ...]:
+    """Name the explanations that a model has.
+
+    Returns ``METHODS``, and ``attention`` of a network that weighs places.
+    """
+    return (*METHODS, ATTENTION) if classifier.network.weighs_places else METHODS
+
+
+def evidence_in(
+    classifier: Classifier, view: View, row: Mapping[str, object], method: str, target: int, run: RunContext
+) -> NDArray[np.float32]:
+    """Find the evidence for a class in a view, with its sign.
+
+    Returns float32 (row, column), of the view's size.
+    """
+    import torch
+
+    from napari_melanoma.classification import explanation_networks
+    from napari_melanoma.models.inference import to_tensor
+
+    asked = explanation_networks.Asked(classifier.network, *classifier.inputs(row), target, run)
+    image, cover = (
+        to_tensor([pixels], classifier.info.config).to(classifier.device) for pixels in (view.image, _covered(view))
+    )
+    finders: dict[str, Callable[[Asked, Tensor, Tensor], Tensor]] = {
+        ATTENTION: _attention,
+        "grad_cam": _grad_cam,
+        "cam": _cam,
+        "occlusion": _occlusion,
+        "integrated_gradients": _integrated_gradients,
+    }
+    run.report(Progress(0, None, "Looking where the answer comes from"))
+    with torch.enable_grad():
+        found = finders[method](asked, image, cover)
+    evidence: NDArray[np.float32] = found.detach().float().cpu().numpy()
+    side = view.image.shape[0]
+    return evidence if len(evidence) == side else spread_out(evidence, side, classifier.looks_beside)
+
+
+def spread_out(coarse: NDArray[np.float32], side: int, offset: float) -> NDArray[np.float32]:
+    """Bring the deepest map to the size of the view, each value to where its place looks; linear between them.
+
+    ``coarse``: float32 (row, column) of the map. ``side``: of the view, in pixels. ``offset``: how far beside the
+    middle of its cell each place looks, in pixels of the view. Returns float32 (side, side); beyond the outermost
+    places their values.
+    """
+    wide = []
+    for count in coarse.shape:
+        stride = side / count
+        centres = (np.arange(count) + 0.5) * stride - 0.5 + offset
+        wide.append(np.stack([np.interp(np.arange(side), centres, one) for one in np.eye(count)], axis=1))
+    return (wide[0] @ coarse @ wide[1].T).astype(np.float32)
+
+
+def placed(heat: NDArray[np.float32], box: Box, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Put a map of a view where the view lies in the photograph.
+
+    ``heat``: float32 (row, column), of any size: it covers the whole box. Returns float32 (row, column) of that shape,
+    zero outside the box.
+    """
+    from PIL import Image
+
+    resized = np.asarray(Image.fromarray(heat).resize((box.width, box.height), Image.Resampling.BILINEAR), np.float32)
+    whole = np.zeros(shape, np.float32)
+    top, left = max(0, box.top), max(0, box.left)
+    seen = resized[top - box.top :, left - box.left :][: shape[0] - top, : shape[1] - left]
+    whole[top : top + seen.shape[0], left : left + seen.shape[1]] = seen
+    return whole
+
+
+def _covered(view: View) -> NDArray[np.uint8]:
+    """A view of one colour: the median of the pixels at the rim."""
+    image = view.image
+    wide = max(1, image.shape[0] // RIM)
+    rim = np.ones(image.shape[:2], bool)
+    rim[wide:-wide, wide:-wide] = False
+    return np.broadcast_to(np.median(image[rim], axis=0).astype(np.uint8), image.shape).copy()
+
+
+def _grad_cam(asked: Asked, image: Tensor, cover: Tensor) -> Tensor:
+    """Grad-CAM at the deepest map, (row, column) of the map."""
+    from captum.attr import LayerGradCam
+
+    each = LayerGradCam(asked, asked.deepest).attribute(image, attr_dim_summation=False)[0]
+    of_image = asked.network.image_maps  # behind these stand maps of what else the network tells, such as a depth
+    return each[:of_image].sum(dim=0) if of_image else each.sum(dim=0)
+
+
+def _cam(asked: Asked, image: Tensor, cover: Tensor) -> Tensor:
+    """What the head says of each place, (row, column) of the map."""
+    import torch
+
+    with torch.no_grad():
+        return asked.places(image)
+
+
+def _attention(asked: Asked, image: Tensor, cover: Tensor) -> Tensor:
+    """How much more than the least each place weighs, (row, column) of the map."""
+    import torch
+
+    with torch.no_grad():
+        weights = asked.network.attended(image)
+    assert weights is not None  # whoever has none does not offer it
+    return weights[0, 0] - weights[0, 0].min()
+
+
+def _occlusion(asked: Asked, image: Tensor, cover: Tensor) -> Tensor:
+    """What is lost where a patch is covered, (row, column) of the view."""
+    from captum.attr import Occlusion
+
+    side = max(1, image.shape[-1] // PATCH)
+    window, step = (image.shape[1], side, side), (image.shape[1], max(1, side // 2), max(1, side // 2))
+    steps = -(-(image.shape[-1] - side) // step[1]) + 1
+    asked.expect(1 + steps**2)
+    found = Occlusion(asked).attribute(image, window, strides=step, baselines=cover, perturbations_per_eval=AT_ONCE)
+    return found[0, 0]  # the same in every channel, for they are covered together
+
+
+def _integrated_gradients(asked: Asked, image: Tensor, cover: Tensor) -> Tensor:
+    """Integrated gradients, added up over the channels and smoothed, (row, column) of the view."""
+    from captum.attr import IntegratedGradients
+    from torchvision.transforms.functional import gaussian_blur
+
+    asked.expect(STEPS)
+    found = IntegratedGradients(asked).attribute(image, cover, n_steps=STEPS, internal_batch_size=AT_ONCE)
+    sigma = max(image.shape[-1] / SMOOTHED, 0.5)
+    reach = 2 * round(3 * sigma) + 1
+    return gaussian_blur(found.sum(dim=1, keepdim=True), [reach, reach], [sigma, sigma])[0, 0]
+
+
+TOLERANCE = 1 / 32  # of the longer side of a picture: half a place of a map of 16 x 16
+COLUMNS = ("image_id", "domain", "method", "hit", "distance_px", "row", "column", "by_chance")
+
+
+@dataclass(frozen=True)
+class PointingOptions:
+    """What is asked: methods of explanation, the split, where masks lie, and how far beside them still counts.
+
+    ``masks`` is a folder of PNG files named like the images; None: the data set's own masks. ``tolerance`` is a share
+    of the longer side of a picture. ``target`` is the class that is explained, "" for the positive one.
+    """
+
+    methods: tuple[str, ...] = ("grad_cam",)
+    split: str | None = None
+    masks: Path | None = None
+    tolerance: float = TOLERANCE
+    target: str = ""
+
+
+def point(
+    classifier: Classifier, datasets: Sequence[Path], out: Path, options: PointingOptions, *, run: RunContext
+) -> dict[str, PointingGame]:
+    """Play the pointing game on all pictures that show the structure.
+
+    Method to the share of hits, and what chance would hit.
+    """
+    from napari_melanoma.classification.predictor import Lesion
+
+    check_names(datasets)
+    found: dict[str, list[Pointed]] = {method: [] for method in options.methods}
+    rows, groups, tables = list[dict[str, object]](), list[str](), _tables(datasets)
+    for sample, mask in run.track(list(_shown(datasets, options)), "Looking where heatmaps point"):
+        rgb, structure = read_photograph(sample.image).rgb, read_mask(mask)
+        if not structure.any():
+            continue
+        _check_size(sample, rgb, structure)
+        lesion = Lesion(rgb, structure, tables.get((sample.domain, sample.image_id), {}))
+        groups.append(str(sample.group))
+        for method in options.methods:
+            heat = explain(classifier, lesion, method, options.target or None, run)  # type: ignore[arg-type]
+            found[method].append(pointed(heat, structure, options.tolerance * max(structure.shape)))
+            rows.append(_row(sample, method, found[method][-1]))
+    if not groups:
+        raise InputError(
+            "no picture has a mask with anything in it: there is nothing to point at. Name the folder with the masks "
+            "of the structure that decides: --pointing-masks."
+        )
+    games = {method: pointing_game(hits, groups) for method, hits in found.items()}
+    write_table(out / "pointing.csv", rows, COLUMNS)
+    write_json(out / "pointing.json", _about(classifier, games, options))
+    return games
+
+
+def _tables(datasets: Sequence[Path]) -> dict[tuple[str, str], Mapping[str, str]]:
+    """What the tables say of each picture."""
+    return {
+        (folder.name, entry.image_id): entry.row
+        for folder in datasets
+        for entry in each_entry(folder)
+        if isinstance(entry, Entry)
+    }
+
+
+def _shown(datasets: Sequence[Path], options: PointingOptions) -> Iterator[tuple[Sample, Path]]:
+    """Pictures of the split with the files of their masks."""
+    for folder in datasets:
+        for sample in read_dataset(folder):
+            mask = sample.mask if options.masks is None else options.masks / f"{file_name(sample.image_id)}.png"
+            if options.split in (None, sample.split) and mask is not None and mask.is_file():
+                yield sample, mask
+
+
+def _check_size(sample: Sample, rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> None:
+    """Refuse a mask of another picture."""
+    if mask.shape != rgb.shape[:2]:
+        raise InputError(
+            f"the mask of '{sample.image_id}' is {mask.shape[0]} x {mask.shape[1]} pixels, the picture "
+            f"{rgb.shape[0]} x {rgb.shape[1]}. Give masks of these pictures."
+        )
+
+
+def _row(sample: Sample, method: str, one: Pointed) -> dict[str, object]:
+    """Row of ``pointing.csv``."""
+    row, column = one.place or ("", "")
+    known = {"image_id": sample.image_id, "domain": sample.domain, "method": method, "hit": int(one.hit)}
+    away = "" if one.place is None else round(one.distance_px, 2)
+    return {**known, "distance_px": away, "row": row, "column": column, "by_chance": round(one.by_chance, 4)}
+
+
+def _about(classifier: Classifier, games: Mapping[str, PointingGame], options: PointingOptions) -> dict[str, object]:
+    """Content of ``pointing.json``."""
+    return {
+        "model": {"name": classifier.info.name, "fingerprint": classifier.info.fingerprint},
+        "class": options.target or classifier.config.positive,
+        "split": options.split,
+        "tolerance": options.tolerance,
+        "methods": {method: {"hits": vars(game.share), "by_chance": game.by_chance} for method, game in games.items()},
+        "provenance": provenance(),
+    }
+
+
+class Pointed(NamedTuple):
+    """Where a heatmap points, and whether that is right.
+
+    ``place`` is the row and column of its maximum, None where it is the same everywhere; ``distance_px`` how far that
+    lies from the structure, 0 in it; ``by_chance`` the share of the picture within the tolerance of the structure.
+    """
+
+    place: tuple[int, int] | None
+    distance_px: float
+    hit: bool
+    by_chance: float
+
+
+def pointed(heat: NDArray[np.floating], mask: NDArray[np.bool_], tolerance_px: float = 0.0) -> Pointed:
+    """Look where a heatmap points (Zhang et al. 2018, doi:10.1007/s11263-017-1059-x).
+
+    Of several places that are equally strong their middle counts, or of these the one nearest to it.
+
+    ``heat``: float (row, column). ``mask``: bool (row, column) of that shape: the structure, with a pixel of it at
+    least. A map that is the same everywhere points nowhere, which is no hit.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    if heat.shape != mask.shape or not mask.any():
+        raise ValueError(f"pointing needs a mask of {heat.shape} that holds something; found {mask.shape}.")
+    away = distance_transform_edt(~mask)
+    chance = float((away <= tolerance_px).mean())
+    if heat.max() == heat.min():
+        return Pointed(None, float("nan"), False, chance)
+    strongest = np.argwhere(heat == heat.max())
+    nearest = int(np.hypot(*(strongest - strongest.mean(axis=0)).T).argmin())
+    row, column = (int(number) for number in strongest[nearest])
+    return Pointed((row, column), float(away[row, column]), bool(away[row, column] <= tolerance_px), chance)
+
+
+class PointingGame(NamedTuple):
+    """How often heatmaps point at the structure: ``share`` of the pictures, and how often a blind one would."""
+
+    share: Estimate
+    by_chance: float
+
+
+def pointing_game(found: Sequence[Pointed], groups: Sequence[str]) -> PointingGame:
+    """Count hits."""
+    share = bootstrap_mean([float(one.hit) for one in found], list(groups), bounds=(0, 1))
+    return PointingGame(share, float(np.mean([one.by_chance for one in found])))

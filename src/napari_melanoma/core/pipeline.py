@@ -1,0 +1,106 @@
+"""Files read in threads, and stages that work ahead of each other by a bounded amount."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from napari_melanoma.core.context import RunContext
+
+POLL_S = 0.1
+
+
+def weightless(item: object) -> int:
+    """Weigh an item that takes no memory worth counting."""
+    return 0
+
+
+@dataclass(frozen=True)
+class Room:
+    """How many photographs a stage may hold: fewer of large ones, so that memory stays bounded.
+
+    ``weigh``: says how many bytes an item takes, before anything is done with it.
+    """
+
+    most: int
+    limit_bytes: int = 0
+    weigh: Callable[[Any], int] = weightless
+
+    def takes(self, size: int, held: Collection[int]) -> bool:
+        """Say whether one more item may enter.
+
+        ``size``: what it takes, in bytes. True for any item where there is none yet.
+        """
+        return not held or (len(held) < self.most and sum(held) + size <= self.limit_bytes)
+
+
+def ahead(
+    pool: Executor,
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    room: Room,
+    run: RunContext,
+) -> Iterator[Result]:
+    """Apply a function in the threads of a pool, in order, holding at most as many items as there is room for.
+
+    Stages are chained by passing one as the ``items`` of the next. Nothing waits for anything but a future, so a stage
+    that fails raises where its result is asked for, and none can wait for ever.
+
+    Yields the results, in the order of the items.
+    """
+    pending: deque[tuple[Future[Result], int]] = deque()
+    for item in items:
+        size = room.weigh(item)
+        while pending and not room.takes(size, [held for _, held in pending]):
+            yield _await(pending.popleft()[0], run)
+        pending.append((pool.submit(function, item), size))
+        while pending and pending[0][0].done():
+            yield _await(pending.popleft()[0], run)
+    while pending:
+        yield _await(pending.popleft()[0], run)
+
+
+def _await(future: Future[Result], run: RunContext) -> Result:
+    """Wait for a result in short naps: on Windows a lock that is waited for cannot be interrupted."""
+    while True:
+        run.check()
+        if wait([future], timeout=POLL_S).done:
+            return future.result()
+
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+MOST_THREADS = 16  # a disk serves no more at once
+
+
+def usable_cores() -> int:
+    """Count the cores that this process may use, which a cluster or a container limits."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0)) or 1
+    return os.cpu_count() or 1
+
+
+def in_threads(
+    function: Callable[[Item], Result], items: Iterable[Item], run: RunContext
+) -> Iterator[tuple[Item, Result]]:
+    """Apply a function to items in threads, a few ahead, and give the results in the items' order."""
+    threads = min(MOST_THREADS, usable_cores() + 1)
+    ahead: deque[tuple[Item, Future[Result]]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="reading") as pool:
+        try:
+            for item in items:
+                run.check()
+                ahead.append((item, pool.submit(function, item)))
+                if len(ahead) > 2 * threads:
+                    first, future = ahead.popleft()
+                    yield first, future.result()
+            while ahead:
+                run.check()
+                first, future = ahead.popleft()
+                yield first, future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,194 @@
+"""Embeddings and attention of a slide's tiles as a bag for multiple-instance learning."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.prediction import EncoderConfig, TileConfig
+from napari_melanoma.io.results import read_content
+from napari_melanoma.io.slide_spec import DONE, WAITING
+from napari_melanoma.io.slide_store import CHUNK, SlideResult, faults
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+PIECE = 8192  # tiles that are looked at together: 32 MB of 1024 features
+MOST_CHUNKS = 64  # of the store that one sample is drawn from, about a megabyte each
+
+
+@dataclass(frozen=True)
+class BagKind:
+    """What embeddings must share to be of one kind: the encoder, and the tiles that it saw."""
+
+    encoder: EncoderConfig
+    tile: TileConfig
+
+
+class Bag:
+    """The embeddings of the tiles of one slide.
+
+    ``mpp``: micrometres per pixel, down and across, at which the encoder saw the tiles of this slide.
+    """
+
+    def __init__(self, folder: Path, result: SlideResult, kind: BagKind, mpp: tuple[float, float] | None) -> None:
+        self.folder = folder
+        self.kind = kind
+        self.mpp = mpp
+        self._result = result
+        self.places = result.order
+        self._done = result.state[self.places[:, 0], self.places[:, 1]] == DONE
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open the bag of a slide; no embedding is read."""
+        result = SlideResult.open(folder)
+        if result.spec.kind != "embedding":
+            raise InputError(
+                f"{folder} holds results of {result.spec.kind}, expected embeddings of tiles. Analyse the slide with "
+                "an encoder into another folder: napari-melanoma slide SLIDE --out DIR --model ENCODER."
+            )
+        content = read_content(folder)
+        found = cls(folder, result, _kind(result, content), _seen_at(content))
+        waiting = int((result.state == WAITING).sum())
+        if waiting or not content:
+            raise InputError(
+                f"{folder} is not finished: {waiting} of {len(found.places)} tiles wait. Run the same analysis again; "
+                "it goes on."
+            )
+        if not len(found):
+            raise InputError(f"{folder} holds no tile that could be read. Analyse the slide again with --force.")
+        return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Open it again in another process, such as one that reads ahead."""
+        return type(self).open, (self.folder,)
+
+    def __len__(self) -> int:
+        """Count the tiles that have an embedding."""
+        return int(self._done.sum())
+
+    @property
+    def done(self) -> NDArray[np.int32]:
+        """Row and column of each tile that has an embedding, in the order of the pieces: int32 (tile, 2)."""
+        return self.places[self._done]
+
+    def pieces(self, size: int = PIECE) -> Iterator[NDArray[np.float32]]:
+        """Read all embeddings, some at a time.
+
+        Yields float32 (tile, feature), tiles that could not be read left out; never empty.
+        """
+        for first in range(0, len(self._done), size):
+            known = self._done[first : first + size]
+            if known.any():
+                yield self._result.embedding(slice(first, first + size))[known].astype(np.float32)
+
+    def sample(self, count: int, seed: int) -> NDArray[np.float32]:
+        """Read some of the embeddings, drawn without replacement.
+
+        Of a large store some chunks are drawn first, so that a sample never costs reading all of it; each tile is as
+        likely as any other.
+
+        Returns float32 (tile, feature).
+        """
+        known = np.flatnonzero(self._done)
+        if len(known) <= count:
+            return np.concatenate(list(self.pieces()))
+        length, draw = self._result.array("embedding").chunks[0], np.random.default_rng(seed)
+        chunks = np.unique(known // length)
+        if len(chunks) > MOST_CHUNKS:
+            known = known[np.isin(known // length, draw.choice(chunks, MOST_CHUNKS, replace=False))]
+        chosen = np.sort(draw.choice(known, min(count, len(known)), replace=False))
+        parts = []
+        for chunk in np.unique(chosen // length):
+            within = chosen[chosen // length == chunk] - chunk * length
+            parts.append(self._result.embedding(slice(chunk * length, (chunk + 1) * length))[within])
+        return np.concatenate(parts).astype(np.float32)
+
+    def fingerprint(self) -> str:
+        """Give a value that changes with the slide, the encoder, the settings, and which tiles there are.
+
+        SHA-256 in hexadecimal digits, of what the store says of itself, its tiles and its first embeddings: those alone
+        would take minutes for many slides, and follow from the rest.
+        """
+        found = hashlib.sha256(json.dumps(self._result.spec.model_dump(mode="json"), sort_keys=True).encode())
+        found.update(self.places.tobytes())
+        found.update(self._done.tobytes())
+        found.update(next(self.pieces(256)).tobytes())
+        return found.hexdigest()
+
+
+def _seen_at(content: dict[str, Any]) -> tuple[float, float] | None:
+    """Scale of the tiles, down and across; None where nobody says."""
+    said = content.get("tile_mpp")
+    return (float(said[0]), float(said[1])) if isinstance(said, list) and len(said) == 2 else None
+
+
+def _kind(result: SlideResult, content: dict[str, Any]) -> BagKind:
+    """What embeddings a store holds, as it says itself."""
+    spec, model = result.spec, content.get("model") or {}
+    settings, side = spec.settings, spec.tile_px
+    stated = settings["tile_um"] / side if settings.get("tile_um") else settings.get("tile_mpp")
+    mpp = float(stated or model.get("mpp") or np.mean(_seen_at(content) or 1.0))
+    encoder = EncoderConfig(
+        name=str(settings.get("model")),
+        fingerprint=str(settings.get("weights") or "unknown"),
+        features=spec.features,
+        licence=str((content.get("encoder") or content).get("licence") or "unknown"),
+        stain=str((settings.get("stain") or {}).get("method", "none")),
+    )
+    return BagKind(encoder, TileConfig(mpp=mpp, side_px=side))
+
+
+ATTENTION = "attention"
+
+
+def write_attention(result: SlideResult, places: NDArray[np.int32], weights: NDArray[np.floating]) -> None:
+    """Write the weights of tiles as a grid, ``attention``: float32 (row, column), NaN where no tile has an embedding.
+
+    ``places``: int32 (tile, 2): row and column. ``weights``: float (tile,), adding up to 1.
+    """
+    import zarr
+
+    shape = (result.spec.rows, result.spec.columns)
+    grid = np.full(shape, np.nan, np.float32)
+    grid[places[:, 0], places[:, 1]] = weights
+    with faults(result.path):
+        group = zarr.open_group(store=result.path, mode="r+")
+        group.create_array(
+            ATTENTION,
+            shape=shape,
+            chunks=(CHUNK, CHUNK),
+            dtype="float32",
+            fill_value=np.nan,
+            overwrite=True,
+            dimension_names=("row", "column"),
+        )[:] = grid
+
+
+def read_attention(result: SlideResult) -> NDArray[np.float32] | None:
+    """Read the weights of tiles.
+
+    Returns float32 (row, column); None where no model of whole slides has answered from these embeddings.
+    """
+    try:
+        return np.asarray(result.array(ATTENTION)[:], np.float32)
+    except (KeyError, OSError, ValueError):
+        return None
+
+
+def relative(attention: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Bring weights to what can be seen: 1 for the tile with the greatest.
+
+    ``attention``: float32 (row, column), NaN where there is none. Returns the same in [0, 1]: of a hundred thousand
+    tiles each weighs a hundred-thousandth.
+    """
+    known = np.isfinite(attention)
+    return attention / attention[known].max() if known.any() else attention

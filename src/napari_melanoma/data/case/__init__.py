@@ -1,1 +1,0 @@
-"""The case: one patient with lesions, their images, corrections and results; values, edits of them, their folder."""

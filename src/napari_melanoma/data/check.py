@@ -1,0 +1,432 @@
+"""Check a data set or a table before training."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping as Mapped
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.core.errors import DataSetError, UnreadableImage
+from napari_melanoma.core.provenance import fingerprint
+from napari_melanoma.core.wording import first_few
+from napari_melanoma.data.dataset import REVIEWS, Entry, Sample, each_entry, owner_of, sample_of, usable
+from napari_melanoma.data.duplicates import find_duplicates
+from napari_melanoma.data.harmonize import Harmoniser, HarmoniseReport, listed
+from napari_melanoma.data.mapping import TableMapping, suggest_mapping
+from napari_melanoma.data.splits import SPLIT_RISK, PatientLeaks
+from napari_melanoma.data.table_file import each_table_row
+from napari_melanoma.data.table_schema import AS_GIVEN
+from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.results import read_labels, read_mask
+from napari_melanoma.io.tables import each_row
+
+NO_REVIEW = "not asked"
+INSIDE = 255  # of a mask of one lesion
+NAMED = 5  # rows without an image that a note names
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What the files of one image say; ``digest`` is the fingerprint of its pixels, "" where it cannot be read.
+
+    ``labels`` are the values of a mask that is a label image of several classes.
+    """
+
+    sample: Sample
+    digest: str = ""
+    shape: tuple[int, int] | None = None
+    lesion_fraction: float | None = None
+    fault: str = ""
+    labels: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class DataCheck:
+    """What is in a data set; ``faults`` and ``notes`` each with the image, group or column they are about.
+
+    ``rows`` counts those of the table, ``images`` those that name an image. Sides are in pixels, ``lesion_percent`` is
+    of the image's area; both are the smallest, median and largest, empty where no file could be read.
+    """
+
+    rows: int
+    images: int
+    masks: int
+    usable: int
+    groups: int
+    reviews: dict[str, int]
+    splits: dict[str, int]
+    diagnoses: dict[str, int]
+    shorter_side_px: tuple[int, ...]
+    longer_side_px: tuple[int, ...]
+    lesion_percent: tuple[float, ...]
+    faults: list[tuple[str, str]]
+    notes: list[tuple[str, str]]
+
+
+def check_data(folder: Path, *, run: RunContext) -> DataCheck:
+    """Read every file of a data set.
+
+    Counts, faults and notes.
+    """
+    table = TableCheck()
+    if folder.is_file():
+        return _table_alone(folder, table, run)
+    samples, faults, bare = _entries(folder, table, run)
+    looked = [_look(sample) for sample in run.track(samples, "Reading images and masks")]
+    faults += [(one.sample.image_id, one.fault) for one in looked if one.fault]
+    parted, beside = _same_pictures(looked, run)
+    faults += [*_unknown_reviews(samples), *table.faults(), *_same_pixels(looked), *parted]
+    sides = [one.shape for one in looked if one.shape]
+    rows = table.report.rows
+    return DataCheck(
+        rows=rows,
+        images=rows - len(bare),
+        masks=sum(sample.mask is not None for sample in samples),
+        usable=len(usable(samples)),
+        groups=table.groups,
+        reviews=_counted(sample.review or NO_REVIEW for sample in samples),
+        splits=table.splits,
+        diagnoses=table.diagnoses,
+        shorter_side_px=tuple(int(side) for side in _range([min(shape) for shape in sides])),
+        longer_side_px=tuple(int(side) for side in _range([max(shape) for shape in sides])),
+        lesion_percent=_range([100 * one.lesion_fraction for one in looked if one.lesion_fraction is not None]),
+        faults=faults,
+        notes=[
+            *_label_images(looked),
+            *_strange_masks(looked),
+            *beside,
+            *_unnamed_files(folder, samples),
+            *_without(bare),
+            *table.notes(),
+        ],
+    )
+
+
+def _table_alone(path: Path, table: TableCheck, run: RunContext) -> DataCheck:
+    """Look a table over that lies nowhere near its images."""
+    for _ in check_rows(path, table, run):
+        pass
+    return DataCheck(
+        rows=table.report.rows,
+        images=0,
+        masks=0,
+        usable=0,
+        groups=table.groups,
+        reviews={},
+        splits=table.splits,
+        diagnoses=table.diagnoses,
+        shorter_side_px=(),
+        longer_side_px=(),
+        lesion_percent=(),
+        faults=list(table.faults()),
+        notes=list(table.notes()),
+    )
+
+
+def _entries(folder: Path, table: TableCheck, run: RunContext) -> tuple[list[Sample], list[Finding], list[str]]:
+    """The images of a data set, what is wrong with its rows, and the rows that say that they have no image."""
+    samples: list[Sample] = []
+    faults: list[Finding] = []
+    bare: list[str] = []
+    for entry in each_entry(folder):
+        run.check()
+        if isinstance(entry, Entry):
+            table.row(entry.row)
+            if entry.image is None and "path" in entry.row:
+                bare.append(entry.image_id)
+                continue
+        found = sample_of(entry, folder) if isinstance(entry, Entry) else entry
+        if isinstance(found, Sample):
+            samples.append(found)
+        else:
+            faults.append(("the table", str(found)))
+    return samples, faults, bare
+
+
+def _without(bare: Sequence[str]) -> Iterator[Finding]:
+    """Rows whose image the data set does not hold."""
+    if bare:
+        yield (
+            "path",
+            f"{len(bare)} row{'s have' if len(bare) > 1 else ' has'} no image: {first_few(bare, NAMED)}",
+        )
+
+
+def _look(sample: Sample) -> Looked:
+    """Read the image and the mask of a sample."""
+    try:
+        rgb = read_photograph(sample.image).rgb
+        shape = (rgb.shape[0], rgb.shape[1])
+        digest = fingerprint(rgb)
+        if sample.mask is None:
+            return Looked(sample, digest, shape)
+        mask = read_mask(sample.mask)
+        labels = _labels_in(sample)
+    except UnreadableImage as error:
+        return Looked(sample, fault=str(error))
+    if mask.shape != shape:
+        said = f"its mask has {mask.shape[1]} x {mask.shape[0]} pixels, the image {shape[1]} x {shape[0]}"
+        return Looked(sample, digest, shape, fault=said)
+    return Looked(sample, digest, shape, None if labels else float(mask.mean()), labels=labels)
+
+
+def _labels_in(sample: Sample) -> tuple[int, ...]:
+    """Values of a mask that is a label image of several classes; none of a mask of one lesion, which has 255 or 1."""
+    assert sample.mask is not None
+    try:
+        values = np.flatnonzero(np.bincount(read_labels(sample.mask).ravel(), minlength=INSIDE + 1))
+    except UnreadableImage:  # such as a JPEG, which read_mask takes
+        return ()
+    return tuple(values.tolist()) if values[-1] not in (0, 1, INSIDE) else ()
+
+
+def _label_images(looked: Sequence[Looked]) -> list[tuple[str, str]]:
+    """Say that masks are label images, where some are."""
+    found = [one for one in looked if one.labels]
+    if not found:
+        return []
+    values = ", ".join(map(str, sorted({value for one in found for value in one.labels})))
+    return [("masks", f"{len(found)} are label images (values {values}): name their classes in a recipe's 'classes'")]
+
+
+def _unknown_reviews(samples: Iterable[Sample]) -> Iterator[tuple[str, str]]:
+    """Rows that nobody learns from because their review is misspelt."""
+    for sample in samples:
+        if sample.review is not None and sample.review not in REVIEWS:
+            yield sample.image_id, f"its review is '{sample.review}': expected {', '.join(REVIEWS)}"
+
+
+def _same_pixels(looked: Iterable[Looked]) -> Iterator[tuple[str, str]]:
+    """Images that show the same pixels and could be parted by a split."""
+    first: dict[str, Sample] = {}
+    for one in looked:
+        other = first.setdefault(one.digest, one.sample) if one.digest else one.sample
+        if other.group != one.sample.group:
+            said = f"shows the same pixels as {other.image_id}: keep one, or name it in near_duplicate_of"
+            yield one.sample.image_id, said
+
+
+def _same_pictures(looked: Sequence[Looked], run: RunContext) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Images that show the same picture with other pixels: those that a split has parted, and those that one could."""
+    readable = {id(one.sample): one.digest for one in looked if one.digest}
+    found = find_duplicates([one.sample for one in looked if one.digest], run)
+    parted, beside = [], []
+    for pair in found:
+        if pair.same_group or readable[id(pair.first)] == readable[id(pair.second)]:
+            continue
+        said = f"shows the same picture as {pair.first.image_id}"
+        if pair.leaks:
+            splits = f"{pair.second.split} and {pair.first.split}"
+            parted.append((pair.second.image_id, f"{said}, but is in another split ({splits}): give both the same one"))
+        else:
+            beside.append((pair.second.image_id, f"{said} (likeness {pair.likeness:.2f})"))
+    return parted, beside
+
+
+def _strange_masks(looked: Iterable[Looked]) -> Iterator[tuple[str, str]]:
+    """Masks that may be meant so, and may be a mistake."""
+    if any(one.labels for one in looked):  # of several classes: nothing but the first one is no mistake
+        return
+    for one in looked:
+        if one.lesion_fraction in (0.0, 1.0):
+            yield one.sample.image_id, "its mask is empty" if one.lesion_fraction == 0 else "its mask covers everything"
+
+
+def _unnamed_files(folder: Path, samples: Iterable[Sample]) -> Iterator[tuple[str, str]]:
+    """Files that no row names: older masks that undo may need, or what a crash left."""
+    named = {path for sample in samples for path in (sample.image, sample.mask) if path}
+    for part in ("images", "masks"):
+        files = (path for path in (folder / part).glob("*") if path.is_file() and not path.name.startswith("."))
+        unnamed = sum(path not in named for path in files)
+        if unnamed:
+            yield part, f"{unnamed} file{'s' if unnamed > 1 else ''} that no row names"
+
+
+def _counted(values: Iterable[str]) -> dict[str, int]:
+    """How often each occurs, the most frequent first."""
+    return dict(Counter(values).most_common())
+
+
+def _range(values: Sequence[float]) -> tuple[float, ...]:
+    """Smallest, median and largest."""
+    return tuple(float(np.quantile(values, q)) for q in (0.0, 0.5, 1.0)) if values else ()
+
+
+NONE = "(none)"
+STEP = 5000  # rows between two reports
+NAMED_ROWS = 3  # patients or rows that a note names
+Finding = tuple[str, str]
+
+
+class TableCheck:
+    """Looks at rows that go by; a large table need not be in memory."""
+
+    def __init__(self) -> None:
+        self._harmoniser = Harmoniser()
+        self._groups: dict[str, set[str]] = defaultdict(set)
+        self._split_of: dict[str, str] = {}
+        self._same: dict[str, str] = {}
+        self._folds: dict[str, set[str]] = defaultdict(set)
+        self._splits: Counter[str] = Counter()
+        self._diagnoses: Counter[str] = Counter()
+        self._set_aside: dict[str, Counter[str]] = defaultdict(Counter)
+        self._leaks = PatientLeaks()
+        self._named_patients = 0
+        self._without_patient: list[str] = []
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """How many rows each split has, the most frequent first."""
+        return dict(self._splits.most_common())
+
+    @property
+    def diagnoses(self) -> dict[str, int]:
+        """How many rows each diagnosis has, in our words, the most frequent first."""
+        return dict(self._diagnoses.most_common())
+
+    @property
+    def report(self) -> HarmoniseReport:
+        """What harmonising the rows would meet."""
+        return self._harmoniser.report()
+
+    @property
+    def groups(self) -> int:
+        """How many patients, lesions or pictures there are that must stay on one side of a split."""
+        return len(self._groups)
+
+    def row(self, row: Mapping[str, str]) -> dict[str, str]:
+        """Look at a row.
+
+        Returns the row in our columns and words, without what was set aside.
+        """
+        found = self._harmoniser.row({column: text for column, text in row.items() if not self._aside(column, text)})
+        self._leaks.row(row, found)
+        if found.get("patient_id"):
+            self._named_patients += 1
+        else:
+            self._without_patient.append(found.get("image_id") or str(self._splits.total() + 1))
+        split = found.get("split", NONE)
+        self._splits[split] += 1
+        self._diagnoses[found.get("diagnosis", NONE)] += 1
+        if "image_id" in found:
+            self._groups[owner_of(found)].add(split)
+            if split != NONE:
+                self._split_of[found["image_id"]] = split
+            if other := found.get("near_duplicate_of"):
+                self._same[found["image_id"]] = other
+            if fold := found.get("fold"):
+                self._folds[owner_of(found)].add(fold)
+        return found
+
+    def _aside(self, column: str, text: str) -> bool:
+        """Count what an earlier look did not understand and set aside: it is worth knowing, and no fault any more."""
+        if text and column.endswith(AS_GIVEN):
+            self._set_aside[column][text] += 1
+        return column.endswith(AS_GIVEN)
+
+    def faults(self) -> Iterator[Finding]:
+        """Say what is wrong.
+
+        A patient, lesion or column, and a sentence.
+        """
+        for what, of_group in (("split", self._groups), ("fold", self._folds)):
+            for group, parts in of_group.items():
+                if len(named := parts - {NONE}) > 1:
+                    yield group, f"is in more than one {what}: {', '.join(sorted(named))}"
+        for image, other in self._same.items():
+            splits = [self._split_of[one] for one in (image, other) if one in self._split_of]
+            if len({*splits}) > 1:
+                yield image, f"shows the same as {other}, but is in another split ({' and '.join(splits)})"
+        yield from ((about, said) for about, said, leaks in self._leaks.findings() if leaks)
+        report = self.report
+        if report.duplicates:
+            yield "image_id", f"each row needs an id of its own; found several times: {listed(report.duplicates)}"
+        for column, values in report.impossible.items():
+            yield column, f"impossible in {_rows(sum(values.values()))}: {report.cells('impossible', column)}"
+
+    def notes(self) -> Iterator[Finding]:
+        """Say what is worth knowing.
+
+        A column, and a sentence.
+        """
+        yield from ((about, said) for about, said, leaks in self._leaks.findings() if not leaks)
+        if (lacking := self._without_patient) and self._named_patients:
+            lack = (
+                f"{len(lacking)} of {len(lacking) + self._named_patients} rows name no patient ({first_few(lacking)})"
+            )
+            yield "patient_id", f"{lack}: {SPLIT_RISK}; fill it in, or leave these rows out of training"
+        report = self.report
+        if partly := [group for group, parts in self._groups.items() if NONE in parts and len(parts) == 2]:
+            yield "split", f"said of some rows and not of others, {_of(partly)}: data split gives these the same one"
+        for column, words in report.unmapped.items():
+            yield column, f"not understood in {_rows(sum(words.values()))}: {report.cells('unmapped', column)}"
+        for column, texts in self._set_aside.items():
+            yield column, f"set aside in {_rows(texts.total())}: {listed(texts)}"
+        for said, rows in report.disagreements.items():
+            yield "columns", f"{said} in {_rows(rows)}"
+        if report.empty:
+            yield "columns", f"no row says anything in {', '.join(report.empty)}"
+
+
+def check_rows(table: Path, check: TableCheck, run: RunContext) -> Iterator[dict[str, str]]:
+    """Look at the rows of a table alone."""
+    for count, row in enumerate(each_table_row(table), start=1):
+        if count % STEP == 0:
+            run.check()
+            run.report(Progress(count, None, "Reading rows"))
+        yield check.row(row)
+
+
+def _of(groups: Sequence[str]) -> str:
+    """Of whom something is said, a few by name."""
+    many = len(groups) > NAMED_ROWS
+    named = f"such as {', '.join(groups[:NAMED_ROWS])}" if many else ", ".join(groups)
+    return f"of {len(groups)} patients, lesions or pictures {named}" if len(groups) > 1 else f"of {named}"
+
+
+def _rows(count: int) -> str:
+    """So many rows."""
+    return f"{count} row{'s' if count > 1 else ''}"
+
+
+LOOKED_AT = 500  # rows from which samples and guesses are taken
+SAMPLES = 4
+AT_ONCE = 2000  # rows between two reports
+
+
+@dataclass(frozen=True)
+class TablePreview:
+    """The beginning of a table."""
+
+    path: Path
+    samples: Mapped[str, tuple[str, ...]]
+    guess: TableMapping
+
+
+def preview_table(path: Path) -> TablePreview:
+    """Look at the beginning of a table."""
+    rows = list(islice(each_row(path), LOOKED_AT))
+    if not rows:
+        raise DataSetError(f"{path} has no rows: expected a header and at least one row below it.")
+    header = list(rows[0])
+    samples = {
+        name: tuple(islice(dict.fromkeys(value for row in rows if (value := row[name])), SAMPLES)) for name in header
+    }
+    return TablePreview(path, samples, suggest_mapping(header, rows))
+
+
+def survey_table(path: Path, mapping: TableMapping, source: str = "", *, run: RunContext) -> HarmoniseReport:
+    """Read a whole table as it would be taken, and say what was not understood."""
+    at_work = Harmoniser(source)
+    for number, row in enumerate(each_row(path), start=1):
+        at_work.row(mapping.apply(row))
+        if number % AT_ONCE == 0:
+            run.check()
+            run.report(Progress(number, None, "reading the table"))
+    return at_work.report()

@@ -1,0 +1,297 @@
+"""Bring masks that were made elsewhere into a data set: match, draw, unite and store them, and say what did not fit."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import Field
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.core.errors import DataSetError, InputError, in_words
+from napari_melanoma.core.provenance import fingerprint
+from napari_melanoma.core.wording import counted, first_few
+from napari_melanoma.data.corrections import CLINICAL, Correction, Corrections
+from napari_melanoma.data.dataset import LEARNT_FROM, Review
+from napari_melanoma.data.harmonize import Harmoniser
+from napari_melanoma.data.mapping import TableMapping
+from napari_melanoma.data.masks.areas import MaskObject, Picture, Size
+from napari_melanoma.data.masks.formats import MaskFormat, read_masks
+from napari_melanoma.data.masks.values import ImageNames, LabelImageError, case_of, lesion_mask, numbers, refusal
+from napari_melanoma.data.source_tables import differing, filled
+from napari_melanoma.data.splits import patients_note
+from napari_melanoma.data.table_schema import AS_GIVEN
+from napari_melanoma.io.finding import find_photographs
+from napari_melanoma.io.formats import Modality
+from napari_melanoma.io.photographs import Photograph, read_photograph, stored_size
+from napari_melanoma.io.tables import each_row
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+TABLES = (".csv", ".tsv", ".xlsx", ".xls", ".ods")
+_SAME_ASPECT = 0.01
+
+
+class ImportOptions(Config):
+    """How masks made elsewhere are taken."""
+
+    format: MaskFormat | None = Field(None, description="told by the content by default")
+    classes: tuple[str, ...] = Field((), description="objects of these classes are taken; all by default")
+    class_is_diagnosis: bool = Field(False, description="the class of the objects is the diagnosis of the image")
+    resize: bool = Field(False, description="scale masks of another size, where the aspect ratio is the same")
+    replace: bool = Field(False, description="let a mask replace one that was accepted or corrected in the data set")
+    review: Review = Field("accepted", description="review state that they get")
+    reviewer: str = Field("", description="who drew or checked them")
+    modality: Modality | None = Field(None, description="of all the photographs")
+    metadata: Path | None = Field(None, description="table with image_id, patient_id, diagnosis and any other columns")
+    mapping: TableMapping = Field(TableMapping(), description="what the columns and words of the table mean")
+    no_patients: bool = Field(False, description="the user has confirmed that nothing names the patients")
+    values: tuple[str, ...] | Literal["all"] | None = Field(
+        None, description="what is lesion in masks with several values; refused by default"
+    )
+
+
+@dataclass
+class ImportReport:
+    """What an import did: ``added`` image ids, and everything that did not fit, each with its reason.
+
+    ``faults`` are masks that could not be taken, by image or mask; ``kept`` are images whose mask in the data set a
+    person has reviewed already; ``without_mask`` are photographs that no mask belongs to; ``left_out`` counts objects
+    that enclose nothing or are of other classes; ``points_cut_off`` lay outside their image; ``notes`` are what was
+    noticed about the table of metadata.
+    """
+
+    added: list[str] = field(default_factory=list)
+    faults: list[tuple[str, str]] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    without_mask: list[str] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    points_cut_off: int = 0
+    resized: int = 0
+    notes: list[tuple[str, str]] = field(default_factory=list)
+
+
+def import_masks(masks: Path, images: Path, out: Path, options: ImportOptions, *, run: RunContext) -> ImportReport:
+    """Bring masks that were made elsewhere into a data set.
+
+    The data set is one of corrections (``data.corrections``): photographs are stored upright as PNG without metadata,
+    one that is in it already is updated, and each can be taken back.
+    """
+    run.report(Progress(0, None, "Reading the masks"))
+    objects, left_out = read_masks(masks, options.format)
+    report = ImportReport(left_out=Counter(left_out))
+    pictures = {one.area.path.resolve() for one in objects if isinstance(one.area, Picture)}
+    paths = [path for path in find_photographs([images]) if path.resolve() not in pictures]
+    if not paths:
+        raise InputError(f"{images} holds no photograph beside the masks. Name the folder of the photographs.")
+    matched = _matched(_of_classes(objects, options, report), paths, report)
+    used = {path for path, _ in matched}
+    report.without_mask = [path.name for path in paths if path not in used]
+    _check_values(matched, options, run)
+    corrections = Corrections(out)
+    rows = _known(options, used, _tables_in(images, masks), report)
+    drawn = _drawn(matched, corrections, options, report, run)
+    report.added = corrections.add_all((_described(one, rows.get(one.name, {})) for one in drawn), run=run)
+    return report
+
+
+def _tables_in(*places: Path) -> list[str]:
+    """List the tables beside photographs and masks, for the user who has named none."""
+    folders = dict.fromkeys(place if place.is_dir() else place.parent for place in places)
+    return [str(file) for folder in folders for file in sorted(folder.iterdir()) if file.suffix.lower() in TABLES]
+
+
+def _known(
+    options: ImportOptions, paths: Iterable[Path], tables: list[str], report: ImportReport
+) -> dict[str, dict[str, str]]:
+    """Rows of the table of metadata by the photographs' stems; refuses photographs whose patients no row names."""
+    harmoniser, known, differ = Harmoniser(), dict[str, dict[str, str]](), Counter[str]()
+    if options.metadata is not None:
+        for given in each_row(options.metadata):
+            row = harmoniser.row(options.mapping.apply(given))
+            if "image_id" in row:
+                differ.update(filled(known.setdefault(row["image_id"], row), row))
+        if not known:
+            raise InputError(
+                f"{options.metadata} has no rows with an image_id, the photograph's name without suffix. "
+                "Add that column."
+            )
+    met, names = harmoniser.report(), sorted(path.stem for path in paths)
+    found = _rows_of(names, known)
+    if known and names and not found:
+        raise InputError(
+            f"{options.metadata} has rows for {first_few(list(known))}, but for none of the {len(names)} photographs "
+            f"with a mask, such as {first_few(names)}. Expected the photographs' names, with or without suffix, in the "
+            "column that names the images."
+        )
+    named = sum("patient_id" in row for row in found.values())
+    how = "name the table with --metadata FILE (a workbook: save its sheet as CSV first)"
+    report.notes += patients_note(named, len(names), met, options.no_patients, unread=tables, how=how)
+    report.notes += [*met.unrecognized_columns("left out"), *met.findings(kept_in={"diagnosis": "diagnosis"})]
+    report.notes += [(column, differing(count)) for column, count in differ.items()]
+    if others := len(known) - len({row["image_id"] for row in found.values()}):
+        report.notes.append(("image_id", f"left out of the table: {counted(others, 'image')} without a mask here"))
+    lacking = [name for name in names if name not in found] if known else []
+    if lacking:
+        report.notes.append(("image_id", f"the table has no row for {first_few(lacking)}"))
+    return found
+
+
+def _rows_of(names: Sequence[str], known: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    """Find the row of each photograph: by its name, whatever the case, or by that of its nnU-Net case."""
+    folded = {name.casefold(): row for name, row in known.items()}
+    found = {
+        name: next((row for row in (known.get(name), *map(folded.get, _keys(name))) if row is not None), None)
+        for name in names
+    }
+    return {name: row for name, row in found.items() if row is not None}
+
+
+def _keys(name: str) -> tuple[str, str]:
+    return name.casefold(), case_of(name.casefold())
+
+
+def _described(correction: Correction, row: dict[str, str]) -> Correction:
+    """Add to a correction what a table knows of the photograph."""
+    return replace(
+        correction,
+        patient_id=row.get("patient_id") or None,
+        lesion_id=row.get("lesion_id") or None,
+        diagnosis=row.get("diagnosis") or row.get(f"diagnosis{AS_GIVEN}") or correction.diagnosis,
+        modality=row.get("modality") or correction.modality,
+        clinical={name: text for name, text in row.items() if name in CLINICAL},
+    )
+
+
+def _of_classes(objects: Sequence[MaskObject], options: ImportOptions, report: ImportReport) -> list[MaskObject]:
+    """Keep the objects of the classes that were asked for."""
+    if not options.classes:
+        return list(objects)
+    kept = [one for one in objects if one.label in options.classes]
+    if not kept:
+        found = ", ".join(sorted({one.label or "(none)" for one in objects}))
+        raise InputError(f"no object is of the class {' or '.join(options.classes)}: found the classes {found}.")
+    report.left_out["objects of other classes"] += len(objects) - len(kept)
+    return kept
+
+
+def _matched(
+    objects: Sequence[MaskObject], paths: Sequence[Path], report: ImportReport
+) -> list[tuple[Path, list[MaskObject]]]:
+    """Photographs with their objects; masks that belong to none, or to more than one, are faults."""
+    names, found = ImageNames(paths), defaultdict(list)
+    unmatched: dict[str, str] = {}
+    for one in objects:
+        candidates = names.find(one.image)
+        if len(candidates) == 1:
+            found[candidates[0]].append(one)
+        elif candidates:
+            unmatched[one.image] = f"may belong to {' or '.join(map(str, candidates[:3]))}: rename one of them"
+        else:
+            unmatched[one.image] = "belongs to no photograph: none of that name was found"
+    report.faults += unmatched.items()
+    return [(path, found[path]) for path in paths if path in found]
+
+
+def _check_values(matched: list[tuple[Path, list[MaskObject]]], options: ImportOptions, run: RunContext) -> None:
+    """Refuse label images whose values the user has not explained, before the first mask is stored."""
+    pictures = [(path, one.area, one.size) for path, found in matched for one in found if isinstance(one.area, Picture)]
+    if isinstance(options.values, tuple):
+        for names in {tuple(area.names.items()) for _, area, _ in pictures}:
+            numbers(options.values, dict(names))
+    if options.values is not None:
+        return
+    refused: dict[str, LabelImageError] = {}
+    for path, area, size in run.track(pictures, "Checking masks"):
+        of_photograph = stored_size(path)
+        if not options.resize and of_photograph and sorted(size or of_photograph) != sorted(of_photograph):
+            continue  # refused later, and not decoded: it may claim to be huge
+        try:
+            lesion_mask(area.path, area.path.name, None, area.names)
+        except LabelImageError as error:
+            refused[area.path.name] = error
+        except InputError:
+            continue  # reported with its photograph
+    if refused:
+        raise DataSetError(refusal(refused, len(pictures), keep=""))
+
+
+def _drawn(
+    matched: list[tuple[Path, list[MaskObject]]],
+    corrections: Corrections,
+    options: ImportOptions,
+    report: ImportReport,
+    run: RunContext,
+) -> Iterator[Correction]:
+    """Read each photograph and draw its mask; what does not fit is noted instead."""
+    seen: set[str] = set()
+    for path, objects in run.track(matched, "Importing masks"):
+        try:
+            photograph = read_photograph(path)
+        except Exception as error:  # noqa: BLE001 - whatever a library raises is of this photograph; the others go on
+            report.faults.append((path.name, in_words(error)))
+            continue
+        digest = fingerprint(photograph.rgb)
+        row = corrections.find(digest)
+        if row and row["review"] in LEARNT_FROM and not options.replace and digest not in seen:
+            report.kept.append(path.name)
+            continue
+        try:
+            if digest in seen:
+                raise DataSetError("shows the same pixels as another photograph: one mask each is taken")
+            correction = _correction(photograph, path, objects, options, report)
+        except DataSetError as error:
+            report.faults.append((path.name, str(error)))
+            continue
+        seen.add(digest)
+        yield correction
+
+
+def _correction(
+    photograph: Photograph, path: Path, objects: Sequence[MaskObject], options: ImportOptions, report: ImportReport
+) -> Correction:
+    """Unite the objects of a photograph."""
+    shape = (photograph.rgb.shape[0], photograph.rgb.shape[1])
+    mask = np.zeros(shape, bool)
+    for one in objects:
+        mask |= _mask(one, shape, options, report)
+    if not mask.any():
+        raise DataSetError("its mask is empty")
+    given = {one.label if options.class_is_diagnosis else one.diagnosis for one in objects} - {""}
+    if len(given) > 1:
+        raise DataSetError(f"its objects disagree about the diagnosis: {', '.join(sorted(given))}")
+    return Correction(
+        name=path.stem,
+        rgb=photograph.rgb,
+        mask=mask,
+        review=options.review,
+        reviewer=options.reviewer,
+        diagnosis=next(iter(given), None),
+        modality=options.modality or photograph.modality,
+        source=path.name,
+        damage=photograph.damage,
+    )
+
+
+def _mask(one: MaskObject, shape: Size, options: ImportOptions, report: ImportReport) -> NDArray[np.bool_]:
+    """Draw one object on a photograph, where it was outlined on one of that size."""
+    size = one.size or shape
+    if isinstance(one.area, Picture):
+        one = replace(one, area=replace(one.area, lesion=options.values))
+    if size != shape:
+        said = f"its mask is for {size[1]} x {size[0]} pixels, the upright photograph has {shape[1]} x {shape[0]}"
+        aspect = (size[0] * shape[1]) / (size[1] * shape[0])
+        if abs(aspect - 1) > _SAME_ASPECT:
+            turned = " (turned by its EXIF orientation?)" if size == shape[::-1] else ""
+            raise DataSetError(f"{said}{turned}")
+        if not options.resize:
+            raise DataSetError(f"{said}: --resize scales it")
+        report.resized += 1
+    report.points_cut_off += one.area.points_outside(size)
+    return one.area.draw(size, shape)

@@ -1,0 +1,688 @@
+"""The report of data sets: its figures, words and HTML page."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import Field
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.core.errors import UnreadableImage
+from napari_melanoma.core.files import atomic_file, write_json
+from napari_melanoma.core.wording import counted
+from napari_melanoma.data.dataset import Sample
+from napari_melanoma.data.domain_shift import EVERYTHING, DomainShift, domain_shifts
+from napari_melanoma.data.duplicates import Duplicate, find_duplicates
+from napari_melanoma.data.report import (
+    DESCRIBED,
+    NO_SPLIT,
+    DataSetReport,
+    ReportRow,
+    describe_rows,
+    origin_of,
+    read_rows,
+)
+from napari_melanoma.figures.page import Table, png_uri, write_html
+from napari_melanoma.io.photographs import stored_size
+from napari_melanoma.io.thumbnails import read_thumbnail
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+PAGE = """{% extends "page" %}
+{% block title %}{{ title }}{% endblock %}
+{% block width %}76rem{% endblock %}
+{% block style %}
+.quiet, table { font-size: .9rem; } td, th { padding: .25rem .8rem .25rem 0; }
+td { font-variant-numeric: tabular-nums; white-space: nowrap; }
+details { margin: .5rem 0; } summary { cursor: pointer; color: #3b6fa0; }
+nav a { margin-right: 1rem; }
+{% endblock %}
+{% block content %}
+<h1>{{ title }}</h1>
+<p class="quiet">{{ facts }}; research use only</p>
+{% for warning in warnings %}<p class="notice">{{ warning }}</p>
+{% endfor %}
+<p class="lead">{{ lead }}</p>
+<nav class="quiet">{% for part in parts %}<a href="#part{{ loop.index }}">{{ part.title }}</a>{% endfor %}</nav>
+{% for part in parts %}<h2 id="part{{ loop.index }}">{{ part.title }}</h2>
+{% for line in part.lines %}<p>{{ line }}</p>
+{% endfor %}
+{% if part.picture %}<p><img alt="{{ part.title }}" src="{{ part.picture }}"></p>
+{% endif %}
+{% for table in part.tables %}{% if part.picture %}<details><summary>{{ table.title }}</summary>
+{% endif %}<div class="wide"><table>
+<thead><tr>{% for name in table.columns %}<th>{{ name }}</th>{% endfor %}</tr></thead>
+<tbody>
+{% for row in table.rows %}<tr>{% for cell in row %}<td>{{ cell or "–" }}</td>{% endfor %}</tr>
+{% endfor %}</tbody></table></div>
+{% for note in table.notes %}<p class="quiet">{{ note }}</p>
+{% endfor %}{% if part.picture %}</details>
+{% endif %}{% endfor %}{% endfor %}
+{% for note in notes %}<p class="quiet">{{ note }}</p>
+{% endfor %}
+{% endblock %}
+"""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the page: what it says, its figure, and tables, which are folded away where there is a figure."""
+
+    title: str
+    lines: tuple[str, ...] = ()
+    figure: Path | None = None
+    tables: tuple[Table, ...] = ()
+
+
+@dataclass(frozen=True)
+class DataPage:
+    """What the page says: title, facts in one line, what to beware of, what to know first, its parts, small print."""
+
+    title: str
+    facts: str
+    lead: str
+    parts: Sequence[Part]
+    warnings: Sequence[str] = ()
+    notes: Sequence[str] = ()
+
+
+def write_data_page(page: DataPage, path: Path) -> None:
+    """Write the page with its figures inside."""
+    parts = [{**vars(part), "picture": part.figure and png_uri(part.figure)} for part in page.parts]
+    write_html(path, PAGE, **{**vars(page), "parts": parts})
+
+
+# Okabe and Ito's colours, which colour-blind eyes tell apart, and two of Tol's; grey for what is not known.
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000", "#882255", "#999933", "#f0e442")
+GREY = "#c9ccd0"
+WIDTH = 9.0  # inches
+MOST_WORDS = 9  # of one column; the rarer ones are taken together
+REST = "others"
+FEWEST_AGES = 10
+AGE_BINS = np.arange(0, 101, 10)
+
+
+def draw_known(known: Mapping[str, Mapping[str, float]], path: Path) -> None:
+    """Draw how much of each column is known, source by source.
+
+    ``known``: source to column to the share of its rows that say something, 0 to 1.
+    """
+    sources = list(known)
+    columns = list(known[sources[0]])
+    shares = np.array([[known[source][column] for column in columns] for source in sources])
+    figure = _figure(1.2 + 0.36 * len(sources) + 0.5)
+    axes = figure.subplots()
+    axes.imshow(shares, vmin=0, vmax=1, cmap="Blues", aspect="auto")
+    for (row, column), share in np.ndenumerate(shares):
+        said = "" if share == 0 else f"{100 * share:.0f}" if share in (0, 1) or share >= 0.01 else "<1"
+        axes.text(column, row, said, ha="center", va="center", fontsize=8, color="white" if share > 0.6 else "#1c1f23")
+    axes.set_yticks(range(len(sources)), sources)
+    axes.set_xticks(range(len(columns)), [column.replace("_", " ") for column in columns], rotation=40, ha="right")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    _save(figure, path)
+
+
+def draw_shares(counts: Mapping[str, Mapping[str, int]], path: Path) -> None:
+    """Draw how the rows of each source, or of each of its splits, divide among words, as one bar each."""
+    totals: dict[str, int] = {}
+    for found in counts.values():
+        for word, count in found.items():
+            totals[word] = totals.get(word, 0) + count
+    words = sorted((word for word in totals if word), key=lambda word: (word if word.isdigit() else "", -totals[word]))
+    shown = words[:MOST_WORDS] if len(words) > MOST_WORDS + 1 else words
+    figure = _figure(0.9 + 0.4 * len(counts) + 0.28 * ((len(shown) + 4) // 4))
+    axes = figure.subplots()
+    for place, found in enumerate(counts.values()):
+        left, total = 0.0, sum(found.values())
+        rest = sum(count for word, count in found.items() if word and word not in shown)
+        for word, count in [*((word, found.get(word, 0)) for word in shown), (REST, rest), ("", found.get("", 0))]:
+            colour = _colour(word, shown)
+            axes.barh(place, count / total, left=left, color=colour, edgecolor="white", linewidth=0.5, height=0.7)
+            left += count / total
+    handles = [_patch(_colour(word, shown), word) for word in shown]
+    handles += [_patch(_colour(REST, shown), REST)] * (len(shown) < len(words))
+    handles += [_patch(GREY, "not known")] * ("" in totals)
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    axes.set_yticks(range(len(counts)), [f"{name}\n(n = {sum(found.values())})" for name, found in counts.items()])
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_formatter("{x:.0%}")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0, labelsize=8)
+    _save(figure, path)
+
+
+def draw_ages(ages: Mapping[str, Sequence[float]], path: Path) -> None:
+    """Draw the ages of each source, as shares of ten years."""
+    known = {source: values for source, values in ages.items() if len(values) >= FEWEST_AGES}
+    figure = _figure(3.2)
+    axes = figure.subplots()
+    for number, (source, values) in enumerate(known.items()):
+        shares = np.histogram(np.clip(values, 0, 99), AGE_BINS)[0] / len(values)
+        style = ("-", "--", ":", "-.")[number // len(COLOURS) % 4]
+        label = f"{source} (n = {len(values)}, median {np.median(values):.0f})"
+        axes.stairs(shares, AGE_BINS, color=COLOURS[number % len(COLOURS)], linewidth=2, linestyle=style, label=label)
+    axes.set(xlabel="age in years", ylabel="share of the rows", xlim=(0, 100))
+    axes.yaxis.set_major_formatter("{x:.0%}")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(fontsize=8, frameon=False, loc="outside right upper")
+    _save(figure, path)
+
+
+def draw_features(features: Mapping[str, NDArray[np.float64]], sources: Sequence[str], path: Path) -> None:
+    """Draw how each feature is distributed in each source, side by side: median, quartiles, 5th and 95th percentile.
+
+    ``features``: name to values, float (image,); NaN where they are not known.
+    """
+    names = np.asarray(sources)
+    known = np.any([np.isfinite(values) for values in features.values()], axis=0)
+    order = list(dict.fromkeys(names[known].tolist()))  # a set of which there is only a table has no look
+    columns = 3
+    rows = -(-len(features) // columns)
+    figure = _figure(rows * (0.75 + 0.24 * len(order)))
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat[len(features) :]:
+        axes.set_visible(False)
+    for number, (axes, (feature, values)) in enumerate(zip(grid.flat, features.items(), strict=False)):
+        parts = [values[(names == source) & np.isfinite(values)] for source in order]
+        drawn = [(place, part) for place, part in enumerate(parts) if len(part)]
+        for place, part in drawn:
+            low, first, middle, third, high = np.percentile(part, [5, 25, 50, 75, 95])
+            colour = COLOURS[place % len(COLOURS)]
+            axes.plot([low, high], [place, place], color=colour, linewidth=1.2)
+            axes.plot([first, third], [place, place], color=colour, linewidth=7, solid_capstyle="butt")
+            axes.plot([middle], [place], "|", color="#1c1f23", markersize=11, markeredgewidth=1.6)
+        axes.set_title(feature, fontsize=9, loc="left")
+        axes.set_yticks(range(len(order)), order if number % columns == 0 else [""] * len(order), fontsize=8)
+        axes.set_ylim(len(order) - 0.5, -0.5)
+        axes.tick_params(axis="x", labelsize=7)
+        axes.tick_params(axis="y", length=0)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+    _save(figure, path)
+
+
+def draw_rests_on(rests_on: Mapping[str, Sequence[tuple[str, float]]], path: Path, most: int = 8) -> None:
+    """Draw on which features it rests that sources are told apart, one panel a pair."""
+    columns = min(2, len(rests_on))
+    rows = -(-len(rests_on) // columns)
+    figure = _figure(rows * (0.8 + 0.22 * most))
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat[len(rests_on) :]:
+        axes.set_visible(False)
+    for axes, (pair, features) in zip(grid.flat, rests_on.items(), strict=False):
+        shown = features[:most]
+        axes.barh(range(len(shown)), [auc - 0.5 for _, auc in shown], left=0.5, color=COLOURS[0], height=0.65)
+        axes.set_xlim(0.5, 1)
+        axes.set_yticks(range(len(shown)), [name for name, _ in shown], fontsize=8)
+        axes.set_ylim(most - 0.5, -0.5)
+        axes.set_title(pair, fontsize=9, loc="left")
+        axes.set_xlabel("AUC by this feature alone (0.5 is a guess)", fontsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+    _save(figure, path)
+
+
+def _figure(height: float) -> Figure:
+    """An empty figure of the page's width."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(WIDTH, max(1.8, height)), layout="constrained")
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, without the name of the program that drew it."""
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=110, metadata={"Software": None})
+
+
+def _colour(word: str, shown: Sequence[str]) -> str:
+    """Colour of a word: of the rarest taken together a dark grey, of what is not known a light one."""
+    if word == REST:
+        return "#7d848c"
+    return COLOURS[shown.index(word) % len(COLOURS)] if word else GREY
+
+
+def _patch(colour: str, label: str) -> object:
+    """An entry of a legend."""
+    from matplotlib.patches import Patch
+
+    return Patch(color=colour, label=label)
+
+
+NAMED = 20  # pairs and groups that are told one by one
+CLEAR, PLAIN = 0.95, 0.7  # areas under the curve: told apart nearly always, and often
+HOW_TO_READ = "The bar shows the middle half of the images, the line the middle nine tenths, the mark the median."
+
+
+def page_of(report: DataReport, folder: Path) -> DataPage:
+    """Put a report into words, and draw its figures."""
+    whole = report.whole
+    parts = (_sources, _missing, _classes, _ages, _sites, _looks, _shift, _same)
+    return DataPage(
+        title=f"Data report: {whole.name}",
+        facts=f"{whole.rows} rows, {whole.images} images, {whole.masks} with a mask, {whole.patients} named patients",
+        lead=_lead(report),
+        parts=[part for make in parts for part in make(report, folder)],
+        warnings=_warnings(report),
+        notes=[f"{name.capitalize()}: {whole.origin[name]}" for name in ("licence", "url") if whole.origin.get(name)],
+    )
+
+
+def _lead(report: DataReport) -> str:
+    """What to know first: whether the sources can be taken for one."""
+    if len(report.sources) < 2:
+        return "One source: there is nothing to compare. Name several data sets to see how they differ."
+    if not report.shifts:
+        return "The sources have too few patients, lesions or images to say how far they can be told apart."
+    most = report.shifts[0]
+    least = [shift for shift in report.shifts if shift.family == most.family][-1]
+    said = f"{_pair_cells(most)} are told apart with an AUC of {most.auc[most.family]} by {most.family} alone. "
+    if least is not most:
+        said += f"The most alike are {_pair_cells(least)}, with {least.auc[least.family]}. "
+    return said + _meaning(most.auc[most.family].value)
+
+
+def _meaning(auc: float) -> str:
+    """What an area under the curve means for training and evaluation."""
+    if auc >= CLEAR:
+        return (
+            "A model may learn the source instead of the disease where classes differ between them: judge each apart."
+        )
+    if auc >= PLAIN:
+        return "They differ in part: judge each apart, and look at the features that tell them apart."
+    return "They look alike in what was measured."
+
+
+def _warnings(report: DataReport) -> list[str]:
+    """What to beware of."""
+    whole, said = report.whole, []
+    if whole.in_two_splits:
+        said.append(
+            f"{len(whole.in_two_splits)} of the patients, lesions or pictures are in several splits, such as "
+            f"{whole.in_two_splits[0]}: what is judged on was learnt from. "
+            "'napari-melanoma data split --replace' keeps them together."
+        )
+    if leaks := sum(pair.leaks for pair in report.duplicates or ()):
+        said.append(
+            f"{counted(leaks, 'pair')} of the same picture in two splits: what is judged on was learnt from. "
+            "'napari-melanoma data split --replace' keeps them together."
+        )
+    if whole.faults:
+        said.append(f"{counted(len(whole.faults), 'row')} could not be used, such as: {whole.faults[0]}")
+    if whole.rows > whole.images:
+        said.append(f"{counted(whole.rows - whole.images, 'row')} without an image.")
+    return said
+
+
+def _sources(report: DataReport, folder: Path) -> Iterator[Part]:
+    """Where the rows come from."""
+    rows = [_source_row(name, found) for name, found in report.sources.items()]
+    if len(rows) > 1:
+        rows.append(_source_row("all", report.whole))
+    columns = ("source", "rows", "images", "masks", "patients", "lesions", "largest group", "malignant", "age, median")
+    yield Part("Sources", tables=(Table("Sources", columns, tuple(rows)),))
+
+
+def _source_row(name: str, found: DataSetReport) -> tuple[str, ...]:
+    """Counts of one source."""
+    target = found.counts["target"]
+    known = sum(target.values())
+    malignant = f"{target.get('1', 0)} of {known} ({target.get('1', 0) / known:.0%})" if known else ""
+    counts = (found.rows, found.images, found.masks, found.patients, found.lesions, found.largest_group)
+    return (name, *map(str, counts), malignant, f"{found.age[1]:.0f}" if found.age else "")
+
+
+def _missing(report: DataReport, folder: Path) -> Iterator[Part]:
+    """What is known, source by source."""
+    asked = [column for column in DESCRIBED if column not in ("source", "review")]
+    known = {n: {c: 1 - found.missing[c] / found.rows for c in asked} for n, found in report.sources.items()}
+    path = folder / "known.png"
+    draw_known(known, path)
+    rows = tuple((c, *(str(found.missing[c]) for found in report.sources.values())) for c in asked)
+    table = Table("Rows that say nothing, by column", ("column", *report.sources), rows)
+    yield Part("What is known", ("Per cent of the rows that say something.",), path, (table,))
+
+
+def _classes(report: DataReport, folder: Path) -> Iterator[Part]:
+    """Diagnoses by source and split."""
+    bars: dict[str, Counter[str]] = {}
+    for row in report.rows:
+        split = row.values.get("split")
+        name = f"{row.source}, {split}" if split else row.source
+        bars.setdefault(name, Counter())[row.values.get("diagnosis", "")] += 1
+    if all(set(found) == {""} for found in bars.values()):
+        return
+    bars = dict(sorted(bars.items(), key=lambda item: (item[0].split(", ")[0], item[0])))
+    path = folder / "classes.png"
+    draw_shares(bars, path)
+    splits = "" if list(report.whole.by_split) == [NO_SPLIT] else " and split"
+    yield Part("Classes", (), path, (_counted(f"Rows with each diagnosis, by source{splits}", bars),))
+
+
+def _ages(report: DataReport, folder: Path) -> Iterator[Part]:
+    """Ages by source."""
+    ages = {
+        name: [float(r.values["age"]) for r in report.rows if r.source == name and r.values.get("age")]
+        for name in report.sources
+    }
+    if any(len(known) >= FEWEST_AGES for known in ages.values()):
+        path = folder / "ages.png"
+        draw_ages(ages, path)
+        yield Part("Ages", (), path)
+
+
+def _sites(report: DataReport, folder: Path) -> Iterator[Part]:
+    """Body sites, sexes and skin types by source."""
+    for title, column in (("Body sites", "site"), ("Sex", "sex"), ("Skin types", "fitzpatrick")):
+        bars = _by_source(report.rows, column)
+        if any(set(found) != {""} for found in bars.values()):
+            path = folder / f"{column}.png"
+            draw_shares(bars, path)
+            yield Part(title, (), path, (_counted(f"{title}: rows of each source", bars),))
+
+
+def _looks(report: DataReport, folder: Path) -> Iterator[Part]:
+    """How images and files are distributed, side by side."""
+    shown = {name: values for family in list(report.features)[:2] for name, values in report.features[family].items()}
+    shown = {name: values for name, values in shown.items() if (values == values).any()}
+    if shown:
+        path = folder / "features.png"
+        draw_features(shown, [row.source for row in report.looked_at], path)
+        count = int(np.any([np.isfinite(values) for values in shown.values()], axis=0).sum())
+        drawn = f"Of {count} images, drawn at random from each source. {HOW_TO_READ}"
+        yield Part("How the images differ", (drawn,), path)
+
+
+def _shift(report: DataReport, folder: Path) -> Iterator[Part]:
+    """How well the sources are told apart, and by what."""
+    if not report.shifts:
+        return
+    lines = [
+        "A linear classifier guesses the source of an image of a patient that it has not seen. An area under the curve "
+        "(AUC) of 0.5 is a guess, 1 is always right. In brackets the 95 % interval.",
+    ]
+    if report.too_small:
+        lines.append(f"Too few to be judged: {', '.join(report.too_small)}.")
+    path = folder / "domain_shift.png"
+    draw_rests_on({_pair_cells(shift): shift.rests_on for shift in report.shifts}, path)
+    families = [name for name in (*report.features, EVERYTHING) if any(name in shift.auc for shift in report.shifts)]
+    rows = tuple(
+        (_pair_cells(shift), *map(str, shift.images), *(str(shift.auc[f]) if f in shift.auc else "" for f in families))
+        for shift in report.shifts
+    )
+    columns = ("sources", "images", "against", *families)
+    note = (
+        f"Logistic regression, 5 folds that keep patients together, intervals by a bootstrap over patients. {_left()}"
+    )
+    yield Part("How well sources are told apart", tuple(lines), None, (Table("AUC", columns, rows, notes=(note,)),))
+    yield Part(
+        "On what it rests",
+        ("The features that tell the most by themselves: AUC by each alone, whichever way it points.",),
+        path,
+    )
+
+
+def _left() -> str:
+    """What a dash in that table means."""
+    return "A dash says that one of the sources knows nothing there."
+
+
+def _pair_cells(shift: DomainShift) -> str:
+    """Name two sources."""
+    return f"{shift.first} and {shift.second}"
+
+
+def _same(report: DataReport, folder: Path) -> Iterator[Part]:
+    """Pictures that occur twice."""
+    if report.duplicates is None:
+        return
+    pairs = report.duplicates
+    across = sum(pair.first.domain != pair.second.domain for pair in pairs)
+    apart = sum(not pair.same_group for pair in pairs)
+    line = f"{counted(len(pairs), 'pair')} of images that show the same picture: {across} across sources, {apart} "
+    line += f"under different names of patient or lesion, {sum(pair.leaks for pair in pairs)} in two splits."
+    rows = tuple(
+        (
+            f"{p.first.domain}/{p.first.image_id}",
+            f"{p.second.domain}/{p.second.image_id}",
+            f"{p.likeness:.2f}",
+            _splits(p.first.split, p.second.split),
+        )
+        for p in sorted(pairs, key=lambda pair: (not pair.leaks, pair.same_group, -pair.likeness))[:NAMED]
+    )
+    notes = (f"The first {NAMED}; all are in report.json.",) if len(pairs) > NAMED else ()
+    tables = (Table("Pairs", ("image", "the same as", "likeness", "splits"), rows, notes=notes),) if rows else ()
+    yield Part("The same pictures", (line,), None, tables)
+
+
+def _splits(one: str, other: str) -> str:
+    """Splits of two images."""
+    return one if one == other else f"{one or 'none'} and {other or 'none'}"
+
+
+def _by_source(rows: Sequence[ReportRow], column: str) -> dict[str, Counter[str]]:
+    """Words of each source in a column, with their counts."""
+    bars: dict[str, Counter[str]] = {}
+    for row in rows:
+        bars.setdefault(row.source, Counter())[row.values.get(column, "")] += 1
+    return bars
+
+
+def _counted(title: str, bars: dict[str, Counter[str]]) -> Table:
+    """The counts behind bars, a row a word."""
+    words = Counter[str]()
+    for found in bars.values():
+        words.update(found)
+    ordered = [word for word, _ in words.most_common() if word] + [""] * ("" in words)
+    rows = tuple((word or "not known", *(str(found.get(word, 0)) for found in bars.values())) for word in ordered)
+    return Table(title, ("", *bars), rows)
+
+
+THUMBNAIL_PX = 256
+AT_ONCE = 64  # images between two looks at the wish to stop
+RARE = 20  # rows with a word, below which it is no feature
+PALETTE = {
+    "lightness_50": "lightness",
+    "lightness_deviation": "contrast",
+    "green_red_50": "green to red",
+    "blue_yellow_50": "blue to yellow",
+    "chroma_mean": "colourfulness",
+    "ring4_lightness": "lightness of the corners",
+    "ring4_dark": "dark corners",
+    "steps1_mean": "fine structure",
+    "steps8_mean": "coarse structure",
+}
+"""Features of ``imaging.modality`` that a person can picture, and what they are called on the page."""
+IMAGE, FILE, TABLE, MISSING = "colours and structure", "size and sharpness", "table", "what the table leaves out"
+NUMBERS = {"age": "age", "diameter_1_mm": "diameter (mm)", "fitzpatrick": "Fitzpatrick type"}
+WORDS = ("sex", "site", "diagnosis")
+Features = dict[str, dict[str, "NDArray[np.float64]"]]
+"""Family to the features in it, each float (row,) with NaN where it is not known."""
+
+
+class DataReportOptions(Config):
+    """How a report is made."""
+
+    images: int = Field(400, ge=20, description="images of each source that are looked at, drawn by the seed")
+    duplicates: bool = Field(True, description="look for pictures that occur twice")
+    seed: int = Field(0, ge=0, description="of the draws, folds and intervals")
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What is in data sets, and how their sources differ.
+
+    ``whole`` describes all rows, ``sources`` those of each; ``looked_at`` are the rows whose images were measured and
+    ``features`` what was found, row by row; ``shifts`` how well sources are told apart, ``too_small`` those that could
+    not be; ``duplicates`` are pictures that occur twice, ``None`` where they were not looked for.
+    """
+
+    whole: DataSetReport
+    sources: dict[str, DataSetReport]
+    rows: list[ReportRow]
+    looked_at: list[ReportRow]
+    features: Features
+    shifts: list[DomainShift]
+    too_small: list[str]
+    duplicates: list[Duplicate] | None
+
+
+def data_report(folders: Sequence[Path], options: DataReportOptions, *, run: RunContext) -> DataReport:
+    """Look data sets over.
+
+    Nothing is written.
+    """
+    rows, faults = read_rows(folders, run=run)
+    by_source: dict[str, list[ReportRow]] = defaultdict(list)
+    for row in rows:
+        by_source[row.source].append(row)
+    looked_at = _chosen(by_source, options)
+    features, sizes = measure(looked_at, run)
+    shifts, too_small = domain_shifts(
+        features, [row.source for row in looked_at], [row.group for row in looked_at], options.seed
+    )
+    name = ", ".join(folder.name for folder in folders)
+    origin = origin_of(folders[0]) if len(folders) == 1 else {}
+    whole = describe_rows(name, rows, sizes, faults, origin)
+    return DataReport(
+        whole=whole,
+        sources={source: describe_rows(source, members) for source, members in by_source.items()},
+        rows=rows,
+        looked_at=looked_at,
+        features=features,
+        shifts=shifts,
+        too_small=too_small,
+        duplicates=find_duplicates(_samples(rows), run) if options.duplicates else None,
+    )
+
+
+def write_report(report: DataReport, out: Path) -> Path:
+    """Write the page, its figures and the numbers behind it."""
+    values = {
+        "format_version": 1,
+        "all": _plain(report.whole),
+        "sources": {name: _plain(found) for name, found in report.sources.items()},
+        "images_looked_at": len(report.looked_at),
+        "domain_shift": [asdict(shift) for shift in report.shifts],
+        "too_small_for_it": report.too_small,
+        "duplicates": None if report.duplicates is None else [_pair(pair) for pair in report.duplicates],
+    }
+    write_json(out / "report.json", values)
+    write_data_page(page_of(report, out / "figures"), out / "report.html")
+    return out / "report.html"
+
+
+def measure(rows: Sequence[ReportRow], run: RunContext) -> tuple[Features, list[tuple[int, int]]]:
+    """Measure what sources may differ in: images, files, and what the table says and leaves out.
+
+    By family; those of images are NaN where a row has none or it cannot be read.
+    """
+    found: list[dict[str, float]] = []
+    with ThreadPoolExecutor(thread_name_prefix="measuring") as pool:
+        for start in range(0, len(rows), AT_ONCE):
+            run.check()
+            found += pool.map(_measured, [row.image for row in rows[start : start + AT_ONCE]])
+            run.report(Progress(len(found), len(rows), "Measuring images"))
+    features: Features = {
+        IMAGE: _columns(found, tuple(PALETTE.values())),
+        FILE: _columns(found, ("megapixels", "width to height", "sharpness", "bytes per pixel")),
+        **_of_table(rows),
+    }
+    sizes = [(int(one["width"]), int(one["height"])) for one in found if "width" in one]
+    return features, sizes
+
+
+def _chosen(by_source: Mapping[str, Sequence[ReportRow]], options: DataReportOptions) -> list[ReportRow]:
+    """Rows that are looked at: of each source so many, with an image where there are any."""
+    chosen: list[ReportRow] = []
+    for members in by_source.values():
+        with_image = [row for row in members if row.image is not None] or list(members)
+        many = len(with_image) > options.images
+        chosen += random.Random(options.seed).sample(with_image, options.images) if many else with_image
+    return chosen
+
+
+def _measured(image: Path | None) -> dict[str, float]:
+    """What one image and its file say; empty where there is none, or it cannot be read."""
+    from napari_melanoma.imaging.modality import appearance
+
+    if image is None:
+        return {}
+    try:
+        rgb = read_thumbnail(image, THUMBNAIL_PX)
+        width, height = stored_size(image) or rgb.shape[1::-1]
+        looks = appearance(rgb)
+    except UnreadableImage:
+        return {}
+    grey = rgb.mean(axis=2)
+    edges = np.abs(4 * grey[1:-1, 1:-1] - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:])
+    return {
+        **{name: looks[key] for key, name in PALETTE.items()},
+        "width": width,
+        "height": height,
+        "megapixels": width * height / 1e6,
+        "width to height": width / height,
+        "sharpness": float(edges.mean() / (grey.std() + 1)),
+        "bytes per pixel": image.stat().st_size / (width * height),
+    }
+
+
+def _columns(found: Sequence[Mapping[str, float]], names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+    """Measurements as columns."""
+    return {name: np.array([one.get(name, np.nan) for one in found]) for name in names}
+
+
+def _of_table(rows: Sequence[ReportRow]) -> Features:
+    """What the table says as numbers, and whether it says it; a word that is rare is no feature."""
+    values = [row.values for row in rows]
+    said = {title: _numbers([row.get(column, "") for row in values]) for column, title in NUMBERS.items()}
+    missing = {f"{title} known": np.isfinite(column).astype(float) for title, column in said.items()}
+    for column in WORDS:
+        words = np.array([row.get(column, "") for row in values])
+        missing[f"{column} known"] = (words != "").astype(float)
+        for word in np.unique(words[words != ""]):
+            if (words == word).sum() >= RARE:
+                said[f"{column} {word}"] = np.where(words == "", np.nan, words == word)
+    return {TABLE: said, MISSING: missing}
+
+
+def _numbers(texts: Sequence[str]) -> NDArray[np.float64]:
+    """Numbers of a column; NaN where there is none."""
+    found = np.full(len(texts), np.nan)
+    for place, text in enumerate(texts):
+        try:
+            found[place] = float(text)
+        except ValueError:
+            continue
+    return found
+
+
+def _samples(rows: Sequence[ReportRow]) -> list[Sample]:
+    """Rows with an image as the search for the same pictures takes them."""
+    return [
+        Sample(row.values["image_id"], row.image, None, row.group, row.values.get("split", ""), row.source)
+        for row in rows
+        if row.image is not None
+    ]
+
+
+def _plain(found: DataSetReport) -> dict[str, object]:
+    """A description for JSON; what is missing as a list, so that no count stands under the name of a patient's id."""
+    missing = [{"column": column, "rows": count} for column, count in found.missing.items()]
+    return {**asdict(found), "missing": missing}
+
+
+def _pair(pair: Duplicate) -> dict[str, object]:
+    """Two images that show the same, by their names."""
+    first, second = (f"{one.domain}/{one.image_id}" for one in (pair.first, pair.second))
+    return {"first": first, "second": second, "likeness": pair.likeness, "in_two_splits": pair.leaks}

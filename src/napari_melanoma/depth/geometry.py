@@ -1,0 +1,626 @@
+"""Geometry of a section: arc, surface, rim, ulceration, lesions and the thickest position."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_melanoma.imaging.masks import bounding_box, components, filled, grown
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.depth.maps import DepthConfig, Tissues
+
+    Floats = NDArray[np.floating[Any]]
+
+    Bools = NDArray[np.bool_]
+
+ROUNDS = 10
+SHORTEST_UM = 800.0  # of a surface whose bend can be told
+STRAIGHT = 1e-9  # 1 / micrometre
+FURROWS_UM = 15.0  # of healthy skin: nothing nearer to the arc than this is held to be far from it
+
+
+@dataclass(frozen=True)
+class Arc:
+    """A circle, so large that it may pass for a line: a point on it, which way is down there, and its bend.
+
+    ``down`` (y, x) has length 1 and points into the tissue. ``bend`` is 1 / micrometre, never 0, above 0 where the
+    surface bulges.
+    """
+
+    y_um: float
+    x_um: float
+    down: tuple[float, float]
+    bend: float
+
+    def to_section(self, y: Floats, x: Floats) -> tuple[Floats, Floats]:
+        """Turn positions on the slide into positions in the section.
+
+        ``y``, ``x``: micrometres, of one shape. Returns along the arc and below it, float64 in micrometres.
+        """
+        dy, dx = np.asarray(y, np.float64) - self.y_um, np.asarray(x, np.float64) - self.x_um
+        v, u = dy * self.down[0] + dx * self.down[1], dx * self.down[0] - dy * self.down[1]
+        power = v - self.bend / 2 * (u * u + v * v)
+        depth = 2 * power / (1 + np.sqrt(np.maximum(1 - 2 * self.bend * power, 0)))
+        return np.arctan2(self.bend * u, 1 - self.bend * v) / self.bend, depth
+
+    def to_slide(self, along: Floats, depth: Floats) -> tuple[Floats, Floats]:
+        """Turn positions in the section into positions on the slide: the inverse.
+
+        ``along``, ``depth``: micrometres, of one shape. Y and x, float64 in micrometres.
+        """
+        turn = self.bend * np.asarray(along, np.float64)
+        left = 1 - self.bend * np.asarray(depth, np.float64)
+        u, v = left * np.sin(turn) / self.bend, (1 - left * np.cos(turn)) / self.bend
+        y = self.y_um + v * self.down[0] - u * self.down[1]
+        return y, self.x_um + v * self.down[1] + u * self.down[0]
+
+
+def fit_arc(points: Floats, inward: Floats, weights: Floats | None = None) -> Arc:
+    """Lay an arc through points of a surface; those that lie far off it lose their say (Tukey's biweight).
+
+    ``points``: float (point, 2) as y, x in micrometres, at least three. A line where the points span less than
+    ``SHORTEST_UM``.
+    """
+    given = np.ones(len(points)) if weights is None else np.asarray(weights, np.float64)
+    down = (inward * given[:, None]).sum(axis=0)
+    down = down / np.hypot(*down)
+    middle = np.average(points, axis=0, weights=given)
+    dy, dx = (points - middle).T
+    v, u = dy * down[0] + dx * down[1], dx * down[0] - dy * down[1]
+    bent = float(np.ptp(u)) >= SHORTEST_UM
+    curve: Floats = np.zeros(3)
+    weights = given
+    for _ in range(ROUNDS):
+        curve = _fitted(u, v, weights, bent=bent)
+        off = np.abs(v - curve[0] - curve[1] * u - curve[2] / 2 * (u * u + v * v))
+        reach = 4.685 * max(1.4826 * _weighted_median(off, weights), FURROWS_UM)
+        weights = given * np.clip(1 - (off / reach) ** 2, 0, None) ** 2
+    return _arc(curve, middle, down)
+
+
+def _fitted(u: Floats, v: Floats, weights: Floats, *, bent: bool) -> Floats:
+    """Weighted least squares of v = c + b u + k / 2 (u^2 + v^2), which is a circle: c, b, k."""
+    scale = max(float(np.abs(u).max()), 1.0)
+    columns = [np.ones_like(u), u / scale] + ([(u * u + v * v) / (2 * scale * scale)] if bent else [])
+    root = np.sqrt(weights)
+    found = np.linalg.lstsq(np.stack(columns, axis=1) * root[:, None], v * root, rcond=None)[0]
+    found = np.append(found, 0.0)[:3] / (1, scale, scale * scale)
+    return np.asarray(found, np.float64)
+
+
+def _arc(curve: Floats, middle: Floats, down: Floats) -> Arc:
+    """The circle v = c + b u + k / 2 (u^2 + v^2), seen from its point nearest to the middle of what it goes through."""
+    c, b, k = curve.tolist()
+    size = float(np.sqrt(max(1 + b * b - 2 * k * c, 1e-6)))
+    bend, steep = k / size, float(np.hypot(1, b))
+    bend = bend if abs(bend) > STRAIGHT else STRAIGHT
+    normal = np.array([down[0] + b * down[1], down[1] - b * down[0]]) / steep
+    power = -c / size
+    depth = 2 * power / (1 + np.sqrt(max(1 - 2 * bend * power, 0)))
+    y, x = (middle - depth * normal).tolist()
+    return Arc(y, x, (float(normal[0]), float(normal[1])), bend)
+
+
+def _weighted_median(values: Floats, weights: Floats) -> float:
+    """Half of the weight lies at smaller values."""
+    order = np.argsort(values)
+    total = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(total, total[-1] / 2)])
+
+
+@dataclass(frozen=True)
+class Ulcer:
+    """Whether there is one, None where the lesion goes on beyond the epidermis; length of its longest bare part.
+
+    ``share`` is how much of the surface right over the lesion has no epidermis, in [0, 1], all bare parts together;
+    None where the lesion lies nowhere right below the surface, or goes on beyond the epidermis without an ulcer in
+    between: what lies there may be bare, or cut off.
+    """
+
+    present: bool | None
+    length_um: float
+    share: float | None = None
+
+
+def find_ulcer(section: Section, surface: Surface, cells: NDArray[np.bool_], config: DepthConfig) -> Ulcer:
+    """Look for a place where a lesion lies bare.
+
+    Crust and fibrin are background on a map: they are seen by the epidermis that they replace. What a map cannot tell
+    is an ulcer from tissue that was lost when the section was made.
+
+    ``cells``: bool (row, column) within the section's box: the lesion.
+    """
+    along, below = beneath(section, surface, cells)
+    along = along[below <= config.cover_um]
+    outside = surface.beyond(along, 0.0)
+    over = np.zeros(len(surface.depth), bool)
+    over[surface.bins(along[~outside])] = True
+    bare = over & ~surface.covered
+    share = float(bare.sum() / over.sum()) if over.any() else None
+    ends = np.flatnonzero(np.diff(np.concatenate([[0], bare, [0]])))
+    longest = float((ends[1::2] - ends[::2]).max(initial=0)) * surface.step
+    if longest >= config.ulcer_um:
+        return Ulcer(True, longest, share)
+    cut = float(np.ptp(along[outside])) if outside.any() else 0.0
+    return Ulcer(None, 0.0) if cut >= config.ulcer_um else Ulcer(False, 0.0, share)
+
+
+UNSURE = 64  # of 255: tumour that is but possible
+FEW = 0.2  # of a lesion's area: what is larger is a lesion of its own, not its nest
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A lesion as it may be measured, all bool (row, column) within the section's box.
+
+    ``body`` is its largest part, ``near`` has the nests beside it too, ``far`` also those further off; ``possible``
+    has all that may be part of ``near``: what is more or less likely tumour right beside it, or hangs together with it.
+    """
+
+    body: Bools
+    near: Bools
+    far: Bools
+    possible: Bools
+
+
+def invasive(section: Section, config: DepthConfig) -> tuple[NDArray[np.int32], Bools]:
+    """Number the parts of the tumour that lie below the epidermis.
+
+    Returns int32 (row, column): 0 where there is none. Returns bool (row, column): nests within the epidermis, and at
+    the junction.
+    """
+    from scipy import ndimage
+
+    labels, count = components(section.tumour)
+    area = np.bincount(labels.ravel(), minlength=count + 1) * section.cell_um2
+    within = np.zeros(count + 1, bool)
+    boxes = ndimage.find_objects(labels)
+    for number in np.flatnonzero((area >= config.min_nest_um2) & (area <= config.in_situ_um2)).tolist():
+        if number and boxes[number - 1] is not None:
+            rows, columns = (slice(max(0, part.start - 2), part.stop + 2) for part in boxes[number - 1])
+            own = labels[rows, columns] == number
+            ring = ndimage.binary_dilation(own, np.ones((3, 3), bool), iterations=2) & ~own
+            within[number] = section.epidermis[rows, columns][ring].mean() >= config.in_situ_contact
+    keep = (area >= config.min_nest_um2) & ~within
+    keep[0] = False
+    in_situ: Bools = within[labels]
+    return np.where(keep[labels], labels, 0).astype(np.int32), in_situ
+
+
+def growths(section: Section, parts: NDArray[np.int32], config: DepthConfig) -> tuple[Growth, ...]:
+    """Group the parts of the tumour into lesions.
+
+    ``parts``: int32 (row, column), of ``invasive``. Returns the largest first.
+    """
+    groups = _grouped(parts > 0, config.nest_gap_um, section.cell_um)
+    areas = np.bincount(groups.ravel()) * section.cell_um2
+    areas[0] = 0
+    found = []
+    for number in np.argsort(-areas, kind="stable"):
+        if areas[number] < config.min_lesion_um2:
+            break
+        found.append(_growth(section, parts, groups, int(number), config))
+    return tuple(found)
+
+
+def _growth(
+    section: Section, parts: NDArray[np.int32], groups: NDArray[np.int32], number: int, config: DepthConfig
+) -> Growth:
+    """Put a lesion together."""
+    near = groups == number
+    sizes = np.bincount(parts[near])
+    sizes[0] = 0
+    away = _distance(near, config.far_gap_um, section.cell_um)
+    reached = np.unique(groups[away <= config.far_gap_um])
+    areas = np.bincount(groups.ravel())
+    nests = [other for other in reached.tolist() if other not in (0, number) and areas[other] < FEW * areas[number]]
+    unsure = without_specks(section.chance >= UNSURE, config.min_nest_um2 / section.cell_um2)
+    unsure = unsure & (away <= config.far_gap_um) | near
+    linked, _ = components(unsure)
+    reaches = np.zeros(linked.max() + 1, bool)
+    reaches[linked[near]] = True
+    possible = reaches[linked] | (unsure & (away <= config.nest_gap_um))
+    return Growth(parts == sizes.argmax(), near, near | np.isin(groups, nests), possible)
+
+
+def _grouped(mask: Bools, gap_um: float, cell_um: tuple[float, float]) -> NDArray[np.int32]:
+    """Number the parts of a mask, those across a gap of at most this by one number."""
+    if not mask.any():
+        return np.zeros(mask.shape, np.int32)
+    labels, _ = components(_distance(mask, gap_um, cell_um) <= gap_um / 2)
+    return np.where(mask, labels, 0).astype(np.int32)
+
+
+def _distance(mask: Bools, reach_um: float, cell_um: tuple[float, float]) -> NDArray[np.float32]:
+    """Distance from a mask in micrometres, right up to a reach and infinite further off."""
+    from scipy import ndimage
+
+    box = bounding_box(mask)
+    assert box is not None
+    part = grown(box, int(np.ceil(reach_um / min(cell_um))) + 1, mask.shape).slices
+    away = np.full(mask.shape, np.inf, np.float32)
+    away[part] = ndimage.distance_transform_edt(~mask[part], sampling=cell_um)
+    return away
+
+
+LIFTED = 0.3  # of its width: so far beyond a lesion the skin may be lifted by it
+OVER_LESION = 0.02  # say of the surface over a lesion about which way is down
+BESIDE_LESION = 0.1  # of that right beside it
+MOST_BALANCE = 5.0  # a side with little skin counts for this many times as much
+SURFACE_SMOOTH_UM = 15.0  # along the surface
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Depth of the surface below an arc in micrometres, in steps along it.
+
+    ``depth`` (bin,) is that of the epidermis's upper border where ``covered``, else of the bare tissue. The first and
+    the last bin are those where epidermis ends; beyond them it goes on as there.
+    """
+
+    arc: Arc
+    start: float
+    step: float
+    depth: Floats
+    covered: Bools
+    epidermis_um: float
+
+    def bins(self, along: Floats) -> NDArray[np.int64]:
+        """Give the bin of each position.
+
+        ``along``: micrometres along the arc. Returns int64, same shape: beyond the ends the last one.
+        """
+        return np.clip(((along - self.start) / self.step).astype(np.int64), 0, len(self.depth) - 1)
+
+    def beyond(self, along: Floats, margin_um: float) -> Bools:
+        """Say which positions lie beyond the epidermis.
+
+        ``along``: micrometres along the arc. Returns bool, same shape.
+        """
+        end = self.start + self.step * len(self.depth)
+        return (along < self.start + margin_um) | (along > end - margin_um)
+
+
+def find_surface(section: Section, rim: CoveredRim, lesion: Bools, config: DepthConfig) -> Surface:
+    """Find the surface over a lesion, and which way is down: by the skin beside it.
+
+    ``lesion``: bool (row, column) within the section's box: its cells. Of the whole section, along the arc through the
+    skin beside the lesion.
+    """
+    points, inward = rim.points, rim.inward
+    arc = fit_arc(points, inward)
+    along, _ = arc.to_section(*points.T)
+    first, last = np.percentile(arc.to_section(*section.positions(lesion).T)[0], (1, 99))
+    arc = fit_arc(points, inward, _say(along, first, last, 1000 * config.window_mm))
+    return _profile(section, rim, arc, config)
+
+
+def _say(along: Floats, first: float, last: float, window_um: float) -> Floats:
+    """Say of each place of the surface about which way is down: of the skin beside a lesion, alike on both sides."""
+    beside = np.maximum(first - along, along - last)
+    lifted = max(LIFTED * (last - first), 1.0)
+    weights = np.clip(beside / lifted, BESIDE_LESION, 1.0) * (beside < lifted + window_um)
+    weights[beside < 0] = OVER_LESION
+    sides = [(along < first), (along > last)]
+    sums = [max(float(weights[side].sum()), 1.0) for side in sides]
+    for side, own, other in zip(sides, sums, sums[::-1], strict=True):
+        weights[side] *= np.clip(other / own, 1.0, MOST_BALANCE)
+    return weights
+
+
+def _profile(section: Section, rim: CoveredRim, arc: Arc, config: DepthConfig) -> Surface:
+    """Upper border of the tissue, and of the epidermis where that lies at it, in steps along an arc."""
+    step = 1.5 * max(section.cell_um)
+    half = half_cell(section.cell_um, arc)
+    rim_along, rim_depth = arc.to_section(*section.positions(section.rim).T)
+    along, depth = arc.to_section(*section.positions(rim.epidermis).T)
+    start = float(min(rim_along.min(), along.min()))
+    count = int((max(rim_along.max(), along.max()) - start) / step) + 1
+    top = _uppermost(rim_along, rim_depth, start, step, count)
+    epidermis = _uppermost(along, depth, start, step, count)
+    covered = epidermis <= np.where(np.isfinite(top), top, np.inf) + config.cover_um
+    covered &= np.isfinite(epidermis)
+    known = np.where(covered, epidermis, top)
+    first, last = (int(index) for index in np.flatnonzero(covered)[[0, -1]])
+    known, covered = known[first : last + 1], covered[first : last + 1]
+    missing = ~np.isfinite(known)
+    known[missing] = np.interp(np.flatnonzero(missing), np.flatnonzero(~missing), known[~missing])
+    mean_um = float(len(along) * section.cell_um2 / (step * np.count_nonzero(covered)))
+    return Surface(arc, start + first * step, step, _median(known, step) - half, covered, mean_um)
+
+
+def half_cell(cell_um: tuple[float, float], arc: Arc) -> float:
+    """Say how far a cell reaches up and down from its centre.
+
+    ``cell_um``: height and width in micrometres. Micrometres.
+    """
+    return 0.5 * (abs(arc.down[0]) * cell_um[0] + abs(arc.down[1]) * cell_um[1])
+
+
+def _uppermost(along: Floats, depth: Floats, start: float, step: float, count: int) -> Floats:
+    """Least depth in each bin; infinite where there is nothing."""
+    least = np.full(count, np.inf)
+    np.minimum.at(least, ((along - start) / step).astype(np.int64), depth)
+    return least
+
+
+def _median(values: Floats, step: float) -> Floats:
+    """Median over neighbouring bins."""
+    from scipy import ndimage
+
+    bins = max(3, 2 * round(SURFACE_SMOOTH_UM / 2 / step) + 1)
+    smooth: Floats = ndimage.median_filter(values, bins, mode="nearest")
+    return smooth
+
+
+LEAST_POINTS = 20
+AROUND = 0.35  # mean of the directions towards the tissue: shorter where epidermis lies all around
+RIM_ROUNDS = 3
+BIN_UM, NEAR_TOP_UM = 30.0, 60.0
+FACING = 0.3  # cosine between the way that a part of a surface faces and that of the others
+NO_EPIDERMIS = "no epidermis was found in section {}: the surface that a thickness starts from is not known"
+ALL_AROUND = (
+    "no surface was found in section {}: its epidermis lies on all sides or away from the glass, as where a cut is "
+    "tangential"
+)
+
+
+@dataclass(frozen=True)
+class CoveredRim:
+    """Rim of a section over epidermis: ``points`` and ``inward`` (point, 2) as y and x, the latter of length 1.
+
+    ``epidermis`` is bool (row, column) within the section's box: what lies there, with all that hangs together with it.
+    """
+
+    points: Floats
+    inward: Floats
+    epidermis: Bools
+
+    @property
+    def agreement(self) -> float:
+        """Length of the mean direction: 1 where all points face one way, 0 where they lie all around."""
+        return float(np.hypot(*self.inward.mean(axis=0))) if len(self.points) else 0.0
+
+
+def covered_rim(section: Section) -> CoveredRim:
+    """Find where a section's epidermis lies at the glass, what is taken for epidermis at its other sides left out.
+
+    Returns the longest part, and parts that face the same way and have no tissue above them.
+    """
+    near = section.near(section.epidermis)
+    labels, _ = components(near)
+    where = section.rim & near
+    points, inward, part = section.positions(where), section.inward(where), labels[where]
+    sizes = np.bincount(part)
+    if len(points) < LEAST_POINTS:
+        return CoveredRim(points, inward, section.epidermis)
+    kept = np.arange(len(sizes)) == sizes.argmax()
+    if np.hypot(*inward[kept[part]].mean(axis=0)) < AROUND:
+        return CoveredRim(points, inward, section.epidermis)
+    for _ in range(RIM_ROUNDS):
+        down = inward[kept[part]].mean(axis=0)
+        fits = _rim_uppermost(section, points, down) & (inward @ down > FACING * np.hypot(*down))
+        kept |= np.bincount(part, fits, len(sizes)) > sizes / 2
+    known = np.zeros(labels.max() + 1, bool)
+    known[: len(kept)] = kept
+    return CoveredRim(points[kept[part]], inward[kept[part]], section.epidermis & known[labels])
+
+
+def _rim_uppermost(section: Section, points: Floats, down: Floats) -> Bools:
+    """Which points of the rim have no tissue above them, where ``down`` points down."""
+    rim = section.positions(section.rim)
+    y, x = down / np.hypot(*down)
+    first = float((rim @ (-x, y)).min())
+    bins, own = (((at @ (-x, y) - first) / BIN_UM).astype(np.int64) for at in (rim, points))
+    top = np.full(bins.max() + 1, np.inf)
+    np.minimum.at(top, bins, rim @ (y, x))
+    return points @ (y, x) < top[own] + NEAR_TOP_UM
+
+
+def why_no_surface(section: Section, rim: CoveredRim) -> str | None:
+    """Say why a section has no surface to measure from.
+
+    None where it has one.
+    """
+    if not section.epidermis.any():
+        return NO_EPIDERMIS.format(section.index + 1)
+    if len(rim.points) < LEAST_POINTS or rim.agreement < AROUND:
+        return ALL_AROUND.format(section.index + 1)
+    return None
+
+
+CRACK_UM = 10.0  # tissue on both sides of a gap of twice this is one section
+RIM_UM = 25.0  # what lies so near to the glass lies at it
+SMOOTH_UM = 40.0  # over which it is told which way the tissue lies
+
+
+@dataclass(frozen=True)
+class Section:
+    """A piece of tissue within a box of the map: bool (row, column), holes filled; lengths in micrometres.
+
+    ``top`` and ``left`` say where its box begins on the map, in cells; ``cell_um`` is the height and width of a cell.
+    """
+
+    index: int
+    top: int
+    left: int
+    whole: Bools
+    epidermis: Bools
+    tumour: Bools
+    chance: NDArray[np.uint8]
+    cell_um: tuple[float, float]
+
+    @property
+    def cell_um2(self) -> float:
+        """Area of a cell."""
+        return self.cell_um[0] * self.cell_um[1]
+
+    def positions(self, mask: Bools) -> Floats:
+        """Give the centres of cells.
+
+        ``mask``: bool (row, column) within the box. Returns float64 (cell, 2): y and x in micrometres from the map's
+        corner.
+        """
+        return np.add(np.argwhere(mask), (self.top + 0.5, self.left + 0.5)) * self.cell_um
+
+    @cached_property
+    def rim(self) -> Bools:
+        """Outermost cells, those where the map itself ends left out."""
+        from scipy import ndimage
+
+        return self.whole & ~ndimage.binary_erosion(self.whole, border_value=1)
+
+    def near(self, mask: Bools) -> Bools:
+        """Give the cells near a mask.
+
+        ``mask``: bool (row, column) within the box. Returns bool, same shape: within ``RIM_UM``, by rows and columns.
+        """
+        return widened(mask, RIM_UM, self.cell_um)
+
+    @cached_property
+    def _smooth(self) -> Floats:
+        """Share of tissue around each cell."""
+        from scipy import ndimage
+
+        size = [2 * round(SMOOTH_UM / 2 / um) + 1 for um in self.cell_um]
+        share: Floats = ndimage.uniform_filter(self.whole.astype(np.float32), size, mode="nearest")
+        return share
+
+    def inward(self, mask: Bools) -> Floats:
+        """Say which way the tissue lies at cells of the rim.
+
+        ``mask``: bool (row, column) within the box. Returns float64 (cell, 2) as y and x, of length 1, or 0 where that
+        cannot be said.
+        """
+        at = np.stack(np.nonzero(mask))
+        slopes = []
+        for axis, um in enumerate(self.cell_um):
+            step = np.array([[axis == 0], [axis == 1]])
+            last = np.array(mask.shape)[:, None] - 1
+            after, before = np.minimum(at + step, last), np.maximum(at - step, 0)
+            slopes.append((self._smooth[tuple(after)] - self._smooth[tuple(before)]) / um)
+        found = np.stack(slopes, axis=1).astype(np.float64)
+        return found / np.maximum(np.hypot(*found.T), 1e-9)[:, None]
+
+
+def find_sections(tissues: Tissues, cell_um: tuple[float, float], config: DepthConfig) -> tuple[Section, ...]:
+    """Find the pieces of tissue of a map.
+
+    ``cell_um``: height and width of a cell in micrometres. From top to bottom, those that begin at one height from left
+    to right.
+    """
+    from scipy import ndimage
+
+    labels, _ = components(widened(tissues.tissue, CRACK_UM, cell_um))
+    labels[~tissues.tissue] = 0
+    sizes = np.bincount(labels.ravel()) * cell_um[0] * cell_um[1] / 1e6
+    found: list[Section] = []
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is None or sizes[number] < config.min_section_mm2:
+            continue
+        box = tuple(slice(max(0, part.start - 2), part.stop + 2) for part in box)
+        own = labels[box] == number
+        epidermis = without_specks(tissues.epidermis[box] & own, config.min_epidermis_um2 / (cell_um[0] * cell_um[1]))
+        tumour, chance = tissues.tumour[box] & own, np.where(own, tissues.chance[box], np.uint8(0))
+        found.append(Section(len(found), box[0].start, box[1].start, filled(own), epidermis, tumour, chance, cell_um))
+    return tuple(found)
+
+
+def widened(mask: Bools, by_um: float, cell_um: tuple[float, float]) -> Bools:
+    """Widen a mask by rows and columns.
+
+    ``mask``: bool (row, column). ``cell_um``: height and width of a cell in micrometres. Returns bool, same shape.
+    """
+    from scipy import ndimage
+
+    size = [2 * int(np.ceil(by_um / um)) + 1 for um in cell_um]
+    wide: Bools = ndimage.maximum_filter(mask, size, mode="constant")
+    return wide
+
+
+def without_specks(mask: Bools, cells: float) -> Bools:
+    """Drop the parts of a mask that are small.
+
+    ``mask``: bool (row, column). Returns bool, same shape.
+    """
+    labels, _ = components(mask)
+    large = np.bincount(labels.ravel()) >= cells
+    large[0] = False
+    kept: Bools = large[labels]
+    return kept
+
+
+SURE = 192  # of 255: tumour that is nearly certain
+BELOW_UM = 60.0  # so far below the surface, or so near to where epidermis ends, the rim is no surface any more
+DOWNWARD = (
+    -0.5
+)  # of the direction towards the tissue: below it the rim faces down, and is no cleft or opening of a hair
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line straight down from the surface to the deepest cell: (y, x) of its ends in micrometres, and its length."""
+
+    surface: tuple[float, float]
+    deepest: tuple[float, float]
+    um: float
+
+
+def thickest(section: Section, surface: Surface, cells: Bools) -> Line:
+    """Measure the thickest place of some cells.
+
+    ``cells``: bool (row, column) within the section's box, at least one.
+    """
+    along, below = beneath(section, surface, cells)
+    deepest = int(below.argmax())
+    um = float(below[deepest] + half_cell(section.cell_um, surface.arc))
+    top = surface.depth[surface.bins(along[deepest : deepest + 1])]
+    ends = np.array([top[0], top[0] + um])
+    y, x = surface.arc.to_slide(np.full(2, along[deepest]), ends)
+    return Line((float(y[0]), float(x[0])), (float(y[1]), float(x[1])), um)
+
+
+def beneath(section: Section, surface: Surface, cells: Bools) -> tuple[Floats, Floats]:
+    """Say where cells lie along the section, and how far below its surface.
+
+    ``cells``: bool (row, column) within the section's box. Returns along the arc, and below the surface to the cell's
+    centre: float64 (cell,) in micrometres.
+    """
+    along, depth = surface.arc.to_section(*section.positions(cells).T)
+    return along, depth - surface.depth[surface.bins(along)]
+
+
+def bounds(section: Section, surface: Surface, growth: Growth) -> tuple[float, float]:
+    """Measure again with what is nearly certain, and with all that is possible beside the lesion.
+
+    Returns the lesser and the greater thickness in micrometres; the lesser is 0 where nothing is certain.
+    """
+    sure = growth.near & (section.chance >= SURE)
+    low = thickest(section, surface, sure).um if sure.any() else 0.0
+    return low, thickest(section, surface, growth.possible).um
+
+
+def cut_off(section: Section, surface: Surface, cells: Bools, config: DepthConfig) -> bool:
+    """Say whether the section's end, not its surface, cuts a lesion.
+
+    ``cells``: bool (row, column) within the section's box: the lesion. Returns also where the map ends within the
+    lesion.
+    """
+    step = max(section.cell_um)
+    inner = np.zeros(cells.shape, bool)
+    inner[1:-1, 1:-1] = True
+    if np.count_nonzero(cells & ~inner & ~section.rim) * step >= config.edge_um:
+        return True
+    met = section.rim & section.near(cells)
+    if not met.any():
+        return False
+    along, below = beneath(section, surface, met)
+    beyond, facing = surface.beyond(along, BELOW_UM), section.inward(met) @ np.array(surface.arc.down)
+    outside = (below > BELOW_UM / 2) & (beyond | ((below > BELOW_UM) & (facing < DOWNWARD)))
+    return bool(np.count_nonzero(outside) * step >= config.edge_um)

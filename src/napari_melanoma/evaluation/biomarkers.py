@@ -1,0 +1,448 @@
+"""Image features that separate two classes, with tissue measures, tables and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import Field
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.core.context import CONCERNS_ALL
+from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError, RunError, SaveError, in_words
+from napari_melanoma.core.files import atomic_file, save_error, write_json
+from napari_melanoma.core.paths import file_names
+from napari_melanoma.core.provenance import provenance
+from napari_melanoma.data.features.encoding import number_of
+from napari_melanoma.evaluation.class_values import images_to_judge
+from napari_melanoma.evaluation.measuring_classes import ClassEvaluationOptions
+from napari_melanoma.figures.classification import draw_bars
+from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.results import read_mask, write_rgb, write_table
+from napari_melanoma.metrics.features import Biomarker, discriminative, false_discovery
+from napari_melanoma.metrics.statistics import INTERVAL
+from napari_melanoma.models.registry import find_bundle
+from napari_melanoma.slides.depth_readings import SURFACE
+from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.stain import MEASURES as STAIN_MEASURES
+from napari_melanoma.slides.stain import stain_measures
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+    from napari_melanoma.classification.predictor import Classifier
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.data.dataset import Sample
+    from napari_melanoma.evaluation.class_values import Judged
+
+COLUMNS = ("rank", "name", "feature", "auc", "auc_low", "auc_high", "rank_biserial", "p", "q", "higher_in")
+EXCITING = ("rank", "name", "feature", "image_id", "domain", "value", "row", "column", "picture")
+SIDE = 224  # pixels of a picture in the gallery
+NOTE = (
+    "AUC of the patients' means, with the interval that the feature would have if it alone had been looked at; q is "
+    "Benjamini and Hochberg's, over all features. Features were ranked on these very pictures: measure them on others "
+    "before you rely on one."
+)
+
+
+def write_biomarkers(
+    out: Path, found: Biomarkers, classifier: Classifier, options: BiomarkerOptions, run: RunContext
+) -> None:
+    """Write what was found."""
+    positive = classifier.config.positive
+    rows = [_row(one.name, one.marker, positive) | {"rank": rank} for rank, one in enumerate(found.features, start=1)]
+    write_table(out / "biomarkers.csv", rows, COLUMNS)
+    measured = [_row(name, marker, positive) for name, marker in found.measures.items()]
+    write_table(out / "measures.csv", list(_measures(found)), ("image_id", "domain", "label", *MEASURES))
+    write_table(out / "exciting.csv", list(_exciting_pictures(found)), EXCITING)
+    about: dict[str, Any] = {"features": rows, "not_measured": found.not_measured}
+    about |= {"measures": [{**row, "about": MEASURES[str(row["name"])]} for row in measured]}
+    write_json(out / "biomarkers.json", about | _about(found, classifier, options))
+    _draw(out / "figures", found, classifier, run)
+
+
+def _row(name: str, marker: Biomarker, positive: str) -> dict[str, object]:
+    """What is known of a feature or a measure."""
+    auc = marker.auc
+    known = {"name": name, "feature": marker.place, "auc": auc.mean, "auc_low": auc.low, "auc_high": auc.high}
+    higher = positive if auc.mean >= 0.5 else "others"
+    return {**known, "rank_biserial": marker.strength, "p": marker.p, "q": marker.q, "higher_in": higher}
+
+
+def _measures(found: Biomarkers) -> Iterator[dict[str, object]]:
+    """Rows of ``measures.csv``."""
+    judged = found.judged
+    for sample, label, values in zip(judged.samples, judged.labels, found.table, strict=True):
+        cells = {name: "" if np.isnan(value) else float(value) for name, value in zip(MEASURES, values, strict=True)}
+        yield {"image_id": sample.image_id, "domain": sample.domain, "label": judged.classes[label], **cells}
+
+
+def _exciting_pictures(found: Biomarkers) -> Iterator[dict[str, object]]:
+    """Rows of ``exciting.csv``."""
+    for rank, one in enumerate(found.features, start=1):
+        for number, excited in enumerate(one.excited, start=1):
+            row, column = excited.place
+            known = {"rank": rank, "name": one.name, "feature": one.marker.place, "value": excited.value}
+            known |= {"image_id": excited.sample.image_id, "domain": excited.sample.domain}
+            yield {**known, "row": row, "column": column, "picture": f"figures/{_file(rank, number)}"}
+
+
+def _file(rank: int, number: int) -> str:
+    """Name of the picture of a feature's map."""
+    return f"biomarker_{rank:02}_{number}.png"
+
+
+def _about(found: Biomarkers, classifier: Classifier, options: BiomarkerOptions) -> dict[str, Any]:
+    """What the figures rest on."""
+    judged = found.judged
+    positive = judged.labels == judged.classes.index(classifier.config.positive)
+    return {
+        "model": {"name": classifier.info.name, "fingerprint": classifier.info.fingerprint},
+        "statistic": "AUC (Mann-Whitney) of patients",
+        "positive": classifier.config.positive,
+        "images": len(judged.samples),
+        "positives": int(positive.sum()),
+        "features_looked_at": found.features_looked_at,
+        "options": options.model_dump(mode="json"),
+        "interval": INTERVAL,
+        "note": NOTE,
+        "provenance": provenance(),
+    }
+
+
+def _draw(folder: Path, found: Biomarkers, classifier: Classifier, run: RunContext) -> None:
+    """The gallery, each of its maps by itself, and the ranking."""
+    rows = []
+    for rank, one in enumerate(run.track(found.features, "Drawing"), start=1):
+        shown = _shown(one, classifier)
+        for number, each in enumerate(shown, start=1):
+            write_rgb(folder / _file(rank, number), overlaid(each))
+        rows.append(GalleryRow(f"{rank}. {one.name}: AUC {one.marker.auc}, q {one.marker.q:.2g}", shown))
+    if rows:
+        draw_gallery(rows, folder / "gallery.png")
+    bars = {f"{one.name}": one.marker.auc for one in found.features}
+    bars |= {name: marker.auc for name, marker in found.measures.items()}
+    if bars:
+        draw_bars(bars, "AUC of patients, 95 % interval", folder / "ranking.png", middle=0.5)
+
+
+def _shown(one: Found, classifier: Classifier) -> list[Shown]:
+    """The pictures that excite a feature, made small."""
+    from PIL import Image
+
+    found = []
+    for excited in one.excited:
+        rgb, mask = picture_of(classifier, excited.sample)
+        heat = activation(classifier, rgb, mask, one.marker.place)
+        size = (SIDE, max(1, round(SIDE * rgb.shape[0] / rgb.shape[1])))
+        small = np.asarray(Image.fromarray(rgb).resize(size))
+        coarse = np.asarray(Image.fromarray(heat.astype(np.float32)).resize(size), np.float32)
+        found.append(Shown(small, coarse, excited.sample.image_id))
+    return found
+
+
+ULCERATION = {
+    "ulceration_share": "share of the surface right over the tumour that has no epidermis, on the map of a tissue model"
+}
+TISSUE = "tissue"  # folder of the analyses
+NO_MAP = "there is no map of the tissue: with --tissue-model name a model that draws epidermis and tumour (skin-demo)"
+NO_SCALE = "its row says no scale (mpp_x)"
+NO_TUMOUR = "no surface is seen over a tumour"
+
+
+def tissue_model(name: str) -> str | None:
+    """Check a model that is to draw the tissue.
+
+    Returns the same; None where none was named.
+    """
+    if not name:
+        return None
+    config = find_bundle(name).config
+    if config.task != "segmentation" or not config.is_of_slides or SURFACE not in map(str.lower, config.classes):
+        raise BundleError(
+            f"'{config.name}' draws {', '.join(config.classes)}: a share of ulceration needs a model of slides that "
+            f"draws {SURFACE} and tumour, such as skin-demo."
+        )
+    return name
+
+
+def ulceration_shares(judged: Judged, model: str | None, out: Path, run: RunContext) -> tuple[NDArray[np.float64], str]:
+    """Measure how much of the tumour's surface lies bare in each picture.
+
+    Returns float64 (picture,), in [0, 1]; NaN without a model, a scale, a tumour, or where no surface is seen over it.
+    Of the first picture that has none, what is in its way; empty where all have one.
+    """
+    found = np.full(len(judged.samples), np.nan)
+    if model is None:
+        return found, NO_MAP
+    first = ""
+    names = file_names(f"{sample.domain}-{sample.image_id}" for sample in judged.samples)
+    for place, sample in enumerate(run.track(judged.samples, "Drawing the tissue")):
+        written = judged.rows.get((sample.domain, sample.image_id), {}).get("mpp_x")
+        found[place], why = _share(
+            sample, number_of(written), model, out / TISSUE / names[f"{sample.domain}-{sample.image_id}"], run
+        )
+        first = first or (why and f"{sample.image_id}: {why}")
+    return found, first
+
+
+def _share(sample: Sample, mpp: float, model: str, folder: Path, run: RunContext) -> tuple[float, str]:
+    """The share in one picture; where there is none, why."""
+    from napari_melanoma.core.context import RunContext as Quiet
+    from napari_melanoma.slides.analysis import analyse_slide
+
+    run.check()
+    if np.isnan(mpp):
+        return np.nan, NO_SCALE
+    try:
+        options = SlideOptions.parse({"model": model, "mpp": mpp}, "the scale in its row (mpp_x)")
+    except ConfigError as error:
+        return np.nan, str(error)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise save_error(folder, error) from error
+    try:
+        content = analyse_slide(sample.image, folder, options, Quiet()).content
+    except (*CONCERNS_ALL, SaveError, RunError):
+        raise
+    except Exception as error:  # noqa: BLE001 - of this picture alone; what would ail all of them ends it
+        return np.nan, in_words(error)
+    told = (content.get("depth") or {}).get("ulcer_share")
+    return (np.nan, NO_TUMOUR) if told is None else (float(told), "")
+
+
+MEASURES = {**STAIN_MEASURES, **ULCERATION}
+DEPTHS = ("depth told", "spread of the depth")
+
+
+class BiomarkerOptions(Config):
+    """What is looked for, and how much of it is shown."""
+
+    count: int = Field(15, ge=1, le=500, description="features that are kept, the strongest first (P3: 15)")
+    shown: int = Field(4, ge=1, le=20, description="pictures of each, of as many patients, that excite it most")
+    split: str | None = Field(None, description="only pictures of this split, such as 'test'; none: every picture")
+    target: str = Field("", description="column that holds the answer; none: that of the model")
+    tissue_model: str = Field("", description="a model that draws epidermis and tumour, for the share of ulceration")
+
+
+@dataclass(frozen=True, eq=False)
+class Excited:
+    """A picture that has much of a feature: ``value`` of it, and the strongest place in the picture's pixels."""
+
+    sample: Sample
+    value: float
+    place: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A feature of the network with what excites it; ``name`` is for people."""
+
+    name: str
+    marker: Biomarker
+    excited: tuple[Excited, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Biomarkers:
+    """What was found.
+
+    ``table``: float64 (picture, measure), in the order of ``MEASURES``; NaN where it could not be taken.
+    """
+
+    features: list[Found]
+    measures: dict[str, Biomarker]
+    not_measured: dict[str, str]
+    table: NDArray[np.float64]
+    judged: Judged
+    features_looked_at: int
+
+
+def biomarkers(
+    classifier: Classifier, datasets: Sequence[Path], out: Path, options: BiomarkerOptions, *, run: RunContext
+) -> Biomarkers:
+    """Find what of pictures tells the classes apart, and show it."""
+    drawing = tissue_model(options.tissue_model)
+    asked = ClassEvaluationOptions(split=options.split, target=options.target)
+    judged = images_to_judge(datasets, classifier, asked)
+    embeddings, table = _looked_at(classifier, judged, run)
+    positive = judged.labels == judged.classes.index(classifier.config.positive)
+    groups = np.array([str(sample.group) for sample in judged.samples])
+    try:
+        markers = discriminative(embeddings, positive, groups, options.count)
+    except ValueError as error:
+        raise DataSetError(f"{error} Name another split or data set.") from error
+    told = 0 if classifier.config.depth is None else _depths(classifier)
+    first = embeddings.shape[1] - told
+    found = [
+        Found(_name(marker.place, first), marker, _exciting(classifier, judged, embeddings, marker.place, options))
+        for marker in run.track(markers, "Looking what excites each")
+    ]
+    shares, why = ulceration_shares(judged, drawing, out, run)
+    table = np.column_stack([table, shares])
+    measures, without = ranked_measures(table, positive, groups)
+    if "ulceration_share" in without and why:
+        without["ulceration_share"] += f"; the first without it: {why}" if drawing else f"; {why}"
+    result = Biomarkers(found, measures, without, table, judged, embeddings.shape[1])
+    write_biomarkers(out, result, classifier, options, run)
+    return result
+
+
+def ranked_measures(
+    table: NDArray[np.float64], positive: NDArray[np.bool_], groups: NDArray[np.str_]
+) -> tuple[dict[str, Biomarker], dict[str, str]]:
+    """Say how measures tell the classes apart, each on the pictures in which it could be taken.
+
+    ``table``: float64 (picture, measure), in the order of ``MEASURES``; NaN where it could not be taken. ``positive``:
+    bool (picture,). Name to how it does, the strongest first; ``q`` corrected for all of them.
+    """
+    found: dict[str, Biomarker] = {}
+    without: dict[str, str] = {}
+    for place, name in enumerate(MEASURES):
+        there = np.isfinite(table[:, place])
+        try:
+            markers = discriminative(table[there, place : place + 1], positive[there], groups[there], 1)
+        except ValueError:
+            without[name] = f"it could be taken in {int(there.sum())} of {len(there)} pictures: too few of a class"
+            continue
+        if markers:
+            found[name] = markers[0]._replace(place=place)
+        else:
+            without[name] = "it is the same in all pictures"
+    corrected = false_discovery(np.array([one.p for one in found.values()]))
+    told = {name: one._replace(q=float(q)) for (name, one), q in zip(found.items(), corrected, strict=True)}
+    return dict(sorted(told.items(), key=lambda pair: -abs(pair[1].strength))), without
+
+
+def activation(classifier: Classifier, rgb: NDArray[np.uint8], mask: NDArray[np.bool_] | None, place: int) -> NDArray:
+    """Show where a feature of the embedding lies in a picture.
+
+    ``rgb``: uint8 (row, column, channel=3). ``mask``: bool (row, column), where the model looks at the square around a
+    lesion. Returns float32 (row, column) of the picture's size, in [0, 1]: 1 is the strongest place, 0 the weakest.
+    """
+    from napari_melanoma.classification.explanation import placed, spread_out
+
+    view = classifier.seen(rgb, mask)
+    coarse = classifier.look([view.image])[0].deepest[0, place]
+    wide = spread_out(coarse - coarse.min(), view.image.shape[0], classifier.looks_beside)
+    strongest = float(wide.max())
+    return placed(wide / strongest if strongest > 0 else wide, view.box, (rgb.shape[0], rgb.shape[1]))
+
+
+def picture_of(classifier: Classifier, sample: Sample) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+    """Read a picture, and its mask where the model looks at the square around it.
+
+    Returns uint8 (row, column, channel=3). Returns bool (row, column).
+    """
+    needs = classifier.config.view.region == "roi" and sample.mask is not None
+    return read_photograph(sample.image).rgb, read_mask(sample.mask) if needs and sample.mask else None
+
+
+def _looked_at(
+    classifier: Classifier, judged: Judged, run: RunContext
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Embedding and measures of each picture."""
+    embeddings, measured = [], []
+    for sample in run.track(judged.samples, "Looking at pictures"):
+        rgb, mask = picture_of(classifier, sample)
+        embeddings.append(classifier.look([classifier.view(rgb, mask)])[0].embedding)
+        row = judged.rows.get((sample.domain, sample.image_id), {})
+        mpp = number_of(row.get("mpp_x"))
+        measured.append(list(stain_measures(rgb, None if np.isnan(mpp) else mpp).values()))
+    return np.array(embeddings, np.float64), np.array(measured, np.float64)
+
+
+def _exciting(
+    classifier: Classifier, judged: Judged, embeddings: NDArray[np.float64], place: int, options: BiomarkerOptions
+) -> tuple[Excited, ...]:
+    """The pictures that have most of a feature, one a patient."""
+    found: dict[str, Excited] = {}
+    for index in np.argsort(-embeddings[:, place], kind="stable"):
+        sample = judged.samples[index]
+        if str(sample.group) in found:
+            continue
+        heat = activation(classifier, *picture_of(classifier, sample), place)
+        row, column = np.unravel_index(int(heat.argmax()), heat.shape)
+        found[str(sample.group)] = Excited(sample, float(embeddings[index, place]), (int(row), int(column)))
+        if len(found) == options.shown:
+            break
+    return tuple(found.values())
+
+
+def _depths(classifier: Classifier) -> int:
+    """How many of the features, the last, say the depth."""
+    side = classifier.info.config.input_size
+    told = classifier.look([np.zeros((side, side, 3), np.uint8)])[0].depth
+    return 0 if told is None else len(told)
+
+
+def _name(place: int, first: int) -> str:
+    """Name a feature for people."""
+    return f"feature {place}" if place < first else DEPTHS[place - first]
+
+
+OPACITY = 0.65  # of the strongest place
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A picture with the map of a number.
+
+    ``rgb`` is uint8 (row, column, channel=3), ``heat`` float32 (row, column) in [0, 1] of the same size, ``title`` what
+    stands above it.
+    """
+
+    rgb: NDArray[np.uint8]
+    heat: NDArray[np.float32]
+    title: str
+
+
+@dataclass(frozen=True, eq=False)
+class GalleryRow:
+    """A number by its name and what is known of it, with the pictures that have most of it, the most first."""
+
+    title: str
+    shown: Sequence[Shown]
+
+
+def draw_gallery(rows: Sequence[GalleryRow], path: Path) -> None:
+    """Draw a line of pictures for each number, each picture twice: as it is, and with the map over it."""
+    from matplotlib.figure import Figure
+
+    columns = 2 * max(len(row.shown) for row in rows)
+    figure = Figure(figsize=(1.5 * columns, 1.85 * len(rows)), layout="constrained")
+    lines = figure.subplots(len(rows), columns, squeeze=False)
+    for line, row in zip(lines, rows, strict=True):
+        for axes in line:
+            axes.set_axis_off()
+        line[0].set_title(row.title, fontsize=8, loc="left")
+        for place, shown in enumerate(row.shown):
+            _draw_gallery(line[2 * place], line[2 * place + 1], shown)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+
+
+def overlaid(shown: Shown) -> NDArray[np.uint8]:
+    """Lay a map over its picture.
+
+    Returns uint8 (row, column, channel=3): dark where there is nothing of the number, warm where there is most.
+    """
+    from matplotlib import colormaps
+
+    colour = 255 * colormaps["inferno"](np.clip(shown.heat, 0, 1))[..., :3]
+    share = (0.25 + (OPACITY - 0.25) * shown.heat)[..., None]
+    return np.asarray((1 - share) * shown.rgb + share * colour).round().astype(np.uint8)
+
+
+def _draw_gallery(left: Axes, right: Axes, shown: Shown) -> None:
+    """A picture, and the map over it."""
+    left.imshow(shown.rgb)
+    right.imshow(overlaid(shown))
+    left.text(
+        0, 1.0, shown.title, fontsize=5.5, va="top", transform=left.transAxes, color="white", backgroundcolor="#0008"
+    )

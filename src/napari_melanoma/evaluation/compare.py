@@ -1,0 +1,413 @@
+"""Compare two models on the same images: paired differences and pictures."""
+
+from __future__ import annotations
+
+import heapq
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import Field
+
+from napari_melanoma.core.context import Cancelled, Milestone, RunContext
+from napari_melanoma.core.errors import DataSetError, InputError
+from napari_melanoma.core.paths import free_name, safe_name
+from napari_melanoma.core.provenance import provenance
+from napari_melanoma.data.dataset import Sample
+from napari_melanoma.evaluation.comparison import (
+    SHOWN,
+    ComparedModel,
+    Comparison,
+    DomainChange,
+    ImageChange,
+    advise,
+    page_of,
+)
+from napari_melanoma.evaluation.measuring import measure_sample, threshold_of, why_failed
+from napari_melanoma.evaluation.overlap import Overlap, images_to_measure, marked_rows, with_overlap
+from napari_melanoma.evaluation.pages import write_comparison_page
+from napari_melanoma.evaluation.values import REFERENCE_SHARE, Candidate, EvaluationOptions
+from napari_melanoma.figures.evaluation import draw_changes, draw_contours
+from napari_melanoma.io.results import write_rgb, write_table
+from napari_melanoma.lesion.modality import unfit_images
+from napari_melanoma.metrics.statistics import INTERVAL, Estimate, bootstrap_mean, paired_difference
+from napari_melanoma.models.bundle import BundleInfo
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.lesion.analysis import ProbabilityModel
+
+    Masks = tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]
+
+__all__ = ["ComparisonOptions", "compare_loaded", "compare_models"]
+
+NEW_IMAGES = "new images"
+
+
+class ComparisonOptions(EvaluationOptions):
+    """What is compared, and how masks are made."""
+
+    base: tuple[str, ...] = Field((), description="names of data sets that the new model must not do worse on")
+    notes: tuple[str, ...] = Field((), description="sentences on the images or models that follow the advice's reason")
+    remedy: str = Field("", description="what to do where too few images could be judged; none: the usual sentence")
+
+
+def compare_models(
+    models: Sequence[BundleInfo],
+    samples: Sequence[Sample],
+    out: Path,
+    options: EvaluationOptions,
+    *,
+    run: RunContext,
+    overlap: Overlap | None = None,
+) -> Comparison:
+    """Load an old and a new model and compare them on the same images.
+
+    Parameters
+    ----------
+    models : sequence of BundleInfo
+        The old one and the new one.
+    samples : sequence of Sample
+        With reference masks; neither model should have learnt from them.
+    out : pathlib.Path
+        Gets ``comparison.json``, ``per_image.csv``, ``thumbnails/``, ``changes.png`` and ``comparison.html``.
+    options : EvaluationOptions
+        Threshold (by default each model's own) and refinement; ``ComparisonOptions`` names the base data too.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+    overlap : Overlap, optional
+        Which of the images the models were trained on, where it is known.
+
+    Returns
+    -------
+    Comparison
+        Paired over images, intervals by bootstrap over patients or lesions.
+
+    Raises
+    ------
+    InputError
+        Where there are not two models.
+    BundleError
+        Where one's weights are damaged.
+    DataSetError
+        Where no image could be measured.
+    Cancelled
+        Where the user stopped it; nothing was written.
+    """
+    from napari_melanoma.lesion.segmentation import Segmenter
+
+    if len(models) != 2:
+        raise InputError(f"a comparison takes two models, the old one and the new one; {len(models)} were named.")
+    return compare_loaded([Segmenter.load(info) for info in models], samples, out, options, run=run, overlap=overlap)
+
+
+def compare_loaded(
+    models: Sequence[ProbabilityModel],
+    samples: Sequence[Sample],
+    out: Path,
+    options: EvaluationOptions,
+    *,
+    run: RunContext,
+    overlap: Overlap | None = None,
+) -> Comparison:
+    """Compare two models that are loaded; ``compare_models`` says the rest.
+
+    Parameters
+    ----------
+    models : sequence of ProbabilityModel
+        The old one and the new one.
+    samples : sequence of Sample
+        With reference masks.
+    out : pathlib.Path
+        Gets the files.
+    options : EvaluationOptions
+        Threshold, refinement, base data.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+    overlap : Overlap, optional
+        Which of the images the models were trained on, where it is known.
+
+    Returns
+    -------
+    Comparison
+        As it was written.
+
+    Raises
+    ------
+    DataSetError
+        Where no image could be measured.
+    Cancelled
+        Where the user stopped it; nothing was written.
+    """
+    old, new = models
+    include = options.include_seen
+    overlap = overlap or images_to_measure([old.info, new.info], samples, run=run, include=include)
+    samples, warnings = overlap.kept, unfit_images([old.info, new.info], overlap.kept)
+    for warning in warnings:
+        run.report(Milestone(0, len(samples), f"Warning: {warning}"))
+    extremes = Extremes()
+    pairs = [
+        _measured(sample, (old, new), options, out, extremes)
+        for sample in run.track(samples, "Comparing the old and the new model")
+    ]
+    comparison = with_overlap(_comparison((old, new), pairs, options), overlap, warnings)
+    return write_comparison(comparison, pairs, extremes, out, overlap)
+
+
+def _measured(
+    sample: Sample,
+    models: Sequence[ProbabilityModel],
+    options: EvaluationOptions,
+    out: Path,
+    extremes: Extremes,
+) -> Pair:
+    """Measure both models on one image; one that fails is noted, and the others go on."""
+    try:
+        (first, old), (second, new) = (
+            measure_sample(sample, model, threshold_of(model, options), options.refinement, flips=options.flips)
+            for model in models
+        )
+    except Cancelled:
+        raise
+    except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others go on
+        return Pair(sample, error=why_failed(sample, error, out))
+    pair = Pair(sample, old, new)
+    extremes.offer(pair, (first.mask, second.mask, first.reference), first.rgb)
+    return pair
+
+
+def _comparison(models: Sequence[ProbabilityModel], pairs: Sequence[Pair], options: EvaluationOptions) -> Comparison:
+    """Estimate all there is to estimate, and advise."""
+    about = options if isinstance(options, ComparisonOptions) else ComparisonOptions()
+    measured = measured_of(pairs)
+    names = sorted({pair.sample.domain for pair in measured})
+    domains = [_change(name, name in about.base, [p for p in measured if p.sample.domain == name]) for name in names]
+    of_new = [pair for pair in measured if pair.sample.domain not in about.base] or measured
+    advice, reason = advise(_change(NEW_IMAGES, False, of_new), domains, remedy=about.remedy)
+    whole = _change("all", False, measured)
+    old, new = (
+        ComparedModel(model.info.name, model.info.fingerprint, threshold_of(model, options), metrics)
+        for model, metrics in zip(models, (whole.old, whole.new), strict=True)
+    )
+    return Comparison(
+        old=old,
+        new=new,
+        difference=whole.difference,
+        domains=tuple(domains),
+        better=(),
+        worse=(),
+        advice=advice,
+        reason=" ".join([reason, *about.notes]),
+        images=len(measured),
+        patients=whole.patients,
+        failed=tuple((pair.sample.image_id, pair.error) for pair in pairs if pair.error),
+        facts={
+            "options": options.model_dump(mode="json"),
+            "interval": f"{INTERVAL}; of differences paired",
+            "provenance": provenance(),
+        },
+    )
+
+
+def _change(name: str, is_base: bool, pairs: Sequence[Pair]) -> DomainChange:
+    """Estimate both models and their difference over some images."""
+    groups = [pair.sample.group for pair in pairs]
+
+    def estimates(of: Iterable[dict[str, float]]) -> dict[str, Estimate]:
+        figures = list(of)
+        return {metric: bootstrap_mean([item[metric] for item in figures], groups, bounds=(0, 1)) for metric in SHOWN}
+
+    return DomainChange(
+        name,
+        is_base,
+        len(set(groups)),
+        old=estimates(pair.old for pair in pairs),
+        new=estimates(pair.new for pair in pairs),
+        difference={
+            metric: paired_difference([p.old[metric] for p in pairs], [p.new[metric] for p in pairs], groups)
+            for metric in SHOWN
+        },
+    )
+
+
+PICTURED = 12  # images that got most better, and as many that got most worse
+PAGE_NAME = "comparison.html"
+NOTABLE = 0.005  # a smaller change of an image's Jaccard index is neither
+
+
+@dataclass
+class Pair:
+    """One image under both models."""
+
+    sample: Sample
+    old: dict[str, float] = field(default_factory=dict)
+    new: dict[str, float] = field(default_factory=dict)
+    error: str = ""
+
+    @property
+    def change(self) -> float:
+        """Difference in Jaccard index."""
+        return self.new["JA"] - self.old["JA"]
+
+    def row(self) -> dict[str, object]:
+        """Give the row of ``per_image.csv``."""
+        about = {name: getattr(self.sample, name) for name in ("image_id", "domain", "group", "diagnosis")}
+        found: dict[str, object] = {"status": "failed" if self.error else "done", "error": self.error}
+        for metric in SHOWN:
+            old, new = self.old.get(metric), self.new.get(metric)
+            change = None if old is None or new is None else new - old
+            found |= {f"{metric}_old": old, f"{metric}_new": new, f"{metric}_difference": change}
+        return {**about, **found}
+
+
+class Extremes:
+    """Keeps pictures of the images that changed most, and no others: a data set may have thousands."""
+
+    def __init__(self) -> None:
+        self._heaps: dict[int, list[tuple[float, int, Pair, NDArray[np.uint8]]]] = {1: [], -1: []}
+        self._count = 0
+        self._names: set[str] = set()
+
+    def offer(self, pair: Pair, masks: Masks, rgb: NDArray[np.uint8]) -> None:
+        """Keep an image if it is among those that changed most in its direction.
+
+        ``masks``: bool (row, column): of the old model, of the new one, and the reference. ``rgb``: uint8 (row, column,
+        channel).
+        """
+        if abs(pair.change) < NOTABLE:
+            return
+        heap, change = self._heaps[1 if pair.change > 0 else -1], abs(pair.change)
+        if len(heap) == PICTURED and change <= heap[0][0]:
+            return
+        self._count += 1
+        item = (change, -self._count, pair, draw_contours(rgb, *masks))
+        if len(heap) < PICTURED:
+            heapq.heappush(heap, item)
+        else:
+            heapq.heapreplace(heap, item)
+
+    def write(self, direction: int, folder: Path) -> tuple[ImageChange, ...]:
+        """Write the pictures of one direction.
+
+        Returns the greatest change first.
+        """
+        found = []
+        for *_, pair, picture in sorted(self._heaps[direction], key=lambda item: item[:2], reverse=True):
+            sample = pair.sample
+            path = self._path(sample, folder / "thumbnails")
+            write_rgb(path, picture)
+            figures = (pair.old["JA"], pair.new["JA"], pair.old["DI"], pair.new["DI"])
+            found.append(ImageChange(sample.image_id, sample.domain, sample.image, *figures, path))
+        return tuple(found)
+
+    def _path(self, sample: Sample, folder: Path) -> Path:
+        """Find a file name for the picture of an image; data sets may have images of one name."""
+        image, domain = safe_name(sample.image_id), safe_name(sample.domain)
+        name = free_name(image if image.lower() not in self._names else f"{domain}-{image}", self._names)
+        self._names.add(name.lower())
+        return folder / f"{name}.png"
+
+
+def measured_of(pairs: Sequence[Pair]) -> list[Pair]:
+    """Give the images that could be measured."""
+    measured = [pair for pair in pairs if not pair.error]
+    if not measured:
+        why = f"; '{pairs[0].sample.image_id}': {pairs[0].error}" if pairs else ""
+        raise DataSetError(f"none of {len(pairs)} images could be compared{why}")
+    return measured
+
+
+def write_comparison(
+    comparison: Comparison, pairs: Sequence[Pair], extremes: Extremes, out: Path, overlap: Overlap | None = None
+) -> Comparison:
+    """Write all files of a comparison."""
+    shutil.rmtree(out / "thumbnails", ignore_errors=True)  # of an earlier comparison
+    rows = marked_rows((pair.row() for pair in pairs), [pair.sample for pair in pairs], overlap)
+    write_table(out / "per_image.csv", list(rows))
+    written = replace(comparison, better=extremes.write(1, out), worse=extremes.write(-1, out), path=out)
+    figures = [(pair.sample.domain, pair.old["JA"], pair.new["JA"]) for pair in measured_of(pairs)]
+    intervals = {domain.name: domain.difference["JA"] for domain in written.domains}
+    draw_changes(figures, intervals, out / "changes.png")
+    write_comparison_page(page_of(written), out / "changes.png", out / PAGE_NAME)
+    written.write(out)  # last: whoever reads takes it for the sign that all is there
+    return written
+
+
+SAME_SHARE = 2e-6  # tables have six digits
+DIFFERENT = (
+    "These evaluations were made with different options, so what differs is not the models' doing alone: {options}."
+)
+
+
+def refuse_same_evaluation(folders: Sequence[Path]) -> None:
+    """Refuse to compare fewer than two evaluations, or one with itself: all differences would be 0."""
+    if len(folders) < 2:
+        raise InputError(f"a comparison takes two evaluations or more; {len(folders)} were named.")
+    places = [folder.resolve() for folder in folders]
+    for number, place in enumerate(places):
+        if place in places[:number]:
+            raise InputError(
+                f"{folders[number]} was named twice: an evaluation does not differ from itself. Name two evaluations."
+            )
+
+
+def common_images(candidates: Sequence[Candidate]) -> list[NDArray[np.intp]]:
+    """Find the images that all have measured, by data set and name.
+
+    Int (image,) each: their places in the figures of each model, in the order of the first.
+    """
+    known: list[dict[tuple[str, str], int]] = []
+    for figures in (item.figures for item in candidates):
+        samples = ((place, figures.samples[place]) for place in figures.measured.tolist())
+        known.append({(sample.domain, sample.image_id): place for place, sample in samples})
+    keys = [key for key in known[0] if all(key in places for places in known[1:])]
+    return [np.array([places[key] for key in keys], np.intp) for places in known]
+
+
+def refuse_other_masks(
+    candidates: Sequence[Candidate], names: Sequence[str], places: Sequence[NDArray[np.intp]]
+) -> None:
+    """Refuse images that have one name and different reference masks: they are not the same images."""
+    first = candidates[0].figures
+    shares = [item.figures.column(REFERENCE_SHARE)[where] for item, where in zip(candidates, places, strict=True)]
+    for name, share in zip(names[1:], shares[1:], strict=True):
+        other = np.flatnonzero(np.abs(share - shares[0]) > SAME_SHARE)  # not-a-number, from older ones, says nothing
+        if len(other):
+            sample = first.samples[int(places[0][other[0]])]
+            raise InputError(
+                f"{len(other)} of {len(share)} images have another reference mask in {name} than in {names[0]}, such "
+                f"as '{sample.image_id}' of '{sample.domain}'. Make both evaluations on the same data."
+            )
+
+
+def different_options(candidates: Sequence[Candidate], names: Sequence[str]) -> list[str]:
+    """Say which options were not the same, for then the models are not all that differs.
+
+    One sentence, or none.
+    """
+    each = [_flat(item.options) for item in candidates]
+    keys = sorted({key for options in each for key in options} - {"difficulty"})
+    parts = []
+    for key in keys:
+        values = [_option_word(options.get(key)) for options in each]
+        if len(set(values)) > 1:
+            parts.append(f"{key} ({', '.join(f'{name}: {value}' for name, value in zip(names, values, strict=True))})")
+    return [DIFFERENT.format(options="; ".join(parts))] if parts else []
+
+
+def _flat(options: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Bring options that stand in groups to one level, joined by dots."""
+    flat: dict[str, Any] = {}
+    for key, value in options.items():
+        flat |= _flat(value, f"{before}{key}.") if isinstance(value, Mapping) else {before + key: value}
+    return flat
+
+
+def _option_word(value: object) -> str:
+    """Write the value of an option as people read it."""
+    words = {True: "yes", False: "no"}
+    return words[value] if isinstance(value, bool) else "none" if value is None else str(value)

@@ -1,0 +1,301 @@
+"""Measure a model of several classes on images with label images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from napari_melanoma.core.context import Milestone, RunContext
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.files import atomic_folder, write_json
+from napari_melanoma.core.provenance import provenance
+from napari_melanoma.data.dataset import Sample, check_names, read_dataset, with_masks
+from napari_melanoma.evaluation.measuring import why_failed
+from napari_melanoma.evaluation.overlap import TRAINED_ON, Overlap, images_to_measure, marked_rows, stated
+from napari_melanoma.evaluation.pages import Page, write_evaluation_page
+from napari_melanoma.evaluation.values import Failed
+from napari_melanoma.imaging.colormaps import class_colours, tinted
+from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.results import read_labels, write_rgb, write_table
+from napari_melanoma.lesion.modality import unfit_images
+from napari_melanoma.metrics.overlap import count_pairs, estimate_label_metrics, label_metrics
+from napari_melanoma.metrics.statistics import INTERVAL, Estimate
+from napari_melanoma.training.data_faults import numbered
+from napari_melanoma.training.run_data import read_data
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.run_folder import RunFolder
+    from napari_melanoma.models.bundle import BundleInfo
+
+
+class LabelModel(Protocol):
+    """What an evaluation asks of a model; ``slides.tile_models.Labeller`` is one."""
+
+    info: BundleInfo
+    device: str
+
+    def labels(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Say of which class each pixel is.
+
+        ``rgb``: uint8 (row, column, channel). Returns uint8 (row, column).
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class LabelEvaluation:
+    """What an evaluation of several classes found.
+
+    ``parts`` has estimates for all images and each data set, as ``estimate_label_metrics`` names them. ``samples`` are
+    the images that were measured, ``counts`` is int64 (image, true class, found class), pixels.
+    """
+
+    classes: tuple[str, ...]
+    samples: tuple[Sample, ...]
+    counts: NDArray[np.int64]
+    parts: Mapping[str, Mapping[str, Estimate]]
+    failed: tuple[Failed, ...] = ()
+    warnings: tuple[str, ...] = ()
+    overlap: Overlap | None = None
+
+    @property
+    def images(self) -> int:
+        """How many were measured."""
+        return len(self.samples)
+
+
+def evaluate_labels(
+    model: LabelModel,
+    datasets: Sequence[Path],
+    out: Path,
+    *,
+    split: str | None = None,
+    include_seen: bool = False,
+    run: RunContext,
+) -> LabelEvaluation:
+    """Measure a model of several classes and write what was found.
+
+    Returns an image that cannot be read, or whose labels are of another size or have a value that is no class, is in no
+    figure, but among those that failed.
+    """
+    check_names(datasets)
+    samples = [sample for folder in datasets for sample in with_masks(read_dataset(folder), split)]
+    return _evaluated(model, samples, out, run, include_seen)
+
+
+def evaluate_labels_held_out(folder: RunFolder, model: BundleInfo, *, run: RunContext) -> LabelEvaluation:
+    """Measure the model of a run on the images that it has held out."""
+    from napari_melanoma.slides.tile_models import Labeller
+
+    samples = [row.sample for row in read_data(folder.data) if row.part == "held_out"]
+    with atomic_folder(folder.evaluation) as temporary:
+        return _evaluated(Labeller.load(model), samples, temporary, run)
+
+
+def _evaluated(
+    model: LabelModel, samples: Sequence[Sample], out: Path, run: RunContext, include_seen: bool = False
+) -> LabelEvaluation:
+    """Measure images and write what was found."""
+    overlap = images_to_measure([model.info], samples, run=run, include=include_seen)
+    samples, warnings = overlap.kept, unfit_images([model.info], overlap.kept)
+    for warning in warnings:
+        run.report(Milestone(0, len(samples), f"Warning: {warning}"))
+    classes = model.info.config.classes
+    measured, counts, failed = [], [], []
+    for sample in run.track(samples, "Measuring"):
+        try:
+            counts.append(measure_labels(sample, model))
+        except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others go on
+            failed.append(Failed(sample, why_failed(sample, error, out)))
+        else:
+            measured.append(sample)
+    if not measured:
+        why = f"; '{failed[0].sample.image_id}': {failed[0].error}" if failed else ""
+        raise DataSetError(f"none of {len(failed)} images could be measured{why}")
+    found = np.stack(counts)
+    evaluation = LabelEvaluation(
+        classes,
+        tuple(measured),
+        found,
+        _parts(measured, found, classes),
+        tuple(failed),
+        (*overlap.warnings, *warnings),
+        overlap,
+    )
+    write_label_evaluation(out, evaluation, model)
+    return evaluation
+
+
+def measure_labels(sample: Sample, model: LabelModel) -> NDArray[np.int64]:
+    """Count the pixels of one image by true and by found class.
+
+    Returns int64 (true class, found class).
+    """
+    rgb, truth = opened(sample, model.info.config.classes)
+    return count_pairs(model.labels(rgb), truth, len(model.info.config.classes))
+
+
+def opened(sample: Sample, classes: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Read an image and its label image.
+
+    Returns uint8 (row, column, channel) and (row, column).
+    """
+    assert sample.mask is not None
+    rgb, labels = read_photograph(sample.image).rgb, read_labels(sample.mask)
+    if rgb.shape[:2] != labels.shape:
+        raise DataSetError(
+            f"'{sample.image_id}': the label image has {labels.shape[0]} x {labels.shape[1]} pixels, the image "
+            f"{rgb.shape[0]} x {rgb.shape[1]}. It needs the size of its upright image."
+        )
+    unknown = [str(value) for value in np.unique(labels) if value >= len(classes)]
+    if unknown:
+        raise DataSetError(
+            f"'{sample.image_id}': expected the values {numbered(classes)} in the label image, found "
+            f"{', '.join(unknown)}. Label it with the classes of the model."
+        )
+    return rgb, labels
+
+
+def _parts(
+    samples: Sequence[Sample], counts: NDArray[np.int64], classes: Sequence[str]
+) -> dict[str, dict[str, Estimate]]:
+    """Estimates for all images and each data set."""
+    groups = np.array([sample.group for sample in samples])
+    domains = np.array([sample.domain for sample in samples])
+    found = {"all": estimate_label_metrics(counts, groups, classes)}
+    for domain in np.unique(domains):
+        places = domains == domain
+        found[str(domain)] = estimate_label_metrics(counts[places], groups[places], classes)
+    return found
+
+
+WORST, SHOWN_PX, GAP_PX = 6, 256, 4
+POOLED = (
+    "The pixels of all images are counted together, class by class; DI and JA without a class are means over classes"
+)
+
+
+def write_label_evaluation(out: Path, found: LabelEvaluation, model: LabelModel) -> None:
+    """Write tables, pictures and the page."""
+    samples = [*found.samples, *(item.sample for item in found.failed)]
+    rows = marked_rows(_rows(found), samples, found.overlap)
+    write_table(out / "per_image.csv", rows, [*_columns(found), TRAINED_ON])
+    about = _about(found, model)
+    write_json(out / "metrics.json", about)
+    picture = out / "figures" / "worst.png"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    write_rgb(picture, _worst(found, model))
+    write_evaluation_page(_page(found, model, about, picture), out / "summary.html")
+
+
+def label_lead(found: LabelEvaluation) -> str:
+    """Say in a sentence what a reader wants to know first.
+
+    Mean Dice and the lowest class, each with its interval.
+    """
+    whole = found.parts["all"]
+    of_classes = {name: whole[f"DI {name}"] for name in found.classes if f"DI {name}" in whole}
+    lowest = min(of_classes, key=lambda name: of_classes[name].mean)
+    return (
+        f"Dice {whole['DI']}, mean over {len(found.classes)} classes with its 95 % interval; lowest of {lowest}: "
+        f"{of_classes[lowest]}."
+    )
+
+
+def _columns(found: LabelEvaluation) -> list[str]:
+    """Columns of ``per_image.csv``."""
+    known = ("image_id", "domain", "split", "group", "status", "error")
+    return [*known, *label_metrics(found.counts[:1], found.classes)]
+
+
+def _rows(found: LabelEvaluation) -> list[dict[str, object]]:
+    """Rows of ``per_image.csv``: first what was measured."""
+    metrics = label_metrics(found.counts, found.classes)
+    rows: list[dict[str, object]] = []
+    for place, sample in enumerate(found.samples):
+        about = {name: getattr(sample, name) for name in ("image_id", "domain", "split", "group")}
+        values = {name: float(column[place]) for name, column in metrics.items()}
+        rows.append({**about, "status": "done", **values})
+    for item in found.failed:
+        about = {name: getattr(item.sample, name) for name in ("image_id", "domain", "split", "group")}
+        rows.append({**about, "status": "failed", "error": item.error})
+    return rows
+
+
+def _about(found: LabelEvaluation, model: LabelModel) -> dict[str, Any]:
+    """Content of ``metrics.json``."""
+    parts = {part: {name: vars(one) for name, one in some.items()} for part, some in found.parts.items()}
+    return {
+        "model": {"name": model.info.name, "fingerprint": model.info.fingerprint, "device": model.device},
+        "classes": list(found.classes),
+        "warnings": list(found.warnings),
+        "training_overlap": found.overlap.facts if found.overlap else None,
+        "metrics": parts,
+        "confusion_px": found.counts.sum(0).tolist(),
+        "failed": [{"image_id": item.sample.image_id, "error": item.error} for item in found.failed],
+        "interval": INTERVAL,
+        "provenance": provenance(),
+    }
+
+
+def _worst(found: LabelEvaluation, model: LabelModel) -> NDArray[np.uint8]:
+    """Draw the images with the fewest pixels right: the image, what is found, the reference."""
+    right = label_metrics(found.counts, found.classes)["AC"]
+    rows = []
+    for place in np.argsort(right, kind="stable")[:WORST]:
+        rgb, truth = opened(found.samples[place], found.classes)
+        said = model.labels(rgb)
+        pictures = [rgb, tinted(rgb, said, len(found.classes)), tinted(rgb, truth, len(found.classes))]
+        rows.append(np.concatenate([_shown(picture) for picture in pictures], axis=1))
+    return np.concatenate(rows, axis=0)
+
+
+def _shown(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Fit a picture into a square with a white rim."""
+    from PIL import Image
+
+    side = SHOWN_PX - GAP_PX
+    sheet = np.full((SHOWN_PX, SHOWN_PX, 3), 255, np.uint8)
+    sheet[:side, :side] = np.asarray(Image.fromarray(rgb).resize((side, side), Image.Resampling.BILINEAR))
+    return sheet
+
+
+def _page(found: LabelEvaluation, model: LabelModel, about: dict[str, Any], picture: Path) -> Page:
+    """Words of the page."""
+    data = sorted({sample.domain for sample in found.samples})
+    columns = ("all", *(data if len(data) > 1 else ()))
+    metrics = [
+        (name, *(str(found.parts[part][name]) if name in found.parts[part] else "" for part in columns))
+        for name in found.parts["all"]
+    ]
+    total = found.counts.sum(0)
+    shares = total / np.maximum(1, total.sum(1, keepdims=True))
+    confusion = [(name, *(f"{share:.3f}" for share in row)) for name, row in zip(found.classes, shares, strict=True)]
+    colours = ", ".join(
+        f"{name} #{''.join(f'{part:02x}' for part in colour)}"
+        for name, colour in zip(found.classes[1:], class_colours(len(found.classes))[1:], strict=True)
+    )
+    return Page(
+        title=f"{model.info.name} on {', '.join(data)}",
+        facts=f"{found.images} images, {len(found.classes)} classes, each pixel of the most probable",
+        lead=label_lead(found),
+        next="Look at the worst images below. per_image.csv, beside this page, has every image.",
+        warnings=found.warnings,
+        tables=[
+            ("Metrics", ("Metric", "All images", *columns[1:]), metrics),
+            ("What is found (columns) of what is there (rows), share of its pixels", ("", *found.classes), confusion),
+        ],
+        figures={"Worst images: the image, what is found, the reference": picture},
+        failed=[(item["image_id"], item["error"]) for item in about["failed"]],
+        notes=[
+            *stated(found.overlap),
+            f"{POOLED}. Intervals: {INTERVAL}.",
+            f"Colours: {colours}.",
+            "Weights {}, {program} {version}.".format(model.info.fingerprint[:16], **about["provenance"]),
+        ],
+    )

@@ -1,0 +1,218 @@
+"""The folder of an evaluation, written and read back: tables, figures and a page to read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_melanoma.core.csv_files import csv_dicts
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.parsing import read_json, reason_of
+from napari_melanoma.core.provenance import provenance
+from napari_melanoma.data.dataset import Sample
+from napari_melanoma.evaluation.overlap import TRAINED_ON, marked_rows, not_stated, stated
+from napari_melanoma.evaluation.pages import Page, write_evaluation_page
+from napari_melanoma.evaluation.values import (
+    FACTS,
+    LESS_IS_BETTER,
+    MEASURED,
+    REFERENCE_SHARE,
+    SIZE,
+    SIZE_WORDS,
+    Candidate,
+    Evaluation,
+    EvaluationOptions,
+    Figures,
+    Subgroup,
+)
+from napari_melanoma.figures.evaluation import Compared, draw_cases, draw_distribution, draw_subgroups
+from napari_melanoma.io.results import write_table
+from napari_melanoma.metrics.difficulty import TRAITS
+from napari_melanoma.metrics.statistics import INTERVAL, Estimate
+
+if TYPE_CHECKING:
+    from napari_melanoma.lesion.analysis import ProbabilityModel
+
+SUMMARY, TABLE = "summary.html", "per_image.csv"
+COLUMNS = ("image_id", "domain", "split", "group", "diagnosis", "status", "error", *MEASURED, *FACTS, TRAINED_ON)
+WORDS = {
+    "TJA": "Jaccard index, 0 below 0.65",
+    "JA": "Jaccard index",
+    "DI": "Dice index",
+    "AC": "accuracy of the pixels",
+    "SE": "sensitivity of the pixels",
+    "SP": "specificity of the pixels",
+    "HD95_px": "Hausdorff-95, pixels",
+    "HD95_relative": "Hausdorff-95 over the image's diagonal",
+    "HD95_mm": "Hausdorff-95, mm",
+    "BF1": "boundary F1 within 0.75 % of the diagonal",
+    "band_share": "share of the lesion and its surroundings on which the mirror images disagree",
+    "errors_in_band": "share of the wrong pixels in the band",
+}
+SUBGROUP_COLUMNS = (
+    *("data", "by", "value", "images"),
+    *(f"{name}{end}" for name in MEASURED for end in ("", "_low", "_high")),
+)
+MOST_FAILED = 200  # that the page names; the table names all
+MANY_ENOUGH = 10  # images, for a subgroup to be named first
+IN_SUBGROUPS = ("TJA", "JA", "DI", "SE", "SP", "HD95_relative", "BF1")
+
+
+@dataclass(frozen=True)
+class Written:
+    """What is written of an evaluation: the estimates, the figures of each image, and the cases that are drawn."""
+
+    evaluation: Evaluation
+    figures: Figures
+    cases: Mapping[str, Sequence[Compared]]
+    model: ProbabilityModel
+    options: EvaluationOptions
+
+
+def write_evaluation(out: Path, written: Written) -> None:
+    """Write tables, figures and the page."""
+    evaluation, figures = written.evaluation, written.figures
+    write_table(out / TABLE, marked_rows(figures.rows(), figures.samples, evaluation.overlap), COLUMNS)
+    write_table(out / "subgroups.csv", [_row(group) for group in evaluation.subgroups], SUBGROUP_COLUMNS)
+    about = _about(written)
+    write_json(out / "metrics.json", about)
+    measured, dice = figures.measured, figures.column("DI")
+    domains: dict[str, list[float]] = {}
+    for place in measured:
+        domains.setdefault(figures.samples[place].domain, []).append(float(dice[place]))
+    pictures = out / "figures"
+    draw_distribution(dict(sorted(domains.items())), pictures / "dice.png")
+    draw_cases(written.cases, pictures / "cases.png")
+    shown = {"Distribution of the Dice index": "dice.png", "Best, median and worst images": "cases.png"}
+    if evaluation.subgroups:
+        bars = [(g.data, g.by, f"{g.value} (n = {g.count})", g.metrics["JA"]) for g in evaluation.subgroups]
+        draw_subgroups(bars, pictures / "subgroups.png")
+        shown = {"Jaccard index of each subgroup": "subgroups.png", **shown}
+    write_evaluation_page(
+        _page(written, about, {title: pictures / name for title, name in shown.items()}), out / SUMMARY
+    )
+
+
+def is_evaluation(folder: Path) -> bool:
+    """Say whether a folder is one that an evaluation wrote."""
+    return (folder / "metrics.json").is_file() and (folder / "per_image.csv").is_file()
+
+
+def read_evaluation(folder: Path) -> Candidate:
+    """Read what an evaluation measured."""
+    try:
+        about = read_json(folder / "metrics.json")
+        figures = Figures((*MEASURED, REFERENCE_SHARE))
+        with (folder / "per_image.csv").open(encoding="utf-8", newline="") as file:
+            for row in csv_dicts(file):
+                if row["status"] == "done":
+                    values = {name: float(row[name]) for name in figures.names if row.get(name)}
+                    group, split, domain = (row[name] for name in ("group", "split", "domain"))
+                    sample = Sample(row["image_id"], Path(), None, group, split, domain, diagnosis=row["diagnosis"])
+                    figures.add(sample, values)
+        model, warnings = about["model"], (*about.get("warnings", ()), *not_stated(about))
+        threshold, options, overlap = about["threshold"], about["options"], about.get("training_overlap")
+        return Candidate(model["name"], model["fingerprint"], threshold, figures, options, warnings, overlap)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{folder} holds no evaluation that this version can read ({type(error).__name__}: {reason_of(error)}). "
+            "Make it again: napari-melanoma evaluate --model BUNDLE --data DATASET --out DIR"
+        ) from error
+
+
+def _row(group: Subgroup) -> dict[str, object]:
+    """Row of ``subgroups.csv``."""
+    row: dict[str, object] = {"data": group.data, "by": group.by, "value": group.value, "images": group.count}
+    for name, estimate in group.metrics.items():
+        row |= {name: estimate.mean, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+    return row
+
+
+def _about(written: Written) -> dict[str, Any]:
+    """Content of ``metrics.json``."""
+    evaluation, info = written.evaluation, written.model.info
+    return {
+        "model": {"name": info.name, "fingerprint": info.fingerprint, "device": written.model.device},
+        "threshold": evaluation.threshold,
+        "warnings": list(evaluation.warnings),
+        "training_overlap": evaluation.overlap.facts if evaluation.overlap else None,
+        "options": written.options.model_dump(mode="json"),
+        "metrics": {part: _plain(found) for part, found in evaluation.parts.items()},
+        "subgroups": [
+            {"data": group.data, "by": group.by, "value": group.value, "metrics": _plain(group.metrics)}
+            for group in evaluation.subgroups
+        ],
+        "failed": [{"image_id": item.sample.image_id, "error": item.error} for item in evaluation.failed],
+        "interval": INTERVAL,
+        "provenance": provenance(),
+    }
+
+
+def _plain(found: Mapping[str, Estimate]) -> dict[str, dict[str, float]]:
+    """Estimates as JSON holds them."""
+    return {name: vars(estimate) for name, estimate in found.items()}
+
+
+def _page(written: Written, about: Mapping[str, Any], figures: Mapping[str, Path]) -> Page:
+    """Words of the page."""
+    evaluation, model = written.evaluation, written.model.info
+    whole = evaluation.parts["all"]
+    data = sorted({sample.domain for sample in written.figures.samples})
+    columns = data if len(data) > 1 else []
+    head = ("Metric", "What it is", "All images", *columns)
+    parts = [evaluation.parts[name] for name in ("all", *columns)]
+    rows = [
+        (_arrow(name), WORDS[name], *(str(part[name]) if name in part else "" for part in parts))
+        for name in MEASURED
+        if name in whole
+    ]
+    groups = [
+        (g.data, g.by, g.value, str(g.count), *(f"{g.metrics[name].mean:.3f}" for name in IN_SUBGROUPS))
+        for g in evaluation.subgroups
+    ]
+    limits = "; ".join(f"{t.label}: {t.name} {'from' if t.above else 'under'} {t.limit:g}" for t in TRAITS)
+    with_limits = f" Measured with the reference at hand: {limits}." if written.options.difficulty else ""
+    return Page(
+        title=f"{model.name} on {', '.join(data)}",
+        facts=f"{whole['JA'].count} images, threshold {evaluation.threshold:g}"
+        + (", with mirror images" if written.options.flips else "")
+        + (f", split {written.options.split}" if written.options.split else ""),
+        lead=_lead(evaluation),
+        next=f"Look at the worst images below and at the lowest subgroups. {TABLE}, beside this page, has every image; "
+        "napari-melanoma compare puts this evaluation beside that of another model.",
+        warnings=evaluation.warnings,
+        tables=[
+            ("Metrics", head, rows),
+            ("Subgroups", ("Data", "By", "Value", "n", *map(_arrow, IN_SUBGROUPS)), groups),
+        ],
+        figures=figures,
+        failed=[(item["image_id"], item["error"]) for item in about["failed"][:MOST_FAILED]],
+        notes=[
+            *stated(evaluation.overlap),
+            f"Intervals: {about['interval']}.",
+            f"{SIZE.capitalize()}, {SIZE_WORDS}.{with_limits}",
+            f"Weights {model.fingerprint[:16]}, {about['provenance']['program']} {about['provenance']['version']}.",
+        ],
+    )
+
+
+def _arrow(name: str) -> str:
+    """Name a metric, with a word where less of it is better."""
+    return f"{name} (less is better)" if name in LESS_IS_BETTER else name
+
+
+def _lead(evaluation: Evaluation) -> str:
+    """Say in a sentence or two what a reader wants to know first."""
+    whole = evaluation.parts["all"]
+    text = f"Dice {whole['DI']}, TJA {whole['TJA']}, Jaccard {whole['JA']} (mean over images, 95 % interval)."
+    enough = [group for group in evaluation.subgroups if group.count >= MANY_ENOUGH]
+    if enough:
+        low = min(enough, key=lambda group: group.metrics["JA"].mean)
+        text += (
+            f" Lowest Jaccard of the subgroups of {MANY_ENOUGH} images or more: {low.metrics['JA']} "
+            f"({low.data}, {low.by}: {low.value}, n = {low.count})."
+        )
+    return text

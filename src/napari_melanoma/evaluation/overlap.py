@@ -1,0 +1,377 @@
+"""Which images that models are judged on they were trained on: left out by default, and stated in all outputs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_melanoma.core.context import Milestone, RunContext
+from napari_melanoma.core.errors import BundleError, DataSetError
+from napari_melanoma.core.wording import counted
+from napari_melanoma.data.training_images import (
+    FILE,
+    Digest,
+    TrainingImages,
+    are_listed,
+    are_of_listed_groups,
+    digest_of,
+    hash_images,
+)
+from napari_melanoma.training.run_data import images_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.data.dataset import Sample
+    from napari_melanoma.evaluation.comparison import Advice, Comparison
+    from napari_melanoma.evaluation.pages import Page
+    from napari_melanoma.models.bundle import BundleInfo
+    from napari_melanoma.training.recipe import TrainRecipe
+    from napari_melanoma.training.survey import Chosen
+
+PROGRAM = "napari-melanoma"
+TRAINED_ON = "trained_on"  # column of tables
+LEAST = 5  # images and patients: with fewer no verdict is given
+MOST_LOOKED_AT = 500  # thumbnails of held-out photographs, read before a start
+KNOWN = (
+    "{count} of {all} images that are to compare the models cannot: '{start}' was trained on them or on others of "
+    "their patients."
+)
+NOT_STATED = (
+    "'{model}' does not state which images it was trained on, so whether it was trained on some of these is unknown."
+)
+LOST = (
+    "'{model}' was trained with napari-melanoma but has no {file}: which images it was trained on cannot be "
+    "determined, so evaluations cannot leave them out. Get the complete bundle from where it came."
+)
+NOT_LISTED = (
+    "'{model}' was also trained on images that it does not list ({unlisted}), so whether some of these are among them "
+    "is unknown."
+)
+DAMAGED = "Which images '{model}' was trained on is unknown: {error}"
+LEFT_OUT = "Left out: {count} of {total} ({groups}), because {models} trained on {why}."
+INCLUDED = (
+    "Included: {count} of {total} ({groups}), although {models} trained on {why}. Figures on training images are "
+    "optimistic and give no verdict."
+)
+ALL_LEFT_OUT = (
+    "All {total} are left out, because {models} trained on them or on others of their patients, and no figure on "
+    "training images shows how a model does on new ones. Use other images (at least {least} of {least} patients for a "
+    "verdict), or measure these all the same with --include-seen."
+)
+NONE_SEEN = (
+    "None of the {total} is among the images that {models} trained on, by pixels, similar pictures and patients."
+)
+NO_VERDICT = "No verdict: the images include some that a model was trained on."
+MORE = (
+    "Correct about {count} more photographs of patients that these models were not trained on, and train again: so "
+    "many are needed until enough of them are held out."
+)
+NOT_COMPARED = "The evaluation of '{model}' is of an older version, which did not look for training images among these."
+FEW = "{images} of {patients} remain: at least {least} images and {least} patients are needed for a verdict."
+
+
+@dataclass(frozen=True, eq=False)
+class ModelOverlap:
+    """What of the judged images one model was trained on.
+
+    ``images``: bool (image,): it was trained on this picture. ``patients``: bool (image,): it was trained on this
+    picture or another one of the patient or lesion.
+    """
+
+    name: str
+    images: NDArray[np.bool_]
+    patients: NDArray[np.bool_]
+    unknown: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Overlap:
+    """The images that models are judged on, and which of them any of the models was trained on."""
+
+    samples: Sequence[Sample]
+    models: tuple[ModelOverlap, ...]
+    included: bool = False
+
+    @cached_property
+    def seen(self) -> NDArray[np.bool_]:
+        """Images, of all, that any of the models was trained on, or on others of their patients; bool (image,)."""
+        return np.logical_or.reduce([np.zeros(len(self.samples), bool), *(model.patients for model in self.models)])
+
+    @property
+    def judged(self) -> NDArray[np.bool_]:
+        """Images, of all, that are measured; bool (image,)."""
+        return np.ones(len(self.samples), bool) if self.included else ~self.seen
+
+    @property
+    def kept(self) -> list[Sample]:
+        """Images that are measured."""
+        return [sample for sample, judged in zip(self.samples, self.judged, strict=True) if judged]
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Models that do not state all that they were trained on: no output may call these images unseen."""
+        return tuple(model.name for model in self.models if model.unknown)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences that every output of an evaluation carries."""
+        if not (self.seen.any() and not self.included and self.kept and not self.enough):
+            return self.notices
+        patients = _patients({sample.group for sample in self.kept})
+        return (*self.notices, FEW.format(images=counted(len(self.kept), "image"), patients=patients, least=LEAST))
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """Sentences that a comparison carries; whether enough images are left is part of the reason of its advice."""
+        words = INCLUDED if self.included else LEFT_OUT
+        total = counted(len(self.samples), "image")
+        alike: dict[bytes, list[ModelOverlap]] = {}  # a model that was trained from another one shares its images
+        for model in self.models:
+            if model.patients.any():
+                alike.setdefault(model.images.tobytes() + model.patients.tobytes(), []).append(model)
+        said = []
+        for models in alike.values():
+            seen, why = models[0].patients, _why(models[0])
+            groups = _patients({s.group for s, known in zip(self.samples, seen, strict=True) if known})
+            names = _were([model.name for model in models])
+            said.append(words.format(count=int(seen.sum()), total=total, groups=groups, models=names, why=why))
+        return tuple(dict.fromkeys([*said, *(model.unknown for model in self.models if model.unknown)]))
+
+    @property
+    def enough(self) -> bool:
+        """Whether the images that are measured can give a verdict."""
+        unseen = [sample for sample, seen in zip(self.samples, self.seen, strict=True) if not seen]
+        return min(len(unseen), len({sample.group for sample in unseen})) >= LEAST
+
+    def verdict(self, advice: Advice, reason: str) -> tuple[Advice, str]:
+        """Refuse an advice on two models, the old one and the new one, that these images cannot give.
+
+        Unchanged where both models are new to the images. Where the start is as unknown as what was trained from it,
+        the comparison is as fair to both.
+        """
+        if self.included and self.seen.any():
+            return "cannot tell", f"{NO_VERDICT} {reason}"
+        old, new = self.models[0], self.models[-1]
+        if advice == "take over" and new.unknown and not old.unknown:
+            return "cannot tell", f"{new.unknown} {reason}"
+        return advice, reason
+
+    def more_needed(self, held_out_fraction: float) -> tuple[str, ...]:
+        """Say how many images would be needed where too few are left that no model was trained on.
+
+        A sentence, or none.
+        """
+        if self.enough or not self.seen.any():
+            return ()
+        missing = LEAST - len({sample.group for sample in self.kept})
+        wanted = math.ceil(max(1, missing) / held_out_fraction) if held_out_fraction else max(1, missing)
+        return (MORE.format(count=wanted),)
+
+    @property
+    def summary(self) -> str:
+        """One sentence on what was compared, or left out; empty where a model does not state its images."""
+        if self.seen.any() or self.unknown:
+            return " ".join(self.notices)
+        total = counted(len(self.samples), "image")
+        return NONE_SEEN.format(total=total, models=_were([model.name for model in self.models]))
+
+    def names(self, sample: Sample) -> str:
+        """Name the models that were trained on an image or on others of its patient.
+
+        Joined by semicolons; empty where there is none.
+        """
+        return self._names.get((sample.domain, sample.image_id), "")
+
+    @cached_property
+    def _names(self) -> dict[tuple[str, str], str]:
+        return {
+            (sample.domain, sample.image_id): "; ".join(dict.fromkeys(m.name for m in self.models if m.patients[place]))
+            for place, sample in enumerate(self.samples)
+            if self.seen[place]
+        }
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The same as plain values for JSON."""
+        left_out = (
+            [] if self.included else [s.image_id for s, seen in zip(self.samples, self.seen, strict=True) if seen]
+        )
+        return {
+            "included": self.included,
+            "verdict": self.enough and not (self.included and bool(self.seen.any())),
+            "images": len(self.samples),
+            "judged": len(self.kept),
+            "left_out": left_out,
+            "models": [
+                {
+                    "name": model.name,
+                    "trained_on_images": int(model.images.sum()),
+                    "trained_on_images_or_patients": int(model.patients.sum()),
+                    "stated": not model.unknown,
+                }
+                for model in self.models
+            ],
+            "summary": self.summary,
+        }
+
+
+def find_overlap(
+    models: Sequence[BundleInfo],
+    samples: Sequence[Sample],
+    *,
+    run: RunContext,
+    include: bool = False,
+    digest: Digest = digest_of,
+) -> Overlap:
+    """Find the images that any of several models was trained or tuned on.
+
+    ``digest``: from the path of an image to 64 bits of its content; by default of its pixels. Over all models together:
+    what one of them knows is left out for all.
+    """
+    listed = [_listed(model) for model in models]
+    found = []
+    if any(len(one.pixels) or one.groups for one, _ in listed if one):
+        tiles = any(model.config.is_of_slides for model in models)
+        hashed = hash_images(samples, run, digest=digest, looks=not tiles)
+        for model, (one, unknown) in zip(models, listed, strict=True):
+            images = are_listed(hashed, one, tiles=tiles) if one else np.zeros(len(samples), bool)
+            groups = {sample.group for sample, seen in zip(samples, images, strict=True) if seen}
+            patients = np.array([sample.group in groups for sample in samples], bool)
+            if one:
+                patients |= are_of_listed_groups(samples, one)
+            found.append(ModelOverlap(model.name, images, patients, unknown))
+    else:
+        none = np.zeros(len(samples), bool)
+        found = [
+            ModelOverlap(info.name, none, none, unknown) for info, (_, unknown) in zip(models, listed, strict=True)
+        ]
+    return Overlap(list(samples), tuple(found), include)
+
+
+def images_to_measure(
+    models: Sequence[BundleInfo],
+    samples: Sequence[Sample],
+    *,
+    run: RunContext,
+    include: bool = False,
+    digest: Digest = digest_of,
+) -> Overlap:
+    """Find the images to measure models on, and report which are left out."""
+    overlap = find_overlap(models, samples, run=run, include=include, digest=digest)
+    if samples and not overlap.kept:
+        total = counted(len(samples), "image")
+        names = _were([model.name for model in overlap.models if model.patients.any()])
+        raise DataSetError(ALL_LEFT_OUT.format(total=total, models=names, least=LEAST))
+    for warning in overlap.warnings:
+        run.report(Milestone(0, len(samples), f"Warning: {warning}"))
+    return overlap
+
+
+def with_overlap(comparison: Comparison, overlap: Overlap, warnings: Sequence[str]) -> Comparison:
+    """Add to a comparison which images were trained on, and refuse the advice where that forbids one."""
+    advice, reason = overlap.verdict(comparison.advice, comparison.reason)
+    facts = {**comparison.facts, "training_overlap": overlap.facts, "warnings": [*overlap.notices, *warnings]}
+    return replace(comparison, advice=advice, reason=reason, facts=facts)
+
+
+def stated(overlap: Overlap | None) -> list[str]:
+    """Give the sentence by which a page states that no image was trained on; what was is among its warnings.
+
+    One, or none.
+    """
+    return [overlap.summary] if overlap and not overlap.warnings else []
+
+
+def without_verdict(page: Page, overlaps: Iterable[Mapping[str, Any] | None]) -> Page:
+    """Begin a page with the reason why its figures give no verdict, where models were trained on its images.
+
+    Unchanged where no training image is among those measured.
+    """
+    included = any(
+        one["included"] and any(m["trained_on_images_or_patients"] for m in one["models"]) for one in overlaps if one
+    )
+    return replace(page, lead=f"{NO_VERDICT} {page.lead}") if included else page
+
+
+def not_stated(about: Mapping[str, Any]) -> tuple[str, ...]:
+    """Warn of the stored results of a version that did not look for training images.
+
+    A sentence, or none.
+    """
+    return () if about.get("training_overlap") else (NOT_COMPARED.format(model=about["model"]["name"]),)
+
+
+def marked_rows(
+    rows: Iterable[dict[str, object]], samples: Sequence[Sample], overlap: Overlap | None
+) -> Iterator[dict[str, object]]:
+    """Name in each row of a table the models that were trained on its image."""
+    for row, sample in zip(rows, samples, strict=True):
+        yield {**row, TRAINED_ON: overlap.names(sample) if overlap else ""}
+
+
+def _listed(model: BundleInfo) -> tuple[TrainingImages | None, str]:
+    """The images of a model, and a sentence where it does not state them all."""
+    try:
+        found = images_of(model)
+    except BundleError as error:
+        return None, DAMAGED.format(model=model.name, error=error)
+    if found is None:
+        return None, NOT_STATED.format(model=model.name)
+    unlisted = NOT_LISTED.format(model=model.name, unlisted="; ".join(found.unlisted)) if found.unlisted else ""
+    return found, unlisted
+
+
+def unstated(model: BundleInfo) -> str:
+    """Describe what a bundle does not state about the images that it was trained on.
+
+    A sentence; "" where it states them all.
+    """
+    said = _listed(model)[1]
+    ours = model.config.provenance.get("program") == PROGRAM or PROGRAM in model.card
+    if ours and said == NOT_STATED.format(model=model.name):
+        return LOST.format(model=model.name, file=FILE)
+    return said
+
+
+def _why(model: ModelOverlap) -> str:
+    """Say by what images were recognized."""
+    same, other = int(model.images.sum()), int((model.patients & ~model.images).sum())
+    if not other:
+        return "them" if same > 1 else "it"
+    others = f"other images of the same patients or lesions ({other})"
+    return f"them ({same}) or on {others}" if same else others
+
+
+def _patients(groups: set[str]) -> str:
+    """Count patients, or lesions where no patient is named."""
+    return "1 patient or lesion" if len(groups) == 1 else f"{len(groups):,} patients or lesions"
+
+
+def _were(names: Sequence[str]) -> str:
+    """Name models with their verb."""
+    quoted = [f"'{name}'" for name in dict.fromkeys(names)]
+    return f"{' and '.join(quoted)} {'was' if len(quoted) == 1 else 'were'}"
+
+
+def known_to_start(recipe: TrainRecipe, chosen: Chosen, run: RunContext) -> str:
+    """Warn of photographs that are held out although the start was trained on them, by thumbnails and patients.
+
+    "" where there are none, or the recipe is of tiles or slides.
+    """
+    from napari_melanoma.models.registry import find_bundle
+
+    if not recipe.model.starts_from_bundle or recipe.tile is not None or recipe.bags is not None:
+        return ""
+    held_out, start = chosen.parts.held_out[:MOST_LOOKED_AT], find_bundle(recipe.model.start)
+    overlap = find_overlap([start], held_out, run=run, digest=lambda path: None)
+    count = int(overlap.seen.sum())
+    if not count:
+        return ""
+    known = KNOWN.format(count=count, all=len(held_out), start=start.name)
+    return " ".join([known, *overlap.more_needed(recipe.data.held_out_fraction)])

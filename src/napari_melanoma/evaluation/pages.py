@@ -1,0 +1,159 @@
+"""The HTML pages of an evaluation and of a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from napari_melanoma.figures.page import png_uri, write_html
+
+Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]
+"""Heading, names of the columns, rows of words."""
+PAGE = """{% extends "page" %}
+{% block title %}{{ page.title }}{% endblock %}
+{% block width %}70rem{% endblock %}
+{% block style %}
+.quiet, table { font-size: .9rem; } td, th { padding: .25rem .8rem .25rem 0; }
+{% endblock %}
+{% block content %}
+<h1>{{ page.title }}</h1>
+<p class="quiet">{{ page.facts }}; research use only</p>
+{% for warning in page.warnings %}<p class="notice">{{ warning }}</p>
+{% endfor %}
+<p class="lead">{{ page.lead }}</p>
+{% if page.next %}<p>{{ page.next }}</p>
+{% endif %}
+{% for heading, columns, rows in page.tables %}{% if rows %}<h2>{{ heading }}</h2>
+{{ table(columns, rows) }}
+{% endif %}{% endfor %}
+{% for title, picture in pictures %}<h2>{{ title }}</h2>
+<p class="wide figure"><img alt="{{ title }}" src="{{ picture }}"></p>
+{% endfor %}
+{% if page.failed %}<h2>Not measured</h2>
+<ul>{% for name, error in page.failed %}<li>{{ name }}: {{ error }}</li>{% endfor %}</ul>{% endif %}
+{% for note in page.notes %}<p class="quiet">{{ note }}</p>
+{% endfor %}
+{% endblock %}
+"""
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a page says: heading, facts in one line, what to know first, tables, figures, what failed, small print.
+
+    ``warnings`` are what a reader should beware of, and stand above all that was found; ``next`` says what a reader
+    would do with it.
+    """
+
+    title: str
+    facts: str
+    lead: str
+    tables: Sequence[Table]
+    figures: Mapping[str, Path] = field(default_factory=dict)
+    failed: Sequence[tuple[str, str]] = ()
+    notes: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    next: str = ""
+
+
+def write_evaluation_page(page: Page, path: Path) -> None:
+    """Write a page with its figures inside."""
+    pictures = [(title, png_uri(picture)) for title, picture in page.figures.items()]
+    write_html(path, PAGE, page=page, pictures=pictures)
+
+
+COMPARISON_PAGE = """{% extends "page" %}
+{% block title %}{{ page.title }}{% endblock %}
+{% block style %}
+.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(12rem, 1fr)); gap: 1rem; }
+figure { margin: 0; } figcaption { color: #5c6269; font-size: .85rem; overflow-wrap: anywhere; }
+.quiet { font-size: .9rem; }
+.old { color: #a8327c; } .new { color: #8a7400; } .reference { color: #12788a; }
+{% endblock %}
+{% block content %}
+<h1>{{ page.title }}</h1>
+<p class="quiet">{{ page.facts }}; research use only</p>
+{% for warning in page.warnings %}<p class="notice">{{ warning }}</p>
+{% endfor %}
+<p class="lead"><b>{{ advice }}</b> {{ page.reason }}</p>
+<p>{{ next }}</p>
+{{ table(columns, page.rows) }}
+<p class="wide figure">
+<img alt="Each image before and after, and the mean difference of each data set" src="{{ figure }}"></p>
+{% for title, pictures in sides %}{% if pictures %}<h2>{{ title }}</h2>
+<p class="quiet">Contours: <b class="old">old purple</b>, <b class="new">new yellow</b>,
+<b class="reference">reference blue</b>.</p>
+<div class="pictures">
+{% for picture in pictures %}<figure><img alt="Contours of both models on {{ picture.name }}" src="{{ picture.data }}">
+<figcaption>{{ picture.name }}<br>JA {{ picture.change }}</figcaption></figure>
+{% endfor %}</div>
+{% endif %}{% endfor %}
+{% if page.failed %}<h2>Not compared</h2>
+<ul>{% for name, error in page.failed %}<li>{{ name }}: {{ error }}</li>{% endfor %}</ul>{% endif %}
+<p class="quiet">{{ page.note }}</p>
+{% endblock %}
+"""
+ADVICE = {
+    "take over": "Take the new model over.",
+    "keep": "Keep the old model.",
+    "cannot tell": "The images cannot tell.",
+}
+TAKE = "napari-melanoma models import RUN, or Take over in the Train dock,"
+NEXT = {
+    "take over": f"Look at the pictures first, above all at the worse ones. Then {TAKE} lists the new model beside the "
+    "old one, which stays.",
+    "keep": "The worse pictures show on what the new model fails; corrected masks of that kind may help it. "
+    f"{TAKE} takes it all the same.",
+    "cannot tell": f"More images that are held out would tell; the pictures show what differs. {TAKE} takes it all the "
+    "same.",
+}
+COLUMNS = ("Images", "n", "Metric", "Old", "New", "Difference (95 % interval)")
+
+
+@dataclass(frozen=True)
+class Changed:
+    """An image that changed: its name, the Jaccard index before and after, and the PNG with all contours."""
+
+    name: str
+    old: float
+    new: float
+    picture: Path
+
+
+@dataclass(frozen=True)
+class ComparisonPage:
+    """What the page says: heading, facts in one line, warnings, advice with reason, figures, pictures, small print.
+
+    ``advice`` is ``take over``, ``keep`` or ``cannot tell``; the title names the old model first.
+    """
+
+    title: str
+    facts: str
+    advice: str
+    reason: str
+    rows: Sequence[Sequence[str]]
+    better: Sequence[Changed]
+    worse: Sequence[Changed]
+    note: str
+    failed: Sequence[tuple[str, str]] = ()
+    warnings: Sequence[str] = ()
+
+
+def write_comparison_page(page: ComparisonPage, figure: Path, path: Path) -> None:
+    """Write the page with its pictures inside."""
+    sides = [("Better", _pictures(page.better)), ("Worse", _pictures(page.worse))]
+    words = {"advice": ADVICE[page.advice], "next": NEXT[page.advice], "columns": COLUMNS}
+    write_html(path, COMPARISON_PAGE, page=page, sides=sides, figure=png_uri(figure), **words)
+
+
+def _pictures(images: Sequence[Changed]) -> list[dict[str, str]]:
+    """Name, change and data of each picture."""
+    return [
+        {
+            "name": item.name,
+            "change": f"{item.old:.2f} to {item.new:.2f} ({item.new - item.old:+.2f})",
+            "data": png_uri(item.picture),
+        }
+        for item in images
+    ]

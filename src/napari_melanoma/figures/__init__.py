@@ -1,0 +1,1 @@
+"""Figures drawn with matplotlib, and the HTML page that others fill."""

@@ -1,0 +1,286 @@
+"""Figures of an evaluation, of a comparison of models and of two readers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from napari_melanoma.core.files import atomic_file
+from napari_melanoma.imaging.masks import contours
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.metrics.agreement import BlandAltman
+
+TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE = (255, 255, 0), (255, 0, 0), (0, 160, 0)
+LEGEND = (("found", TRUE_POSITIVE), ("too much", FALSE_POSITIVE), ("missed", FALSE_NEGATIVE))
+STRENGTH = 0.5  # of the colours over the photograph
+CASES = ("best", "median", "worst")
+SHOWN_PX = 260  # of the longer side of a picture in a figure
+MOST_BARS = 60
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One image of an evaluation beside its masks: uint8 (row, column, channel) and two bool (row, column)."""
+
+    name: str
+    dice: float
+    rgb: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+    reference: NDArray[np.bool_]
+
+
+def comparison_image(mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Colour a mask against its reference as P4 does.
+
+    ``mask``, ``reference``: bool (row, column). Returns uint8 (row, column, channel): found rightly yellow, found
+    wrongly red, missed green, the rest black.
+    """
+    picture = np.zeros((*mask.shape, 3), np.uint8)
+    picture[mask & reference] = TRUE_POSITIVE
+    picture[mask & ~reference] = FALSE_POSITIVE
+    picture[~mask & reference] = FALSE_NEGATIVE
+    return picture
+
+
+def draw_distribution(dice: Mapping[str, Sequence[float]], path: Path) -> None:
+    """Draw how the Dice index is distributed in each part of the data."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 1.2 + 1.1 * len(dice)), layout="constrained")
+    axes = figure.subplots(len(dice), 1, sharex=True, squeeze=False)[:, 0]
+    for axis, (name, values) in zip(axes, dice.items(), strict=True):
+        axis.hist(values, bins=np.linspace(0, 1, 41), color=BLUE)
+        axis.axvline(float(np.mean(values)), color=ORANGE, label=f"mean {np.mean(values):.3f}")
+        axis.set_title(f"{name} (n = {len(values)})", loc="left", fontsize=10)
+        axis.legend(loc="upper left", fontsize=8, frameon=False)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[-1].set_xlabel("Dice index of an image")
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=150)
+
+
+def overlay_image(rgb: NDArray[np.uint8], mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Lay the colours of ``comparison_image`` over the photograph, which stays visible, in grey where there is none.
+
+    ``rgb``: uint8 (row, column, channel=3). ``mask``, ``reference``: bool (row, column). Returns uint8 (row, column,
+    channel=3).
+    """
+    colours = comparison_image(mask, reference)
+    grey = np.repeat(rgb.mean(axis=2, keepdims=True), 3, axis=2)
+    inside = (mask | reference)[..., None]
+    return np.where(inside, (1 - STRENGTH) * grey + STRENGTH * colours, grey).astype(np.uint8)
+
+
+def draw_cases(cases: Mapping[str, Sequence[Compared]], path: Path) -> None:
+    """Draw chosen images, each beside its comparison with the reference, with a legend of the colours."""
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    rows = max(1, *(len(items) for items in cases.values()))
+    figure = Figure(figsize=(4.2 * len(cases), 0.9 + 1.75 * rows), layout="constrained")
+    axes = figure.subplots(rows, 2 * len(cases), squeeze=False)
+    for axis in axes.ravel():
+        axis.set_axis_off()
+    for column, (heading, items) in enumerate(cases.items()):
+        for row, item in enumerate(items):
+            title = f"{heading}: " if row == 0 else ""
+            _draw_case((axes[row, 2 * column], axes[row, 2 * column + 1]), item, title)
+    patches = [
+        Patch(facecolor=f"#{red:02x}{green:02x}{blue:02x}", edgecolor="#666666", label=word)
+        for word, (red, green, blue) in LEGEND
+    ]
+    figure.legend(handles=patches, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=100)
+
+
+def draw_subgroups(groups: Sequence[tuple[str, str, str, Interval]], path: Path) -> None:
+    """Draw a metric of each subgroup with its interval, those of one kind together."""
+    from matplotlib.figure import Figure
+
+    shown = groups[:MOST_BARS]
+    figure = Figure(figsize=(7.5, 1.0 + 0.22 * len(shown)), layout="constrained")
+    axis = figure.subplots()
+    kinds = list(dict.fromkeys((data, by) for data, by, *_ in shown))
+    for row, (data, by, _, found) in enumerate(shown):
+        colour = (BLUE, ORANGE)[kinds.index((data, by)) % 2]
+        axis.plot([found.low, found.high], [row, row], color=colour, linewidth=1.5)
+        axis.plot([found.mean], [row], "o", color=colour, markersize=4)
+    axis.set_yticks(range(len(shown)), [f"{data}, {by}: {value}" for data, by, value, _ in shown], fontsize=7)
+    axis.set_ylim(len(shown) - 0.5, -0.5)
+    axis.set_xlabel("Jaccard index, 95 % interval")
+    axis.grid(axis="x", color="#dddddd", linewidth=0.6)
+    axis.spines[["top", "right"]].set_visible(False)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def _draw_case(axes: Sequence[Any], item: Compared, title: str) -> None:
+    """Draw a photograph and, beside it, its overlay."""
+    from PIL import Image
+
+    overlay = overlay_image(item.rgb, item.mask, item.reference)
+    for axis, picture in zip(axes, (item.rgb, overlay), strict=True):
+        small = Image.fromarray(np.ascontiguousarray(picture))
+        small.thumbnail((SHOWN_PX, SHOWN_PX))
+        axis.imshow(np.asarray(small))
+    axes[0].set_title(f"{title}{item.name[:24]}", fontsize=7, loc="left")
+    axes[1].set_title(f"Dice {item.dice:.3f}", fontsize=7, loc="left")
+
+
+BIAS_COLOR, GREY = "#3b6fa0", "#8a9097"
+SHADE = 0.15
+
+
+def draw_bland_altman(found: BlandAltman, readers: tuple[str, str], path: Path, unit: str = "mm") -> None:
+    """Draw differences over means, with bias and limits of agreement and the intervals of all three."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.6), layout="constrained")
+    axis = figure.subplots()
+    axis.axhline(0, color="#e4e4e0", linewidth=0.8)
+    for name, one, style in (
+        ("upper limit", found.high, "--"),
+        ("bias", found.bias, "-"),
+        ("lower limit", found.low, "--"),
+    ):
+        axis.axhspan(one.low, one.high, color=BIAS_COLOR, alpha=SHADE, linewidth=0)
+        axis.axhline(one.mean, color=BIAS_COLOR, linestyle=style, linewidth=1.2)
+        words = f"{name} {one.mean:+.2f}"
+        axis.annotate(words, (1, one.mean), (4, 0), ("axes fraction", "data"), "offset points", va="center", fontsize=8)
+    axis.plot(found.means, found.differences, "o", color="#1c1f23", markersize=4, alpha=0.75)
+    axis.set(
+        xlabel=f"mean of {readers[0]} and {readers[1]} ({unit})", ylabel=f"{readers[1]} less {readers[0]} ({unit})"
+    )
+    axis.set_title(f"{len(found.means)} slides; shaded: 95 % intervals", fontsize=9, color=GREY, loc="left")
+    axis.spines[["top", "right"]].set_visible(False)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=130)
+
+
+SIDE_PX = 320
+# Told apart by colour-blind eyes too, by their brightness; the new one is the yellow of every contour of ours.
+OLD, NEW, REFERENCE = (214, 72, 160), (255, 221, 0), (92, 219, 240)
+DARK = (25, 25, 25)
+BLUE, ORANGE = "#3b6fa0", "#d08000"
+
+
+class Interval(Protocol):
+    """A mean with its interval; ``metrics.statistics.Estimate`` is one."""
+
+    @property
+    def mean(self) -> float:
+        """The mean."""
+
+    @property
+    def low(self) -> float:
+        """Lower end of the interval."""
+
+    @property
+    def high(self) -> float:
+        """Upper end of the interval."""
+
+    @property
+    def count(self) -> int:
+        """How many images are behind it."""
+
+
+def draw_contours(
+    rgb: NDArray[np.uint8],
+    old: NDArray[np.bool_],
+    new: NDArray[np.bool_],
+    reference: NDArray[np.bool_],
+    side_px: int = SIDE_PX,
+) -> NDArray[np.uint8]:
+    """Draw the contours of both models and of the reference on a small photograph.
+
+    ``rgb``: uint8 (row, column, channel=3). ``old``, ``new``, ``reference``: bool (row, column): purple, yellow and
+    blue. Returns uint8 (row, column, channel=3).
+    """
+    from PIL import Image, ImageDraw
+
+    scale = side_px / max(rgb.shape[:2])
+    size = tuple(max(1, round(length * scale)) for length in rgb.shape[1::-1])
+    image = Image.fromarray(np.ascontiguousarray(rgb)).resize((size[0], size[1]), Image.Resampling.LANCZOS)
+    draw = ImageDraw.Draw(image)
+    for mask, colour, width in ((reference, REFERENCE, 1), (old, OLD, 2), (new, NEW, 2)):
+        lines = [[((c + 0.5) * scale - 0.5, (r + 0.5) * scale - 0.5) for r, c in line] for line in contours(mask)]
+        for line in lines:
+            draw.line(line, fill=DARK, width=width + 2, joint="curve")
+        for line in lines:
+            draw.line(line, fill=colour, width=width, joint="curve")
+    return np.array(image)
+
+
+def draw_changes(images: Sequence[tuple[str, float, float]], intervals: Mapping[str, Interval], path: Path) -> None:
+    """Draw each image's Jaccard index before and after, and the mean difference of each data set."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    scatter, forest = figure.subplots(1, 2)
+    scatter.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
+    markers = "os^Dv*"
+    for number, name in enumerate(intervals):
+        pairs = np.array([(old, new) for domain, old, new in images if domain == name])
+        scatter.plot(
+            *pairs.T, markers[number % len(markers)], color=(BLUE, ORANGE)[number % 2], alpha=0.6, ms=4, label=name
+        )
+    scatter.set(xlabel="Jaccard index, old model", ylabel="new model", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    scatter.set_aspect("equal")
+    above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 3}  # within, it hides images
+    scatter.legend(fontsize=8, frameon=False, **above)
+    for row, found in enumerate(intervals.values()):
+        forest.plot([found.low, found.high], [row, row], color=BLUE, linewidth=2)
+        forest.plot([found.mean], [row], "o", color=BLUE)
+    forest.axvline(0, color="#999999", linewidth=0.8)
+    forest.set_yticks(range(len(intervals)), [f"{name}\n(n = {found.count})" for name, found in intervals.items()])
+    forest.set_ylim(len(intervals) - 0.5, -0.5)
+    forest.set_xlabel("new less old, Jaccard index, 95 % interval")
+    forest.spines[["top", "right"]].set_visible(False)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=130)
+
+
+COLOURS = ("#3b6fa0", "#d08000", "#3d8f6c", "#a8327c")
+
+
+def draw_models(
+    models: Sequence[tuple[str, Mapping[str, Interval], Mapping[str, Interval]]], metrics: Sequence[str], path: Path
+) -> None:
+    """Draw how each model does and by how much it differs from the first."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.5, 1.4 + 0.5 * len(models)), layout="constrained")
+    values, changes = figure.subplots(1, 2, sharey=True)
+    for number, metric in enumerate(metrics):
+        offset = 0.22 * (number - (len(metrics) - 1) / 2)
+        colour = COLOURS[number % len(COLOURS)]
+        for row, (_, found, difference) in enumerate(models):
+            label = metric if row == 0 else None
+            _draw(values, found.get(metric), row + offset, colour, label)
+            _draw(changes, difference.get(metric), row + offset, colour, None)
+    values.set_yticks(range(len(models)), [name for name, *_ in models])
+    values.set_ylim(len(models) - 0.5, -0.5)
+    values.set_xlabel("mean over images, 95 % interval")
+    changes.axvline(0, color="#999999", linewidth=0.8)
+    changes.set_xlabel(f"less {models[0][0]}, paired, 95 % interval")
+    for axis in (values, changes):
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(axis="x", color="#e4e4e0", linewidth=0.6)
+    figure.legend(loc="outside upper center", ncols=len(metrics), fontsize=8, frameon=False)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def _draw(axis: Any, found: Interval | None, row: float, colour: str, label: str | None) -> None:  # noqa: ANN401
+    """Draw one estimate with its interval."""
+    if found is not None:
+        axis.plot([found.low, found.high], [row, row], color=colour, linewidth=1.8)
+        axis.plot([found.mean], [row], "o", color=colour, markersize=4, label=label)

@@ -1,0 +1,189 @@
+"""What all HTML pages have in common, and tables as Markdown and HTML."""
+
+from __future__ import annotations
+
+import base64
+import html
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_melanoma.core.files import write_text
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+# A page extends "page" and fills the blocks; what it adds to the style comes last, and so wins.
+BASE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{% block title %}{% endblock %}</title>
+<style>
+body { font: 16px/1.5 system-ui, sans-serif; color: #1c1f23; background: #f5f5f3; margin: 0; }
+main { max-width: {% block width %}62rem{% endblock %}; margin: 0 auto; padding: 2rem 1.5rem; background: #fff; }
+h1 { font-size: 1.6rem; margin: 0; overflow-wrap: anywhere; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
+.lead { border-left: 4px solid #3b6fa0; background: #eef3f8; padding: .5rem .9rem; margin: 1rem 0; }
+.notice { border-left: 4px solid #e3b617; background: #fbf6e3; padding: .5rem .9rem; margin: 1rem 0; }
+.quiet { color: #5c6269; } img { max-width: 100%; height: auto; } .wide { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; } th { text-align: left; font-weight: 600; }
+td, th { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #e4e4e0; }
+.number { text-align: right; font-variant-numeric: tabular-nums; } td.number span { white-space: nowrap; }
+.group { text-align: center; } .long { min-width: 18rem; } .figure img { min-width: 36rem; }
+{% block style %}{% endblock %}
+@media print { body { background: #fff; } main { padding: 0; } }
+</style>
+</head>
+<body>
+<main>
+{% block content %}{% endblock %}
+</main>
+</body>
+</html>
+"""
+
+
+def write_html(path: Path, template: str, **values: object) -> None:
+    """Fill a template and write it."""
+    from jinja2 import DictLoader, Environment
+
+    pages = Environment(autoescape=True, trim_blocks=True, loader=DictLoader({"page": BASE}))
+    pages.globals["table"] = _table
+    write_text(path, pages.from_string(template).render(**values))
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
+    """Write a table, which is escaped already."""
+    from markupsafe import Markup
+
+    return Markup(html_table(columns, rows))
+
+
+def png_uri(path: Path) -> str:
+    """Encode a PNG as a data URI."""
+    return data_uri(path.read_bytes(), "image/png")
+
+
+def data_uri(content: bytes, media: str) -> str:
+    """Encode a picture as a data URI."""
+    return f"data:{media};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+NOTHING = "–"
+# A number, perhaps with a unit (8M, 12 %), a difference or a second one, perhaps with the interval in brackets.
+NUMBER = re.compile(r"([-+]?\d[\d.]*(?: ?[%A-Za-z]{1,2})?(?:(?:, [-+]| / )\d[\d.]*)*)(?: (\([^()]*\d\)))?")
+LONG = 60  # letters, from which on a text asks for a column wide enough to read it
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as it is read: a title, columns, rows of text, and sentences above and below it."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    above: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse rows of another width."""
+        wrong = [row for row in self.rows if len(row) != len(self.columns)]
+        if wrong:
+            raise ValueError(f"'{self.title}' has {len(self.columns)} columns, a row has {len(wrong[0])}: {wrong[0]}")
+
+    def markdown(self) -> str:
+        """Write it as GitHub's Markdown."""
+        lines = [
+            f"### {self.title}",
+            "",
+            *(line for text in self.above for line in (text, "")),
+            _markdown_row([f"{group}, {name}" if group else name for group, name in self._headings]),
+            "|" + "|".join(" --- " for _ in self.columns) + "|",
+        ]
+        lines += [_markdown_row(row) for row in self.rows]
+        lines += [line for note in self.notes for line in ("", note)]
+        return "\n".join(lines) + "\n"
+
+    def html(self) -> str:
+        """Write it as HTML, its text escaped.
+
+        A heading, a ``table`` and a ``p`` for each sentence above and below it.
+        """
+        title, table = html.escape(self.title), html_table(self.columns, self.rows, self.groups)
+        return f"<h2>{title}</h2>\n{_paragraphs(self.above)}{table}{_paragraphs(self.notes)}"
+
+    @property
+    def _headings(self) -> list[tuple[str, str]]:
+        """Heading above each column, and its own."""
+        return list(zip(self.groups or ("",) * len(self.columns), self.columns, strict=True))
+
+
+def html_table(columns: Sequence[str], rows: Sequence[Sequence[str]], groups: Sequence[str] = ()) -> str:
+    """Write a table as HTML, its text escaped, which scrolls by itself where the window is narrow.
+
+    Columns of numbers stand to the right, so that their digits stand below each other; an interval in brackets stays
+    together, and a column of sentences is wide enough to read them.
+
+    A ``div`` of the class ``wide`` with the table, whose cells have the classes ``number`` and ``long``, and headings
+    of several columns ``group``.
+    """
+    kinds = [_kind([row[place] for row in rows]) for place in range(len(columns))]
+    head = "</tr><tr>".join(_html_head(groups or [""] * len(columns), columns, kinds))
+    body = "\n".join(f"<tr>{_html_cells(row, kinds)}</tr>" for row in rows)
+    return f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>\n'
+
+
+def _paragraphs(texts: Sequence[str]) -> str:
+    """Write sentences."""
+    return "".join(f'<p class="quiet">{html.escape(text)}</p>\n' for text in texts)
+
+
+def _html_head(groups: Sequence[str], columns: Sequence[str], kinds: Sequence[str]) -> Iterator[str]:
+    """Write the rows of headings: one, or two where columns have a heading in common."""
+    named = list(zip(groups, columns, kinds, strict=True))
+    if not any(groups):
+        yield "".join(f"<th{kind}>{html.escape(name)}</th>" for _, name, kind in named)
+        return
+    upper = ""
+    for group, members in itertools.groupby(named, key=itemgetter(0)):
+        below = list(members)
+        if group:
+            upper += f'<th class="group" colspan="{len(below)}">{html.escape(group)}</th>'
+        else:
+            upper += "".join(f'<th{kind} rowspan="2">{html.escape(name)}</th>' for _, name, kind in below)
+    yield upper
+    yield "".join(f"<th{kind}>{html.escape(name)}</th>" for group, name, kind in named if group)
+
+
+def _kind(texts: Sequence[str]) -> str:
+    """Attribute of a column's cells, by what is in them."""
+    said = [text for text in texts if text not in ("", NOTHING)]
+    if said and all(NUMBER.fullmatch(text) for text in said):
+        return ' class="number"'
+    return ' class="long"' if any(len(text) > LONG for text in said) else ""
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    """Write a row; a bar inside a text would end its cell."""
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") or NOTHING for cell in cells) + " |"
+
+
+def _html_cells(cells: Sequence[str], kinds: Sequence[str]) -> str:
+    """Write the cells of a row."""
+    return "".join(f"<td{kind}>{_html_text(cell)}</td>" for cell, kind in zip(cells, kinds, strict=True))
+
+
+def _html_text(cell: str) -> str:
+    """Write the text of a cell; between a number and its interval the line may break, within the interval not."""
+    found = NUMBER.fullmatch(cell)
+    if found and found[2]:
+        return f"{html.escape(found[1])} <span>{html.escape(found[2])}</span>"
+    if found:
+        return html.escape(cell).replace(" / ", "&nbsp;/ ")
+    return html.escape(cell or NOTHING)

@@ -1,0 +1,1 @@
+"""Arrays to arrays and numbers: masks, shape, color, hair, refinement, preprocessing and modality."""

@@ -1,0 +1,217 @@
+"""The colors of a lesion in numbers, color constancy, and the illuminated circle of a dermatoscope."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.imaging.masks import bounding_box, grown
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+GRID_SIDE = 256
+LEAST_SHARE = 0.05
+RING = (0.05, 0.25)
+# The six colours that the ABCD rule of dermatoscopy counts (Nachbar et al. 1994, doi:10.1016/S0190-9622(94)70061-3).
+# The rule names them and gives no values: these sRGB values are this program's own.
+ABCD_COLORS: dict[str, tuple[int, int, int]] = {
+    "white": (235, 228, 222),
+    "red": (190, 80, 75),
+    "light brown": (175, 120, 85),
+    "dark brown": (95, 60, 42),
+    "blue-grey": (105, 112, 130),
+    "black": (38, 30, 30),
+}
+# sRGB (IEC 61966-2-1) to XYZ relative to the D65 white, so that white is (1, 1, 1).
+_TO_XYZ = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)
+_TO_RELATIVE = (_TO_XYZ / _TO_XYZ.sum(axis=1, keepdims=True)).astype(np.float32)
+_STEPS = np.arange(256) / 255
+_LINEAR = np.where(_STEPS <= 0.04045, _STEPS / 12.92, ((_STEPS + 0.055) / 1.055) ** 2.4).astype(np.float32)
+
+
+def to_lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Convert sRGB to CIELAB under D65 (CIE 15:2004), several times faster than scikit-image by a table for the gamma.
+
+    ``rgb``: uint8, (..., channel=3). Returns float32, same shape: L* from 0 to 100, a*, b*.
+    """
+    # einsum, not a matrix product: BLAS would start threads for it, which stall on a busy machine.
+    relative = np.einsum("...c,wc->...w", _LINEAR[rgb], _TO_RELATIVE)
+    compressed = np.where(relative > (6 / 29) ** 3, np.cbrt(relative), relative * (841 / 108) + 4 / 29)
+    x, y, z = compressed[..., 0], compressed[..., 1], compressed[..., 2]
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1).astype(np.float32)
+
+
+def to_srgb(lab: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Convert CIELAB under D65 to sRGB: the inverse of ``to_lab``.
+
+    Returns float32, same shape, from 0 to 1; colours that sRGB does not have are clipped.
+    """
+    y = (lab[..., 0] + 16) / 116
+    compressed = np.stack([y + lab[..., 1] / 500, y, y - lab[..., 2] / 200], axis=-1)
+    relative = np.where(compressed > 6 / 29, compressed**3, (compressed - 4 / 29) * (108 / 841))
+    linear = np.clip(np.einsum("...w,cw->...c", relative, np.linalg.inv(_TO_RELATIVE)), 0, 1)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055).astype(np.float32)
+
+
+def color_shares(lab: NDArray[np.float32]) -> dict[str, float]:
+    """Share of pixels nearest to each of the six colours of the ABCD rule, by distance in CIELAB.
+
+    ``lab``: float32, (pixel, channel=3), at least one. Colour to share; the shares add up to 1.
+    """
+    references = to_lab(np.array(list(ABCD_COLORS.values()), np.uint8))
+    # |p - r|^2 without |p|^2, which is the same for every reference.
+    distances = (references**2).sum(axis=1) - 2 * np.einsum("pc,rc->pr", lab, references)
+    counts = np.bincount(distances.argmin(axis=1), minlength=len(references))
+    return dict(zip(ABCD_COLORS, (counts / len(lab)).tolist(), strict=True))
+
+
+def color_measurements(mask: NDArray[np.bool_], rgb: NDArray[np.uint8]) -> dict[str, float]:
+    """Colour variegation of a lesion and its contrast to the skin around it.
+
+    Lesion and surroundings are averaged down to at most 256 pixels a side first, so noise and hairs' edges weigh less.
+
+    - ``color_std_l``, ``color_std_a``, ``color_std_b``: standard deviation of L*, a*, b* within the lesion (the colour
+      features of Celebi et al. 2007, doi:10.1016/j.compmedimag.2007.01.003).
+    - ``color_count``: how many of the six colours of the ABCD rule cover at least 5 % of the lesion (Nachbar et al.
+      1994, doi:10.1016/S0190-9622(94)70061-3; reference values and share are this program's own).
+    - ``color_difference``: CIE 1976 colour difference between the means of lesion and skin; skin is the ring from 5 %
+      to 25 % of the equivalent diameter away from the lesion.
+
+    ``mask``: boolean, (row, column), not empty. ``rgb``: photograph, uint8, (row, column, channel=3). Name to value;
+    ``color_difference`` is NaN where the lesion leaves no skin in view.
+    """
+    lesion, ring, lab = lesion_and_ring(mask, rgb)
+    inside = lab[lesion]
+    spread = inside.std(axis=0, dtype=np.float64)
+    difference = math.nan
+    if ring.any():
+        difference = float(np.linalg.norm(inside.mean(axis=0) - lab[ring].mean(axis=0)))
+    return {
+        "color_std_l": float(spread[0]),
+        "color_std_a": float(spread[1]),
+        "color_std_b": float(spread[2]),
+        "color_count": float(sum(share >= LEAST_SHARE for share in color_shares(inside).values())),
+        "color_difference": difference,
+    }
+
+
+def lesion_and_ring(
+    mask: NDArray[np.bool_], rgb: NDArray[np.uint8]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float32]]:
+    """Find the lesion and the ring of skin around it on one grid, averaged down to at most 256 pixels a side.
+
+    ``mask``: boolean, (row, column), not empty. ``rgb``: photograph, uint8, (row, column, channel=3). Returns bool
+    (row, column) of the grid; the ring lies 5 % to 25 % of the equivalent diameter away from the lesion, and is empty
+    where the lesion fills the view. Returns float32 (row, column, channel=3), CIELAB.
+    """
+    from PIL import Image
+    from scipy import ndimage
+
+    box = bounding_box(mask)
+    assert box is not None, "the caller measures masks that are not empty"
+    diameter = math.sqrt(4 * np.count_nonzero(mask) / math.pi)
+    view = grown(box, math.ceil(RING[1] * diameter) + 1, (mask.shape[0], mask.shape[1]))
+    step = math.ceil(max(view.height, view.width) / GRID_SIDE)
+    coverage = np.asarray(Image.fromarray(mask[view.slices].view(np.uint8) * 255).reduce(step))
+    colors = np.asarray(Image.fromarray(np.ascontiguousarray(rgb[view.slices])).reduce(step))
+    lesion = coverage == coverage.max()
+    away = ndimage.distance_transform_edt(coverage == 0) * step
+    ring = (away > max(1.0, RING[0] * diameter)) & (away <= max(2.0, RING[1] * diameter))
+    return lesion, ring, to_lab(colors)
+
+
+CLIPPED = 250  # of 255: what shines tells the limit of the camera, not the colour of the light
+FEWEST = 0.05  # share of pixels that are not clipped; below it all of them are asked
+DARKEST = 1.0  # of 255, for a channel that is empty
+
+
+def shades_of_grey(rgb: NDArray[np.uint8], power: float = 6.0) -> NDArray[np.uint8]:
+    """Scale the channels so that the scene is grey in the mean of a power of its values.
+
+    Power 1 takes the mean colour for that of the light (grey world), infinity the brightest (white patch): Finlayson
+    and Trezzi 2004, "Shades of gray and colour constancy". The default is that of Barata et al. 2015 for dermoscopy,
+    doi:10.1109/JBHI.2014.2336473.
+
+    ``rgb``: uint8 sRGB (row, column, channel). Returns uint8, alike.
+    """
+    return scaled_channels(rgb, light_gains(rgb, power))
+
+
+def scaled_channels(rgb: NDArray[np.uint8], gains: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Multiply the channels.
+
+    ``rgb``: uint8 sRGB (row, column, channel). ``gains``: float64 (3,), as ``light_gains`` gives them. Returns uint8,
+    alike; what becomes brighter than white is white.
+    """
+    table = np.rint(np.clip(np.arange(256)[:, None] * gains, 0, 255)).astype(np.uint8)
+    return np.stack([table[rgb[..., channel], channel] for channel in range(3)], axis=-1)
+
+
+def light_gains(rgb: NDArray[np.uint8], power: float = 6.0) -> NDArray[np.float64]:
+    """Say by what each channel is to be multiplied to make the light white, at the same brightness.
+
+    ``rgb``: uint8 sRGB (row, column, channel). Returns float64 (3,), all 1 where the light is white.
+    """
+    seen = rgb.max(axis=2) < CLIPPED
+    pixels = rgb[seen] if seen.mean() >= FEWEST else rgb.reshape(-1, 3)
+    # From counts of the 256 values: the power is taken of few numbers.
+    counts = np.stack([np.bincount(pixels[:, channel], minlength=256) for channel in range(3)])
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    light = np.maximum((shares @ (np.arange(256) / 255) ** power) ** (1 / power), DARKEST / 255)
+    return np.sqrt((light**2).mean()) / light
+
+
+DARK = 20.0  # CIELAB lightness below which there is next to no light
+EDGE = 0.25  # share of a side that may be dark: hairs and a lesion at the border are
+STEEP = 0.5  # share of the first side cut off from which it is no circle's: that of a black bar is all dark
+LEAST = 0.25  # side that must be left, as a fraction of the photograph's
+AROUND = 1.1  # radii from the centre beyond which all is taken to be outside of the circle
+BLACK = 0.9  # share of it that is dark outside of a circle
+
+
+def lit_circle(lightness: NDArray[np.float32]) -> tuple[slice, slice] | None:
+    """Find about the largest rectangle inside a lit circle on black, or inside an ellipse.
+
+    ``lightness``: float32 (row, column), CIELAB lightness, 0 to 100; some 64 x 64 pixels are enough. Returns rows and
+    columns of the rectangle. None where there is no such circle, or none that is worth looking at.
+    """
+    dark = lightness < DARK
+    part = _without_dark_sides(dark)
+    return part if part is not None and _fades_out(dark, part) and _black_around(dark, part) else None
+
+
+def _without_dark_sides(dark: NDArray[np.bool_]) -> tuple[slice, slice] | None:
+    """Cut rows and columns off, the darkest first, until no side is dark."""
+    top, bottom, left, right = 0, dark.shape[0], 0, dark.shape[1]
+    while bottom - top >= LEAST * dark.shape[0] and right - left >= LEAST * dark.shape[1]:
+        part = dark[top:bottom, left:right]
+        shares = [float(side.mean()) for side in (part[0], part[-1], part[:, 0], part[:, -1])]
+        darkest = int(np.argmax(shares))
+        if shares[darkest] <= EDGE:
+            return None if part.shape == dark.shape else (slice(top, bottom), slice(left, right))
+        top, bottom = top + (darkest == 0), bottom - (darkest == 1)
+        left, right = left + (darkest == 2), right - (darkest == 3)
+    return None
+
+
+def _fades_out(dark: NDArray[np.bool_], part: tuple[slice, slice]) -> bool:
+    """Whether light goes on beyond the middle of each side, as it does in a circle."""
+    rows, columns = part
+    beyond = [dark[row, columns] for row in (rows.start - 1, rows.stop) if 0 <= row < dark.shape[0]]
+    beyond += [dark[rows, column] for column in (columns.start - 1, columns.stop) if 0 <= column < dark.shape[1]]
+    return all(side.mean() < STEEP for side in beyond)
+
+
+def _black_around(dark: NDArray[np.bool_], part: tuple[slice, slice]) -> bool:
+    """Whether it is dark beyond the ellipse around the rectangle."""
+    down, across = (
+        (np.arange(length) - (side.start + side.stop - 1) / 2) / ((side.stop - side.start) / np.sqrt(2))
+        for side, length in zip(part, dark.shape, strict=True)
+    )
+    outside = dark[np.hypot(down[:, None], across[None, :]) > AROUND]
+    return outside.size == 0 or bool(outside.mean() >= BLACK)

@@ -1,0 +1,228 @@
+"""Masks: bounding box, holes, contour and the square region of interest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.core.geometry import Box
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.prediction import RoiConfig
+
+
+def bounding_box(mask: NDArray[np.bool_]) -> Box | None:
+    """Smallest box that holds every pixel of a mask.
+
+    ``mask``: boolean, (row, column). None where the mask is empty.
+    """
+    rows = np.flatnonzero(mask.any(axis=1))
+    if rows.size == 0:
+        return None
+    columns = np.flatnonzero(mask[rows[0] : rows[-1] + 1].any(axis=0))
+    return Box(int(rows[0]), int(columns[0]), int(rows[-1] - rows[0] + 1), int(columns[-1] - columns[0] + 1))
+
+
+def grown(box: Box, margin: int, shape: tuple[int, int]) -> Box:
+    """Widen a box by a margin on every side, cut at the borders of the image.
+
+    ``margin``: pixels added on each side.
+    """
+    top, left = max(0, box.top - margin), max(0, box.left - margin)
+    bottom = min(shape[0], box.top + box.height + margin)
+    right = min(shape[1], box.left + box.width + margin)
+    return Box(top, left, bottom - top, right - left)
+
+
+def filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Fill the holes of a mask: background that no path of edge neighbours joins to the outside.
+
+    Labelling the background is several times faster than ``scipy.ndimage.binary_fill_holes``, which dilates repeatedly.
+
+    ``mask``: boolean, (row, column). Returns boolean, same shape; a notch open to the image's border is no hole.
+    """
+    from scipy import ndimage
+
+    background, count = ndimage.label(np.pad(~mask, 1, constant_values=True))
+    if count == 1:
+        return mask.copy()
+    return background[1:-1, 1:-1] != background[0, 0]
+
+
+def separated(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+    """Give each part of a mask as a mask of its own, the largest first.
+
+    ``mask``: boolean, (row, column). Each boolean, same shape; empty where the mask is.
+    """
+    labels, count = components(mask)
+    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    return [labels == number for number in 1 + np.argsort(-areas, kind="stable")]
+
+
+def components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
+    """Number the parts of a mask; pixels that touch at a corner belong together.
+
+    ``mask``: boolean, (row, column). Returns int32, (row, column); 0 is background, the parts count from 1.
+    """
+    from scipy import ndimage
+
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3), bool))
+    return labels, int(count)
+
+
+YELLOW = (255, 221, 0)
+RED, DAMAGED = (200, 0, 0), "DAMAGED"
+DARK = (25, 25, 25)
+TOLERANCE_PX = 0.35
+ROUNDS = 16
+
+
+def contours(mask: NDArray[np.bool_]) -> list[NDArray[np.float32]]:
+    """Borders of the lesions and of their holes as closed polygons.
+
+    Marching squares between pixel centres (Lorensen and Cline 1987, doi:10.1145/37402.37422), then simplified such that
+    no point of the exact border is further than 0.35 pixels from the polygon.
+
+    ``mask``: boolean, (row, column). A lesion cut by the image's border is closed half a pixel outside the outermost
+    pixel centres, which is the edge of the image as napari draws it. Returns float32, each (vertex, 2) as (row, column)
+    with whole numbers at pixel centres; first vertex repeated at the end; longest polygon first. Empty where the mask
+    is.
+    """
+    from skimage.measure import find_contours
+
+    box = bounding_box(mask)
+    if box is None:
+        return []
+    part = np.pad(mask[box.slices], 1).astype(np.float32)
+    origin = np.array([box.top - 1, box.left - 1], np.float32)
+    # Pixels that touch at a corner are one lesion here as in ``masks.components``.
+    found = find_contours(part, 0.5, fully_connected="high")
+    found.sort(key=len, reverse=True)
+    return [(_simplified(line, TOLERANCE_PX) + origin).astype(np.float32) for line in found]
+
+
+def draw_overlay(
+    rgb: NDArray[np.uint8],
+    mask: NDArray[np.bool_],
+    width_px: int | None = None,
+    colour: tuple[int, int, int] = YELLOW,
+) -> NDArray[np.uint8]:
+    """Draw the contour of a mask on its photograph: yellow between dark edges, so that it is seen on every skin.
+
+    ``rgb``: photograph, uint8, (row, column, channel=3). ``mask``: boolean, (row, column). ``colour``: red, green, blue
+    of the line, 0 to 255; yellow by default. Returns uint8, same shape as the photograph; a copy.
+    """
+    from PIL import Image, ImageDraw
+
+    image = Image.fromarray(np.ascontiguousarray(rgb))
+    draw = ImageDraw.Draw(image)
+    width = width_px or max(1, round(min(rgb.shape[:2]) / 250))
+    lines = [[(float(column), float(row)) for row, column in line] for line in contours(mask)]
+    for ink, extent in ((DARK, width + 2 * max(1, width // 3)), (colour, width)):
+        for line in lines:
+            draw.line(line, fill=ink, width=extent, joint="curve")
+    return np.array(image)
+
+
+def draw_damage(picture: NDArray[np.uint8], damage: str | None) -> NDArray[np.uint8]:
+    """Mark a picture of a damaged photograph with a red frame and a word that stay with it wherever it is shown.
+
+    ``picture``: uint8, (row, column, channel=3). Returns uint8, same shape; a copy where it is marked.
+    """
+    if not damage:
+        return picture
+    from PIL import Image, ImageDraw, ImageFont
+
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    draw = ImageDraw.Draw(image)
+    width = max(2, min(image.size) // 60)
+    draw.rectangle((0, 0, image.width - 1, image.height - 1), outline=RED, width=width)
+    font = ImageFont.load_default(max(10, min(image.size) // 16))
+    box = draw.textbbox((2 * width, 2 * width), DAMAGED, font=font)
+    draw.rectangle((box[0] - width, box[1] - width, box[2] + width, box[3] + width), fill=RED)
+    draw.text((2 * width, 2 * width), DAMAGED, fill=(255, 255, 255), font=font)
+    return np.array(image)
+
+
+def _simplified(line: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
+    """Leave out every other vertex, again and again, wherever the original stays within a tolerance of the chord.
+
+    Works on all vertices at once, unlike ``skimage.measure.approximate_polygon``, which takes 10 times as long.
+    """
+    kept = np.arange(len(line))
+    for turn in range(ROUNDS):
+        ends = kept[turn % 2 :: 2]
+        starts = np.repeat(ends[:-1], np.diff(ends))
+        chord = line[np.repeat(ends[1:], np.diff(ends))] - line[starts]
+        away = line[ends[0] : ends[-1]] - line[starts]
+        length = np.maximum((chord**2).sum(axis=1), 1e-12)
+        along = np.clip((away * chord).sum(axis=1) / length, 0, 1)
+        distance = np.hypot(*(away - along[:, None] * chord).T)
+        furthest = np.maximum.reduceat(distance, ends[:-1] - ends[0])
+        between = np.searchsorted(kept, ends[:-1]) + 1
+        kept = np.delete(kept, between[furthest <= tolerance])
+    return line[kept]
+
+
+@dataclass(frozen=True)
+class Roi:
+    """A square cut from a photograph: where it lies, and its pixels as uint8 (row, column, channel=3)."""
+
+    box: Box
+    image: NDArray[np.uint8]
+
+
+def square_around(mask: NDArray[np.bool_], margin: float) -> Box | None:
+    """Smallest square around everything in a mask, with a margin.
+
+    The square is centred on the bounding box and moves inside where it would leave the image. Where the image is too
+    small for it, the margin shrinks first; only a lesion longer than the image's shorter side leaves a square that
+    reaches outside, equally far on both sides.
+
+    ``mask``: boolean, (row, column); several lesions are taken together. A square of whole pixels that contains the
+    bounding box; None where the mask is empty.
+    """
+    lesion = bounding_box(mask)
+    if lesion is None:
+        return None
+    longer = max(lesion.height, lesion.width)
+    side = max(longer, min(round(longer * (1 + 2 * margin)), *mask.shape))
+    top = _placed(lesion.top, lesion.height, side, mask.shape[0])
+    left = _placed(lesion.left, lesion.width, side, mask.shape[1])
+    return Box(top, left, side, side)
+
+
+def extract_roi(rgb: NDArray[np.uint8], mask: NDArray[np.bool_], config: RoiConfig) -> Roi | None:
+    """Cut the square around the lesion and resize it without aliasing, as in paper P2.
+
+    What lies outside the photograph is zero, also where the background is kept.
+
+    ``rgb``: photograph, uint8, (row, column, channel=3). ``mask``: boolean, (row, column); several lesions are taken
+    together. None where the mask is empty.
+    """
+    from PIL import Image
+
+    box = square_around(mask, config.margin)
+    if box is None:
+        return None
+    top, left = max(0, box.top), max(0, box.left)
+    seen = slice(top, box.top + box.height), slice(left, box.left + box.width)
+    part = rgb[seen]
+    if config.background == "zero":
+        part = part * mask[seen][..., None]
+    square = np.zeros((box.height, box.width, 3), np.uint8)
+    square[top - box.top :, left - box.left :][: part.shape[0], : part.shape[1]] = part
+    size = (config.side_px, config.side_px)
+    resized = Image.fromarray(square).resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
+    return Roi(box, np.array(resized))
+
+
+def _placed(start: int, length: int, side: int, available: int) -> int:
+    """First pixel of the square along one axis: centred on the lesion, then moved inside as far as it goes."""
+    if side > available:
+        return -((side - available) // 2)
+    return min(max(0, start - (side - length) // 2), available - side)

@@ -1,0 +1,320 @@
+"""Measurements of a lesion: shape, symmetry, border, and the list that names and explains each number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.imaging.color import color_measurements
+from napari_melanoma.imaging.masks import bounding_box, components
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.geometry import PixelSize
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One number: its column in tables, a label and a unit (empty for a plain ratio), and one line that explains it."""
+
+    name: str
+    label: str
+    unit: str
+    explanation: str
+
+
+MEASUREMENTS: tuple[Measurement, ...] = (
+    Measurement("area_px", "Area", "px²", "Number of pixels of the mask"),
+    Measurement("perimeter_px", "Perimeter", "px", "Length of the border, holes included (Crofton's formula)"),
+    Measurement("equivalent_diameter_px", "Equivalent diameter", "px", "Diameter of the disk of the same area"),
+    Measurement("max_diameter_px", "Maximum diameter", "px", "Longest straight line between two points of the border"),
+    Measurement("min_diameter_px", "Minimum diameter", "px", "Narrowest gap between parallel lines around the lesion"),
+    Measurement("parts", "Parts", "", "Number of separate regions, measured together as one lesion"),
+    Measurement("compactness", "Compactness", "", "Perimeter squared over 4 pi area: 1 for a disk, more if irregular"),
+    Measurement("eccentricity", "Eccentricity", "", "Of the ellipse with the same moments: 0 round, near 1 elongated"),
+    Measurement("axis_ratio", "Axis ratio", "", "Minor over major axis of that ellipse: 1 round, near 0 elongated"),
+    Measurement("solidity", "Solidity", "", "Area over the area of the convex hull: 1 without notches"),
+    Measurement("asymmetry_major", "Asymmetry, long axis", "", "Share unmatched when folded along the long axis"),
+    Measurement("asymmetry_minor", "Asymmetry, short axis", "", "Share unmatched when folded along the short axis"),
+    Measurement(
+        "border_irregularity", "Border irregularity", "", "Perimeter over that of its convex hull: 1 if convex"
+    ),
+    Measurement("fractal_dimension", "Fractal dimension", "", "Roughness of the border by box counting: 1 if smooth"),
+    Measurement("color_std_l", "Variation of lightness", "", "Standard deviation of L* in the lesion"),
+    Measurement("color_std_a", "Variation of red-green", "", "Standard deviation of a* in the lesion"),
+    Measurement("color_std_b", "Variation of yellow-blue", "", "Standard deviation of b* in the lesion"),
+    Measurement("color_count", "Colours", "", "How many of the six ABCD colours cover at least 5 % of the lesion"),
+    Measurement("color_difference", "Contrast to the skin", "", "Colour difference (CIE 1976) to the skin around"),
+    Measurement("area_mm2", "Area", "mm²", "Area of the mask"),
+    Measurement("perimeter_mm", "Perimeter", "mm", "Length of the border, holes included (Crofton's formula)"),
+    Measurement("equivalent_diameter_mm", "Equivalent diameter", "mm", "Diameter of the disk of the same area"),
+    Measurement("max_diameter_mm", "Maximum diameter", "mm", "Longest straight line between two points of the border"),
+    Measurement("min_diameter_mm", "Minimum diameter", "mm", "Narrowest gap between parallel lines around the lesion"),
+)
+MEASUREMENT_COLUMNS: tuple[str, ...] = tuple(measurement.name for measurement in MEASUREMENTS)
+
+
+def measure(mask: NDArray[np.bool_], rgb: NDArray[np.uint8], pixel_size: PixelSize | None) -> dict[str, float]:
+    """Measure a lesion: the region properties and the ABCD family, each as ``MEASUREMENTS`` explains it.
+
+    All parts of the mask are measured together as one lesion. Where the pixel size is known, ratios and asymmetries are
+    taken in physical space, so that pixels that are not square do not distort them. With area A, perimeter P and convex
+    hull H, the ABCD family (Friedman, Rigel and Kopf 1985, doi:10.3322/canjclin.35.3.130) is
+
+    - A: ``asymmetry_major``, ``asymmetry_minor``, see ``shape.asymmetry``;
+    - B: ``compactness`` = P^2 / (4 pi A) (the irregularity index of Golston, Stoecker, Moss and Dhillon 1992, Comput
+      Med Imaging Graph 16(3):199-203), ``border_irregularity`` = P / P(H) (inverse of the convexity by perimeters in
+      Zunic and Rosin 2004, doi:10.1109/TPAMI.2004.19), ``solidity`` = A / A(H) (Celebi et al. 2007,
+      doi:10.1016/j.compmedimag.2007.01.003), ``fractal_dimension``, see ``shape.fractal_dimension``;
+    - C: the ``color_`` columns, see ``color.color_measurements``;
+    - D: ``max_diameter``, see ``shape.lengths``.
+
+    ``mask``: boolean, (row, column). ``rgb``: photograph, uint8, (row, column, channel=3). ``pixel_size``: gives the
+    columns in mm and mm2; they are left out without it. Column to value in the order of ``MEASUREMENT_COLUMNS``; empty
+    where the mask is. ``fractal_dimension`` is NaN for lesions under 32 pixels, ``color_difference`` where no skin is
+    in view; all others are finite.
+    """
+    box = bounding_box(mask)
+    if box is None:
+        return {}
+    part = mask[box.slices]
+    in_pixels = lengths(part)
+    physical = None if pixel_size is None else lengths(part, pixel_size.mm)
+    measured = _lengths_in(in_pixels, "px", "px")
+    measured |= _shape(part, physical or in_pixels, (1.0, 1.0) if pixel_size is None else pixel_size.mm)
+    measured |= color_measurements(mask, rgb)
+    if physical is not None:
+        measured |= _lengths_in(physical, "mm", "mm2")
+    return measured
+
+
+def _lengths_in(found: Lengths, unit: str, area_unit: str) -> dict[str, float]:
+    """Area and lengths under the names of a unit."""
+    return {
+        f"area_{area_unit}": found.area,
+        f"perimeter_{unit}": found.perimeter,
+        f"equivalent_diameter_{unit}": found.equivalent_diameter,
+        f"max_diameter_{unit}": found.max_diameter,
+        f"min_diameter_{unit}": found.min_diameter,
+    }
+
+
+def _shape(mask: NDArray[np.bool_], found: Lengths, spacing: tuple[float, float]) -> dict[str, float]:
+    """Numbers without a unit."""
+    principal = axes(mask, spacing)
+    minor = np.array([principal.major[1], -principal.major[0]])
+    return {
+        "parts": float(components(mask)[1]),
+        "compactness": found.perimeter**2 / (4 * math.pi * found.area),
+        "eccentricity": principal.eccentricity,
+        "axis_ratio": principal.axis_ratio,
+        "solidity": min(1.0, found.area / found.hull_area),
+        "asymmetry_major": asymmetry(mask, principal.major, principal, spacing),
+        "asymmetry_minor": asymmetry(mask, minor, principal, spacing),
+        "border_irregularity": found.perimeter / found.hull_perimeter,
+        "fractal_dimension": fractal_dimension(mask, spacing),
+    }
+
+
+# Steps between neighbours along which the border is crossed: the axes, the diagonals and the knight's moves.
+DIRECTIONS = ((0, 1), (1, 2), (1, 1), (2, 1), (1, 0), (2, -1), (1, -1), (1, -2))
+FOLD_POINTS = 65_536
+SHORTEST_PX = 32  # a lesion's length below which too few sizes of box fit
+BORDER_PX = 512  # of a longer lesion every second, third ... pixel shows the border well enough for the smallest box
+BOX_SHARES = 2 ** np.arange(2, 6.1, 0.5)  # the lesion's length over the side of a box
+OFFSETS, POINTS_A_BOX = 4, 32
+Spacing = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Area and lengths of a mask in the unit of the spacing that they were measured with."""
+
+    area: float
+    perimeter: float
+    equivalent_diameter: float
+    max_diameter: float
+    min_diameter: float
+    hull_area: float
+    hull_perimeter: float
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Principal axes of a mask: centroid and direction of the major axis (row, column), eccentricity, axis ratio."""
+
+    centroid: NDArray[np.float64]
+    major: NDArray[np.float64]
+    eccentricity: float
+    axis_ratio: float
+
+
+def lengths(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> Lengths:
+    """Measure area, perimeter, diameters and convex hull.
+
+    The convex hull runs through the midpoints of the pixels' outer edges, as the drawn contour does, so that it neither
+    gains nor loses half a pixel; its longest chord is the maximum diameter (Feret), its narrowest pair of parallel
+    tangents the minimum diameter.
+
+    ``mask``: boolean, (row, column), not empty; cropped or not. ``spacing``: height and width of a pixel. In the unit
+    of ``spacing``, the areas in its square.
+    """
+    area = float(np.count_nonzero(mask) * spacing[0] * spacing[1])
+    corners = _hull(mask) * spacing
+    sides = np.roll(corners, -1, axis=0) - corners
+    side_lengths = np.hypot(sides[:, 0], sides[:, 1])
+    normals = np.stack([sides[:, 1], -sides[:, 0]], axis=1) / side_lengths[:, None]
+    apart = corners[:, None] - corners[None]
+    following = np.roll(corners, -1, axis=0)
+    return Lengths(
+        area=area,
+        perimeter=perimeter(mask, spacing),
+        equivalent_diameter=math.sqrt(4 * area / math.pi),
+        max_diameter=float(np.sqrt((apart**2).sum(axis=2).max())),
+        min_diameter=float(np.ptp(corners @ normals.T, axis=0).min()),
+        hull_area=abs(float(np.sum(corners[:, 0] * following[:, 1] - corners[:, 1] * following[:, 0]))) / 2,
+        hull_perimeter=float(side_lengths.sum()),
+    )
+
+
+def perimeter(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> float:
+    """Length of the border, holes included, by Crofton's formula: half the mean number of crossings over all lines.
+
+    Crossings are counted along eight directions, each weighted by the angle that it stands for (Legland, Kieu and
+    Devaux 2007, doi:10.5566/ias.v26.p83-92, there with four). On square pixels a straight border of any direction comes
+    out within 1.6 %, on pixels of 1 : 2.5 within 4 %; counting pixel edges would be up to 41 % off.
+
+    ``mask``: boolean, (row, column). ``spacing``: height and width of a pixel.
+    """
+    padded = np.pad(mask, 2)
+    rows, columns = padded.shape
+    steps = np.array(DIRECTIONS) * spacing
+    # Columns run against the angle, so that the directions are in ascending order of it.
+    angles = np.arctan2(steps[:, 0], steps[:, 1])
+    gaps = np.diff(np.append(angles, angles[0] + math.pi))
+    weights = (gaps + np.roll(gaps, 1)) / 2
+    distances = spacing[0] * spacing[1] / np.hypot(steps[:, 0], steps[:, 1])
+    total = 0.0
+    for (down, right), weight, distance in zip(DIRECTIONS, weights, distances, strict=True):
+        here = padded[: rows - down, max(0, -right) : columns - max(0, right)]
+        there = padded[down:, max(0, right) : columns + min(0, right)]
+        total += weight * distance * np.count_nonzero(here ^ there)
+    return float(total / 2)
+
+
+def axes(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> Axes:
+    """Find centroid and principal axes: those of the ellipse with the same second moments (scikit-image's regionprops).
+
+    ``mask``: boolean, (row, column), not empty. ``spacing``: height and width of a pixel. Centroid in the unit of
+    ``spacing``. A single pixel counts as round: eccentricity 0, ratio 1.
+    """
+    from skimage.measure import regionprops
+
+    region = regionprops(mask.astype(np.uint8), spacing=spacing)[0]
+    inertia, directions = np.linalg.eigh(region.inertia_tensor)
+    ratio = math.sqrt(max(0.0, inertia[0]) / inertia[1]) if inertia[1] > 0 else 1.0
+    return Axes(np.array(region.centroid), directions[:, 0], math.sqrt(1 - ratio**2), ratio)
+
+
+def asymmetry(mask: NDArray[np.bool_], axis: NDArray[np.float64], found: Axes, spacing: Spacing = (1.0, 1.0)) -> float:
+    """Fold a mask over a line through its centroid: the share of it that falls on no lesion.
+
+    The folding of Stoecker, Li and Moss 1992 (doi:10.1016/0895-6111(92)90073-I): the area left without a counterpart
+    over the area of the lesion. 0 is mirror symmetry; 1 would be no overlap at all.
+
+    ``mask``: boolean, (row, column), not empty. ``axis``: unit vector (row, column) along the line, in physical space.
+    ``spacing``: height and width of a pixel. Between 0 and 1. Large masks are sampled at about 65,000 points, small
+    ones at several points a pixel.
+    """
+    points = _samples(mask)
+    away = points * spacing - found.centroid
+    along = 2 * (away[:, 0] * axis[0] + away[:, 1] * axis[1])
+    folded = (along[:, None] * axis - away + found.centroid) / spacing
+    rows, columns = np.rint(folded).astype(np.intp).T
+    inside = (rows >= 0) & (rows < mask.shape[0]) & (columns >= 0) & (columns < mask.shape[1])
+    return 1 - int(np.count_nonzero(mask[rows[inside], columns[inside]])) / len(points)
+
+
+def fractal_dimension(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> float:
+    """Box-counting dimension of the border, the roughness that Claridge et al. 1992 propose for melanoma.
+
+    Slope of log(boxes that the border meets) over log(1 / box side). The border is the line between the pixels
+    (marching squares), not the pixels themselves, whose chain leaves out boxes of a few pixels and gives less than 1.
+    The sides are 1/4 to 1/64 of the lesion's longer side in steps of the square root of 2, at least 2 pixels, so that
+    the number does not depend on the resolution; boxes are counted on grids at 16 offsets each and averaged
+    (Foroutan-pour, Dutilleul and Smith 1999, doi:10.1016/S0096-3003(98)10096-6; Claridge:
+    doi:10.1016/0141-5425(92)90057-R). 1 for a smooth border, 1.26 for a Koch snowflake.
+
+    ``mask``: boolean, (row, column), not empty. ``spacing``: height and width of a pixel. Between 1 and 2, as for every
+    closed line; NaN where the lesion is under 32 pixels long.
+    """
+    scale = np.divide(spacing, min(spacing))
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    extent = max((rows[-1] - rows[0] + 1) * scale[0], (columns[-1] - columns[0] + 1) * scale[1])
+    if extent < SHORTEST_PX:
+        return math.nan
+    stride = max(1, int(extent // BORDER_PX))
+    lines = [line * scale * stride for line in _borders(mask[::stride, ::stride])]
+    sizes = extent / BOX_SHARES
+    sizes = sizes[sizes >= 2 * stride]
+    counts = [np.mean([_boxes_met(points, size) for points in _on_grids(lines, size)]) for size in sizes]
+    slope = -np.polyfit(np.log(sizes), np.log(counts), 1)[0]
+    return float(np.clip(slope, 1, 2))
+
+
+def _borders(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
+    """Closed lines between lesion and skin, each (point, 2) in pixels."""
+    from skimage.measure import find_contours
+
+    return find_contours(np.pad(mask, 1).astype(np.float32), 0.5, fully_connected="high")
+
+
+def _on_grids(lines: Sequence[NDArray[np.float64]], size: float) -> Iterator[NDArray[np.float64]]:
+    """Points along lines, close to each other for a size of box, as seen from grids at several offsets."""
+    starts, ends = (np.concatenate([line[part] for line in lines]) for part in (np.s_[:-1], np.s_[1:]))
+    counts = np.maximum(1, np.ceil(np.hypot(*(ends - starts).T) * POINTS_A_BOX / size)).astype(np.intp)
+    share = (np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)) / np.repeat(counts, counts)
+    points = np.repeat(starts, counts, axis=0) + share[:, None] * np.repeat(ends - starts, counts, axis=0)
+    steps = size * (np.arange(OFFSETS) + 0.5) / OFFSETS
+    for down in steps:
+        for right in steps:
+            yield points + np.array([down, right])
+
+
+def _boxes_met(points: NDArray[np.floating], size: float) -> int:
+    """Number of boxes of a side that hold at least one of the points, none of which is negative."""
+    rows, columns = (points // size).astype(np.int64).T
+    met = np.zeros((rows.max() + 1, columns.max() + 1), bool)
+    met[rows, columns] = True
+    return int(np.count_nonzero(met))
+
+
+def _hull(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Corners of the convex hull through the midpoints of outer pixel edges, in order, (corner, 2) in pixels."""
+    from scipy.spatial import ConvexHull
+
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    part = mask[rows][:, columns]
+    first, last = columns[part.argmax(axis=1)], columns[-1 - part[:, ::-1].argmax(axis=1)]
+    top, bottom = rows[part.argmax(axis=0)], rows[-1 - part[::-1].argmax(axis=0)]
+    sides = [(rows, first - 0.5), (rows, last + 0.5), (top - 0.5, columns), (bottom + 0.5, columns)]
+    points = np.concatenate([np.stack(side, axis=1) for side in sides])
+    return points[ConvexHull(points).vertices]
+
+
+def _samples(mask: NDArray[np.bool_]) -> NDArray[np.floating]:
+    """Points spread evenly over a mask, (point, 2) as (row, column) in pixels."""
+    size = int(np.count_nonzero(mask))
+    stride = max(1, math.isqrt(size // FOLD_POINTS))
+    points = np.argwhere(mask[::stride, ::stride]) * float(stride)
+    dense = min(8, math.isqrt(max(1, FOLD_POINTS // 4 // size)))
+    if dense <= 1:
+        return points
+    offsets = (np.arange(dense) + 0.5) / dense - 0.5
+    grid = np.stack(np.meshgrid(offsets, offsets, indexing="ij"), axis=-1).reshape(-1, 2)
+    return (points[:, None] + grid).reshape(-1, 2)

@@ -1,1 +1,0 @@
-"""From a bundle and pixels to probabilities."""

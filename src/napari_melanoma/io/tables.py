@@ -1,0 +1,195 @@
+"""Tables as people send them: text of any encoding and separator, and Parquet."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from napari_melanoma.core.csv_files import CsvError, CsvReader
+from napari_melanoma.core.errors import ConfigError, DataSetError
+from napari_melanoma.core.files import atomic_file
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MISSING = (
+    "Parquet needs pyarrow, which is not installed: pip install 'napari-melanoma[parquet]', or export CSV, which has "
+    "the same columns."
+)
+
+
+def write_parquet(path: Path, columns: Mapping[str, NDArray[Any] | Sequence[Any]]) -> None:
+    """Write a table."""
+    try:
+        import pyarrow as arrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise ConfigError(MISSING) from error
+    table = arrow.table({name: arrow.array(values, from_pandas=True) for name, values in columns.items()})
+    with atomic_file(path) as temporary:
+        parquet.write_table(table, temporary)
+
+
+SEPARATORS = (",", ";", "\t", "|")
+CHUNK_BYTES = 1 << 20
+MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+BYTE_ORDER_MARKS = tuple(MARKS)
+WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # xlsx and ods, xls
+
+
+@dataclass(frozen=True)
+class TableForm:
+    """How a table is written: its encoding, what separates its cells, and how many lines stand before its header.
+
+    Where it is not ``strict``, cells beyond the header are passed over, such as remarks that somebody put there.
+    """
+
+    encoding: str = "utf-8"
+    separator: str = ","
+    before_header: int = 0
+    strict: bool = True
+
+
+def encoding_of(chunks: Iterable[bytes]) -> str:
+    """Find out how a text is encoded.
+
+    Returns ``utf-8``, ``utf-8-sig`` or one of UTF-16; ``cp1252`` where it is none of these, or ``latin-1`` where it has
+    bytes that Windows-1252 has not.
+    """
+    decoder, windows = codecs.getincrementaldecoder("utf-8")(), True
+    utf8, first = True, True
+    for chunk in chunks:
+        if first and chunk.startswith(WORKBOOKS):
+            raise DataSetError("this is the workbook of a spreadsheet program: save its sheet as CSV")
+        if first and (marked := _marked(chunk)):
+            return marked
+        first = False
+        if utf8:
+            try:
+                decoder.decode(chunk)
+            except UnicodeDecodeError:
+                utf8 = False
+        windows = windows and not any(byte in chunk for byte in b"\x81\x8d\x8f\x90\x9d")
+    return "utf-8" if utf8 and not decoder.getstate()[0] else "cp1252" if windows else "latin-1"
+
+
+def _marked(start: bytes) -> str:
+    """What a byte order mark says, or the zeros that UTF-16 has in every second place of Latin letters."""
+    found = next((encoding for mark, encoding in MARKS.items() if start.startswith(mark)), "")
+    if found or len(start) < 4:
+        return found
+    sample = start[:400]
+    for offset, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
+        places = sample[offset::2]
+        if places.count(0) > 0.6 * len(places):
+            return encoding
+    return ""
+
+
+def decoded(raw: bytes) -> str:
+    """Decode the text of a table.
+
+    Without a byte order mark; its line ends as they are.
+    """
+    return raw.decode(encoding_of([raw]))
+
+
+def separator_of(lines: Sequence[str]) -> tuple[str, int]:
+    """Find out what separates the cells of a table.
+
+    Returns the one that parts the header into the most cells; a line ``sep=;``, as Excel writes it, says it itself. 1
+    where there is such a line, else 0.
+    """
+    head = lines[0].strip().lower() if lines else ""
+    if head.startswith("sep=") and len(head) in (4, 5):
+        return head[4:] or "\t", 1
+    return max(SEPARATORS, key=lambda separator: len(next(CsvReader(lines[:1], separator), []))), 0
+
+
+def rows_of(lines: Iterable[str], form: TableForm, where: str) -> Iterator[dict[str, str]]:
+    """Read the rows of a table.
+
+    Column to text without white space around it, "" where a cell is missing. Rows without any content are left out; of
+    two columns of one name the second is called ``<name>_2``, and one without a name ``column_<number>``.
+    """
+    reader = CsvReader(lines, form.separator)
+    try:
+        for _ in range(form.before_header):
+            next(reader, None)
+        header = unique_names(next(reader, []))
+        width = len(header)
+        for cells in reader:
+            if form.strict and len(cells) > width and any(cell.strip() for cell in cells[width:]):
+                raise DataSetError(
+                    f"{where}, line {reader.line_num}: expected {width} cells as in the header, found {len(cells)}. "
+                    "Put cells that hold a separator into quotes, or save the table with semicolons."
+                )
+            if any(cells):
+                cells += [""] * (width - len(cells))
+                yield dict(zip(header, map(str.strip, cells), strict=False))
+    except CsvError as error:
+        raise DataSetError(f"{where} cannot be read: {error}, line {reader.line_num}. Expected a CSV table.") from error
+
+
+def rows_of_text(text: str, where: str = "the table") -> Generator[dict[str, str], None, None]:
+    """Read the rows of a table whose text is in memory."""
+    lines = io.StringIO(text, newline="")
+    separator, before = separator_of([lines.readline()])
+    lines.seek(0)
+    yield from rows_of(lines, TableForm("", separator, before), where)
+
+
+def form_of(path: Path) -> TableForm:
+    """Find out how a table is written."""
+    try:
+        with _opened(path) as file:
+            encoding = encoding_of(iter(lambda: file.read(CHUNK_BYTES), b""))
+        with _opened(path) as file, io.TextIOWrapper(file, encoding, newline="") as text:
+            return TableForm(encoding, *separator_of([text.readline()]))
+    except (OSError, EOFError, UnicodeDecodeError, CsvError, DataSetError) as error:
+        raise _unreadable(path, error) from error
+
+
+def each_row(path: Path, form: TableForm | None = None) -> Generator[dict[str, str], None, None]:
+    """Read a table row by row; the file is closed with the last row, or when the generator is closed."""
+    form = form or form_of(path)
+    try:
+        with _opened(path) as file, io.TextIOWrapper(file, form.encoding, newline="") as text:
+            yield from rows_of(text, form, str(path))
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise _unreadable(path, error) from error
+
+
+def unique_names(header: Iterable[str]) -> list[str]:
+    """Name the columns of a table so that none is lost."""
+    names: list[str] = []
+    for place, cell in enumerate(header, start=1):
+        name = first = cell.strip() or f"column_{place}"
+        again = 1
+        while name in names:
+            again += 1
+            name = f"{first}_{again}"
+        names.append(name)
+    return names
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Open a file, unpacking it where it is packed."""
+    file = path.open("rb")
+    packed = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    if not packed:
+        return file
+    file.close()
+    return cast(BinaryIO, gzip.open(path, "rb"))
+
+
+def _unreadable(path: Path, error: Exception) -> DataSetError:
+    """A file that is no table."""
+    said = getattr(error, "strerror", None) or error
+    return DataSetError(f"cannot read {path}: {said}. Expected a CSV table: name another, or save it anew as CSV.")

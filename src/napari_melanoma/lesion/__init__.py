@@ -1,0 +1,1 @@
+"""One photograph or many: segmentation, measurements, results and review order."""

@@ -1,0 +1,513 @@
+"""Many photographs: read ahead, analyzed, and written to result folders and one table."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from pydantic import Field
+
+from napari_melanoma.classification.prediction import ClassifyOptions
+from napari_melanoma.core.config import Config
+from napari_melanoma.core.context import Milestone, Progress, RunContext
+from napari_melanoma.core.errors import DiskFull, InputError, MelanomaError
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.ownership import output
+from napari_melanoma.core.pipeline import Room, ahead, usable_cores
+from napari_melanoma.core.validity import Validity
+from napari_melanoma.io.finding import find_photographs
+from napari_melanoma.io.photographs import Photograph
+from napari_melanoma.lesion.analysis import (
+    Classifying,
+    LesionOptions,
+    ModelStamp,
+    ProbabilityModel,
+    answer_cells,
+    answer_in,
+    derive,
+    note_on_lesions,
+    save_lesion,
+)
+from napari_melanoma.lesion.loaded_models import loading
+from napari_melanoma.lesion.patient_data import Forms
+from napari_melanoma.lesion.results import (
+    Folders,
+    Place,
+    ResultTable,
+    Settings,
+    is_hopeless,
+    is_written_by_us,
+    read_result,
+    record,
+)
+from napari_melanoma.lesion.segmentation import Answer, flipped_logits
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_melanoma.models.bundle import BundleInfo
+
+STAGE_BYTES = 256 * 1024**2  # of decoded photographs that each stage may hold; one that is larger is there alone
+WAITING = 2  # more threads than cores, for some of them wait for the disk
+NO_LESION = "no lesion found"
+COLUMNS = (
+    "image", "file", "status", "error", "note", "warning", "damage", "valid", "validity", "looks_like", "model",
+    "threshold", "height_px", "width_px", "pixel_height_um", "pixel_width_um", "lesions_found",
+)  # fmt: skip
+log = logging.getLogger(__name__)
+Status = Literal["done", "skipped", "failed"]
+
+
+class BatchModel(ProbabilityModel, Protocol):
+    """What a batch asks of a model beside that; ``lesion.segmentation.Segmenter`` is one."""
+
+    def logits(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Run the network alone.
+
+        ``inputs``: each uint8 (side, side, channel), as ``network_input`` makes it. Returns float32 (batch, side,
+        side).
+        """
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one photograph: its name in the table, its file, and the error, a note, a warning or an answer."""
+
+    image: str
+    path: Path
+    status: Status
+    error: str = ""
+    note: str = ""
+    warning: str = ""
+    answer: str = ""
+    without_lesion: bool = False  # not read from the note: of an invalid prediction that gives the reason alone
+
+    @classmethod
+    def of_row(cls, image: str, path: Path, status: Status, row: Mapping[str, object], warning: str = "") -> Outcome:
+        """What became of a photograph that has this row in the table."""
+        note, answer, nothing = str(row["note"]), answer_in(row), not row.get("area_px")
+        return cls(image, path, status, note=note, warning=warning, answer=answer, without_lesion=nothing)
+
+
+@dataclass(frozen=True)
+class Portions:
+    """In what portions a batch works, and what it is told beside its options."""
+
+    batch_size: int
+    workers: int
+    pixel_size_um: float | None
+    classifying: Classifying | None = None
+
+
+@dataclass(frozen=True)
+class _Sized:
+    """A photograph that is to be read, and what it will take in memory, in bytes; 0 where it cannot be read."""
+
+    place: Place
+    size: int
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A photograph in memory, with the network's input: uint8 (side, side, channel)."""
+
+    place: Place
+    photograph: Photograph
+    fitted: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """A photograph with the network's answer: float32 (side, side), and its spread over flips, (2, side, side)."""
+
+    place: Place
+    photograph: Photograph
+    logits: NDArray[np.float32]
+    spread: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """A photograph that some stage could not do, and why."""
+
+    place: Place
+    error: Exception
+
+
+def stored_row(place: Place, stored: dict[str, Any], note: str = "") -> dict[str, object]:
+    """Make the table's row of a result from its ``result.json``."""
+    return row_of(place.folder.name, place.source.file, stored, note)
+
+
+def row_of(image: str, file: str, stored: Mapping[str, Any], note: str = "") -> dict[str, object]:
+    """Make the table's row of what a ``result.json`` says.
+
+    Returns ``COLUMNS``, the measurements and, where a classifier was asked, what it said.
+    """
+    height, width = [*(stored.get("image_shape") or (None, None)), None][:2]
+    scale, looks = stored.get("pixel_size_um") or {}, stored.get("looks_like") or {}
+    answer = stored.get("answer") or {}
+    about = [found for one in (stored, answer) if (found := Validity.from_json(one.get("validity")))]
+    validity = Validity().with_reasons(*about)
+    cells = validity.cells() if about else dict.fromkeys(validity.cells())
+    count = stored.get("lesions_found")  # unknown to earlier versions
+    found_note = note_on_lesions(count or 0) if stored.get("lesion_found") else validity.headline(NO_LESION)
+    notes = (note, found_note, *(stored.get("notes") or ()))
+    values = (
+        image, file, "done", "", "; ".join(filter(None, notes)),
+        _warning(stored), stored.get("damage"), *cells.values(), looks.get("kind"),
+        (stored.get("model") or {}).get("name"), stored.get("threshold"), height, width, scale.get("y"), scale.get("x"),
+        count,
+    )  # fmt: skip
+    measured = stored.get("measurements") or {}
+    return {**dict(zip(COLUMNS, values, strict=True)), **measured, **answer_cells(answer)}
+
+
+def _warning(stored: Mapping[str, Any]) -> str:
+    """What to know of a photograph and of the prediction for it, beside its validity."""
+    answer = stored.get("answer") or {}
+    first = str(stored.get("warning") or "")
+    others = (str(one) for one in answer.get("warnings", ()) if str(one).rstrip(".") not in first)  # of both models
+    return "; ".join(dict.fromkeys(filter(None, (first, *others))))
+
+
+def failed_row(image: str, file: str, error: str) -> dict[str, object]:
+    """Make the table's row of a photograph that failed.
+
+    Returns the first of ``COLUMNS``.
+    """
+    return {"image": image, "file": file, "status": "failed", "error": error}
+
+
+def explain(error: Exception, path: Path, out: Path) -> str:
+    """Say in one line why a photograph failed; the table that it goes to names no folder.
+
+    Returns the message of ours; the type too of another.
+    """
+    text = " ".join(str(error).split()).replace(str(path), path.name).replace(f"{out}{os.sep}", "")
+    return text if isinstance(error, MelanomaError) else f"unexpected {type(error).__name__}: {text}"
+
+
+class Batch:
+    """Takes photographs through reading, the network and writing, three stages that overlap."""
+
+    def __init__(
+        self, model: BatchModel, options: LesionOptions, portions: Portions, table: ResultTable, run: RunContext
+    ) -> None:
+        self._model = model
+        self._options = options
+        self._portions = portions
+        self._table = table
+        self._run = run
+        self._workers = portions.workers or usable_cores() + WAITING
+        most = 2 * max(portions.batch_size, self._workers)
+        self._any = Room(most)
+        self._to_read = Room(most, STAGE_BYTES, lambda sized: sized.size)
+        self._to_write = Room(most, STAGE_BYTES, _held)
+
+    def outcomes(self, work: Iterable[Place]) -> Iterator[Outcome]:
+        """Analyse photographs.
+
+        One each, in the order of ``work``, when its result is in place.
+        """
+        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="lesion")
+        try:
+            sized = ahead(pool, _sized, work, self._any, self._run)
+            read = ahead(pool, self._read, sized, self._to_read, self._run)
+            written = ahead(pool, self._write, self._answer(read), self._to_write, self._run)
+            for place, result in written:
+                yield self._outcome(place, result)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _read(self, sized: _Sized) -> _Read | _Failed:
+        """Read a photograph and make the network's input of it (in a thread)."""
+        from napari_melanoma.imaging.preprocessing import network_input
+        from napari_melanoma.io.photographs import read_photograph
+
+        place = sized.place
+        try:
+            photograph = read_photograph(place.path)
+            if self._portions.pixel_size_um is not None:
+                um = self._portions.pixel_size_um
+                photograph = replace(photograph, pixel_size=PixelSize(um, um, "given"))
+            config = self._model.info.config
+            return _Read(place, photograph, network_input(photograph.rgb, config.input_size, config.preprocessing))
+        except Exception as error:  # noqa: BLE001 - reported in the row of this photograph; the others go on
+            return _Failed(place, error)
+
+    def _answer(self, read: Iterable[_Read | _Failed]) -> Iterator[_Answered | _Failed]:
+        """Ask the network, a full pass at a time."""
+        chunk: list[_Read] = []
+        held = 0
+        for item in read:
+            if isinstance(item, _Failed):
+                yield item
+                continue
+            chunk.append(item)
+            held += item.photograph.rgb.nbytes
+            if len(chunk) >= self._portions.batch_size or held >= STAGE_BYTES:
+                yield from self._pass(chunk)
+                chunk, held = [], 0
+        if chunk:
+            yield from self._pass(chunk)
+
+    def _pass(self, chunk: list[_Read]) -> Iterator[_Answered | _Failed]:
+        """One pass of the network; where it fails, as out of memory, each photograph is tried alone."""
+        self._run.check()
+        try:
+            answers = self._ask([item.fitted for item in chunk])
+        except Exception as error:  # noqa: BLE001 - reported in the row of a photograph; the others go on
+            if len(chunk) == 1:
+                yield _Failed(chunk[0].place, error)
+            else:
+                for item in chunk:
+                    yield from self._pass([item])
+            return
+        for item, answer in zip(chunk, answers, strict=True):
+            yield _Answered(item.place, item.photograph, *answer)
+
+    def _ask(self, inputs: list[NDArray[np.uint8]]) -> list[tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
+        """Logits of each input and, where they are wanted, their extremes over flips."""
+        if not self._options.flips:
+            return [(logits, None) for logits in self._model.logits(inputs)]
+        found = flipped_logits(self._model, inputs)
+        return [(logits, found.spread(index)) for index, logits in enumerate(found.mean)]
+
+    def _write(self, item: _Answered | _Failed) -> tuple[Place, dict[str, object] | Exception]:
+        """Derive everything from the network's answer and write it (in a thread)."""
+        if isinstance(item, _Failed):
+            return item.place, item.error
+        try:
+            return item.place, self._save(item)
+        except Exception as error:  # noqa: BLE001 - reported in the row of this photograph; the others go on
+            return item.place, error
+
+    def _save(self, item: _Answered) -> dict[str, object]:
+        """Write the result folder of a photograph, and its row."""
+        from napari_melanoma.models.inference import restore_size
+
+        height, width = item.photograph.rgb.shape[:2]
+        answer = Answer(restore_size(item.logits, (height, width)), item.spread)
+        stamp = ModelStamp.of(self._model, item.photograph.rgb)
+        result = derive(item.photograph, answer, self._options, stamp)
+        if self._portions.classifying is not None:
+            result = self._portions.classifying.answered(result, item.place.path.stem, self._run)
+        whose = record(item.place.source, self._portions.pixel_size_um)
+        save_lesion(replace(result, provenance={**result.provenance, **whose}), item.place.folder)
+        row = stored_row(item.place, read_result(item.place.folder))
+        self._table.put(row)
+        return row
+
+    def _outcome(self, place: Place, result: dict[str, object] | Exception) -> Outcome:
+        """Say what became of a photograph; stop where the disk is full."""
+        image = place.folder.name
+        if not isinstance(result, Exception):
+            return Outcome.of_row(image, place.path, "done", result, str(result["warning"]))
+        log.debug("%s failed", place.path, exc_info=result)
+        error = explain(result, place.path, place.folder.parent)
+        self._table.put(failed_row(image, place.source.file, error))
+        if is_hopeless(result):
+            raise result
+        return Outcome(image, place.path, "failed", error=error)
+
+
+def _sized(place: Place) -> _Sized:
+    """Say what a photograph will take in memory, from the head of its file (in a thread)."""
+    from napari_melanoma.io.photographs import stored_size
+
+    try:
+        width, height = stored_size(place.path) or (0, 0)
+    except Exception:  # whatever it is: reading the photograph will say what is wrong with it
+        log.debug("%s does not say how large it is", place.path, exc_info=True)
+        width, height = 0, 0
+    return _Sized(place, 3 * width * height)
+
+
+def _held(item: _Answered | _Failed) -> int:
+    """What an item holds in memory, in bytes."""
+    return 0 if isinstance(item, _Failed) else item.photograph.rgb.nbytes
+
+
+TABLE = "results.csv"
+CORRECTED = "corrected by hand, kept"
+NAMED = 5  # in a warning
+
+
+class BatchOptions(Config):
+    """How many photographs are analysed."""
+
+    lesion: LesionOptions = LesionOptions()
+    classify: ClassifyOptions | None = Field(None, description="what the lesion may be; none: nobody is asked")
+    form: dict[str, str] = Field(default_factory=dict, description="what is known of every patient, by column")
+    metadata: Path | None = Field(None, description="table with what is known of each photograph's patient")
+    pixel_size_um: float | None = Field(None, gt=0, description="of every photograph; none: what each file states")
+    batch_size: int = Field(8, ge=1, le=512, description="photographs in one pass of the network")
+    workers: int = Field(0, ge=0, le=256, description="threads that read and write; 0: two more than cores")
+    force: bool = Field(False, description="make results again that are there; not those corrected by hand")
+
+
+@dataclass(frozen=True)
+class BatchSummary:
+    """How many photographs were analysed, were there before, failed, show no lesion or are odd; where the table is."""
+
+    done: int
+    skipped: int
+    failed: int
+    without_lesion: int
+    table: Path
+    seconds: float
+    with_warning: int = 0
+
+
+def _ignore(outcome: Outcome) -> None:
+    """Take an outcome and do nothing with it."""
+
+
+def find_inputs(named: Iterable[str | Path]) -> list[Path]:
+    """List the photographs that a user named, without the masks and results that this program wrote beside them.
+
+    Each file once, in natural order.
+    """
+    found = find_photographs(named)
+    paths = [path for path in found if not is_written_by_us(path)]
+    if not paths:
+        raise InputError(
+            f"only masks and results that this program wrote were named, such as {found[0]}. Name photographs."
+        )
+    return paths
+
+
+def analyse_files(
+    paths: Sequence[Path],
+    out: Path,
+    options: BatchOptions,
+    *,
+    run: RunContext,
+    segmenter: BatchModel | None = None,
+    tell: Callable[[Outcome], None] = _ignore,
+) -> BatchSummary:
+    """Analyse photographs into result folders and one table; what is done already is not done again."""
+    from napari_melanoma.imaging.measurements import MEASUREMENT_COLUMNS
+
+    started = time.monotonic()
+    info = segmenter.info if segmenter else _find(options.lesion.model)
+    named = options.lesion.model_copy(update={"model": info.name})  # the name, where the user gave a path
+    options = options.model_copy(update={"lesion": named})
+    classifying = _classifying(options, paths, run)
+    asked, renamed = (classifying.columns, classifying.renamed) if classifying else ((), {})
+    counts = _Counts(len(paths), run, tell)
+    with output(out), ExitStack() as last:
+        table = ResultTable(out / TABLE, (*COLUMNS, *asked, *MEASUREMENT_COLUMNS), renamed)
+        last.callback(table.write)
+        work = _to_do(paths, Folders(out, [TABLE]), _settings(options, info, classifying), table, counts)
+        for first in work:  # the model is loaded only where something is left to do
+            model = segmenter or _load(info, run)
+            portions = Portions(options.batch_size, options.workers, options.pixel_size_um, classifying)
+            for outcome in Batch(model, options.lesion, portions, table, run).outcomes(chain([first], work)):
+                counts.add(outcome)
+                table.write_now_and_then()
+    return counts.summary(table.path, time.monotonic() - started)
+
+
+def _tell_lacking(forms: Forms, paths: Sequence[Path], run: RunContext) -> None:
+    """Say whose patients the table says nothing of: a wrong column of names would else go unseen."""
+    for about, said in forms.unrecognized:
+        run.report(Milestone(0, len(paths), f"Warning: column '{about}' of the table: {said}."))
+    lacking = forms.lacking(path.stem for path in paths)
+    if lacking:
+        some = ", ".join(lacking[:NAMED]) + (" ..." if len(lacking) > NAMED else "")
+        said = f"Warning: the table says nothing of {len(lacking)} of {len(paths)} photographs ({some}). Its column "
+        run.report(Milestone(0, len(paths), f"{said}image_id holds each one's file name without suffix."))
+
+
+class _Counts:
+    """Counts outcomes and reports them."""
+
+    def __init__(self, total: int, run: RunContext, tell: Callable[[Outcome], None]) -> None:
+        self.run = run
+        self._total = total
+        self._tell = tell
+        self._by: Counter[str] = Counter()
+        self._without_lesion = self._with_warning = 0
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one outcome."""
+        self._by[outcome.status] += 1
+        self._without_lesion += outcome.without_lesion
+        self._with_warning += bool(outcome.warning)
+        self._tell(outcome)
+        self.run.report(Progress(self._by.total(), self._total, outcome.image))
+
+    def summary(self, table: Path, seconds: float) -> BatchSummary:
+        """Sum up."""
+        by = self._by
+        counts = (by["done"], by["skipped"], by["failed"], self._without_lesion)
+        return BatchSummary(*counts, table, seconds, self._with_warning)
+
+
+def _to_do(
+    paths: Sequence[Path], folders: Folders, settings: Settings | None, table: ResultTable, counts: _Counts
+) -> Iterator[Place]:
+    """Give each photograph its folder; count those that are done, and yield the others."""
+    for path in paths:
+        counts.run.check()
+        try:
+            place = folders.place(path)
+        except DiskFull:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever is wrong is of this photograph; the others go on
+            said = explain(error, path, table.path.parent)
+            table.put(failed_row(path.stem, path.name, said))
+            counts.add(Outcome(path.stem, path, "failed", error=said))
+            continue
+        if place.corrected or (settings and place.is_done(settings)):
+            row = stored_row(place, place.stored or {}, CORRECTED if place.corrected else "")
+            table.put(row)
+            counts.add(Outcome.of_row(place.folder.name, path, "skipped", row))
+        else:
+            yield replace(place, stored=None)
+
+
+def _classifying(options: BatchOptions, paths: Sequence[Path], run: RunContext) -> Classifying | None:
+    """Find the classifier that is to be asked, without loading it; None where nobody asks."""
+    if options.classify is None:
+        return None
+    from napari_melanoma.models.registry import find_classifier
+
+    forms = Forms(options.form, options.metadata)
+    _tell_lacking(forms, paths, run)
+    return Classifying(find_classifier(options.classify.model), options.classify, forms)
+
+
+def _settings(options: BatchOptions, info: BundleInfo, classifying: Classifying | None) -> Settings | None:
+    """What a result must carry to be taken as done; None where nothing is."""
+    if options.force:
+        return None
+    model = {"name": info.name, "fingerprint": info.fingerprint, "threshold": info.config.threshold}
+    return Settings(options.lesion.model_dump(mode="json"), model, options.pixel_size_um, classifying)
+
+
+def _find(model: str) -> BundleInfo:
+    """Find a model without loading it."""
+    from napari_melanoma.models.registry import find_bundle, for_photographs
+
+    return for_photographs(find_bundle(model), "segmentation")
+
+
+def _load(info: BundleInfo, run: RunContext) -> BatchModel:
+    """Load a model; torch is imported here, and only here."""
+    with loading(run):
+        from napari_melanoma.lesion.segmentation import Segmenter
+
+        return Segmenter.load(info)

@@ -1,0 +1,125 @@
+"""Models that are loaded once per process."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from threading import Timer
+from typing import TYPE_CHECKING
+
+from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.core.errors import SaveError
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.parsing import read_json
+
+if TYPE_CHECKING:
+    from napari_melanoma.classification.predictor import Classifier
+    from napari_melanoma.lesion.segmentation import Segmenter
+
+USUAL_S = 4.0  # importing torch and loading a small model, where it was never measured here
+LATE = 1.25  # times what it usually takes: from then on it takes longer
+LONGEST_S = 600.0  # what took longer was something else, such as a laptop that was shut
+
+
+def loaded_segmenter(model: str) -> Segmenter:
+    """Give a segmentation model, loaded once, and again when its files are other ones."""
+    from napari_melanoma.models.registry import find_bundle, for_photographs
+
+    folder = for_photographs(find_bundle(model), "segmentation").path
+    return _segmenter(folder, _files(folder))
+
+
+def loaded_classifier(model: str) -> Classifier:
+    """Give a classifier, loaded once, and again when its files are other ones.
+
+    Returns the same one each time; what its reference cases say is fitted.
+    """
+    from napari_melanoma.models.registry import find_classifier
+
+    folder = find_classifier(model).path
+    return _classifier(folder, _files(folder))
+
+
+def loaded_from(folder: Path) -> Classifier:
+    """Give the classifier of a folder, of photographs or of patches, loaded once, and again when its files are others.
+
+    Returns the same one each time; what its reference cases say is fitted.
+    """
+    return _classifier(folder, _files(folder))
+
+
+@contextmanager
+def loading(run: RunContext) -> Iterator[None]:
+    """Say that a model is loaded and, the first time in a process, about how long that takes by the last time here."""
+    if "torch" in sys.modules:  # what takes long is behind us
+        run.report(Progress(0, None, "Loading the model"))
+        yield
+        return
+    expected = _last_time()
+    usual = f"about {max(1, round(expected)):d} s"
+    run.report(Progress(0, None, f"Loading the model, {usual}"))
+    late = Timer(
+        LATE * max(1.0, expected),
+        run.report,
+        [Progress(0, None, f"Loading the model takes longer than usual ({usual})")],
+    )
+    late.daemon = True
+    late.start()
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        late.cancel()
+        late.join()  # else it might report after what comes next
+    seconds = time.monotonic() - started
+    if "torch" in sys.modules and seconds < LONGEST_S:
+        with suppress(SaveError):  # it is only said for comfort
+            write_json(_memory(), {"seconds": round(seconds, 2)})
+
+
+def _last_time() -> float:
+    """How long it took the last time here, in seconds."""
+    try:
+        found = read_json(_memory())["seconds"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return USUAL_S
+    return float(found) if isinstance(found, int | float) and 0 < found < LONGEST_S else USUAL_S
+
+
+def _memory() -> Path:
+    """File that remembers it."""
+    from platformdirs import user_state_path
+
+    return user_state_path("napari-melanoma", appauthor=False) / "loading.json"
+
+
+@lru_cache(maxsize=2)  # so that comparing two models by turns stays quick
+def _segmenter(folder: Path, files: tuple[tuple[int, ...], ...]) -> Segmenter:
+    """Load the bundle of a folder; ``files`` tells apart what was in it from what is there now."""
+    from napari_melanoma.lesion.segmentation import Segmenter
+    from napari_melanoma.models.bundle import read_bundle
+
+    return Segmenter.load(read_bundle(folder))
+
+
+@lru_cache(maxsize=2)
+def _classifier(folder: Path, files: tuple[tuple[int, ...], ...]) -> Classifier:
+    """Load the classifier of a folder, and fit what its reference cases say."""
+    from napari_melanoma.classification.predictor import Classifier
+    from napari_melanoma.models.bundle import read_bundle
+
+    found = Classifier.load(read_bundle(folder))
+    found.judge.warm()
+    return found
+
+
+def _files(folder: Path) -> tuple[tuple[int, ...], ...]:
+    """What changes when a bundle's files become other ones."""
+    from napari_melanoma.models.bundle import CONFIG, REFERENCE, WEIGHTS
+
+    files = [path.stat() for name in (CONFIG, WEIGHTS, REFERENCE) if (path := folder / name).is_file()]
+    return tuple((file.st_ino, file.st_mtime_ns, file.st_size) for file in files)

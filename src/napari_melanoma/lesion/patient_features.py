@@ -1,0 +1,288 @@
+"""Every lesion of a data set measured by its mask, and compared with the other lesions of its patient, as one table."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from pydantic import Field
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.pipeline import Room, ahead, usable_cores
+from napari_melanoma.core.prediction import RoiConfig
+from napari_melanoma.core.provenance import provenance
+from napari_melanoma.data.dataset import Entry, Sample, each_entry
+from napari_melanoma.data.features.encoding import number_of
+from napari_melanoma.data.features.patient_relative import DISTANCE, EMBEDDING, patient_columns, patient_relative
+from napari_melanoma.data.partial_results import Unfinished, seen
+from napari_melanoma.imaging.measurements import MEASUREMENT_COLUMNS, MEASUREMENTS
+from napari_melanoma.io.results import write_table
+from napari_melanoma.lesion.batch import WAITING, explain
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.models.bundle import BundleInfo
+
+FEATURES = "features.csv"
+COMPARED = tuple(one.name for one in MEASUREMENTS if not one.unit.startswith("px"))  # a pixel is no length in common
+COMPARED_BY = (DISTANCE, EMBEDDING[0])
+AT_ONCE = 16  # pictures in a pass of the network
+DIGITS = 5  # of an embedding: what a file that is read again after a stop keeps of it
+Row = dict[str, Any]
+log = logging.getLogger(__name__)
+
+
+class FeatureOptions(Config):
+    """What lesions are compared by, beside their measurements."""
+
+    model: str | None = Field(None, description="bundle whose encoder embeds the pictures; none by default")
+    roi: RoiConfig = Field(RoiConfig(background="keep"), description="the square around the mask that is embedded")
+
+
+class Embeds(Protocol):
+    """What is asked of a model; ``classification.embedding.Embedder`` is one."""
+
+    info: BundleInfo
+    device: str
+
+    def vectors(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Embed pictures of the model's input size.
+
+        ``inputs``: each uint8 (side, side, channel). Returns float32 (image, feature).
+        """
+
+
+@dataclass(frozen=True)
+class FeatureReport:
+    """What became of the images of a data set.
+
+    ``faults`` are rows whose files are missing, differ in size or cannot be read, and why. ``patients`` counts those of
+    whom anything could be compared.
+    """
+
+    images: int
+    measured: int
+    without_mask: int
+    without_image: int
+    patients: int
+    faults: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class _Item:
+    """An image on its way: what is known of it, and until it is embedded the picture of its lesion."""
+
+    entry: Entry
+    seen: str = ""
+    known: bool = False
+    measured: dict[str, float] | None = None
+    picture: NDArray[np.uint8] | None = None
+    embedding: NDArray[np.float32] | None = None
+    error: str = ""
+
+
+def make_features(
+    folder: Path, out: Path, options: FeatureOptions, *, run: RunContext, model: Embeds | None = None
+) -> FeatureReport:
+    """Measure the lesions of a data set by their masks, and say how odd each is among those of its patient.
+
+    What was measured is kept beside ``out`` until that is written, so that the same call goes on after a stop.
+
+    ``folder``: the data set. Lengths in mm need ``mpp_x`` and ``mpp_y``, or files that state a scale. Returns the
+    counts, and what could not be measured.
+    """
+    entries, with_image, wrong = _read(folder)
+    embedder = model or (_load(options.model) if options.model else None)
+    kept_in = out.with_name(f"{out.name}.unfinished")
+    kept = Unfinished(kept_in, _made_with(embedder, options))
+    items = []
+    try:
+        found = _Measuring(folder, embedder, options, kept, run).items(with_image)
+        for done, item in enumerate(found, start=1):
+            items.append(item)
+            run.report(Progress(done, len(with_image), "Measuring"))
+    finally:
+        kept.flush()
+    failed = [(item.entry.image_id, item.error) for item in items if item.error]
+    if len(failed) == len(items):
+        raise DataSetError(f"none of {len(items)} images could be measured; '{failed[0][0]}': {failed[0][1]}")
+    rows, compared = _rows(items, embedded=bool(embedder)), patient_columns(COMPARED, embedded=bool(embedder))
+    write_table(out, rows, ("image_id", *MEASUREMENT_COLUMNS, *compared))
+    shutil.rmtree(kept_in, ignore_errors=True)
+    return _report(entries, items, rows, [*wrong, *failed])
+
+
+def _read(folder: Path) -> tuple[list[Entry], list[Entry], list[tuple[str, str]]]:
+    """Rows of a data set, those of them that have an image, and what is wrong with others."""
+    found = list(each_entry(folder))
+    entries = [entry for entry in found if isinstance(entry, Entry)]
+    with_image = [entry for entry in entries if entry.image is not None]
+    if not with_image:
+        raise DataSetError(f"{folder} has {len(entries)} rows and none of their images: expected some to measure.")
+    return entries, with_image, [(folder.name, str(fault)) for fault in found if isinstance(fault, DataSetError)]
+
+
+class _Measuring:
+    """Takes images through reading and measuring, in threads, and the network."""
+
+    def __init__(
+        self, folder: Path, model: Embeds | None, options: FeatureOptions, kept: Unfinished, run: RunContext
+    ) -> None:
+        self._folder, self._model, self._options, self._kept, self._run = folder, model, options, kept, run
+
+    def items(self, entries: Iterable[Entry]) -> Iterator[_Item]:
+        """Measure images, in their order."""
+        workers = usable_cores() + WAITING
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="measuring")
+        try:
+            read = ahead(pool, self._read, entries, Room(2 * workers), self._run)
+            for item in read if self._model is None else self._embedded(read, self._model):
+                if not (item.error or item.known):
+                    values = [] if item.embedding is None else [_as_values(item.embedding)]
+                    self._kept.keep(self._sample(item.entry), item.seen, [item.measured or {}, *values])
+                yield item
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _read(self, entry: Entry) -> _Item:
+        """Take what was measured before, or read and measure (in a thread)."""
+        sample = self._sample(entry)
+        now = f"{seen(sample)} {entry.row.get('mpp_y', '')} {entry.row.get('mpp_x', '')}"
+        before = self._kept.take(sample, now)
+        if before is not None:
+            embedding = np.array(list(before[1].values()), np.float32) if len(before) > 1 else None
+            return _Item(entry, now, known=True, measured=before[0], embedding=embedding)
+        try:
+            return replace(self._measured(entry), seen=now)
+        except Exception as error:  # whatever it is: reported as a fault of this image; the others go on
+            log.debug("%s failed", sample.image, exc_info=error)
+            return _Item(entry, now, error=explain(error, sample.image, self._folder))
+
+    def _measured(self, entry: Entry) -> _Item:
+        """Read an image and its mask, measure it, and cut the lesion out where it is to be embedded."""
+        from napari_melanoma.imaging.masks import extract_roi
+        from napari_melanoma.imaging.measurements import measure
+        from napari_melanoma.imaging.preprocessing import network_input
+        from napari_melanoma.io.photographs import read_photograph
+        from napari_melanoma.io.results import read_mask
+
+        assert entry.image is not None
+        photograph = read_photograph(entry.image)
+        mask = None if entry.mask is None else read_mask(entry.mask)
+        if mask is not None and mask.shape != photograph.rgb.shape[:2]:
+            raise DataSetError(
+                f"the mask has {mask.shape[0]} x {mask.shape[1]} pixels, the image {photograph.rgb.shape[0]} x "
+                f"{photograph.rgb.shape[1]}. A mask needs the size of its upright image."
+            )
+        scale = _pixel_size(entry) or photograph.pixel_size
+        measured = {} if mask is None else measure(mask, photograph.rgb, scale)
+        if self._model is None:
+            return _Item(entry, measured=measured)
+        roi = None if mask is None else extract_roi(photograph.rgb, mask, self._options.roi)
+        config, shown = self._model.info.config, photograph.rgb if roi is None else roi.image
+        return _Item(entry, measured=measured, picture=network_input(shown, config.input_size, config.preprocessing))
+
+    def _embedded(self, items: Iterable[_Item], model: Embeds) -> Iterator[_Item]:
+        """Embed the pictures, in the thread of the caller."""
+        waiting = iter(items)
+        while some := list(islice(waiting, AT_ONCE)):
+            self._run.check()
+            pictures = [item.picture for item in some if item.picture is not None]
+            vectors = iter(model.vectors(pictures) if pictures else ())
+            for item in some:
+                if item.picture is None:
+                    yield item
+                else:
+                    yield replace(item, picture=None, embedding=_rounded(next(vectors)))
+
+    def _sample(self, entry: Entry) -> Sample:
+        """Name the image as what is kept is named."""
+        assert entry.image is not None
+        return Sample(entry.image_id, entry.image, entry.mask, "", "", self._folder.name)
+
+
+def _rows(items: Sequence[_Item], *, embedded: bool) -> list[Row]:
+    """Rows of the table: measured, and compared within each patient."""
+    measured = [item.measured or {} for item in items]
+    compared = patient_relative(
+        [{**item.entry.row, **values} for item, values in zip(items, measured, strict=True)],
+        COMPARED,
+        _stacked(items) if embedded else None,
+    )
+    return [
+        {"image_id": item.entry.image_id, **values, **odd}
+        for item, values, odd in zip(items, measured, compared, strict=True)
+    ]
+
+
+def _stacked(items: Sequence[_Item]) -> NDArray[np.float32]:
+    """Embeddings of all images, NaN where there is none, (image, feature)."""
+    width = next((len(item.embedding) for item in items if item.embedding is not None), 0)
+    nothing = np.full(width, np.nan, np.float32)
+    return np.array([nothing if item.embedding is None else item.embedding for item in items])
+
+
+def _report(
+    entries: Sequence[Entry],
+    items: Sequence[_Item],
+    rows: Sequence[Row],
+    faults: Sequence[tuple[str, str]],
+) -> FeatureReport:
+    """Count."""
+    compared = {
+        item.entry.row["patient_id"]
+        for item, row in zip(items, rows, strict=True)
+        if not np.isnan([row[name] for name in COMPARED_BY if name in row]).all()
+    }
+    return FeatureReport(
+        images=len(entries),
+        measured=sum(bool(item.measured) for item in items),
+        without_mask=sum(entry.mask is None and entry.image is not None for entry in entries),
+        without_image=sum(entry.image is None for entry in entries),
+        patients=len(compared),
+        faults=tuple(faults),
+    )
+
+
+def _pixel_size(entry: Entry) -> PixelSize | None:
+    """The scale that the table states."""
+    y_um, x_um = number_of(entry.row.get("mpp_y")), number_of(entry.row.get("mpp_x"))
+    return PixelSize(y_um, x_um) if y_um > 0 and x_um > 0 else None
+
+
+def _rounded(embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What a file keeps of an embedding, so that a stop makes no difference."""
+    return np.array([float(f"{value:.{DIGITS}g}") for value in embedding.tolist()], np.float32)
+
+
+def _as_values(embedding: NDArray[np.float32]) -> dict[str, float]:
+    """An embedding as figures by name."""
+    return {str(place): float(f"{value:.{DIGITS}g}") for place, value in enumerate(embedding.tolist())}
+
+
+def _made_with(model: Embeds | None, options: FeatureOptions) -> dict[str, object]:
+    """Say all that the figures of an image follow from, beside its files."""
+    return {
+        "model": None if model is None else [model.info.fingerprint, model.device],
+        "roi": options.roi.model_dump(mode="json"),
+        "version": provenance()["version"],
+    }
+
+
+def _load(name: str) -> Embeds:
+    """Load a model; torch is imported here, and only here."""
+    from napari_melanoma.classification.embedding import Embedder
+    from napari_melanoma.models.registry import find_bundle
+
+    return Embedder.load(find_bundle(name))

@@ -1,0 +1,371 @@
+"""The result folders of photographs and ``results.csv``."""
+
+from __future__ import annotations
+
+import errno
+import hmac
+import io
+import logging
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from napari_melanoma.core.csv_files import CsvError, CsvReader, CsvWriter
+from napari_melanoma.core.errors import InputError, MelanomaError, SaveError
+from napari_melanoma.core.files import atomic_file, plain_name, save_error, write_text
+from napari_melanoma.core.parsing import read_json, reason_of
+from napari_melanoma.core.paths import is_inside
+from napari_melanoma.core.provenance import fingerprint
+from napari_melanoma.io.results import format_cell
+from napari_melanoma.lesion.analysis import Classifying, LesionOptions
+
+RESULT = "result.json"
+HEATMAP = "heatmap.png"  # where a classifier was asked for one
+BAND = "band.png"  # where the model was asked about the mirror images too
+RESULT_IMAGES = frozenset({"mask.png", "probability.png", "overlay.png", "roi.png"})
+RECORD = "batch"
+SALT = ".napari-melanoma-salt"
+_OBJECTS = ("provenance", RECORD, "source", "model", "options", "measurements", "pixel_size_um", "looks_like", "answer")
+_KINDS = {**dict.fromkeys(_OBJECTS, dict), "image_shape": list, "notes": list, "warning": str, "damage": str}
+USUAL = LesionOptions().model_dump(mode="json")  # what was not asked for when an older result was made
+Salt = bytes  # what is random to those who have not the folder of results
+
+
+@dataclass(frozen=True)
+class Source:
+    """What tells one photograph's file from another, without its path."""
+
+    file: str
+    bytes: int
+    modified_ns: int
+    place: str
+
+    @classmethod
+    def of(cls, path: Path, salt: Salt) -> Source:
+        """Describe a file.
+
+        Name, size, time of change and a salted digest of its folder.
+        """
+        try:
+            found = path.stat()
+        except OSError as error:
+            raise InputError(f"{path.name} cannot be read: {error.strerror}. Check that it is still there.") from error
+        return cls(path.name, found.st_size, found.st_mtime_ns, _digest(path.resolve().parent, salt))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides a result beside the photograph; a result that carries the same is not made again."""
+
+    options: dict[str, Any]
+    model: dict[str, Any]
+    pixel_size_um: float | None
+    classifying: Classifying | None = None
+
+    def match(self, stored: dict[str, Any]) -> bool:
+        """Whether a stored result was made with these settings.
+
+        False also where it does not say.
+        """
+        model, record = stored.get("model") or {}, _record(stored)
+        return (
+            {**USUAL, **(stored.get("options") or {})} == self.options
+            and all(model.get(key) == value for key, value in self.model.items())
+            and record.get("pixel_size_um") == self.pixel_size_um
+            and (self.classifying is None or self.classifying.match(stored))
+        )
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a photograph's result goes, and what is there: None, or the content of its ``result.json``."""
+
+    path: Path
+    source: Source
+    folder: Path
+    stored: dict[str, Any] | None
+
+    @property
+    def corrected(self) -> bool:
+        """Whether a person corrected the result that is there."""
+        return bool(self.stored and self.stored.get("corrected_by_hand"))
+
+    def is_done(self, settings: Settings) -> bool:
+        """Whether a complete result of the same photograph and settings is there.
+
+        False where it must be made, or made again.
+        """
+        if self.stored is None or not settings.match(self.stored):
+            return False
+        was = _record(self.stored).get("source") or {}
+        unchanged = was.get("bytes") == self.source.bytes and was.get("modified_ns") == self.source.modified_ns
+        needed = RESULT_IMAGES if self.stored.get("lesion_found") else RESULT_IMAGES - {"roi.png"}
+        return unchanged and all((self.folder / name).is_file() for name in needed)
+
+
+class Folders:
+    """Gives each photograph of a run a folder below ``out`` that no other one has."""
+
+    def __init__(self, out: Path, reserved: Iterable[str] = ()) -> None:
+        self._out = out
+        self._salt = _salt(out)
+        self._taken = {plain_name(name) for name in reserved}
+        self._there = {plain_name(entry.name) for entry in out.iterdir()}
+
+    def place(self, path: Path) -> Place:
+        """Choose the folder of one photograph; call it in a stable order.
+
+        Its folder, and the result that is there already.
+        """
+        source = Source.of(path, self._salt)
+        stem = path.stem.rstrip(". ") or "image"
+        names = [stem, f"{stem}-{_digest(path.resolve(), self._salt)[:8]}"]
+        free = [name for name in names if plain_name(name) not in self._taken]
+        stored = {name: _stored(self._out / name) for name in free}
+        mine = [name for name in free if stored[name] and _belongs(stored[name], path, source)]
+        vacant = [name for name in free if plain_name(name) not in self._there and not (self._out / name).exists()]
+        chosen = next(iter((*mine, *vacant)), None)
+        if chosen is None:
+            raise SaveError(f"{self._out / names[1]} exists and holds no result of {path.name}. Move it away.")
+        self._taken.add(plain_name(chosen))
+        return Place(path, source, self._out / chosen, stored[chosen])
+
+
+def record(source: Source, pixel_size_um: float | None) -> dict[str, object]:
+    """What a batch adds to a result's provenance, so that a later run knows whose it is.
+
+    ``pixel_size_um``: the pixel size that the user gave.
+    """
+    return {RECORD: {"source": asdict(source), "pixel_size_um": pixel_size_um}}
+
+
+def is_written_by_us(path: Path) -> bool:
+    """Whether an image is a result of an earlier run, or the mask of a phantom, and no photograph.
+
+    They are found where OUT lies in the photographs' folder, or where a folder of phantoms is named.
+
+    True for the images of a result folder and for the masks of phantoms.
+    """
+    if path.name in RESULT_IMAGES | {BAND, HEATMAP}:
+        return (path.parent / RESULT).is_file()
+    return path.stem.endswith("_mask") and path.with_name(f"{path.stem.removesuffix('_mask')}.truth.json").is_file()
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """Read the ``result.json`` of a result folder; one that is a link out of the folder is none."""
+    if not is_inside(folder / RESULT, folder):
+        raise InputError(f"{folder / RESULT} is a link that leads out of the folder: put the file itself there.")
+    try:
+        stored = read_json(folder / RESULT)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder} holds no readable {RESULT}: {reason_of(error)}.") from error
+    if not isinstance(stored, dict):
+        raise InputError(f"{folder / RESULT} holds a {type(stored).__name__}, expected an object.")
+    return stored
+
+
+def _is_sound(stored: dict[str, Any]) -> bool:
+    """Whether what a batch reads of a result is of the kind that a batch writes."""
+    kept = stored.get("provenance")
+    record = kept.get(RECORD) if isinstance(kept, dict) else None
+    source = record.get("source") if isinstance(record, dict) else None
+    found = {**stored, RECORD: record, "source": source}
+    return all(isinstance(found.get(key), kind | None) for key, kind in _KINDS.items())
+
+
+def _stored(folder: Path) -> dict[str, Any] | None:
+    """Content of a folder's ``result.json``, or None where it is no result folder, or damaged."""
+    if not (folder / RESULT).is_file():
+        return None
+    try:
+        stored = read_result(folder)
+    except InputError:
+        return None
+    return stored if _is_sound(stored) else None
+
+
+def _record(stored: dict[str, Any]) -> dict[str, Any]:
+    """What a batch recorded in a result; empty where a dock wrote it."""
+    return (stored.get("provenance") or {}).get(RECORD) or {}
+
+
+def _belongs(stored: dict[str, Any] | None, path: Path, source: Source) -> bool:
+    """Whether a result is one of this photograph, also after its file was changed, or moved with its time kept."""
+    was = _record(stored or {}).get("source")
+    if stored is None or was is None:
+        return stored is not None and _shows(stored, path)
+    moved = (was.get("bytes"), was.get("modified_ns")) == (source.bytes, source.modified_ns)
+    return was.get("file") == source.file and (was.get("place") == source.place or moved)
+
+
+def _shows(stored: dict[str, Any], path: Path) -> bool:
+    """Whether a result that a dock saved is of this photograph: only its pixels can tell."""
+    from napari_melanoma.io.photographs import read_photograph
+
+    if stored.get("image") != path.stem:
+        return False
+    try:
+        return stored.get("image_sha256") == fingerprint(read_photograph(path).rgb)
+    except MelanomaError:
+        return False
+
+
+def _digest(path: Path, salt: Salt) -> str:
+    """Short digest of a path, which tells nothing to those who have not the salt."""
+    return hmac.digest(salt, path.as_posix().encode("utf-8", "surrogateescape"), "sha256").hex()[:12]
+
+
+def _salt(out: Path) -> Salt:
+    """Read the salt of a folder of results, made where it is missing."""
+    path = out / SALT
+    if not path.exists():
+        write_text(path, secrets.token_hex())
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}. Choose another folder.") from error
+
+
+KEY = "image"
+WRITE_EVERY_S = 10.0
+HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # waiting helps against none of them
+log = logging.getLogger(__name__)
+
+
+def is_hopeless(error: Exception) -> bool:
+    """Whether nothing else can be written either: the disk is full, or can only be read.
+
+    False also for a file that another program holds for a while.
+    """
+    cause = error.__cause__
+    return isinstance(error, SaveError) and isinstance(cause, OSError) and cause.errno in HOPELESS
+
+
+class ResultTable:
+    """Rows by their ``image``; rows of earlier runs, and columns that others added, are kept.
+
+    A row is held as its line of CSV, a tenth of what a dict takes. Safe to ``put`` to from several threads.
+    """
+
+    def __init__(self, path: Path, columns: Iterable[str], renamed: Mapping[str, str] | None = None) -> None:
+        self.path = path
+        self._renamed = renamed or {}
+        self._columns = list(columns)
+        self._lines: dict[str, str] = {}
+        self._own: set[str] = set()
+        self._lock = Lock()
+        self._seen: tuple[int, int] | None = None
+        self._next_write = 0.0
+        try:
+            self._read()
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror or error}. Close it where it is open.") from error
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self._lines)
+
+    def put(self, row: Mapping[str, object]) -> None:
+        """Add a row, or replace the one of the same ``image``."""
+        key, line = str(row[KEY]), self._line(row)
+        with self._lock:
+            self._lines[key] = line
+            self._own.add(key)
+
+    def write(self) -> None:
+        """Write all rows atomically, in the order of their names; rows that another run added meanwhile are kept."""
+        try:
+            self._write()
+        except (OSError, SaveError) as error:
+            cause = error.__cause__ if isinstance(error, SaveError) else error
+            if isinstance(cause, PermissionError):  # so Windows says of a file that a spreadsheet has open
+                raise SaveError(
+                    f"cannot write {self.path}: it is open in another program, such as a spreadsheet, or there is no "
+                    "permission. Close it there and do the same again; the results are safe in their folders."
+                ) from cause
+            if isinstance(error, OSError):
+                raise save_error(self.path, error) from error
+            raise
+
+    def _write(self) -> None:
+        """Write as ``write`` does, with the errors as they come."""
+        if self._stamp() != self._seen:
+            self._read()
+        with self._lock:
+            lines = [self._lines[key] for key in sorted(self._lines)]
+        with (
+            atomic_file(self.path) as temporary,
+            temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+        ):
+            file.write(_encode(self._columns))
+            file.writelines(lines)
+        self._seen = self._stamp()
+
+    def write_now_and_then(self) -> None:
+        """Write if the last time is a while ago, so that a long run can be watched and costs little for it.
+
+        Where the file cannot be written now, as while somebody looks at it in a spreadsheet, it is tried again later.
+        """
+        started = time.monotonic()
+        if started < self._next_write:
+            return
+        try:
+            self.write()
+        except MelanomaError as error:
+            if is_hopeless(error):
+                raise
+            log.warning("%s Trying again later.", error)
+        finished = time.monotonic()
+        self._next_write = finished + max(WRITE_EVERY_S, 50 * (finished - started))
+
+    def _read(self) -> None:
+        """Take over the rows of the file, except those that this run has put."""
+        found = self._stamp()
+        if found is None:
+            return
+        with self.path.open(encoding="utf-8-sig", newline="") as file:
+            try:
+                self._take(CsvReader(file))
+            except (CsvError, UnicodeDecodeError, KeyError) as error:
+                raise InputError(
+                    f"{self.path} exists and is no table of results: expected comma-separated UTF-8 with a column "
+                    f"'{KEY}' ({error}). Move it away or choose another folder."
+                ) from error
+        self._seen = found  # only now: what could not be read must not be written over
+
+    def _take(self, lines: Iterator[list[str]]) -> None:
+        """Take over lines of CSV, the header first."""
+        header = [self._renamed.get(column, column) for column in next(lines, [])]
+        if KEY not in header:
+            raise KeyError(f"found the columns {', '.join(header[:5]) or 'none'}")
+        added = [column for column in header if column not in self._columns]
+        if added:
+            self._columns += added
+            self._lines = {key: line.removesuffix("\n") + "," * len(added) + "\n" for key, line in self._lines.items()}
+        for cells in lines:
+            row = dict(zip(header, cells, strict=False))
+            if row.get(KEY) and row[KEY] not in self._own:
+                self._lines[row[KEY]] = self._line(row)
+
+    def _line(self, row: Mapping[str, object]) -> str:
+        """Encode a row in the order of the columns."""
+        return _encode([format_cell(row.get(column)) for column in self._columns])
+
+    def _stamp(self) -> tuple[int, int] | None:
+        """What changes when another process writes the file; None where there is none."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_mtime_ns, found.st_size
+
+
+def _encode(cells: list[str]) -> str:
+    """Join cells to a line of CSV."""
+    buffer = io.StringIO()
+    CsvWriter(buffer).row(cells)
+    return buffer.getvalue()

@@ -1,0 +1,217 @@
+"""Review order: how uncertain a model is of each photograph, kept between sessions."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.errors import InputError, UnreadableImage
+from napari_melanoma.core.provenance import fingerprint
+from napari_melanoma.imaging.preprocessing import network_input
+from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.metrics.uncertainty import disagreement, entropy
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from numpy.typing import NDArray
+
+    from napari_melanoma.lesion.segmentation import LogitModel
+
+How = Literal["entropy", "disagreement"]
+HOWS: tuple[How, ...] = get_args(How)
+TURNS = 8  # four rotations, each also mirrored
+
+
+@dataclass(frozen=True)
+class Rating:
+    """How unsure a model is of one photograph: ``score`` from 0 (sure) to 1, 1 also where it finds no lesion.
+
+    ``image_sha256`` is the fingerprint of the photograph's pixels, by which corrections know it.
+    """
+
+    score: float
+    how: How
+    lesion_found: bool
+    image_sha256: str
+    model: str
+    model_fingerprint: str
+
+
+def rate(model: LogitModel, path: Path, how: How = "entropy") -> Rating:
+    """Say how unsure a model is of a photograph.
+
+    ``how``: ``metrics.uncertainty`` says what they measure; the second one runs the network eight times. Returns the
+    higher its score, the sooner a look is worth it.
+    """
+    if how not in HOWS:
+        raise InputError(f"'{how}' is no way to rate a photograph: expected {' or '.join(HOWS)}.")
+    rgb = read_photograph(path).rgb
+    score, found = score_pixels(model, rgb, how)
+    return Rating(score, how, found, fingerprint(rgb), model.info.name, model.info.fingerprint)
+
+
+def score_pixels(model: LogitModel, rgb: NDArray[np.uint8], how: How) -> tuple[float, bool]:
+    """Rate a photograph that is in memory, at the network's own size.
+
+    ``rgb``: uint8 (row, column, channel), upright sRGB. From 0 (sure) to 1; 1 where no lesion was found. Whether any
+    pixel of the upright photograph reaches the model's threshold.
+    """
+    config = model.info.config
+    square = network_input(rgb, config.input_size, config.preprocessing)
+    turns = range(TURNS if how == "disagreement" else 1)
+    answers = model.logits([np.ascontiguousarray(_turned(square, turn)) for turn in turns])
+    probabilities = [_turned_back(_sigmoid(answer), turn) for turn, answer in zip(turns, answers, strict=True)]
+    masks = [probability >= config.threshold for probability in probabilities]
+    if not masks[0].any():
+        return 1.0, False
+    return (disagreement(masks) if how == "disagreement" else entropy(probabilities[0])), True
+
+
+def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logits to probability."""
+    return np.reciprocal(1.0 + np.exp(-np.clip(logits, -30.0, 30.0)), dtype=np.float32)
+
+
+def _turned(image: NDArray, turn: int) -> NDArray:
+    """One of the eight flips and rotations of a square image."""
+    return np.rot90(image.swapaxes(0, 1) if turn >= TURNS // 2 else image, turn % 4)
+
+
+def _turned_back(image: NDArray, turn: int) -> NDArray:
+    """Undo ``_turned``."""
+    back = np.rot90(image, -(turn % 4))
+    return back.swapaxes(0, 1) if turn >= TURNS // 2 else back
+
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGER, changed INTEGER, content TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ratings (
+    content TEXT, model TEXT, how TEXT, score REAL, lesion_found INTEGER, image_sha256 TEXT,
+    PRIMARY KEY (content, model, how)) WITHOUT ROWID;
+"""
+JOINED = """
+SELECT path, size, changed, score, lesion_found, image_sha256
+FROM files JOIN ratings USING (content) WHERE model = ? AND how = ?
+"""
+PATIENCE_S = 10.0
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a rating says that is worth keeping; ``image_sha256`` is the fingerprint of the photograph's pixels."""
+
+    score: float
+    lesion_found: bool
+    image_sha256: str
+
+
+class RatingCache:
+    """Ratings by the content of the file, the fingerprint of the model and the way of rating.
+
+    A cache and nothing else: a damaged file is begun anew, and where nothing can be written everything is rated again.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        if path is None:
+            from platformdirs import user_cache_path
+
+            path = user_cache_path("napari-melanoma", appauthor=False) / "ratings.sqlite"
+        self.path = path
+
+    def find(self, path: Path, model: str, how: str) -> Known | None:
+        """Find the rating of a file, which is read where it is not the one that it was.
+
+        None where it was not rated yet.
+        """
+        content = self._content(path)
+        with self._open() as database:
+            wanted = (content, model, how)
+            sql = "SELECT score, lesion_found, image_sha256 FROM ratings WHERE content = ? AND model = ? AND how = ?"
+            found = database.execute(sql, wanted).fetchone()
+        return None if found is None else Known(found[0], bool(found[1]), found[2])
+
+    def keep(self, path: Path, model: str, how: str, known: Known) -> None:
+        """Keep the rating of a file."""
+        values = (self._content(path), model, how, known.score, known.lesion_found, known.image_sha256)
+        with self._open() as database:
+            database.execute("INSERT OR REPLACE INTO ratings VALUES (?, ?, ?, ?, ?, ?)", values)
+
+    def find_all(self, paths: Sequence[Path], model: str, how: str, *, run: RunContext) -> dict[int, Known]:
+        """Find the ratings of files that have not changed since; none of them is read.
+
+        For those that are known, the position in ``paths``.
+        """
+        with self._open() as database:
+            rows = {row[0]: row[1:] for row in database.execute(JOINED, (model, how))}
+        known: dict[int, Known] = {}
+        for position, path in enumerate(paths if rows else ()):
+            if position % 1000 == 0:
+                run.check()
+            row = rows.get(str(path))
+            if row is not None and row[:2] == _stamp(path):
+                known[position] = Known(row[2], bool(row[3]), row[4])
+        return known
+
+    def _content(self, path: Path) -> str:
+        """SHA-256 of a file, computed once as long as its size and time stay."""
+        stamp = _stamp(path)
+        with self._open() as database:
+            sql = "SELECT content FROM files WHERE path = ? AND size = ? AND changed = ?"
+            found = database.execute(sql, (str(path), *stamp)).fetchone()
+        if found is not None:
+            return str(found[0])
+        try:
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise UnreadableImage(f"{path} cannot be read: {error.strerror or error}.") from error
+        with self._open() as database:
+            database.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", (str(path), *stamp, content))
+        return content
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        """Open the database for a moment: a connection belongs to a thread; without a disk it is one in memory."""
+        import sqlite3
+
+        try:
+            connection = self._connect()
+        except (OSError, sqlite3.Error):
+            with suppress(OSError):
+                self.path.unlink()
+            try:
+                connection = self._connect()
+            except (OSError, sqlite3.Error):
+                connection = sqlite3.connect(":memory:")
+                connection.executescript(TABLES)
+        with closing(connection), connection:
+            yield connection
+
+    def _connect(self) -> sqlite3.Connection:
+        import sqlite3
+
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self.path, timeout=PATIENCE_S)
+        try:
+            connection.executescript(TABLES)
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Size and time of a file; zeros where it is gone."""
+    try:
+        found = path.stat()
+    except OSError:
+        return (0, 0)
+    return (found.st_size, found.st_mtime_ns)

@@ -1,0 +1,167 @@
+"""From photographs to probability maps with a bundle's network, also with test-time flips."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, Self
+
+import numpy as np
+
+from napari_melanoma.core.errors import BundleError
+from napari_melanoma.imaging.preprocessing import network_input
+from napari_melanoma.models.bundle import BundleInfo, load_network
+from napari_melanoma.models.inference import best_device, restore_size, to_tensor
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import nn
+
+
+class DrawingModel(ABC):
+    """A bundle's network, ready to say something of each pixel."""
+
+    def __init__(self, info: BundleInfo, network: nn.Module, device: str = "cpu") -> None:
+        import torch
+
+        self.info = info
+        self.device = device
+        self._network = network.to(memory_format=torch.channels_last).to(device)
+
+    @classmethod
+    def load(cls, info: BundleInfo, device: str | None = None) -> Self:
+        """Load a bundle's weights."""
+        cls.refuse(info)
+        return cls(info, load_network(info), device or best_device())
+
+    @staticmethod
+    @abstractmethod
+    def refuse(info: BundleInfo) -> None:
+        """Refuse a model that does something else."""
+
+
+class Segmenter(DrawingModel):
+    """A bundle's network, ready to say for each pixel how likely it belongs to a lesion."""
+
+    @staticmethod
+    def refuse(info: BundleInfo) -> None:
+        """Refuse a model that does not draw one lesion, as ``DrawingModel.refuse`` says."""
+        if not info.config.draws_one_class:
+            does = f"tells {', '.join(info.config.classes)} apart"
+            raise BundleError(f"'{info.name}' {does}, expected a model that draws one lesion, such as lesion-small.")
+
+    def probability(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Say for each pixel of a photograph how likely it belongs to a lesion.
+
+        ``rgb``: uint8 (row, column, channel), sRGB, of any size. Returns float32 (row, column) in [0, 1], of the
+        photograph's size.
+        """
+        return self.probabilities([rgb])[0]
+
+    def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        """Do the same for several photographs in one pass of the network.
+
+        ``images``: each uint8 (row, column, channel), of any size. Returns float32 (row, column) each, in the same
+        order and of the photographs' sizes.
+        """
+        config = self.info.config
+        logits = self.logits([network_input(image, config.input_size, config.preprocessing) for image in images])
+        return [
+            restore_size(map_, (image.shape[0], image.shape[1])) for map_, image in zip(logits, images, strict=True)
+        ]
+
+    def logits(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Run the network alone, on photographs that have its input size already (``network_input``).
+
+        ``inputs``: each uint8 (side, side, channel). Returns float32 (batch, side, side).
+        """
+        import torch
+
+        if not inputs:
+            side = self.info.config.input_size
+            return np.zeros((0, side, side), np.float32)
+        with torch.inference_mode():
+            batch = to_tensor(list(inputs), self.info.config).to(self.device)
+            return self._network(batch)[:, 0].float().cpu().numpy()
+
+
+# Axes (row, column) of each view; the first one is the photograph as it is.
+VIEWS: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (0, 1))
+
+
+class LogitModel(Protocol):
+    """What flips and ratings ask of a model; ``lesion.segmentation.Segmenter`` is one."""
+
+    info: BundleInfo
+
+    def logits(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Run the network on photographs of its input size.
+
+        ``inputs``: each uint8 (side, side, channel). Returns float32 (batch, side, side).
+        """
+
+
+@dataclass(frozen=True)
+class FlippedLogits:
+    """What a network says of a batch under all flips: float32 (batch, side, side) each, turned back.
+
+    ``mean`` is the mean of the logits, ``low`` and ``high`` the smallest and largest of each pixel.
+    """
+
+    mean: NDArray[np.float32]
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+
+    def spread(self, index: int) -> NDArray[np.float32]:
+        """Give the extremes of one photograph.
+
+        Returns float32 (2, side, side).
+        """
+        return np.stack([self.low[index], self.high[index]])
+
+    def answers(self, shapes: Sequence[tuple[int, int]]) -> list[Answer]:
+        """Bring the batch back to the sizes of its photographs.
+
+        In their order.
+        """
+        return [Answer(restore_size(self.mean[index], shape), self.spread(index)) for index, shape in enumerate(shapes)]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says of one photograph: its probability, float32 (row, column) in [0, 1].
+
+    ``spread`` is float32 (2, side, side): the smallest and the largest logit of each pixel under all flips, at the
+    network's own size; None where the model was asked once.
+    """
+
+    probability: NDArray[np.float32]
+    spread: NDArray[np.float32] | None = None
+
+
+def flipped_logits(model: LogitModel, inputs: Sequence[NDArray[np.uint8]]) -> FlippedLogits:
+    """Ask a network about photographs and their three mirror images, one flip after the other.
+
+    The mean over flips is test-time augmentation as in Wang et al. 2019 (doi:10.1016/j.neucom.2019.01.103); the
+    extremes say where the answers disagree. Only flips, because all four are exact on a grid of pixels.
+
+    ``inputs``: each uint8 (side, side, channel), as ``network_input`` makes it. In the order of the inputs.
+    """
+    mean = low = high = model.logits(inputs)
+    for axes in VIEWS[1:]:
+        flipped = model.logits([np.ascontiguousarray(np.flip(image, axes)) for image in inputs])
+        turned_back = np.flip(flipped, tuple(axis + 1 for axis in axes))
+        mean = mean + turned_back
+        low, high = np.minimum(low, turned_back), np.maximum(high, turned_back)
+    return FlippedLogits(mean / np.float32(len(VIEWS)), low, high)
+
+
+def flipped_answer(model: LogitModel, rgb: NDArray[np.uint8]) -> Answer:
+    """Ask a network about one photograph of any size and its mirror images.
+
+    ``rgb``: uint8 (row, column, channel), sRGB. Returns the probability of the mean logits, and the spread.
+    """
+    config = model.info.config
+    found = flipped_logits(model, [network_input(rgb, config.input_size, config.preprocessing)])
+    return found.answers([(rgb.shape[0], rgb.shape[1])])[0]

@@ -1,0 +1,1 @@
+"""Numbers to numbers: overlap, ranking, calibration, conformal sets, agreement and intervals."""

@@ -1,0 +1,196 @@
+"""Fast inference: precision, folded normalization, input tensors, and running out of memory."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from napari_melanoma.models.bundle import BundleConfig
+
+INPUT, OUTPUT = "image", "logits"
+CONTINUOUS, CATEGORIES = "continuous", "categories"  # what a classifier takes from a table, by its own names
+Precision = Literal["bf16", "fp32"]
+log = logging.getLogger(__name__)
+
+
+def cpu_has_bf16() -> bool:
+    """Say whether the processor multiplies bfloat16 itself; emulated, it is slower than float32.
+
+    False where it cannot be found out.
+    """
+    import torch
+
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # torch before 2.10 cannot say
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def best_device() -> str:
+    """Name the fastest device that torch finds here.
+
+    Returns ``"cuda"``, ``"mps"`` or ``"cpu"``.
+    """
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def best_precision(device: str) -> Precision:
+    """Name the fastest precision that a device computes in.
+
+    Returns ``"bf16"`` or ``"fp32"``.
+    """
+    import torch
+
+    if device == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    return "bf16" if device == "cpu" and cpu_has_bf16() else "fp32"
+
+
+def folded(network: nn.Module) -> nn.Module:
+    """Fold each batch normalisation into the convolution before it: the same function with fewer passes over memory.
+
+    ``network``: in evaluation mode and float32; left as it is. A copy with the same parts and methods, equal up to
+    rounding. Parts whose way depends on their input cannot be traced; of these, what their own parts have is folded.
+    """
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    copied = copy.deepcopy(network)
+    for convolution, norm in _pairs(copied, ""):
+        before, after = cast("Any", copied.get_submodule(convolution)), cast("Any", copied.get_submodule(norm))
+        _put(copied, convolution, fuse_conv_bn_eval(before, after))
+        _put(copied, norm, _rest_of(after))
+    return copied
+
+
+def _pairs(module: nn.Module, prefix: str) -> list[tuple[str, str]]:
+    """Names of convolutions each followed by a batch normalisation alone."""
+    from torch import fx, nn
+
+    class Tracer(fx.Tracer):
+        """Sees what is folded as one step, also where it is timm's own kind."""
+
+        def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+            return isinstance(m, nn.Conv2d | nn.BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
+
+    if not any(isinstance(part, nn.BatchNorm2d) for part in module.modules()):
+        return []
+    try:
+        steps = [node for node in Tracer().trace(module).nodes if node.op == "call_module"]
+    except Exception as error:  # noqa: BLE001 - whatever a network does with what is no tensor
+        log.debug("%s is not traced as a whole: %s", prefix or "the network", error)
+        return [pair for name, part in module.named_children() for pair in _pairs(part, f"{prefix}{name}.")]
+    parts = dict(module.named_modules())
+    called = Counter(step.target for step in steps)
+    found = []
+    for step in steps:
+        before = step.args[0]
+        if not (isinstance(before, fx.Node) and before.op == "call_module" and len(before.users) == 1):
+            continue
+        convolution, norm = parts[str(before.target)], parts[str(step.target)]
+        once = called[step.target] == called[before.target] == 1
+        if once and isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and _rest_of(norm):
+            found.append((f"{prefix}{before.target}", f"{prefix}{step.target}"))
+    return found
+
+
+def _rest_of(norm: nn.Module) -> nn.Module | None:
+    """What a batch normalisation does beside normalising: timm has some with their activation; None where unknown."""
+    from torch import nn
+
+    if type(norm) is nn.BatchNorm2d:
+        return nn.Identity()
+    activation = getattr(norm, "act", None)
+    return activation if isinstance(activation, nn.Module) else None
+
+
+def _put(network: nn.Module, name: str, part: nn.Module | None) -> None:
+    """Put a part in the place of another."""
+    parent, _, own = name.rpartition(".")
+    setattr(network.get_submodule(parent), own, part)
+
+
+MEMORY_WORDS = ("out of memory", "can't allocate memory", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an error means that memory ran out, on any device.
+
+    True for torch's own error, the allocator's message, and Python's ``MemoryError``.
+    """
+    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in MEMORY_WORDS)
+
+
+def norms_of(network: nn.Module) -> dict[str, nn.BatchNorm2d]:
+    """Find every batch normalisation of a network.
+
+    By name, in the order in which the network has them.
+    """
+    from torch import nn
+
+    return {name: module for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)}
+
+
+def refitted(
+    weights: Mapping[str, Tensor], norms: Mapping[str, nn.BatchNorm2d], epsilons: Mapping[str, float]
+) -> dict[str, Tensor]:
+    """Change the factors of batch normalisation so that ``gamma / sqrt(variance + epsilon)`` stays what it was.
+
+    Returns the same where nothing differs, or where factor and variance are not both there.
+    """
+    changed = dict(weights)
+    for name, norm in norms.items():
+        gamma, variance = weights.get(f"{name}.weight"), weights.get(f"{name}.running_var")
+        if gamma is None or variance is None or norm.eps == epsilons[name]:
+            continue
+        exact = variance.double()
+        factor = ((exact + norm.eps) / (exact + epsilons[name])).sqrt()
+        changed[f"{name}.weight"] = (gamma.double() * factor).to(gamma.dtype)
+    return changed
+
+
+def to_tensor(images: list[NDArray[np.uint8]], config: BundleConfig) -> torch.Tensor:
+    """Stack and normalise photographs as a bundle wants them.
+
+    ``images``: uint8 (row, column, channel), all of one size. Returns float32 (batch, channel, row, column) in
+    channels_last memory.
+    """
+    import torch
+
+    batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+    mean = torch.tensor(config.mean).view(1, 3, 1, 1)
+    std = torch.tensor(config.std).view(1, 3, 1, 1)
+    return ((batch.float() / 255.0 - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def restore_size(logits: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Bring a network's map back to the photograph's size and turn logits into probability.
+
+    The logits are interpolated, not the probability: their zero crossing moves smoothly between pixels, so
+    a border that the network draws coarsely becomes a smooth curve.
+
+    ``logits``: float32 (row, column). Returns float32 (row, column) in [0, 1].
+    """
+    from PIL import Image  # the docks import this when they open
+
+    resized = Image.fromarray(logits).resize((shape[1], shape[0]), Image.Resampling.BICUBIC)
+    probability = np.array(resized, dtype=np.float32)
+    np.negative(probability, out=probability)
+    np.clip(probability, -30.0, 30.0, out=probability)
+    np.exp(probability, out=probability)
+    probability += 1.0
+    return np.reciprocal(probability, out=probability)

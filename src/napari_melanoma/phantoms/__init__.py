@@ -1,0 +1,1 @@
+"""Synthetic lesions, slides and cohorts with known truth."""

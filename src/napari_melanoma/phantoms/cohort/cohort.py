@@ -1,0 +1,408 @@
+"""A phantom cohort as a data set: patches, table and slides."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.core.csv_files import CsvWriter
+from napari_melanoma.core.errors import DataSetError, MelanomaError
+from napari_melanoma.core.files import atomic_file, write_json
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.parsing import read_json
+from napari_melanoma.data.dataset import gathered, write_dataset_table
+from napari_melanoma.phantoms.cohort.law import (
+    LAW,
+    NECROTIC_FROM_MM,
+    SITES,
+    CohortConfig,
+    Patient,
+    answers,
+    area_under_curve,
+    draw_patients,
+    expected_areas,
+    facts_of,
+)
+from napari_melanoma.phantoms.slide.config import CLASS_OF, Kind, SlidePhantomConfig
+from napari_melanoma.phantoms.slide.files import told
+from napari_melanoma.phantoms.slide.ground import label_pixels
+from napari_melanoma.phantoms.slide.plan import DEEPEST, SlidePlan, plan_slide
+from napari_melanoma.phantoms.slide.render import draw, is_glass
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class CohortFiles:
+    """What was written, and how many patients and slides there are."""
+
+    folder: Path
+    patients: int
+    slides: int
+
+
+def write_cohort(config: CohortConfig, out: Path, processes: int = 1, run: RunContext | None = None) -> CohortFiles:
+    """Draw a cohort and write it as a data set.
+
+    All is gathered in a hidden folder beside ``out``, which gets its name once everything is there; after a stop the
+    same call goes on with the patients that are missing.
+
+    Where they are.
+    """
+    run = run or RunContext()
+    patients = draw_patients(config)
+    with gathered(out) as place:
+        _begin(config, place)
+        missing = [patient for patient in patients if not _image(place, patient).exists()]
+        total, done = len(patients), len(patients) - len(missing)
+        for _ in each_done(partial(write_patient, config=config, place=place), missing, processes, run):
+            done += 1
+            run.report(Progress(done, total, "drawing patients"))
+        shown = _with_slides(config, patients)
+        unseen = [patient for patient in shown if not (place / "slides" / f"{patient.name}.tif").exists()]
+        for number, _ in enumerate(
+            each_done(partial(write_slide_of, config=config, place=place), unseen, processes, run)
+        ):
+            run.report(Progress(number + 1, len(unseen), "drawing whole slides"))
+        _write_tables(config, patients, shown, place)
+    return CohortFiles(out, len(patients), len(shown))
+
+
+def write_patient(patient: Patient, config: CohortConfig, place: Path) -> None:
+    """Draw the patch of a patient and write it with its masks; the image last, for it says that all is there."""
+    from napari_melanoma.io.results import write_mask, write_rgb
+
+    patch = draw_patch(patient, config)
+    write_json(place / "truth" / f"{patient.name}.json", patch.truth)
+    write_mask(place / "tumour" / f"{patient.name}.png", patch.tumour)
+    if patch.necrosis.any():
+        write_mask(_mask(place, patient), patch.necrosis)
+    write_rgb(_image(place, patient), patch.rgb)
+
+
+def write_slide_of(patient: Patient, config: CohortConfig, place: Path) -> None:
+    """Draw the whole slide of a patient, with its truth and outlines."""
+    from napari_melanoma.phantoms.slide.files import write_slide
+
+    write_slide(slide_config(patient, config), place / "slides", patient.name)
+
+
+def _image(place: Path, patient: Patient) -> Path:
+    """Where a patch is."""
+    return place / "images" / f"{patient.name}.png"
+
+
+def _mask(place: Path, patient: Patient) -> Path:
+    """Where the outline of what decides is."""
+    return place / "masks" / f"{patient.name}.png"
+
+
+def _begin(config: CohortConfig, place: Path) -> None:
+    """Note which cohort is gathered, or refuse to go on with another."""
+    path = place / "cohort.json"
+    asked = {"format": FORMAT, "config": config.model_dump(mode="json")}
+    if path.exists():
+        known = read_json(path)
+        # More slides can be asked of the same patients.
+        same = known == {
+            "format": FORMAT,
+            "config": {**config.model_dump(mode="json"), "slides": known["config"]["slides"]},
+        }
+        if not same:
+            raise DataSetError(
+                f"{place} holds the beginning of another cohort ({known['config']}). Ask for the same one to go on, "
+                "name another folder, or remove it."
+            )
+    write_json(path, asked)
+
+
+def _with_slides(config: CohortConfig, patients: tuple[Patient, ...]) -> list[Patient]:
+    """Those kept back who get a whole slide: the first with and the first without a metastasis in turn."""
+    sides = [[one for one in patients if one.split == "test" and one.metastasis == event] for event in (True, False)]
+    longest = max(map(len, sides))
+    turns = [side[number] for number in range(longest) for side in sides if number < len(side)]
+    return turns[: config.slides]
+
+
+def _write_tables(config: CohortConfig, patients: tuple[Patient, ...], shown: list[Patient], place: Path) -> None:
+    """Write what is known of all patients, and apart from that what nobody may learn from."""
+    truths = [read_json(place / "truth" / f"{patient.name}.json") for patient in patients]
+    rows = [
+        _row(patient, truth, _mask(place, patient).exists()) for patient, truth in zip(patients, truths, strict=True)
+    ]
+    write_dataset_table(place / "dataset.csv", rows)
+    _write_csv(place / "truth.csv", [_truth(one, truth) for one, truth in zip(patients, truths, strict=True)])
+    if shown:
+        known = {row["image_id"]: row for row in rows}
+        columns = ("image_id", "patient_id", *_TOLD)
+        told = [{name: known[patient.name][name] for name in columns} for patient in shown]
+        _write_csv(place / "slides" / "patients.csv", told)
+    write_json(
+        place / "cohort.json", {"format": FORMAT, "config": config.model_dump(mode="json"), **story(config, patients)}
+    )
+
+
+_TOLD = ("age", "sex", "site", "depth_mm", "ulceration", "mitoses_per_mm2", "clark")
+
+
+def _row(patient: Patient, truth: Mapping[str, Any], marked: bool) -> dict[str, str]:
+    """A row of ``dataset.csv``: what a clinic would know."""
+    mpp = f"{truth['patch']['mpp']:.6g}"
+    return {
+        "image_id": patient.name,
+        "path": f"images/{patient.name}.png",
+        "mask_path": f"masks/{patient.name}.png" if marked else "",
+        "patient_id": patient.name,
+        "source": "phantom-cohort",
+        "domain": truth["slide"]["look"],
+        "modality": "wsi",
+        "diagnosis": "melanoma",
+        "target": "1",
+        "melanoma": "1",
+        "age": str(patient.age),
+        "sex": patient.sex,
+        "site": patient.site,
+        "mpp_x": mpp,
+        "mpp_y": mpp,
+        "depth_mm": f"{patient.depth_mm:g}",
+        "ulceration": str(int(patient.ulcerated)),
+        "mitoses_per_mm2": f"{patient.mitoses_per_mm2:g}",
+        "clark": str(truth["clark"]),
+        "metastasis": str(int(patient.metastasis)),
+        "split": patient.split,
+        "fold": str(patient.fold or ""),
+        "depth_in_view": str(int(truth["depth_in_view"])),
+    }
+
+
+def _truth(patient: Patient, truth: Mapping[str, Any]) -> dict[str, str]:
+    """A row of ``truth.csv``: what only the law knows."""
+    return {
+        "patient_id": patient.name,
+        "split": patient.split,
+        "probability": f"{patient.probability:.6f}",
+        "metastasis": str(int(patient.metastasis)),
+        "necrosis_share": f"{patient.necrosis:g}",
+        "necrosis_in_view_mm2": str(truth["necrosis_in_view_mm2"]),
+    }
+
+
+def _write_csv(path: Path, rows: Iterable[dict[str, str]]) -> None:
+    """Write a table whose rows all have the columns of the first."""
+    found = list(rows)
+    with (
+        atomic_file(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
+        CsvWriter(file).dicts(list(found[0]), found)
+
+
+UM = 1000.0
+# Glass and keratin above the surface, and tissue below the deepest point, that are in view too.
+ABOVE_MM, BELOW_MM = 0.2, 0.05
+_BLOCK = 512
+_TUMOUR = 3
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A patch: ``rgb`` uint8 (row, column, channel), ``necrosis`` and ``tumour`` bool (row, column), and its truth."""
+
+    rgb: NDArray[np.uint8]
+    necrosis: NDArray[np.bool_]
+    tumour: NDArray[np.bool_]
+    truth: dict[str, Any]
+
+
+def slide_config(patient: Patient, config: CohortConfig) -> SlidePhantomConfig:
+    """Say which slide a patient has.
+
+    ``config``: says how fine the patches are; the slide's pixels are a whole part of theirs. One section with one
+    melanoma; of those who are kept back in a look that is never trained on.
+    """
+    mpp = config.patch_mm * UM / config.patch_px / coarsening(config)
+    depth_mm = max(4.0, patient.depth_mm / DEEPEST + 0.1)
+    size = tuple(int(np.ceil(side * UM / mpp)) for side in (1.15 * depth_mm + 1.8, 6.4))
+    values = {
+        "seed": patient.seed,
+        "family": "test" if patient.split == "test" else "train",
+        "mpp": mpp,
+        "size": size,
+        "lesions": {
+            "benign": 0,
+            "breslow_mm": patient.depth_mm,
+            "ulceration": patient.ulcerated,
+            "mitoses_per_mm2": patient.mitoses_per_mm2,
+            "necrosis": patient.necrosis,
+        },
+        "section": {"depth_mm": depth_mm},
+    }
+    return SlidePhantomConfig.parse(values, patient.name)
+
+
+def coarsening(config: CohortConfig) -> int:
+    """Side of a pixel of the patch in pixels of the slide, which are at most a micrometre wide.
+
+    1 or more.
+    """
+    return int(np.ceil(config.patch_mm * UM / config.patch_px))
+
+
+def draw_patch(patient: Patient, config: CohortConfig) -> Patch:
+    """Draw the patch of a patient.
+
+    With the truth of the slide, as JSON takes it.
+    """
+    plan = plan_slide(slide_config(patient, config))
+    known = told(plan)
+    box, fits = patch_box(plan, config)
+    step = coarsening(config)
+    rgb = _mean(_drawn(plan, Box(box.top * step, box.left * step, box.height * step, box.width * step)), step)
+    labels = label_pixels(plan.sections[0], box, step)
+    necrosis = labels == Kind.NECROSIS
+    truth = {
+        "slide": known,
+        "patch": {"top": box.top, "left": box.left, "side_px": config.patch_px, "mpp": step * plan.config.mpp},
+        "depth_in_view": fits,
+        "necrosis_in_view_mm2": round(float(necrosis.sum()) * (step * plan.config.mpp / UM) ** 2, 5),
+        "clark": known["sections"][0]["lesions"][0]["clark_level"],
+    }
+    return Patch(rgb, necrosis, CLASS_OF[labels] == _TUMOUR, truth)
+
+
+def patch_box(plan: SlidePlan, config: CohortConfig) -> tuple[Box, bool]:
+    """Choose what a patch shows.
+
+    Its upper edge lies 0.2 mm above the upper end of the line along which the thickness is measured, and the middle of
+    that line, as far down as it fits, lies in the middle of its columns. Of a melanoma thicker than fits (about 2.7 mm)
+    the surface and all below it that fits are in view, and the deepest point is not.
+
+    Returns the box in pixels of the patch, counted from the slide's corner, and whether the deepest point is in view.
+    """
+    (section,) = plan.sections
+    (lesion,) = section.lesions
+    assert lesion.measure is not None  # a melanoma
+    ends = section.frame.to_slide(*np.array(lesion.measure).T) / (config.patch_mm * UM / config.patch_px)
+    (left, top), (right, bottom) = ends
+    per_mm = config.patch_px / config.patch_mm
+    room = config.patch_px - (ABOVE_MM + BELOW_MM) * per_mm
+    seen = min(1.0, room / (bottom - top))
+    column = left + seen * (right - left) / 2 - config.patch_px / 2
+    return Box(int(top - ABOVE_MM * per_mm), int(column), config.patch_px, config.patch_px), bool(seen == 1.0)
+
+
+def _drawn(plan: SlidePlan, box: Box) -> NDArray[np.uint8]:
+    """Pixels of the slide, in blocks: larger ones than those of a pyramid, for each is drawn once."""
+    rgb = np.empty((box.height, box.width, 3), np.uint8)
+    rgb[:] = plan.look.stain.glass
+    for top in range(0, box.height, _BLOCK):
+        for left in range(0, box.width, _BLOCK):
+            height, width = min(_BLOCK, box.height - top), min(_BLOCK, box.width - left)
+            part = Box(box.top + top, box.left + left, height, width)
+            if not is_glass(plan, 0, part):
+                rgb[top : top + height, left : left + width] = draw(plan, part)
+    return rgb
+
+
+def _mean(rgb: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
+    """Mean of squares of ``step`` by ``step`` pixels."""
+    rows, columns = rgb.shape[0] // step, rgb.shape[1] // step
+    total = rgb.reshape(rows, step, columns, step, 3).sum(axis=(1, 3), dtype=np.uint32)
+    return ((total + step * step // 2) // (step * step)).astype(np.uint8)
+
+
+Task = TypeVar("Task")
+_PATIENCE_S = 0.5
+
+
+def each_done(work: Callable[[Task], None], tasks: Sequence[Task], processes: int, run: RunContext) -> Iterator[Task]:
+    """Do tasks that do not depend on each other, and tell of each when it is done.
+
+    Yields the tasks, in the order in which they are done.
+    """
+    if processes == 1 or len(tasks) < 2:
+        for task in tasks:
+            run.check()
+            work(task)
+            yield task
+        return
+    pool = ProcessPoolExecutor(min(processes, len(tasks)), get_context("spawn"), _begin_worker)
+    try:
+        waiting = {pool.submit(work, task): task for task in tasks}
+        while waiting:
+            run.check()
+            done, _ = wait(waiting, _PATIENCE_S, FIRST_COMPLETED)
+            for future in done:
+                future.result()
+                yield waiting.pop(future)
+    except BrokenProcessPool as error:
+        raise MelanomaError(
+            "a process that draws was ended from outside, by the system where memory is short. Run the same command "
+            "again to go on, with fewer --processes."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin_worker() -> None:
+    """Leave Ctrl+C to the process that started this one, and let others have the machine first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "nice"):
+        os.nice(5)
+
+
+_PATCH = (
+    "the upper edge lies 0.2 mm above the surface end of the line of measure, the middle of that line in the middle "
+    "column; of a melanoma too thick for 3 mm the deepest point is out of view (depth_in_view 0)"
+)
+_LOOKS = "split train: looks of the family 'train'; split test: looks of the family 'test', which training never sees"
+
+
+def story(config: CohortConfig, patients: tuple[Patient, ...]) -> dict[str, Any]:
+    """Tell how a cohort came about.
+
+    Of dicts, lists, strings and numbers. ``bayes_auc`` is what the best answers reach in a cohort without end, by what
+    they know; ``auc_of_these`` what they reach on these patients, ``auc_of_test`` on those kept back.
+    """
+    law = asdict(LAW) | {"site": dict(zip(SITES, LAW.site, strict=True)), "necrosis_from_mm": NECROTIC_FROM_MM}
+    chance = 0.5 if config.random_labels else None
+    return {
+        "law": law,
+        "formula": "log odds = intercept + log_depth ln(depth_mm / 1.1) + ulceration [ulcerated] "
+        "+ decade (age - 60) / 10 + male [male] + site [site] + necrosis [necrosis in the tumour]",
+        "noise": "the label is drawn with that probability: logistic noise of standard deviation 1.81 on the log odds",
+        "labels": "shuffled within each fold and split: nothing can be learnt"
+        if config.random_labels
+        else "drawn from the law",
+        "bayes_auc": {name: chance or value for name, value in expected_areas().items()},
+        "auc_of_these": _areas(patients),
+        "auc_of_test": _areas(tuple(patient for patient in patients if patient.split == "test")),
+        "patch": _PATCH,
+        "looks": _LOOKS,
+        "files": {
+            "masks": "necrosis, 0 and 255, of patients who have some in view",
+            "tumour": "the tumour, 0 and 255",
+            "truth": "all that is true of each slide",
+            "truth.csv": "the law's probability and the necrosis of each patient; nothing may be learnt from it",
+        },
+    }
+
+
+def _areas(patients: tuple[Patient, ...]) -> dict[str, float | None]:
+    """Areas under the curve of the best answers on some patients."""
+    if not patients:
+        return {}
+    truth = np.array([patient.metastasis for patient in patients])
+    return {name: area_under_curve(answer, truth) for name, answer in answers(facts_of(patients)).items()}

@@ -1,0 +1,219 @@
+"""A phantom slide as files: the pyramid, its truth as JSON, and its outlines as GeoJSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.files import atomic_file, write_json
+from napari_melanoma.phantoms.slide.config import LESION, Kind, SlidePhantomConfig
+from napari_melanoma.phantoms.slide.lesions import Lesion
+from napari_melanoma.phantoms.slide.plan import SectionPlan, SlidePlan, plan_slide
+from napari_melanoma.phantoms.slide.render import write_pyramid
+from napari_melanoma.phantoms.slide.shapes import Floats, area, perimeter
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.polygons import Polygon
+    from napari_melanoma.io.geojson import Annotation
+
+FORMAT = 1
+_NAMES = {"malignant": ("Melanoma", (200, 0, 0)), "benign": ("Naevus", (150, 110, 60))}
+_LAYERS = {
+    Kind.DERMIS: ("Tissue", (255, 170, 190)),
+    Kind.KERATIN: ("Keratin", (240, 200, 120)),
+    Kind.EPIDERMIS: ("Epidermis", (140, 60, 200)),
+}
+
+
+@dataclass(frozen=True)
+class SlidePhantomFiles:
+    """What was written: the slide, its truth, its outlines."""
+
+    image: Path
+    truth: Path
+    outlines: Path
+
+
+def write_slide(
+    config: SlidePhantomConfig, folder: Path, name: str, run: RunContext | None = None
+) -> SlidePhantomFiles:
+    """Draw a slide and write ``NAME.tif``, ``NAME.truth.json`` and ``NAME.geojson``; the slide last.
+
+    Where they are.
+    """
+    from napari_melanoma.io.geojson import write_geojson
+
+    plan = plan_slide(config)
+    files = SlidePhantomFiles(*(folder / f"{name}{suffix}" for suffix in (".tif", ".truth.json", ".geojson")))
+    write_json(files.truth, told(plan))
+    write_geojson(files.outlines, outlines(plan))
+    with atomic_file(files.image) as temporary:
+        write_pyramid(plan, temporary, run or RunContext())
+    return files
+
+
+def told(plan: SlidePlan) -> dict[str, Any]:
+    """Tell all that is true of a slide.
+
+    Of dicts, lists, strings and numbers. Positions are (row, column) in pixels of level 0, from the outer corner of the
+    first pixel.
+    """
+    sections = [_section(plan, section) for section in plan.sections]
+    malignant = [lesion for section in sections for lesion in section["lesions"] if lesion["class"] == "malignant"]
+    thickest = max(malignant, key=lambda lesion: lesion["breslow_mm"], default=None)
+    mpp = plan.config.mpp
+    return {
+        "format": FORMAT,
+        "config": plan.config.model_dump(mode="json"),
+        "look": plan.look.name,
+        "family": plan.look.family,
+        "mpp": mpp,
+        "size": list(plan.config.size),
+        "levels": plan.levels,
+        "stain_vectors": np.round(plan.stains, 5).tolist(),
+        "breslow_mm": thickest["breslow_mm"] if thickest else None,
+        "breslow_perpendicular_mm": thickest["breslow_perpendicular_mm"] if thickest else None,
+        "ulceration": bool(thickest and thickest["ulceration"]),
+        "sections": sections,
+        "pens": [
+            {"ink": pen.ink, "line": _pixels(pen.line, mpp), "width_px": 2 * pen.half_width_um / mpp}
+            for pen in plan.pens
+        ],
+        "defocus": _spots(plan.defocus, mpp),
+        "dust": len(plan.dust.x),
+    }
+
+
+def _pixels(points_um: Floats, mpp: float) -> list[list[float]]:
+    """Points (x, y) in micrometres as (row, column) in pixels."""
+    return [[round(float(y) / mpp, 2), round(float(x) / mpp, 2)] for x, y in points_um]
+
+
+def _spots(spots: Any, mpp: float) -> list[dict[str, Any]]:  # noqa: ANN401 - artefacts.Spots, named there
+    """Round places as centres and radii."""
+    return [
+        {"centre": [round(float(y / mpp), 1), round(float(x / mpp), 1)], "radius_px": round(float(r / mpp), 1)}
+        for x, y, r in zip(spots.x, spots.y, spots.radius, strict=True)
+    ]
+
+
+def _section(plan: SlidePlan, section: SectionPlan) -> dict[str, Any]:
+    """What is true of a section."""
+    mpp = plan.config.mpp
+    top, left, bottom, right = section.box
+    return {
+        "index": section.index,
+        "box": [round(edge, 1) for edge in (top, left, bottom, right)],
+        "width_mm": round((section.layers.end - section.layers.start) / 1000, 4),
+        "curvature_per_mm": 1000 * section.frame.curvature,
+        "rotation_deg": float(np.degrees(section.frame.angle)),
+        "oblique_deg": plan.config.section.oblique_deg,
+        "elastosis": section.elastosis,
+        "folds": [_pixels(line, mpp) for line in section.folds],
+        "lesions": [_lesion(plan, section, lesion) for lesion in section.lesions],
+    }
+
+
+def _lesion(plan: SlidePlan, section: SectionPlan, lesion: Lesion) -> dict[str, Any]:
+    """What is true of a lesion."""
+    mpp, request = plan.config.mpp, lesion.request
+    label = LESION + request.index
+    own = [polygon for polygon, kind in zip(section.polygons, section.labels, strict=True) if kind == label]
+    ends = np.array(lesion.measure) if lesion.measure else np.zeros((0, 2))
+    line = section.frame.to_slide(ends[:, 0], ends[:, 1])
+    thickness = lesion.breslow_um
+    upright = float(np.cos(np.radians(plan.config.section.oblique_deg)))
+    around = section.boxes[np.array(section.labels) == label]
+    edges = [*around[:, :2].min(axis=0), *around[:, 2:].max(axis=0)] if len(around) else []
+    return {
+        "index": request.index,
+        "class": request.kind,
+        "breslow_mm": None if thickness is None else round(thickness / 1000, 4),
+        "breslow_perpendicular_mm": None if thickness is None else round(thickness * upright / 1000, 4),
+        "breslow_line": _pixels(line, mpp),
+        "clark_level": _clark(section, lesion),
+        "ulceration": lesion.ulcer is not None,
+        "at_edge": _at_edge(section, lesion),
+        "area_mm2": round(sum(map(area, own)) * (mpp / 1000) ** 2, 6),
+        "perimeter_mm": round(sum(map(perimeter, own)) * mpp / 1000, 4),
+        "box": [round(float(edge), 1) for edge in edges],
+        "nests": len(own),
+        "necrosis": _necrosis(section, lesion, mpp, sum(map(area, own))),
+        "pigment": round(request.pigment, 4),
+        "mitoses_per_mm2": round(request.mitoses_per_mm2, 3) if request.kind == "malignant" else 0.0,
+    }
+
+
+def _necrosis(section: SectionPlan, lesion: Lesion, mpp: float, whole_px: float) -> dict[str, Any]:
+    """Area, share of the lesion, and outlines (row, column) in pixels of what has died."""
+    dead = dead_areas(section, lesion, mpp)
+    size = sum(map(area, dead))
+    return {
+        "area_mm2": round(size * (mpp / 1000) ** 2, 6),
+        "share": round(size / whole_px, 4) if dead else 0.0,
+        "outlines": [np.round(polygon[:, ::-1], 1).tolist() for polygon in dead],
+    }
+
+
+def dead_areas(section: SectionPlan, lesion: Lesion, mpp: float) -> list[Floats]:
+    """Give the outlines of a lesion's necrosis.
+
+    ``mpp``: micrometres per pixel. Vertices (vertex, 2) as x, y in pixels of level 0.
+    """
+    return [section.frame.to_slide(*outline.T) / mpp for outline in lesion.necrosis]
+
+
+def _at_edge(section: SectionPlan, lesion: Lesion) -> bool:
+    """Whether the section's end or bottom cuts the lesion."""
+    layers = section.layers
+    return any(
+        nest[:, 0].min() <= layers.start + 2
+        or nest[:, 0].max() >= layers.end - 2
+        or bool(np.any(nest[:, 1] >= layers.at(layers.bottom, nest[:, 0]) - 2))
+        for nest in lesion.nests
+    )
+
+
+def _clark(section: SectionPlan, lesion: Lesion) -> int | None:
+    """Clark level by the layers that the deepest point has reached; 170 micrometres below the junction is reticular."""
+    if lesion.measure is None:
+        return None
+    along, deepest = np.array([lesion.measure[1][0]]), lesion.measure[1][1]
+    layers = section.layers
+    if deepest > float(layers.at(layers.fat, along)[0]):
+        return 5
+    below = deepest - float(layers.at(layers.junction, along)[0])
+    return 4 if below > 250 else 3 if below > 170 else 2
+
+
+def outlines(plan: SlidePlan) -> list[Annotation]:
+    """Give the outlines of a slide for QuPath: tissue, keratin, epidermis of each section, and each lesion."""
+    from napari_melanoma.io.geojson import Annotation
+
+    found = []
+    for section in plan.sections:
+        labelled = list(zip(section.labels, section.polygons, strict=True))
+        for kind, (class_name, color) in _LAYERS.items():
+            first = next(polygon for label, polygon in labelled if label == kind)
+            found.append(Annotation((_polygon(first),), class_name, color, f"{class_name} {section.index + 1}"))
+        for lesion in section.lesions:
+            own = tuple(_polygon(polygon) for label, polygon in labelled if label == LESION + lesion.request.index)
+            class_name, color = _NAMES[lesion.request.kind]
+            name = f"{class_name} {section.index + 1}.{lesion.request.index + 1}"
+            numbers = {"Breslow thickness mm": lesion.breslow_um / 1000} if lesion.breslow_um else {}
+            if own:
+                found.append(Annotation(own, class_name, color, name, numbers))
+            if dead := tuple(map(_polygon, dead_areas(section, lesion, plan.config.mpp))):
+                found.append(Annotation(dead, "Necrosis", (230, 190, 90), name.replace(class_name, "Necrosis"), {}))
+    return found
+
+
+def _polygon(points: Floats) -> Polygon:
+    """Vertices (x, y) as an area."""
+    from napari_melanoma.core.polygons import Polygon, as_ring
+
+    return Polygon(as_ring(points[:, ::-1]))

@@ -1,0 +1,565 @@
+"""The plan of a phantom slide: sections, layout and artefacts, as pure geometry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.phantoms.plane import stream
+from napari_melanoma.phantoms.slide.config import Kind, SlidePhantomConfig
+from napari_melanoma.phantoms.slide.lesions import Lesion, Request, add_necrosis, grow_melanoma, grow_naevus
+from napari_melanoma.phantoms.slide.looks import NUMBER, Look, family_looks, find_look
+from napari_melanoma.phantoms.slide.shapes import Drawing, Floats, Frame, Outline, bounds, resampled
+from napari_melanoma.phantoms.slide.tissue import Layers, add_scars, furnish, grow_layers, wander
+
+MM = 1000.0
+_SMALLEST_UM = 300.0
+# A lesion may reach so deep into its section, as a share.
+DEEPEST = 0.75
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A part of the slide for one section, in micrometres."""
+
+    top: float
+    left: float
+    height: float
+    width: float
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where and how large a section is."""
+
+    frame: Frame
+    width_um: float
+    depth_um: float
+
+
+def lay_out(config: SlidePhantomConfig) -> list[Cell]:
+    """Divide the slide among its sections, in rows."""
+    height, width = (side * config.mpp for side in config.size)
+    count = config.sections
+    if not count:
+        return []
+
+    def room(columns: int) -> float:
+        return min(width / columns / 1.5, height / -(-count // columns))
+
+    columns = max(range(1, count + 1), key=room)
+    rows = -(-count // columns)
+    size = height / rows, width / columns
+    return [Cell((n // columns) * size[0], (n % columns) * size[1], *size) for n in range(count)]
+
+
+def find_site(config: SlidePhantomConfig, rng: np.random.Generator, cell: Cell) -> Site:
+    """Find the largest place for a section, or the one that is asked for."""
+    asked = config.section
+    needed = (config.lesions.breslow_mm or 0) * MM / DEEPEST + 1
+    if _height(needed) > cell.height:
+        raise too_thick(needed * DEEPEST, cell.height)
+    width = rng.uniform(0.8, 0.95) * min(cell.width, 22000)
+    depth = max(rng.uniform(0.62, 0.88) * min(cell.height, 7000), needed)
+    width = width if asked.width_mm is None else asked.width_mm * MM
+    depth = depth if asked.depth_mm is None else asked.depth_mm * MM
+    angle = np.radians(rng.uniform(-9, 9) if asked.rotation_deg is None else asked.rotation_deg)
+    bend = rng.uniform(-0.35, 1.0) * min(0.9 / width, 0.35 / depth) if asked.curvature_per_mm is None else None
+    curvature = asked.curvature_per_mm / MM if asked.curvature_per_mm is not None else float(bend or 0.0)
+    for _ in range(80):
+        site = _centred(Site(Frame(0, 0, angle, curvature), width, depth), cell)
+        if site is not None:
+            return site
+        width *= 1 if asked.width_mm is not None else 0.96
+        depth = depth if asked.depth_mm is not None else max(0.985 * depth, needed)
+        angle *= 1 if asked.rotation_deg is not None else 0.9
+        curvature *= 1 if asked.curvature_per_mm is not None else 0.9
+        if width < _SMALLEST_UM or depth < _SMALLEST_UM:
+            break
+    raise ConfigError(
+        f"a section of {width / MM:.2f} x {depth / MM:.2f} mm does not fit into the {cell.width / MM:.2f} x "
+        f"{cell.height / MM:.2f} mm that the slide has for it: ask for a larger size, fewer sections, or another "
+        "section.width_mm, depth_mm or rotation_deg."
+    )
+
+
+def too_thick(breslow_um: float, depth_um: float) -> ConfigError:
+    """Say that a melanoma does not fit; the caller raises it."""
+    return ConfigError(
+        f"a Breslow thickness of {breslow_um / MM:.2f} mm does not fit into {depth_um / MM:.2f} mm of depth: ask for "
+        f"at most {0.85 * DEEPEST * depth_um / MM:.2f} mm, a larger size, fewer sections or a greater section.depth_mm."
+    )
+
+
+def _height(depth_um: float) -> float:
+    """Room that a straight section takes, from where a lesion lifts its surface to its uneven bottom."""
+    return 1.03 * depth_um + min(500.0, 0.12 * depth_um) + 80
+
+
+def _centred(site: Site, cell: Cell) -> Site | None:
+    """Move a section into the middle of its cell; ``None`` where it does not fit or its arc closes on itself."""
+    frame, bend = site.frame, abs(site.frame.curvature)
+    if bend * site.width_um > 2.8 or site.frame.curvature * site.depth_um > 0.8:
+        return None
+    along = np.linspace(-site.width_um / 2 - 30, site.width_um / 2 + 30, 60)
+    above, below = 1.03 * site.depth_um - _height(site.depth_um), 1.03 * site.depth_um
+    edges = [frame.to_slide(along, np.full(60, depth)) for depth in (above, below)]
+    points = np.concatenate(edges)
+    (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
+    if right - left > cell.width or bottom - top > cell.height:
+        return None
+    x = cell.left + cell.width / 2 - (left + right) / 2
+    y = cell.top + cell.height / 2 - (top + bottom) / 2
+    return Site(Frame(float(x), float(y), frame.angle, frame.curvature), site.width_um, site.depth_um)
+
+
+# Nuclei that line an outline lie this far inside of it.
+_INSET_UM = 4.5
+
+
+@dataclass(frozen=True)
+class Lined:
+    """Nuclei whose place was planned, sorted by ``y``: positions in micrometres on the slide, directions, species.
+
+    Each is drawn only where the pixel below it is of kind ``label``.
+    """
+
+    x: Floats
+    y: Floats
+    angle: Floats
+    species: NDArray[np.int16]
+    label: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class SectionPlan:
+    """All of one section.
+
+    ``polygons`` are (vertex, 2) as x, y in pixels of level 0, laid over each other in their order, each with a label;
+    ``boxes`` (polygon, 4) their top, left, bottom, right.
+    """
+
+    index: int
+    frame: Frame
+    layers: Layers
+    lesions: tuple[Lesion, ...]
+    polygons: tuple[Floats, ...]
+    labels: tuple[int, ...]
+    boxes: Floats
+    lined: Lined
+    elastosis: float
+    folds: tuple[Floats, ...] = ()
+
+    @cached_property
+    def box(self) -> tuple[float, float, float, float]:
+        """Top, left, bottom, right of what is seen of it in pixels of level 0: the tissue, and crusts on it."""
+        seen = np.array([index == 0 or label == Kind.CRUST for index, label in enumerate(self.labels)])
+        top, left = self.boxes[seen, :2].min(axis=0)
+        bottom, right = self.boxes[seen, 2:].max(axis=0)
+        return float(top), float(left), float(bottom), float(right)
+
+    def box_um(self, mpp: float) -> tuple[float, float, float, float]:
+        """Give the same in micrometres.
+
+        ``mpp``: micrometres per pixel. Top, left, bottom, right.
+        """
+        top, left, bottom, right = self.box
+        return top * mpp, left * mpp, bottom * mpp, right * mpp
+
+
+def layer_outlines(rng: np.random.Generator, layers: Layers) -> list[Outline]:
+    """Turn the layers into outlines.
+
+    Tissue, fat, keratin, epidermis.
+    """
+    fat = np.minimum(layers.fat, layers.bottom)
+    return [
+        Outline(Kind.DERMIS, _whole(rng, layers)),
+        Outline(Kind.FAT, _band(layers, fat, layers.bottom)),
+        Outline(Kind.KERATIN, _band(layers, layers.top, layers.granular)),
+        Outline(Kind.EPIDERMIS, _band(layers, layers.granular, layers.junction)),
+    ]
+
+
+def _band(layers: Layers, upper: Floats, lower: Floats) -> Floats:
+    """Outline between two layers."""
+    along = layers.along[::2]
+    above, below = np.stack([along, upper[::2]], axis=1), np.stack([along, lower[::2]], axis=1)
+    return np.concatenate([above, below[::-1]])
+
+
+def _whole(rng: np.random.Generator, layers: Layers) -> Floats:
+    """Outline of the tissue, with uneven ends."""
+    outline = _band(layers, layers.top, layers.bottom)
+    half = len(outline) // 2
+    ends = []
+    for side, corner in ((1.0, half - 1), (-1.0, 0)):
+        above, below = outline[corner, 1] + 90, outline[len(outline) - 1 - corner, 1]
+        depth = np.arange(above, below, 3.0)
+        along = outline[corner, 0] + side * np.abs(9 + 7 * wander(rng, len(depth), 25))
+        ends.append(np.stack([along, depth], axis=1))
+    return np.concatenate([outline[:half], ends[0], outline[half:], ends[1][::-1]])
+
+
+def place(frame: Frame, outlines: list[Outline], mpp: float) -> tuple[tuple[Floats, ...], tuple[int, ...], Floats]:
+    """Put outlines on the slide.
+
+    ``mpp``: micrometres per pixel. Returns ``polygons``, ``labels`` and ``boxes`` as ``SectionPlan`` has them.
+    """
+    polygons = tuple(frame.to_slide(*outline.points.T) / mpp for outline in outlines)
+    boxes = np.array([bounds(polygon) for polygon in polygons])
+    return polygons, tuple(int(outline.label) for outline in outlines), boxes
+
+
+def line_up(rng: np.random.Generator, frame: Frame, layers: Layers, drawing: Drawing, species: dict[str, int]) -> Lined:
+    """Place the nuclei that stand in a row: the basal layer, and those that line glands and vessels."""
+    rows = [_basal(rng, layers, species)]
+    rows += [_ring(rng, outline, species) for outline in drawing.outlines if outline.ring]
+    along, depth, turn, kind, label = (np.concatenate(column) for column in zip(*rows, strict=True))
+    x, y = frame.to_slide(along, depth).T
+    angle = turn + frame.heading(along)
+    order = np.argsort(y)
+    return Lined(x[order], y[order], angle[order], kind[order].astype(np.int16), label[order].astype(np.uint8))
+
+
+def _basal(rng: np.random.Generator, layers: Layers, species: dict[str, int]) -> tuple[Floats, ...]:
+    """The basal layer, along the junction, each nucleus standing on it."""
+    curve = np.stack([layers.along, layers.junction], axis=1)
+    points, direction = resampled(np.concatenate([curve, curve[::-1]]), 5.2)
+    keep = np.arange(len(points)) < len(points) // 2
+    points, direction = points[keep], direction[keep]
+    points = points + rng.normal(0, 0.8, points.shape)
+    points[:, 0] += 4.2 * np.sin(direction)
+    points[:, 1] -= 4.2 * np.cos(direction)
+    count = len(points)
+    turn = direction + np.pi / 2 + rng.normal(0, 0.2, count)
+    return points[:, 0], points[:, 1], turn, np.full(count, species["basal"]), np.full(count, Kind.EPIDERMIS)
+
+
+def _ring(rng: np.random.Generator, outline: Outline, species: dict[str, int]) -> tuple[Floats, ...]:
+    """Nuclei along the inside of an outline."""
+    points, direction = resampled(outline.points, outline.pitch)
+    x, y = outline.points.T
+    clockwise = np.sign(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))
+    inset = _INSET_UM if outline.across else 0.5 * _INSET_UM
+    points = points + rng.normal(0, 0.7, points.shape)
+    points[:, 0] -= clockwise * inset * np.sin(direction)
+    points[:, 1] += clockwise * inset * np.cos(direction)
+    turn = direction + (np.pi / 2 if outline.across else 0) + rng.normal(0, 0.2, len(points))
+    count = len(points)
+    return points[:, 0], points[:, 1], turn, np.full(count, species[outline.ring or ""]), np.full(count, outline.label)
+
+
+INKS = {
+    "blue": (2.1, 1.35, 0.35),
+    "green": (1.9, 0.55, 1.25),
+    "black": (2.0, 1.95, 1.8),
+    "red": (0.12, 1.5, 1.3),
+}
+
+
+@dataclass(frozen=True)
+class Pen:
+    """A pen mark: a line (point, 2) as x, y in micrometres, half of its width, and its optical density."""
+
+    ink: str
+    line: Floats
+    half_width_um: float
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """Top, left, bottom, right in micrometres."""
+        (left, top), (right, bottom) = self.line.min(axis=0), self.line.max(axis=0)
+        margin = 1.3 * self.half_width_um
+        return top - margin, left - margin, bottom + margin, right + margin
+
+
+@dataclass(frozen=True)
+class Spots:
+    """Round places on the slide in micrometres, float64 (spot,): dust, or what is out of focus."""
+
+    x: Floats
+    y: Floats
+    radius: Floats
+
+    def near(self, top: float, left: float, bottom: float, right: float) -> NDArray[np.int64]:
+        """Find those that reach into a rectangle.
+
+        ``top``, ``left``, ``bottom``, ``right``: in micrometres.
+        """
+        rows = (self.y + self.radius > top) & (self.y - self.radius < bottom)
+        return np.flatnonzero(rows & (self.x + self.radius > left) & (self.x - self.radius < right))
+
+
+def draw_pen(rng: np.random.Generator, box: tuple[float, float, float, float]) -> Pen:
+    """Draw a pen mark beside or around something: a circle, a line or a dot.
+
+    ``box``: top, left, bottom, right in micrometres of what was marked.
+    """
+    top, left, bottom, right = box
+    height, width = bottom - top, right - left
+    side = min(height, width)
+    kind = rng.choice(["loop", "line", "dot"])
+    if kind == "loop":
+        turn = np.linspace(0, 2 * np.pi * rng.uniform(0.85, 1.05), 60) + rng.uniform(0, 6)
+        centre = left + width * rng.uniform(0.3, 0.7), top + height * rng.uniform(0.3, 0.7)
+        reach = side * rng.uniform(0.2, 0.45)
+        line = np.stack([centre[0] + 1.3 * reach * np.cos(turn), centre[1] + reach * np.sin(turn)], axis=1)
+    else:
+        start = np.array([left + width * rng.uniform(0, 1), top + height * rng.choice([0.02, 0.98])])
+        length = side * (rng.uniform(0.3, 0.7) if kind == "line" else 0.02)
+        t, way = np.linspace(0, 1, 30)[:, None], rng.uniform(0, np.pi)
+        line = start + t * length * np.array([np.cos(way), np.sin(way)])
+        line = line + 0.03 * length * np.sin(5 * t + rng.uniform(0, 6))
+    return Pen(str(rng.choice(list(INKS))), line, float(np.clip(side * rng.uniform(0.012, 0.03), 60, 400)))
+
+
+def line_distance(line: Floats, x: Floats, y: Floats) -> Floats:
+    """Measure the distance of pixels from a line.
+
+    ``x``, ``y``: positions of columns (column,) and rows (row,). Returns float32 (row, column).
+    """
+    nearest = np.full((len(y), len(x)), np.inf, np.float32)
+    for (x0, y0), (x1, y1) in pairwise(line.tolist()):
+        step_x, step_y = x1 - x0, y1 - y0
+        across, down = (x - x0).astype(np.float32)[None], (y - y0).astype(np.float32)[:, None]
+        square = max(step_x**2 + step_y**2, 1e-9)
+        share = np.clip((across * np.float32(step_x / square)) + down * np.float32(step_y / square), 0, 1)
+        np.minimum(
+            nearest, (across - share * np.float32(step_x)) ** 2 + (down - share * np.float32(step_y)) ** 2, out=nearest
+        )
+    return np.sqrt(nearest)
+
+
+def ink_density(pen: Pen, x: Floats, y: Floats) -> Floats:
+    """Give how much ink lies on pixels: streaky, darker at its edge.
+
+    ``x``, ``y``: positions of columns and rows in micrometres. Returns float32 (row, column), 0 where there is none,
+    about 1 in the middle.
+    """
+    away = line_distance(pen.line, x, y) / np.float32(pen.half_width_um)
+    ragged = 1 + 0.05 * np.sin(x / 37.0)[None] * np.sin(y / 29.0)[:, None]
+    amount = np.clip((ragged.astype(np.float32) - away) / 0.08, 0, 1)
+    streaks = 0.8 + 0.06 * np.sin(x / 53.0 + 2)[None] + 0.06 * np.sin((y[:, None] + 0.4 * x[None]) / 71.0)
+    return amount * streaks.astype(np.float32) * (0.8 + 0.35 * np.clip(away, 0, 1) ** 4)
+
+
+@dataclass(frozen=True, eq=False)
+class SlidePlan:
+    """All that is on a slide; ``stains`` (4, 3): haematoxylin, eosin, melanin, blood in red, green, blue."""
+
+    config: SlidePhantomConfig
+    look: Look
+    stains: Floats
+    sections: tuple[SectionPlan, ...]
+    pens: tuple[Pen, ...]
+    dust: Spots
+    defocus: Spots
+
+    @property
+    def breslow_mm(self) -> float | None:
+        """Breslow thickness of the thickest lesion in mm, ``None`` where there is no melanoma."""
+        thick = [lesion.breslow_um for section in self.sections for lesion in section.lesions if lesion.breslow_um]
+        return max(thick) / MM if thick else None
+
+    @property
+    def levels(self) -> int:
+        """How many levels the pyramid has."""
+        if self.config.levels is not None:
+            return self.config.levels
+        return max(1, int(np.ceil(np.log2(max(self.config.size) / 256))) + 1)
+
+    def level_size(self, level: int) -> tuple[int, int]:
+        """Give the size of a level.
+
+        Height and width in its pixels.
+        """
+        height, width = self.config.size
+        return -(-height // 2**level), -(-width // 2**level)
+
+
+def plan_slide(config: SlidePhantomConfig | None = None) -> SlidePlan:
+    """Plan a slide."""
+    config = config or SlidePhantomConfig()
+    looks = (find_look(config.look),) if config.look else family_looks(config.family)
+    look = looks[int(stream(config.seed, "look").integers(len(looks)))]
+    cells = lay_out(config)
+    sections = tuple(_plan_section(config, index, cell) for index, cell in enumerate(cells))
+    rng = stream(config.seed, "pens")
+    boxes = [section.box_um(config.mpp) for section in sections]
+    everything = (0.0, 0.0, config.size[0] * config.mpp, config.size[1] * config.mpp)
+    pens = tuple(
+        draw_pen(rng, boxes[number % len(boxes)] if boxes else everything) for number in range(config.artefacts.pens)
+    )
+    stains = _stains(config, look)
+    return SlidePlan(config, look, stains, sections, pens, _dust(config), _defocus(config, sections))
+
+
+def _stains(config: SlidePhantomConfig, look: Look) -> Floats:
+    """Stain vectors of this slide: those of the look, a little off, times the strength of each dye."""
+    rng = stream(config.seed, "stain")
+    stain = look.stain
+    vectors = np.array([stain.haematoxylin, stain.eosin, stain.melanin, stain.blood])
+    vectors = np.clip(vectors + 0.05 * config.stain_variation * rng.standard_normal((4, 3)), 0.01, None)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    strength = np.exp(0.22 * config.stain_variation * rng.standard_normal(4)) * [stain.nuclei, stain.cytoplasm, 1, 1]
+    strength[:2] *= config.stain_strength
+    return (vectors * strength[:, None]).astype(np.float32)
+
+
+def _dust(config: SlidePhantomConfig) -> Spots:
+    """Specks on the glass, about one in two square millimetres."""
+    rng = stream(config.seed, "dust")
+    height, width = (side * config.mpp for side in config.size)
+    count = rng.poisson(1.5 * config.artefacts.dust * height * width / MM**2)
+    return Spots(rng.uniform(0, width, count), rng.uniform(0, height, count), 3 + rng.exponential(7, count).clip(0, 40))
+
+
+def _defocus(config: SlidePhantomConfig, sections: tuple[SectionPlan, ...]) -> Spots:
+    """Round areas on the sections that are out of focus."""
+    rng = stream(config.seed, "defocus")
+    count = config.artefacts.defocus if sections else 0
+    chosen = rng.integers(max(len(sections), 1), size=count)
+    boxes = np.array([sections[index].box for index in chosen]).reshape(-1, 4) * config.mpp
+    shares = rng.uniform(0.1, 0.9, (2, count))
+    y = boxes[:, 0] + shares[0] * (boxes[:, 2] - boxes[:, 0])
+    x = boxes[:, 1] + shares[1] * (boxes[:, 3] - boxes[:, 1])
+    side = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
+    return Spots(x, y, side * rng.uniform(0.12, 0.3, count))
+
+
+def _plan_section(config: SlidePhantomConfig, index: int, cell: Cell) -> SectionPlan:
+    """Plan one section in its part of the slide."""
+    seed = config.seed
+    site = find_site(config, stream(seed, "section", index, "site"), cell)
+    stretch = 1 / np.cos(np.radians(config.section.oblique_deg))
+    rng = stream(seed, "section", index, "layers")
+    layers = grow_layers(rng, site.width_um, site.depth_um, stretch)
+    options, drawing = config.section, Drawing()
+    furnishing = stream(seed, "section", index, "dermis")
+    amounts = {
+        "follicles": _or(options.follicles_per_mm, furnishing.uniform(0.2, 0.9)),
+        "inflammation": _or(options.inflammation, furnishing.uniform(0, 1)),
+        "stretch": stretch,
+    }
+    elastosis = _or(options.elastosis, furnishing.uniform(0, 1) ** 1.5)
+    requests = _requests(config, index, site)
+    masses = [np.array([r.along, r.half_width_um, r.depth_um]) for r in requests if r.kind == "malignant"]
+    scars = stream(seed, "section", index, "scars")
+    add_scars(drawing, scars, layers, masses, _or(options.cellular, scars.uniform(0.8, 1.4)))
+    furnish(drawing, furnishing, layers, amounts)
+    layers, lesions = _grow_lesions(config, index, requests, layers, drawing)
+    outlines = layer_outlines(stream(seed, "section", index, "ends"), layers) + drawing.outlines
+    lined = line_up(stream(seed, "section", index, "lined"), site.frame, layers, drawing, NUMBER)
+    plan = SectionPlan(index, site.frame, layers, lesions, *place(site.frame, outlines, config.mpp), lined, elastosis)
+    return replace(plan, folds=_folds(config, index, site, layers))
+
+
+def _or(given: float | None, drawn: float) -> float:
+    """Take what was given, else what was drawn."""
+    return float(drawn if given is None else given)
+
+
+def _folds(config: SlidePhantomConfig, index: int, site: Site, layers: Layers) -> tuple[Floats, ...]:
+    """Lines (point, 2) as x, y in micrometres along which the tissue lies double."""
+    rng = stream(config.seed, "section", index, "folds")
+    folds = []
+    for _ in range(config.artefacts.folds):
+        t = np.linspace(-0.1, 1.1, 26)
+        along = rng.uniform(layers.start, layers.end) + site.width_um * rng.uniform(-0.25, 0.25) * t
+        along = along + 0.015 * site.width_um * np.sin(rng.uniform(2, 6) * t + rng.uniform(0, 6))
+        folds.append(site.frame.to_slide(along, t * site.depth_um))
+    return tuple(folds)
+
+
+def _grow_lesions(
+    config: SlidePhantomConfig, index: int, requests: list[Request], layers: Layers, drawing: Drawing
+) -> tuple[Layers, tuple[Lesion, ...]]:
+    """Grow all lesions of a section, one beside the other."""
+    lesions = []
+    for request in requests:
+        rng = stream(config.seed, "section", index, "lesion", request.index)
+        grow = grow_melanoma if request.kind == "malignant" else grow_naevus
+        layers, lesion = grow(drawing, rng, layers, request)
+        if request.kind == "malignant":
+            dying = stream(config.seed, "section", index, "necrosis", request.index)
+            lesion = add_necrosis(drawing, dying, lesion, config.lesions.necrosis)
+        lesions.append(lesion)
+    return layers, tuple(lesions)
+
+
+def _requests(config: SlidePhantomConfig, index: int, site: Site) -> list[Request]:
+    """Decide what each lesion shall be and where."""
+    options, rng = config.lesions, stream(config.seed, "section", index, "lesions")
+    kinds = ["malignant"] * options.malignant + ["benign"] * options.benign
+    if not kinds:
+        return []
+    middles, rooms = _shared_out(rng, kinds, site.width_um)
+    requests = []
+    for number, kind in enumerate(kinds):
+        depth = _depth(config, site, rng, (index, number)) if kind == "malignant" else rng.uniform(180, 650)
+        half = _half_width(config, rng, number, kind, depth, rooms[number])
+        along = middles[number] + rng.uniform(-0.06, 0.06) * rooms[number]
+        if number == 0 and options.position is not None:
+            along = (options.position - 0.5) * site.width_um
+        first = number == 0
+        ulcer = (
+            options.ulceration if first and options.ulceration is not None else rng.random() < 0.08 + 0.1 * depth / MM
+        )
+        requests.append(
+            Request(
+                "malignant" if kind == "malignant" else "benign",
+                number,
+                float(along),
+                float(half),
+                float(depth),
+                _or(options.pigment, rng.beta(0.7, 1.6)),
+                bool(ulcer) and kind == "malignant",
+                _or(options.mitoses_per_mm2, rng.uniform(0, 3) + 4 * rng.random() * depth / MM),
+            )
+        )
+    return requests
+
+
+def _shared_out(rng: np.random.Generator, kinds: list[str], width_um: float) -> tuple[list[float], list[float]]:
+    """Share a section among its lesions in any order, melanomas getting twice as much: middles and widths."""
+    weights = np.array([2.0 if kind == "malignant" else 1.0 for kind in kinds])
+    rooms = width_um * weights / weights.sum()
+    order = rng.permutation(len(kinds))
+    ends = np.cumsum(rooms[order])
+    middles = np.empty(len(kinds))
+    middles[order] = ends - rooms[order] / 2 - width_um / 2
+    return middles.tolist(), rooms.tolist()
+
+
+def _half_width(
+    config: SlidePhantomConfig, rng: np.random.Generator, number: int, kind: str, depth: float, room: float
+) -> float:
+    """Half of the width of a lesion, such that it stays in its part of the section."""
+    if number == 0 and kind == "malignant" and config.lesions.width_mm is not None:
+        return config.lesions.width_mm * MM / 2
+    wanted = rng.uniform(300, 900) + (rng.uniform(0.4, 0.9) * depth if kind == "malignant" else 0)
+    return min(wanted, 0.34 * room)
+
+
+def _depth(config: SlidePhantomConfig, site: Site, rng: np.random.Generator, which: tuple[int, int]) -> float:
+    """Breslow thickness of a melanoma in micrometres; the first of the first section is the thickest."""
+    most = DEEPEST * site.depth_um
+    drawn = np.exp(rng.uniform(np.log(250), np.log(min(4500, max(0.8 * most, 300)))))
+    first = stream(config.seed, "breslow")
+    asked = config.lesions.breslow_mm
+    thickest = (
+        asked * MM
+        if asked is not None
+        else np.exp(first.uniform(np.log(280), np.log(min(4500, max(0.85 * most, 320)))))
+    )
+    if thickest > most:
+        raise too_thick(float(thickest), site.depth_um)
+    if which == (0, 0):
+        return float(thickest)
+    return float(np.clip(min(drawn, 0.95 * thickest) if which[1] else thickest * rng.uniform(0.6, 0.97), 150, None))

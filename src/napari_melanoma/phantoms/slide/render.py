@@ -1,0 +1,405 @@
+"""From a plan to pixels and to a pyramid of tiles."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryFile
+from threading import Lock
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.wording import duration
+from napari_melanoma.phantoms.mark import DESCRIPTION
+from napari_melanoma.phantoms.slide.config import CLASS_OF, Kind
+from napari_melanoma.phantoms.slide.ground import EOSIN, HAEMATOXYLIN, Window, label_pixels, lay_ground, scatter
+from napari_melanoma.phantoms.slide.looks import bank
+from napari_melanoma.phantoms.slide.plan import INKS, SectionPlan, SlidePlan, ink_density, line_distance
+from napari_melanoma.phantoms.slide.shapes import uniform
+
+Floats = NDArray[np.floating[Any]]
+BLOCK = 256
+# Pixels around a block that are drawn too: for the softness of the optics, and where something is out of focus.
+_SOFT, _BLURRED = 2, 20
+_REMEMBERED = 96
+
+
+def render(plan: SlidePlan, level: int, box: Box) -> Rgb:
+    """Draw a part of a level.
+
+    ``level``: 0 is the finest; each further one has half as many rows and columns, the mean of two by two pixels.
+    ``box``: in pixels of that level; what lies outside of the slide is glass. Returns uint8 sRGB (row, column,
+    channel).
+    """
+    rgb = np.empty((box.height, box.width, 3), np.uint8)
+    for row in range(box.top // BLOCK, -(-(box.top + box.height) // BLOCK)):
+        for column in range(box.left // BLOCK, -(-(box.left + box.width) // BLOCK)):
+            top, left = row * BLOCK - box.top, column * BLOCK - box.left
+            rows = slice(max(top, 0), min(top + BLOCK, box.height))
+            columns = slice(max(left, 0), min(left + BLOCK, box.width))
+            block = block_of(plan, level, row, column)
+            inner = block[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+            rgb[rows, columns] = inner
+    return rgb
+
+
+def truth(plan: SlidePlan, downsample: float, box: Box) -> NDArray[np.uint8]:
+    """Say what is true of a part of the slide.
+
+    ``downsample``: side of a pixel in pixels of level 0; any positive number. ``box``: in such pixels. Class at the
+    centre of each pixel, uint8 (row, column): 0 background, with what lies over the granular layer (keratin, the crust
+    of an ulcer), 1 dermis with all that lies in and below it, 2 epidermis, 3 tumour.
+    """
+    classes = np.zeros((box.height, box.width), np.uint8)
+    for section in plan.sections:
+        if _meets(section.box, box, downsample):
+            classes = np.maximum(classes, CLASS_OF[label_pixels(section, box, downsample)])
+    return classes
+
+
+def is_glass(plan: SlidePlan, level: int, box: Box) -> bool:
+    """Tell whether there is surely nothing but clean glass.
+
+    ``box``: in pixels of that level. Returns then all of its pixels have the colour ``plan.look.stain.glass``.
+    """
+    scale = float(2**level)
+    margin = _SOFT + 1
+    wide = Box(box.top, box.left, box.height, box.width)
+    if any(_meets(section.box, wide, scale, margin) for section in plan.sections):
+        return False
+    um = scale * plan.config.mpp
+    edges = (
+        box.top * um - margin,
+        box.left * um - margin,
+        (box.top + box.height) * um + margin,
+        (box.left + box.width) * um + margin,
+    )
+    if len(plan.dust.near(*edges)):
+        return False
+    return not any(_overlap(pen.box, edges) for pen in plan.pens)
+
+
+def _meets(edges: tuple[float, float, float, float], box: Box, scale: float, margin: float = 0.0) -> bool:
+    """Whether a rectangle in pixels of level 0 touches a box in pixels of ``scale`` times their side."""
+    rows = edges[0] - margin < (box.top + box.height) * scale and edges[2] + margin > box.top * scale
+    return rows and edges[1] - margin < (box.left + box.width) * scale and edges[3] + margin > box.left * scale
+
+
+def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
+    """Whether two rectangles (top, left, bottom, right) touch."""
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+class _Remembered:
+    """The blocks drawn last, for whoever asks for many small parts; safe from several threads."""
+
+    def __init__(self) -> None:
+        self._blocks: OrderedDict[tuple[int, int, int, int], tuple[SlidePlan, Rgb]] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, plan: SlidePlan, level: int, row: int, column: int) -> Rgb:
+        """Give a block, drawn now or before."""
+        key = (id(plan), level, row, column)
+        with self._lock:
+            known = self._blocks.get(key)
+            if known is not None and known[0] is plan:
+                self._blocks.move_to_end(key)
+                return known[1]
+        block = _drawn(plan, level, row, column)
+        with self._lock:
+            self._blocks[key] = (plan, block)
+            while len(self._blocks) > _REMEMBERED:
+                self._blocks.popitem(last=False)
+        return block
+
+
+_blocks = _Remembered()
+
+
+def block_of(plan: SlidePlan, level: int, row: int, column: int) -> Rgb:
+    """Give one block of ``BLOCK`` by ``BLOCK`` pixels of a level, as the slide is made of.
+
+    Returns uint8 sRGB (row, column, channel), read-only.
+    """
+    return _blocks.get(plan, level, row, column)
+
+
+def _drawn(plan: SlidePlan, level: int, row: int, column: int) -> Rgb:
+    """Draw a block, from four of the finer level above the finest."""
+    box = Box(row * BLOCK, column * BLOCK, BLOCK, BLOCK)
+    if is_glass(plan, level, box):
+        block = np.broadcast_to(np.array(plan.look.stain.glass, np.uint8), (BLOCK, BLOCK, 3))
+    elif level == 0:
+        block = draw(plan, box)
+    else:
+        parts = [[block_of(plan, level - 1, 2 * row + i, 2 * column + j) for j in (0, 1)] for i in (0, 1)]
+        block = np.block([[[halved(part)] for part in line] for line in parts])
+    block.flags.writeable = False
+    return block
+
+
+def halved(rgb: Rgb) -> Rgb:
+    """Take the mean of two by two pixels.
+
+    ``rgb``: uint8 (row, column, channel), of even height and width. Returns uint8 of half the size.
+    """
+    wide = rgb[0::2].astype(np.uint16)
+    wide += rgb[1::2]
+    return ((wide[:, 0::2] + wide[:, 1::2] + 2) >> 2).astype(np.uint8)
+
+
+def draw(plan: SlidePlan, box: Box) -> Rgb:
+    """Draw a part of level 0 at once; ``render`` puts such parts together.
+
+    ``box``: in pixels of level 0. Returns uint8 sRGB (row, column, channel).
+    """
+    mpp = plan.config.mpp
+    edges = (box.top * mpp, box.left * mpp, (box.top + box.height) * mpp, (box.left + box.width) * mpp)
+    blurred = plan.defocus.near(*edges)
+    margin = _BLURRED if len(blurred) else _SOFT
+    wide = Box(box.top - margin, box.left - margin, box.height + 2 * margin, box.width + 2 * margin)
+    density = np.zeros((3, wide.height, wide.width), np.float32)
+    for section in plan.sections:
+        if _meets(section.box, wide, 1.0):
+            density += _tissue(plan, section, wide)
+    density = _softened(density)
+    if len(blurred):
+        density = _out_of_focus(plan, density, wide, blurred)
+    _add_dust(plan, density, wide)
+    _add_ink(plan, density, wide)
+    inner = density[:, margin : margin + box.height, margin : margin + box.width]
+    glass = np.array(plan.look.stain.glass, np.float32)[:, None, None]
+    return np.ascontiguousarray(np.moveaxis(np.rint(glass * np.exp(-inner)).astype(np.uint8), 0, 2))
+
+
+def _tissue(plan: SlidePlan, section: SectionPlan, box: Box) -> Floats:
+    """Optical density (3, row, column) of one section."""
+    mpp = plan.config.mpp
+    nuclei = bank(plan.look.name, mpp)
+    reach = nuclei.reach
+    wide = Box(box.top - reach, box.left - reach, box.height + 2 * reach, box.width + 2 * reach)
+    labels = label_pixels(section, wide)
+    inner = labels[reach:-reach, reach:-reach]
+    if not labels.any():
+        return np.zeros((3, box.height, box.width), np.float32)
+    seed = plan.config.seed
+    dyes = lay_ground(Window(section, plan.look, mpp, box, inner, seed))
+    canvas = np.zeros((2, wide.height + 2 * reach, wide.width + 2 * reach), np.float32)
+    for found in scatter(Window(section, plan.look, mpp, wide, labels, seed)):
+        nuclei.lay(canvas, found.column + reach, found.row + reach, found.stamp)
+    canvas = canvas[:, 2 * reach : -2 * reach, 2 * reach : -2 * reach] * (inner != Kind.GLASS)
+    dyes[:2] *= 1 - 0.85 * canvas[1]
+    dyes[EOSIN] += 0.22 * np.minimum(canvas[0], 1)
+    dyes[HAEMATOXYLIN] += 1.05 * canvas[0]
+    density = np.tensordot(plan.stains.T, dyes, axes=1)
+    return density * _folded(section, box, mpp)
+
+
+def _folded(section: SectionPlan, box: Box, mpp: float) -> Floats | float:
+    """How many layers of tissue lie on each other."""
+    x, y = (box.left + np.arange(box.width) + 0.5) * mpp, (box.top + np.arange(box.height) + 0.5) * mpp
+    layers: Floats | float = 1.0
+    for number, line in enumerate(section.folds):
+        half = 45.0 + 35.0 * float(uniform(np.array([number]), np.array([section.index]), 77)[0])
+        (left, top), (right, bottom) = line.min(axis=0) - half, line.max(axis=0) + half
+        if _overlap((top, left, bottom, right), (y[0], x[0], y[-1], x[-1])):
+            away = line_distance(line, x, y)
+            layers = layers + 0.95 * np.clip((half - away) / 6, 0, 1) + 0.3 * np.exp(-(((away - half) / 5) ** 2))
+    return layers
+
+
+def _softened(density: Floats) -> Floats:
+    """Blur by about half a pixel, as optics do."""
+    density[:, 1:-1] = 0.2 * (density[:, :-2] + density[:, 2:]) + 0.6 * density[:, 1:-1]
+    density[:, :, 1:-1] = 0.2 * (density[:, :, :-2] + density[:, :, 2:]) + 0.6 * density[:, :, 1:-1]
+    return density
+
+
+def _out_of_focus(plan: SlidePlan, density: Floats, box: Box, blurred: NDArray[np.int64]) -> Floats:
+    """Blur what is out of focus, more and more towards its middle."""
+    from scipy.ndimage import gaussian_filter1d
+
+    spots, mpp = plan.defocus, plan.config.mpp
+    x, y = (box.left + np.arange(box.width) + 0.5) * mpp, (box.top + np.arange(box.height) + 0.5) * mpp
+    share = np.zeros(density.shape[1:], np.float32)
+    for index in blurred:
+        away = np.hypot(x[None] - spots.x[index], y[:, None] - spots.y[index]) / spots.radius[index]
+        np.maximum(share, np.clip((1 - away) / 0.35, 0, 1), out=share)
+    sigma = 2.5 / mpp
+    radius = min(int(3 * sigma), _BLURRED - _SOFT)
+    soft = gaussian_filter1d(gaussian_filter1d(density, sigma, axis=1, radius=radius), sigma, axis=2, radius=radius)
+    return density + share * (soft - density)
+
+
+def _add_dust(plan: SlidePlan, density: Floats, box: Box) -> None:
+    """Specks: dark, with a bright and a dark ring as what lies above the focus."""
+    mpp, dust = plan.config.mpp, plan.dust
+    x, y = (box.left + np.arange(box.width) + 0.5) * mpp, (box.top + np.arange(box.height) + 0.5) * mpp
+    for index in dust.near(y[0], x[0], y[-1], x[-1]):
+        across, down = x[None] - dust.x[index], y[:, None] - dust.y[index]
+        turn = np.arctan2(down, across)
+        uneven = 1 + 0.25 * np.sin(2 * turn + index) + 0.15 * np.sin(3 * turn + 2 * index)
+        away = np.hypot(across, down) / (0.7 * dust.radius[index] * uneven)
+        density += (0.55 * np.clip((1 - away) / 0.3, 0, 1)).astype(np.float32)
+
+
+def _add_ink(plan: SlidePlan, density: Floats, box: Box) -> None:
+    """Pen marks over all."""
+    mpp = plan.config.mpp
+    x, y = (box.left + np.arange(box.width) + 0.5) * mpp, (box.top + np.arange(box.height) + 0.5) * mpp
+    for pen in plan.pens:
+        if _overlap(pen.box, (y[0], x[0], y[-1], x[-1])):
+            density += np.array(INKS[pen.ink], np.float32)[:, None, None] * ink_density(pen, x, y)
+
+
+Rgb = NDArray[np.uint8]
+# Tiles of a row by column; one that is missing is clean glass.
+Row = dict[int, Rgb]
+
+
+class _Spool:
+    """Encoded tiles of a coarser level, kept in a temporary file until the finer ones are written."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file: IO[bytes] = TemporaryFile(dir=folder)  # noqa: SIM115 - lives as long as the spool
+        self._lengths: list[int] = []
+
+    def add(self, tile: bytes | None) -> None:
+        """Append a tile; ``None`` is glass."""
+        self._lengths.append(0 if tile is None else len(tile))
+        self._file.write(tile or b"")
+
+    def tiles(self, glass: bytes) -> Iterator[bytes]:
+        """Give them back in their order."""
+        self._file.seek(0)
+        for length in self._lengths:
+            yield self._file.read(length) if length else glass
+
+    def close(self) -> None:
+        """Remove the file."""
+        self._file.close()
+
+
+class Pyramid:
+    """The tiles of all levels of a slide."""
+
+    def __init__(self, plan: SlidePlan, folder: Path, run: RunContext) -> None:
+        self._plan, self._run = plan, run
+        self._quality = plan.config.quality
+        colour = np.array(plan.look.stain.glass, np.uint8)
+        self._glass = np.broadcast_to(colour, (BLOCK, BLOCK, 3))
+        self._encoded_glass = self._encoded(np.ascontiguousarray(self._glass))
+        self._spools = [_Spool(folder) for _ in range(plan.levels - 1)]
+        self._waiting: dict[int, Row] = {}
+
+    def __enter__(self) -> Pyramid:
+        return self
+
+    def __exit__(self, *stop: object) -> None:
+        for spool in self._spools:
+            spool.close()
+
+    def tiles(self, level: int) -> Iterator[bytes]:
+        """Give the encoded tiles of a level, row by row; level 0 first, which makes the others.
+
+        A JPEG of ``BLOCK`` by ``BLOCK`` pixels.
+        """
+        if level:
+            yield from self._spools[level - 1].tiles(self._encoded_glass)
+            return
+        for row, columns in enumerate(self._drawn_columns()):
+            tiles = {column: self._drawn(row, column) for column in sorted(columns)}
+            # Before the tiles are given away: whoever has the last one does not come back.
+            self._pass_on(1, row, tiles)
+            for column in range(self._grid(0)[1]):
+                yield self._encoded(tiles[column]) if column in tiles else self._encoded_glass
+
+    def _drawn(self, row: int, column: int) -> Rgb:
+        """Draw a tile of level 0."""
+        self._run.check()
+        return draw(self._plan, Box(row * BLOCK, column * BLOCK, BLOCK, BLOCK))
+
+    def _grid(self, level: int) -> tuple[int, int]:
+        """Rows and columns of tiles of a level."""
+        height, width = self._plan.level_size(level)
+        return -(-height // BLOCK), -(-width // BLOCK)
+
+    def _drawn_columns(self) -> Iterator[set[int]]:
+        """Columns of each row of level 0 that hold more than glass; reports how many of all are done."""
+        rows, columns = self._grid(0)
+        busy = [self._busy(row, columns) for row in range(rows)]
+        total, done, began = sum(map(len, busy)), 0, time.monotonic()
+        for row in busy:
+            self._run.check()
+            if done:
+                left = (time.monotonic() - began) * (total - done) / done
+                self._run.report(Progress(done, total, f"drawing tiles, about {duration(left)} left"))
+            yield row
+            done += len(row)
+
+    def _busy(self, row: int, columns: int) -> set[int]:
+        """Columns of a row of level 0 that hold more than glass."""
+        self._run.check()
+        boxes = (Box(row * BLOCK, column * BLOCK, BLOCK, BLOCK) for column in range(columns))
+        return {column for column, box in enumerate(boxes) if not is_glass(self._plan, 0, box)}
+
+    def _pass_on(self, level: int, finer_row: int, finer: Row) -> None:
+        """Take a row of the next finer level; two of them make one of this."""
+        if level > len(self._spools):
+            return
+        last = finer_row == self._grid(level - 1)[0] - 1
+        if finer_row % 2 == 0 and not last:
+            self._waiting[level] = finer
+            return
+        pair = (self._waiting.pop(level), finer) if finer_row % 2 else (finer, {})
+        tiles = {column: self._joined(pair, column) for column in sorted({c // 2 for row in pair for c in row})}
+        for column in range(self._grid(level)[1]):
+            self._spools[level - 1].add(self._encoded(tiles[column]) if column in tiles else None)
+        self._pass_on(level + 1, finer_row // 2, tiles)
+
+    def _joined(self, pair: tuple[Row, Row], column: int) -> Rgb:
+        """Make a tile of four of the next finer level."""
+        tile = np.empty((BLOCK, BLOCK, 3), np.uint8)
+        half = BLOCK // 2
+        for down, row in enumerate(pair):
+            for across in (0, 1):
+                finer = row.get(2 * column + across, self._glass)
+                tile[down * half : (down + 1) * half, across * half : (across + 1) * half] = halved(finer)
+        return tile
+
+    def _encoded(self, tile: Rgb) -> bytes:
+        """Compress a tile."""
+        import imagecodecs
+
+        encoded: Any = imagecodecs.jpeg8_encode(tile, level=self._quality, colorspace="RGB", subsampling="420")
+        return bytes(encoded)
+
+
+def write_pyramid(plan: SlidePlan, path: Path, run: RunContext) -> None:
+    """Write a slide as a tiled BigTIFF with all its levels, the finest first."""
+    import tifffile
+
+    per_cm = 1e4 / plan.config.mpp
+    with tifffile.TiffWriter(path, bigtiff=True) as writer, Pyramid(plan, path.parent, run) as pyramid:
+        for level in range(plan.levels):
+            writer.write(
+                pyramid.tiles(level),
+                shape=(*plan.level_size(level), 3),
+                dtype=np.uint8,
+                tile=(BLOCK, BLOCK),
+                photometric="ycbcr",
+                subsampling=(2, 2),
+                compression="jpeg",
+                resolution=(per_cm / 2**level, per_cm / 2**level),
+                resolutionunit="CENTIMETER",
+                subfiletype=1 if level else 0,
+                description=DESCRIPTION if level == 0 else None,
+                software=False,
+                metadata=None,
+            )

@@ -1,0 +1,309 @@
+"""Shapes, polygons and position-dependent random numbers from which sections are drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_melanoma.core.geometry import Box
+
+
+def bounds(polygon: Floats) -> tuple[float, float, float, float]:
+    """Give the rectangle around a polygon.
+
+    Top, left, bottom, right.
+    """
+    (left, top), (right, bottom) = polygon.min(axis=0), polygon.max(axis=0)
+    return float(top), float(left), float(bottom), float(right)
+
+
+def area(polygon: Floats) -> float:
+    """Give the area of a polygon that does not cross itself."""
+    x, y = (polygon - polygon[0]).T
+    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
+
+
+def perimeter(polygon: Floats) -> float:
+    """Give the length of a closed outline."""
+    return float(np.hypot(*(polygon - np.roll(polygon, -1, axis=0)).T).sum())
+
+
+def inside(polygon: Floats, box: Box, downsample: float = 1.0) -> tuple[tuple[slice, slice], NDArray[np.bool_]] | None:
+    """Find the pixels of a box whose centre lies in a polygon (even-odd rule).
+
+    ``polygon``: vertices (vertex, 2) as x, y in pixels of level 0, float64; a pixel's centre is half a pixel from its
+    corner. ``box``: pixels that are asked for, counted at the downsample. ``downsample``: side of such a pixel in
+    pixels of level 0. Slices (row, column) into the box and a bool array of their size; ``None`` where they do not
+    meet.
+    """
+    part = _meeting(polygon, box, downsample)
+    if part is None:
+        return None
+    x, y = (polygon / downsample).T
+    rows, columns = _crossings(x, y, part)
+    width = part.width + 1
+    toggles = np.bincount((rows - part.top) * width + columns, minlength=part.height * width)
+    mask = np.cumsum(toggles.reshape(part.height, width)[:, :-1], axis=1, dtype=np.int32) & 1
+    top, left = part.top - box.top, part.left - box.left
+    return (slice(top, top + part.height), slice(left, left + part.width)), mask.astype(bool)
+
+
+def _meeting(polygon: Floats, box: Box, downsample: float) -> Box | None:
+    """Give the part of the box that a polygon can touch."""
+    top, left, bottom, right = (edge / downsample for edge in bounds(polygon))
+    first_row, first_column = max(box.top, int(np.floor(top))), max(box.left, int(np.floor(left)))
+    height = min(box.top + box.height, int(np.ceil(bottom))) - first_row
+    width = min(box.left + box.width, int(np.ceil(right))) - first_column
+    return Box(first_row, first_column, height, width) if height > 0 and width > 0 else None
+
+
+def _crossings(x: Floats, y: Floats, part: Box) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the outline crosses the middle of rows: the rows, and the first column whose centre lies behind."""
+    to_x, to_y = np.roll(x, -1), np.roll(y, -1)
+    start = np.maximum(np.ceil(np.minimum(y, to_y) - 0.5), part.top).astype(np.int64)
+    stop = np.minimum(np.ceil(np.maximum(y, to_y) - 0.5), part.top + part.height).astype(np.int64)
+    edge = np.flatnonzero(stop > start)
+    count = (stop - start)[edge]
+    first = np.cumsum(count) - count
+    edges = np.repeat(edge, count)
+    rows = np.arange(len(edges)) - np.repeat(first, count) + start[edges]
+    share = (rows + 0.5 - y[edges]) / (to_y[edges] - y[edges])
+    at = np.ceil(x[edges] + share * (to_x[edges] - x[edges]) - 0.5).astype(np.int64)
+    return rows, np.clip(at - part.left, 0, part.width)
+
+
+Floats = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A surface that is an arc: ``along`` it and ``depth`` below it, in micrometres, and positions on the slide.
+
+    ``x_um``, ``y_um`` are where along = depth = 0 lies, ``angle`` turns the direction along (radians, clockwise as
+    seen, for y points down), ``curvature`` is 1 / micrometre: above 0 the tissue lies inside of the circle.
+    """
+
+    x_um: float
+    y_um: float
+    angle: float
+    curvature: float
+
+    def to_section(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+        """Turn positions on the slide into positions in the section.
+
+        ``x``, ``y``: micrometres from the slide's top left corner; of shapes that broadcast. Returns along and depth,
+        float32 in micrometres.
+        """
+        across, down = (x - self.x_um).astype(np.float32), (y - self.y_um).astype(np.float32)
+        cosine, sine = np.float32(np.cos(self.angle)), np.float32(np.sin(self.angle))
+        u, v = across * cosine + down * sine, down * cosine - across * sine
+        if self.curvature == 0:
+            return u, v
+        radius = np.float32(1 / self.curvature)
+        rest = radius - v
+        sign = np.sign(radius)
+        along = np.abs(radius) * np.arctan2(u, sign * rest)
+        return along, radius - sign * np.sqrt(u * u + rest * rest)
+
+    def to_slide(self, along: Floats, depth: Floats) -> Floats:
+        """Turn positions in the section into positions on the slide.
+
+        ``along``, ``depth``: micrometres, float (point,). Returns float64 (point, 2) as x, y in micrometres.
+        """
+        along, depth = np.asarray(along, float), np.asarray(depth, float)
+        u, v = along, depth
+        if self.curvature != 0:
+            radius = 1 / self.curvature
+            turn = along / abs(radius)
+            from_centre = np.abs(radius - depth)
+            u = from_centre * np.sin(turn)
+            v = radius - np.sign(radius) * from_centre * np.cos(turn)
+        cosine, sine = np.cos(self.angle), np.sin(self.angle)
+        return np.stack([self.x_um + u * cosine - v * sine, self.y_um + u * sine + v * cosine], axis=-1)
+
+    def heading(self, along: Floats) -> Floats:
+        """Give the direction of the surface.
+
+        ``along``: micrometres. Radians, of the same shape; depth points a quarter turn further.
+        """
+        return self.angle + along * self.curvature
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A closed outline (vertex, 2) as along, depth in micrometres; ``label`` is a ``Kind`` or a lesion's.
+
+    ``ring`` names the nuclei that line its inside, ``pitch`` micrometres apart, lying across it or along it.
+    """
+
+    label: int
+    points: Floats
+    ring: str | None = None
+    pitch: float = 6.0
+    across: bool = True
+
+
+@dataclass
+class Drawing:
+    """Outlines in the order in which they are laid over each other."""
+
+    outlines: list[Outline] = field(default_factory=list)
+
+    def add(self, label: int, points: Floats, ring: str | None = None, pitch: float = 6.0, across: bool = True) -> None:
+        """Lay an outline over all others.
+
+        ``pitch``: their distance in micrometres.
+        """
+        self.outlines.append(Outline(int(label), np.asarray(points, float), ring, pitch, across))
+
+
+def blob(
+    rng: np.random.Generator, centre: tuple[float, float], radii: tuple[float, float], rough: float = 0.1
+) -> Floats:
+    """Draw a rounded outline.
+
+    ``centre``, ``radii``: along and depth in micrometres. Vertices (vertex, 2), about 2 micrometres apart.
+    """
+    count = int(np.clip(3.1 * sum(radii) / 2.5, 16, 400))
+    turn = np.linspace(0, 2 * np.pi, count, endpoint=False)
+    radius = np.ones(count)
+    for lobe in range(2, 8):
+        radius += rough * rng.standard_normal() / lobe**0.8 * np.cos(lobe * turn + rng.uniform(0, 2 * np.pi))
+    radius = np.clip(radius, 0.45, 1.6)
+    return np.stack(
+        [centre[0] + radii[0] * radius * np.cos(turn), centre[1] + radii[1] * radius * np.sin(turn)], axis=1
+    )
+
+
+def tube(path: Floats, widths: Floats) -> Floats:
+    """Draw the outline of a band.
+
+    Vertices (2 * point, 2).
+    """
+    step = np.gradient(path, axis=0)
+    normal = np.stack([-step[:, 1], step[:, 0]], axis=1) / np.maximum(np.hypot(*step.T), 1e-9)[:, None]
+    return np.concatenate([path + normal * widths[:, None], (path - normal * widths[:, None])[::-1]])
+
+
+def resampled(outline: Floats, pitch: float) -> tuple[Floats, Floats]:
+    """Walk around a closed outline.
+
+    Points (point, 2) and the direction of the outline at each in radians (point,).
+    """
+    closed = np.concatenate([outline, outline[:1]])
+    steps = np.diff(closed, axis=0)
+    walked = np.concatenate([[0], np.cumsum(np.hypot(*steps.T))])
+    at = np.arange(0, walked[-1], pitch)
+    points = np.stack([np.interp(at, walked, closed[:, axis]) for axis in (0, 1)], axis=1)
+    edge = np.clip(np.searchsorted(walked, at, side="right") - 1, 0, len(steps) - 1)
+    return points, np.arctan2(steps[edge, 1], steps[edge, 0])
+
+
+Ints = NDArray[np.integer[Any]]
+# Rows of a triangular lattice lie closer than the points of a row.
+_ROW = 0.8660254
+
+
+@dataclass(frozen=True)
+class Points:
+    """Points of a grid: ``x``, ``y`` in micrometres, float64 (point,), and the cell of each."""
+
+    x: Floats
+    y: Floats
+    row: Ints
+    column: Ints
+    name: int
+
+    def uniform(self, index: int) -> Floats:
+        """Give a random number for each point.
+
+        Returns float32 (point,), 0 to below 1.
+        """
+        return uniform(self.row, self.column, self.name + 101 * (index + 3))
+
+    def chosen(self, mask: NDArray[np.bool_]) -> Points:
+        """Keep some.
+
+        ``mask``: bool (point,). Those that are true.
+        """
+        return Points(self.x[mask], self.y[mask], self.row[mask], self.column[mask], self.name)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A triangular lattice ``spacing`` micrometres wide, with a point in each cell, moved by up to ``jitter`` cells."""
+
+    spacing: float
+    jitter: float
+    name: int
+
+    def points(self, top: float, left: float, bottom: float, right: float) -> Points:
+        """Give all points of a rectangle, and maybe some just outside.
+
+        ``top``, ``left``, ``bottom``, ``right``: the rectangle in micrometres.
+        """
+        pitch = self.spacing * _ROW
+        rows = np.arange(int(np.floor(top / pitch)) - 1, int(np.ceil(bottom / pitch)) + 2)
+        columns = np.arange(int(np.floor(left / self.spacing)) - 2, int(np.ceil(right / self.spacing)) + 2)
+        row, column = (part.ravel() for part in np.meshgrid(rows, columns, indexing="ij"))
+        return self.at(row, column)
+
+    def at(self, row: Ints, column: Ints) -> Points:
+        """Give the points of some cells."""
+        across = uniform(row, column, self.name + 1) - 0.5
+        down = uniform(row, column, self.name + 2) - 0.5
+        x = (column + 0.5 + 0.5 * (row & 1) + 2 * self.jitter * across) * self.spacing
+        y = (row + 0.5 + 2 * self.jitter * down) * (self.spacing * _ROW)
+        return Points(x, y, row, column, self.name)
+
+    def distances(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+        """Measure how far pixels are from the nearest and the second nearest point.
+
+        ``x``, ``y``: positions in micrometres, float (pixel,). Two float32 (pixel,), in micrometres.
+        """
+        row = np.floor(y / (self.spacing * _ROW)).astype(np.int64)
+        column = np.floor(x / self.spacing - 0.5 * (row & 1)).astype(np.int64)
+        first_row, first_column = int(row.min()) - 1, int(column.min()) - 1
+        shape = int(row.max()) - first_row + 2, int(column.max()) - first_column + 2
+        cells = np.indices(shape).reshape(2, -1)
+        points = self.at(cells[0] + first_row, cells[1] + first_column)
+        origin = float(points.x[0]), float(points.y[0])
+        at_x, at_y = (points.x - origin[0]).astype(np.float32), (points.y - origin[1]).astype(np.float32)
+        near = ((row - first_row) * shape[1] + column - first_column).astype(np.int32)
+        here = (x - origin[0]).astype(np.float32), (y - origin[1]).astype(np.float32)
+        return _two_nearest(here, (at_x, at_y), near, shape[1])
+
+
+def _two_nearest(
+    here: tuple[Floats, Floats], points: tuple[Floats, Floats], near: Ints, width: int
+) -> tuple[Floats, Floats]:
+    """Compare with the nine cells around."""
+    first = np.full(near.shape, 1e9, np.float32)
+    second = first.copy()
+    for shift in (down * width + across for down in (-1, 0, 1) for across in (-1, 0, 1)):
+        index = near + np.int32(shift)
+        across, down = here[0] - points[0][index], here[1] - points[1][index]
+        square = across * across + down * down
+        np.minimum(second, np.maximum(first, square), out=second)
+        np.minimum(first, square, out=first)
+    return np.sqrt(first), np.sqrt(second)
+
+
+def uniform(row: Ints, column: Ints, name: int) -> Floats:
+    """Hash cells to random numbers.
+
+    Returns float32 of the same shape, 0 to below 1.
+    """
+    mixed = row.astype(np.uint32) * np.uint32(0x9E3779B1) + np.uint32((name * 0xC2B2AE3D) & 0xFFFFFFFF)
+    mixed = _scrambled(mixed) + column.astype(np.uint32) * np.uint32(0x85EBCA77)
+    return (_scrambled(mixed) >> np.uint32(8)).astype(np.float32) * np.float32(2**-24)
+
+
+def _scrambled(values: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Spread each bit over all others (finaliser of MurmurHash3)."""
+    values = (values ^ (values >> np.uint32(16))) * np.uint32(0x85EBCA6B)
+    values = (values ^ (values >> np.uint32(13))) * np.uint32(0xC2B2AE35)
+    return values ^ (values >> np.uint32(16))

@@ -1,0 +1,254 @@
+"""The layers of the skin and the structures in the dermis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from napari_melanoma.phantoms.slide.config import Kind
+from napari_melanoma.phantoms.slide.shapes import Drawing, Floats, blob, tube
+
+STEP_UM = 1.0
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Depths in micrometres at every micrometre along a section, float64 (position,), from ``start`` on.
+
+    ``top`` is the surface of the keratin, ``granular`` the top of the granular layer (or the base of an ulcer),
+    ``junction`` the lower border of the epidermis, ``fat`` and ``bottom`` where the dermis and the section end.
+    """
+
+    start: float
+    top: Floats
+    granular: Floats
+    junction: Floats
+    fat: Floats
+    bottom: Floats
+
+    @property
+    def along(self) -> Floats:
+        """Positions of the samples."""
+        return self.start + STEP_UM * np.arange(len(self.top))
+
+    @property
+    def end(self) -> float:
+        """Position of the last sample."""
+        return self.start + STEP_UM * (len(self.top) - 1)
+
+    def at(self, depths: Floats, along: Floats) -> Floats:
+        """Look a layer up.
+
+        ``along``: micrometres, of any shape; beyond the ends the last value goes on. Depths, of the same shape.
+        """
+        index = ((along - self.start) * (1 / STEP_UM) + 0.5).astype(np.int32)
+        return depths[np.clip(index, 0, len(depths) - 1, out=index)]
+
+    def changed(self, top: Floats, granular: Floats, junction: Floats) -> Layers:
+        """Give the same with the upper layers replaced, as a lesion does."""
+        return replace(self, top=top, granular=granular, junction=junction)
+
+
+def wander(rng: np.random.Generator, count: int, scale_um: float) -> Floats:
+    """Smooth random curve of mean about 0 and standard deviation about 1.
+
+    Returns float64 (count,).
+    """
+    nodes = rng.standard_normal(int(count * STEP_UM / scale_um) + 5)
+    position = np.arange(count) * (STEP_UM / scale_um) + 1
+    first = position.astype(int)
+    t = position - first
+    a, b, c, d = (nodes[first + shift] for shift in (-1, 0, 1, 2))
+    weights = (1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3
+    return (a * weights[0] + b * weights[1] + c * weights[2] + d * weights[3]) / 6 * 1.45
+
+
+def bump(values: Floats) -> Floats:
+    """Smooth hill: 1 at 0, 0 from -1 and 1 on."""
+    return np.clip(1 - values**2, 0, 1) ** 2
+
+
+def grow_layers(rng: np.random.Generator, width_um: float, depth_um: float, stretch: float) -> Layers:
+    """Grow the layers of healthy skin."""
+    count = int(width_um / STEP_UM) + 1
+    furrows = rng.uniform(5, 16) * wander(rng, count, 220) + 5 * wander(rng, count, 60)
+    granular = furrows * stretch
+    keratin = rng.uniform(14, 40) * (1 + 0.35 * np.clip(wander(rng, count, 150), -1.8, 2.2))
+    plate = rng.uniform(38, 60) * (1 + 0.12 * wander(rng, count, 200))
+    junction = granular + (plate + rete_ridges(rng, count)) * stretch
+    fat_um = rng.uniform(1500, 2600) * stretch
+    fat = fat_um + 0.11 * fat_um * wander(rng, count, 700) + 30 * wander(rng, count, 90)
+    boat = 1 - rng.uniform(0.05, 0.35) * np.abs(np.linspace(-1, 1, count)) ** rng.uniform(4, 9)
+    bottom = depth_um * (boat + 0.03 * wander(rng, count, 900)) + 8 * wander(rng, count, 45)
+    bottom = np.minimum(bottom, depth_um * 1.02)
+    return Layers(-width_um / 2, granular - keratin * stretch, granular, junction, fat, bottom)
+
+
+def rete_ridges(rng: np.random.Generator, count: int) -> Floats:
+    """Draw the pegs that the epidermis sends down, 70 to 130 micrometres apart, each of its own length and width.
+
+    Depth below the plate of the epidermis in micrometres, float64 (count,).
+    """
+    spacing = rng.uniform(80, 115)
+    along = np.arange(count) * STEP_UM
+    number = int(count * STEP_UM / spacing) + 3
+    centres = (np.arange(number) - 0.5 + 0.22 * rng.standard_normal(number)) * spacing
+    lengths = rng.uniform(28, 62) * np.clip(1 + 0.45 * rng.standard_normal(number), 0.1, 2.2)
+    widths = spacing * np.clip(0.42 + 0.09 * rng.standard_normal(number), 0.24, 0.6)
+    skews = 0.25 * rng.standard_normal(number)
+    pegs = np.zeros(count)
+    for centre, length, width, skew in zip(centres, lengths, widths, skews, strict=True):
+        first, last = max(0, int(centre - 2 * width)), min(count, int(centre + 2 * width) + 1)
+        offset = (along[first:last] - centre) / width
+        hill = bump(offset / (1 + skew * np.sign(offset)) / 1.1) ** 0.8
+        pegs[first:last] = np.maximum(pegs[first:last], length * hill)
+    soft = np.exp(-((np.arange(-14, 15) / 6.0) ** 2))
+    padded = np.pad(pegs, 14, mode="edge")
+    return np.convolve(padded, soft / soft.sum(), mode="valid") + 2.5 * wander(rng, count, 14)
+
+
+MM = 1000.0
+
+
+def add_follicle(drawing: Drawing, rng: np.random.Generator, layers: Layers, along: float, stretch: float) -> None:
+    """Draw a hair follicle with its gland, from the surface towards the fat, sometimes cut so that only a part is seen.
+
+    ``along``: where it opens, in micrometres.
+    """
+    start = float(layers.at(layers.granular, np.array([along]))[0])
+    floor = float(layers.at(layers.bottom, np.array([along]))[0])
+    length = min(rng.uniform(900, 2300) * stretch, 0.86 * (floor - start))
+    if length < 250:
+        return
+    t = np.linspace(0, 1, max(12, int(length / 18)))
+    lean = rng.uniform(-0.42, 0.42)
+    sway = rng.uniform(0.02, 0.09) * np.sin(rng.uniform(2, 5) * t + rng.uniform(0, 6)) * t
+    path = np.stack([along + length * (lean * t + sway), start - 14 + length * t], axis=1)
+    if rng.random() < 0.35:  # the cut left its upper part out
+        first = int(rng.uniform(0.25, 0.55) * len(t))
+        path, t = path[first:], t[first:]
+    if rng.random() < 0.7:
+        add_gland(drawing, rng, path[int(0.3 * len(path))], rng.choice([-1, 1]))
+    _add_hair(drawing, rng, path, t)
+
+
+def _add_hair(drawing: Drawing, rng: np.random.Generator, path: Floats, t: Floats) -> None:
+    """Outer sheath with a funnel and a bulb, inner sheath, shaft, papilla; ``t`` is 0 at the surface, 1 at the tip."""
+    thick = rng.uniform(28, 50)
+    bulb = 1 + 0.75 * np.exp(-(((t - 0.93) / 0.07) ** 2)) - 0.7 * np.clip((t - 0.965) / 0.035, 0, 1)
+    funnel = 1 + 1.1 * np.exp(-t / 0.05)
+    drawing.add(Kind.SHEATH, tube(path, thick * bulb * (0.85 + 0.15 * funnel)), "basal", 6.2)
+    upper, inner, shaft = t < 0.1, (t > 0.16) & (t < 0.9), t < 0.84
+    if upper.sum() > 2:
+        drawing.add(Kind.KERATIN, tube(path[upper], thick * (0.25 + 0.55 * np.exp(-t[upper] / 0.03))))
+    if inner.sum() > 3:
+        drawing.add(Kind.INNER_SHEATH, tube(path[inner], np.full(inner.sum(), 0.42 * thick)))
+    if shaft.sum() > 3:
+        drawing.add(Kind.HAIR, tube(path[shaft], np.full(shaft.sum(), 0.24 * thick)))
+    tip = path[np.searchsorted(t, 0.945)]
+    drawing.add(Kind.DERMIS, blob(rng, (float(tip[0]), float(tip[1]) + 12), (0.3 * thick, 0.75 * thick), 0.05))
+
+
+def add_gland(drawing: Drawing, rng: np.random.Generator, at: Floats, side: int) -> None:
+    """Draw a sebaceous gland of a few lobules."""
+    for number in range(int(rng.integers(2, 6))):
+        away = side * (70 + 75 * (number % 3)) + rng.uniform(-20, 20)
+        below = 45 * number - 40 + rng.uniform(-20, 20)
+        radii = rng.uniform(55, 105), rng.uniform(50, 90)
+        drawing.add(
+            Kind.SEBACEOUS, blob(rng, (float(at[0] + away), float(at[1] + below)), radii, 0.13), "basal", 8.5, False
+        )
+
+
+def add_sweat_gland(drawing: Drawing, rng: np.random.Generator, centre: tuple[float, float]) -> None:
+    """Draw the coil of a sweat gland: a cluster of cross-cut tubules with a lumen."""
+    count = int(rng.integers(7, 15))
+    turn = 2.4 * np.arange(count) + rng.uniform(0, 6)
+    reach = 46 * np.sqrt(np.arange(count) + 0.4)
+    for angle, distance in zip(turn, reach, strict=True):
+        at = centre[0] + distance * np.cos(angle), centre[1] + 0.75 * distance * np.sin(angle)
+        radius = rng.uniform(19, 27)
+        radii = radius * rng.uniform(0.9, 1.5), radius
+        drawing.add(Kind.ECCRINE, blob(rng, at, radii, 0.08), "gland", 6.5)
+        drawing.add(Kind.LUMEN, blob(rng, at, (0.3 * radii[0], 0.3 * radii[1]), 0.15))
+
+
+def add_vessel(drawing: Drawing, rng: np.random.Generator, centre: tuple[float, float], radius: float) -> None:
+    """Draw a cut vessel: wall with flat nuclei, and blood or an empty lumen.
+
+    ``radius``: in micrometres.
+    """
+    radii = radius * rng.uniform(0.9, 2.2), radius
+    wall = rng.uniform(2.5, 4.5) + 0.1 * radius
+    drawing.add(
+        Kind.WALL, blob(rng, centre, (radii[0] + wall, radii[1] + wall), 0.08), "endothelium", 11 + 0.1 * radius, False
+    )
+    drawing.add(Kind.BLOOD if rng.random() < 0.6 else Kind.LUMEN, blob(rng, centre, radii, 0.1))
+
+
+def add_nerve(drawing: Drawing, rng: np.random.Generator, centre: tuple[float, float]) -> None:
+    """Draw a small nerve."""
+    radius = rng.uniform(18, 40)
+    drawing.add(Kind.NERVE, blob(rng, centre, (radius * rng.uniform(1, 2.4), radius), 0.08), "endothelium", 16, False)
+
+
+def add_muscle(drawing: Drawing, rng: np.random.Generator, centre: tuple[float, float]) -> None:
+    """Draw a bundle of smooth muscle, as that which raises a hair."""
+    t = np.linspace(-1, 1, 30)
+    length, lean = rng.uniform(180, 380), rng.uniform(-0.9, 0.9)
+    path = np.stack([centre[0] + length * t, centre[1] + length * lean * t + 18 * np.sin(3 * t)], axis=1)
+    drawing.add(Kind.MUSCLE, tube(path, rng.uniform(22, 42) * np.sqrt(np.clip(1.02 - t**2, 0.01, 1))))
+
+
+def add_infiltrate(
+    drawing: Drawing, rng: np.random.Generator, centre: tuple[float, float], radii: tuple[float, float]
+) -> None:
+    """Draw a cluster of lymphocytes."""
+    drawing.add(Kind.INFILTRATE, blob(rng, centre, radii, 0.3))
+
+
+def add_scars(drawing: Drawing, rng: np.random.Generator, layers: Layers, masses: list[Floats], share: float) -> None:
+    """Draw patches of scar rich in cells beside and below tumours: the same colours, other cells."""
+    for middle, half, deep in masses:
+        left_over = share * 1.5 * half * deep
+        for _ in range(400):
+            radius = min(rng.uniform(0.25, 0.5) * np.sqrt(half * deep), 550.0)
+            radii = radius * rng.uniform(1.0, 1.8), radius
+            along = rng.uniform(layers.start + 0.3 * radii[0], layers.end - 0.3 * radii[0])
+            floor = float(layers.at(layers.bottom, np.array([along]))[0])
+            depth = rng.uniform(150 + radius, max(floor - 0.6 * radius, 160 + radius))
+            apart = np.hypot((along - middle) / (half + 0.8 * radii[0]), depth / (deep + 0.8 * radius))
+            if left_over <= 0:
+                break
+            if apart > 1:
+                drawing.add(Kind.STROMA, blob(rng, (along, depth), radii, 0.3))
+                left_over -= 1.7 * radii[0] * radii[1]  # they overlap, and ends are cut off
+
+
+def furnish(drawing: Drawing, rng: np.random.Generator, layers: Layers, amounts: dict[str, float]) -> None:
+    """Fill the dermis of a section.
+
+    ``amounts``: ``follicles`` per mm, ``inflammation`` 0 to 1, ``stretch``.
+    """
+    width_mm = (layers.end - layers.start) / MM
+
+    def somewhere(least: float, most: float) -> tuple[float, float]:
+        along = float(rng.uniform(layers.start + 60, layers.end - 60))
+        floor = float(layers.at(layers.bottom, np.array([along]))[0]) - 60
+        return along, float(np.clip(rng.uniform(least, most), 120, max(floor, 130)))
+
+    for number in range(int(9 * width_mm)):
+        add_vessel(drawing, rng, somewhere(130, 420), rng.uniform(4, 11))
+        if number % 3 == 0:
+            add_vessel(drawing, rng, somewhere(500, 2600), rng.uniform(10, 34))
+    for _ in range(int(0.9 * width_mm)):
+        add_sweat_gland(drawing, rng, somewhere(900, 2400))
+        add_nerve(drawing, rng, somewhere(500, 2500))
+        add_muscle(drawing, rng, somewhere(350, 1100))
+    for _ in range(round((2 + 7 * amounts["inflammation"]) * width_mm)):
+        size = rng.uniform(14, 30 + 40 * amounts["inflammation"])
+        add_infiltrate(drawing, rng, somewhere(190, 900), (size * rng.uniform(0.8, 2.4), size))
+    for _ in range(rng.poisson(amounts["follicles"] * width_mm)):
+        along = float(rng.uniform(layers.start + 120, layers.end - 120))
+        add_follicle(drawing, rng, layers, along, amounts["stretch"])

@@ -1,1 +1,0 @@
-"""What a person reads at the end: figures and pages made from results."""

@@ -1,0 +1,526 @@
+"""The figures of a reproduced paper."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_melanoma.core.files import atomic_file
+from napari_melanoma.figures.classification import draw_bars, draw_bins
+from napari_melanoma.figures.page import Table
+from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.results import read_table
+from napari_melanoma.metrics.agreement import FEWEST, bland_altman
+from napari_melanoma.metrics.calibration import reliability
+from napari_melanoma.metrics.ranking import confusion, roc_curve
+from napari_melanoma.metrics.statistics import Estimate, bootstrap_figure
+from napari_melanoma.reproduction.found import PARTS, Found, Line, has_size, in_part, lines, of_tables, parts_of
+from napari_melanoma.reproduction.kinds.classification import pool
+from napari_melanoma.reproduction.page import Picture
+from napari_melanoma.reproduction.papers import Paper, PaperTable
+from napari_melanoma.reproduction.plan import Place, Work
+from napari_melanoma.reproduction.row_steps import read_pictures
+from napari_melanoma.risk.figures import draw_depths
+from napari_melanoma.training.monitor import MONITORS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+# Of Okabe and Ito (jfly.uni-koeln.de/color), without the yellow, which is faint on white.
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
+MARKERS = "osD^vPX"
+LINES = ("-", "--", ":", "-.")
+MARKS = 8  # on a curve, so that it stays a line
+APART = 0.03  # of the axis, at least, from a point to the next one
+OURS, PAPERS = "ours, with the 95 % interval", "the paper's"
+
+
+@dataclass(frozen=True)
+class SizePoint:
+    """A row in the figure of a measure against size."""
+
+    title: str
+    parameters: float
+    mean: float
+    low: float
+    high: float
+    paper_parameters: float | None = None
+    paper: float | None = None
+
+
+def draw_size(points: Sequence[SizePoint], metric: str, path: Path) -> None:
+    """Draw a measure against the number of parameters; the paper's in a panel of its own, on axes of its own."""
+    from matplotlib.figure import Figure
+
+    papers = [
+        (number, point.paper_parameters, point.paper)
+        for number, point in enumerate(points)
+        if point.paper_parameters is not None and point.paper is not None
+    ]
+    count = 2 if papers else 1
+    figure = Figure(figsize=(4.1 * count + 3, 4.2), layout="constrained")
+    panels = figure.subplots(1, count, squeeze=False)[0]
+    ours = apart([point.parameters for point in points])
+    for number, (point, place) in enumerate(zip(points, ours, strict=True)):
+        spread = [[point.mean - point.low], [point.high - point.mean]]
+        panels[0].errorbar([place], [point.mean], spread, label=point.title, capsize=3, **_style(number, ""))
+    _size_axes(panels[0], OURS, metric)
+    if papers:
+        places = apart([parameters for _, parameters, _ in papers])
+        for place, (number, _, value) in zip(places, papers, strict=True):
+            panels[1].plot([place], [value], **_style(number, ""), markerfacecolor="none")
+        _size_axes(panels[1], PAPERS, metric)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=130)
+
+
+def apart(sizes: Sequence[float]) -> list[float]:
+    """Move numbers on a logarithmic axis so far to the right that no point lies on its neighbour.
+
+    In the order of the numbers; those that have room are as they were.
+    """
+    places = [math.log10(size) for size in sizes]
+    order = sorted(range(len(places)), key=places.__getitem__)
+    least = APART * max(places[order[-1]] - places[order[0]], APART) if order else 0.0
+    moved, before = list(sizes), -math.inf
+    for index in order:
+        if places[index] - before < least:
+            places[index] = before + least
+            moved[index] = 10 ** places[index]
+        before = places[index]
+    return moved
+
+
+def draw_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], watched: tuple[str, str], path: Path) -> None:
+    """Draw how each row learnt: its loss and what is watched on the images that pick the epoch."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    panels = figure.subplots(1, 2)
+    for axes, (key, label) in zip(panels, (("loss", "loss"), watched), strict=True):
+        for number, (title, rows) in enumerate(curves.items()):
+            epochs, each = [row["epoch"] + 1 for row in rows], max(1, len(rows) // MARKS)
+            marks = (number % each, each)  # not all of them at the same epochs
+            style = _style(number, LINES[number // len(COLORS) % len(LINES)])
+            axes.plot(epochs, [row[key] for row in rows], **style, markevery=marks, linewidth=1.4, label=title)
+        axes.set(xlabel="epoch", ylabel=label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.spines[["top", "right"]].set_visible(False)
+    if all(row["loss"] > 0 for rows in curves.values() for row in rows):  # each row has a loss of its own kind
+        panels[0].set_yscale("log")
+        _few_ticks(panels[0].yaxis, "{:g}".format, (1, 1.5, 2, 3, 5, 7))
+    figure.legend(*panels[1].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=130)
+
+
+def draw_samples(rows: Mapping[str, Mapping[str, NDArray[np.uint8]]], names: str, path: Path) -> None:
+    """Draw the answers of every row on the same few images, in P4's colours.
+
+    ``rows``: title of a row to name of an image to uint8 (row, column, channel); the photographs come first.
+    """
+    from matplotlib.figure import Figure
+
+    images = list(dict.fromkeys(name for pictures in rows.values() for name in pictures))
+    figure = Figure(figsize=(1.4 * len(images) + 2.2, 1.35 * len(rows) + 0.5), layout="constrained")
+    figure.suptitle(f"{names}: yellow found, red too much, green missed", fontsize=9)
+    grid = figure.subplots(len(rows), len(images), squeeze=False)
+    for line, (title, pictures) in zip(grid, rows.items(), strict=True):
+        for axes, name in zip(line, images, strict=True):
+            axes.set_axis_off()
+            if name in pictures:
+                axes.imshow(pictures[name])
+        line[0].text(-0.05, 0.5, title, transform=line[0].transAxes, ha="right", va="center", fontsize=7)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+
+
+def _style(number: int, line: str) -> dict[str, Any]:
+    """Give a row its colour and its marker: no two of the first 49 have both in common."""
+    count = len(COLORS)
+    marker = MARKERS[(number + number // count) % count]
+    return {"color": COLORS[number % count], "marker": marker, "linestyle": line, "markersize": 5.5}
+
+
+def _size_axes(axes: Axes, title: str, metric: str) -> None:
+    """Write what stands on the axes of a panel."""
+    axes.set_xscale("log")
+    _few_ticks(axes.xaxis, lambda value: f"{value / 1e6:g}M")
+    axes.margins(x=0.1, y=0.12)
+    axes.set_title(title, fontsize=10)
+    axes.set(xlabel="parameters", ylabel=f"{metric}, per cent")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _few_ticks(axis: Axis, written: Callable[[float], str], of_decade: Sequence[float] = (1, 2, 5)) -> None:
+    """Mark these parts of each decade of a logarithmic axis, and no others."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axis.set_major_locator(LogLocator(subs=of_decade))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: written(value)))
+
+
+WIDE = 4  # panels side by side
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Out-of-fold answers of a row to the images of one test set.
+
+    ``truth``: bool (image,): whether it is the positive class. ``probability``: float64 (image,), calibrated.
+    """
+
+    title: str
+    truth: NDArray[np.bool_]
+    probability: NDArray[np.float64]
+    auc: str = ""
+
+
+def draw_roc(panels: Mapping[str, Sequence[Answers]], path: Path) -> None:
+    """Draw the ROC curves of rows, a panel for each test set."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.6 * len(panels), 5.8), layout="constrained")
+    for axes, (name, rows) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
+        for number, row in enumerate(rows):
+            curve = roc_curve(row.probability, row.truth)
+            color, line = COLORS[number % len(COLORS)], LINES[number // len(COLORS) % len(LINES)]
+            label = f"{row.title}: {row.auc}" if row.auc else row.title
+            axes.plot(
+                curve.false_positive_rate,
+                curve.true_positive_rate,
+                color=color,
+                linestyle=line,
+                linewidth=1.3,
+                label=label,
+            )
+        axes.set(title=name, xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), frameon=False, fontsize=7, title="AUC")
+    _save(figure, path)
+
+
+def draw_confusion(rows: Sequence[Answers], path: Path, cut: float = 0.5, name: str = "melanoma") -> None:
+    """Draw the confusion matrix of each row."""
+    figure, panels = _grid(len(rows))
+    for axes, row in zip(panels, rows, strict=True):
+        counts = confusion(row.truth.astype(np.int64), (row.probability >= cut).astype(np.int64), 2)
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for (truth, said), count in np.ndenumerate(counts):
+            color = "white" if shares[truth, said] > 0.5 else "black"
+            text = f"{count}\n{100 * shares[truth, said]:.0f} %"
+            axes.text(said, truth, text, ha="center", va="center", fontsize=8, color=color)
+        axes.set_title(row.title, fontsize=7)
+        axes.set_xticks([0, 1], ["other", name], fontsize=7)
+        axes.set_yticks([0, 1], ["other", name], fontsize=7, rotation=90, va="center")
+        axes.set_xlabel("said", fontsize=7)
+        axes.set_ylabel("is", fontsize=7)
+    _save(figure, path)
+
+
+def draw_reliability(rows: Sequence[Answers], path: Path, name: str = "melanoma") -> None:
+    """Draw how often it is the positive class where a probability is said, with 95 % intervals."""
+    figure, panels = _grid(len(rows))
+    for axes, row in zip(panels, rows, strict=True):
+        found = reliability(row.probability, row.truth)
+        axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
+        draw_bins(axes, found, COLORS[0])
+        axes.set(xlim=(0, 1), ylim=(0, 1))
+        axes.set_title(row.title, fontsize=7)
+        axes.set_xlabel("probability said", fontsize=7)
+        axes.set_ylabel(f"share of {name}", fontsize=7)
+        axes.tick_params(labelsize=6)
+        axes.spines[["top", "right"]].set_visible(False)
+    _save(figure, path)
+
+
+def _grid(count: int) -> tuple[Figure, list[Axes]]:
+    """Lay out so many small panels."""
+    from matplotlib.figure import Figure
+
+    lines, wide = -(-count // WIDE), min(WIDE, count)
+    figure = Figure(figsize=(2.9 * wide, 2.9 * lines), layout="constrained")
+    panels = [*figure.subplots(lines, wide, squeeze=False).ravel()]
+    for axes in panels[count:]:
+        axes.set_axis_off()
+    return figure, panels[:count]
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """Write a figure."""
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+CURVES = "A loss compares rows only where they learn with the same one."
+FIRST_FOLD = "Those of the first fold."
+TITLES = {"tuning_jaccard": "Jaccard index, tuning"}
+SIZE = "Points of nearly the same size stand a little apart, so that none hides another."
+
+
+def draw_figures(work: Work, found: Sequence[Found]) -> list[Picture]:
+    """Draw the metric against size, the curves of learning, and answers on a few images, each where there are any.
+
+    In the order in which they are read.
+    """
+    metric, folder, pictures = work.paper.file.chosen_by, work.place.figures, list[Picture]()
+    if points := [_point(item, metric) for item in found if has_size(work, item)]:
+        size = folder / f"{metric.lower()}-against-size.png"
+        draw_size(points, metric, size)
+        pictures.append(Picture(f"{metric} against size", size, SIZE))
+    for crossed in (False, True):
+        pictures += _draw_curves(work, [item for item in found if item.row.kind.crossed == crossed], crossed)
+    for role, images in work.data.items():
+        if answers := _answers(work, role, found):
+            path = folder / f"samples-{role.lower()}.png"
+            draw_samples(answers, images.names, path)
+            pictures.append(Picture(f"Sample outputs on {images.names}, in the role of {role}", path))
+    pictures += draw_answers(work, [item for item in found if item.row.kind.crossed])
+    return [*pictures, *_draw_bars(work, found), *depth_pictures(_main_first(work, found), folder)]
+
+
+def _main_first(work: Work, found: Sequence[Found]) -> list[Found]:
+    """Rows of the tables, that which the paper's claims are about before the others."""
+    claimed = [claim.row for claim in work.paper.file.claims]
+    rows = [item for item in found if item.row.file.table]
+    return sorted(rows, key=lambda item: item.row.name not in claimed)
+
+
+def _draw_bars(work: Work, found: Sequence[Found]) -> list[Picture]:
+    """Draw one metric of the rows that a paper's figure names, on each part of the images."""
+    bars, known = work.paper.file.bars, {item.row.name: item for item in found}
+    if bars is None:
+        return []
+    pictures = []
+    for part in dict.fromkeys(part for item in known.values() for part in parts_of(item)):
+        rows = [known[name] for name in bars.rows if name in known]
+        of = {item.row.file.title: item.row.kind.estimates(in_part(item.images, part)) for item in rows}
+        values = {title: figures[bars.metric] for title, figures in of.items() if bars.metric in figures}
+        if len(values) > 1:
+            said = PARTS.get(part, "all images")
+            path = work.place.figures / f"bars-{part or 'all'}.png"
+            draw_bars(values, f"{bars.metric}, 95 % interval", path, middle=0.5)
+            pictures.append(Picture(f"{bars.title}: {said}", path))
+    return pictures
+
+
+def _draw_curves(work: Work, found: Sequence[Found], crossed: bool) -> list[Picture]:
+    """Draw the curves of learning of rows of one kind; those of a cross-validation by their first fold."""
+    learnt = [item for item in found if item.row.file.learn and item.row.file.answers == "network"]
+    curves = {item.row.file.title: _curve(work.place, item.row.name, crossed) for item in learnt}
+    several = {title: rows for title, rows in curves.items() if len(rows) > 1}
+    if not several:
+        return []
+    monitor = MONITORS[learnt[0].row.file.kind]
+    path = work.place.figures / ("curves-of-classifiers.png" if crossed else "curves.png")
+    draw_curves(several, (monitor.name, TITLES.get(monitor.name, f"{monitor.title}, tuning")), path)
+    said = f"{CURVES} {FIRST_FOLD}" if crossed else CURVES
+    title = "Curves of learning, classifiers" if crossed else "Curves of learning"
+    return [Picture(title, path, said + _without(curves))]
+
+
+def _without(curves: Mapping[str, Sequence[object]]) -> str:
+    """Say which rows have no curve."""
+    single = [title for title, rows in curves.items() if len(rows) == 1]
+    return f" Not drawn, as they learn for a single epoch: {', '.join(single)}." if single else ""
+
+
+def _point(found: Found, metric: str) -> SizePoint:
+    """Place a row in the figure of the metric against size."""
+    estimate, file = found.estimates[metric], found.row.file
+    ends = (100 * estimate.mean, 100 * estimate.low, 100 * estimate.high)
+    return SizePoint(file.title, found.parameters or 0, *ends, file.parameters, file.paper.get("", {}).get(metric))
+
+
+def _curve(place: Place, name: str, crossed: bool) -> list[dict[str, float]]:
+    """Read how a row learnt."""
+    row = place.row(name)
+    path = (row.fold(1) if crossed else row).run.path / "metrics.csv"
+    rows = read_table(path) if path.is_file() else []
+    return [{key: float(value) for key, value in row.items()} for row in rows]
+
+
+def _answers(work: Work, role: str, found: Sequence[Found]) -> dict[str, dict[str, NDArray[np.uint8]]]:
+    """Read the pictures of a role, photographs first; none where there are no photographs."""
+    samples = work.data[role].judging
+    photographs = read_pictures(work.place.photographs, samples)
+    judged = [item.row for item in found if item.row.file.judged == role and not item.row.kind.crossed]
+    judged = [row for row in judged if row.grid is None]
+    folders = {row.file.title: work.place.row(row.name).pictures for row in judged}
+    answers = {title: read_pictures(folder, samples) for title, folder in folders.items()}
+    return {"Photograph": photographs, **answers} if photographs else {}
+
+
+POOLED = "All folds together; each image is answered by the network that has not seen its fold."
+CUT = "{} is said at a probability of one half, as in the papers, not at the operating point."
+BINS = "Ten bins of as many images each, with 95 % intervals (Wilson 1927)."
+SHOWN = "As many {} as others of each data set, as the networks see them; a black frame: rightly not said."
+
+
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """The answers of a row to a test set, and whether a network gave them."""
+
+    of: str
+    answers: Answers
+    network: bool
+
+    @property
+    def varies(self) -> bool:
+        """Whether there is more than one answer, without which there is no curve."""
+        return len(set(self.answers.probability)) > 1
+
+    @property
+    def whole(self) -> Answers:
+        """With the test set in the title."""
+        return replace(self.answers, title=f"{self.answers.title}\non {self.of}")
+
+
+def draw_answers(work: Work, found: Sequence[Found]) -> list[Picture]:
+    """Draw the figures of each table of classifiers.
+
+    In the order in which they are read.
+    """
+    pictures: list[Picture] = []
+    for name, table, rows in of_tables(work.paper, found):
+        shown = [_shown(line) for line in lines(rows) if line.domains]
+        pictures += [*_draw_table(work, name, table, shown), *_draw_samples(work, name, table, rows)]
+    return pictures
+
+
+def _shown(line: Line) -> _Shown:
+    """Read the answers of a line of a table."""
+    pooled, row = pool(line.found.images), line.found.row
+    area = line.found.estimates.get("AUC")
+    said = "" if area is None else f"{100 * area.mean:.1f} ({area.interval('.1f', factor=100)})"
+    answers = Answers(row.file.title, pooled.truth, pooled.probability, said)
+    return _Shown(", ".join(line.named), answers, row.file.answers == "network")
+
+
+def _draw_table(work: Work, name: str, table: PaperTable, shown: Sequence[_Shown]) -> Iterable[Picture]:
+    """Draw the figures of a table."""
+    roc, matrices, bins = (work.place.figures / f"{kind}-{name}.png" for kind in ("roc", "confusion", "reliability"))
+    sets = dict.fromkeys(one.of for one in shown if one.varies)
+    if sets:
+        draw_roc({of: [one.answers for one in shown if one.of == of and one.varies] for of in sets}, roc)
+        yield Picture(f"ROC curves: {table.title}", roc, POOLED)
+    target = work.paper.file.target
+    draw_confusion([one.whole for one in shown], matrices, name=target)
+    yield Picture(f"Confusion matrices: {table.title}", matrices, CUT.format(target.capitalize()))
+    if networks := [one.whole for one in shown if one.network and one.varies]:
+        draw_reliability(networks, bins, name=target)
+        yield Picture(f"What probabilities are worth: {table.title}", bins, BINS)
+
+
+def _draw_samples(work: Work, name: str, table: PaperTable, rows: Sequence[Found]) -> Iterable[Picture]:
+    """Draw the answers of the networks of a table to a few images."""
+    answers = {}
+    for item in rows:
+        folder = work.place.row(item.row.name).pictures
+        if item.row.file.answers == "network" and folder.is_dir():
+            paths = sorted(folder.rglob("*.png"))
+            names = (path.relative_to(folder).with_suffix("").as_posix() for path in paths)
+            answers[item.row.file.title] = dict(zip(names, (read_photograph(path).rgb for path in paths), strict=True))
+    if answers:
+        path = work.place.figures / f"samples-{name}.png"
+        sets = ", ".join(dict.fromkeys(set_ for images in work.crossed.values() for set_ in images.names))
+        draw_samples(answers, sets, path)
+        yield Picture(f"Sample answers: {table.title}", path, SHOWN.format(work.paper.file.positives))
+
+
+MEASURES = ("MAE, mm", "SD of the error, mm", "Pearson r", "mean difference, mm", "95 % limits, mm")
+COLUMNS = ("Row", "Images", "n", *MEASURES)
+DRAWN = "Told less measured. Beyond the height of a patch the deepest place is out of view."
+
+
+@dataclass(frozen=True, eq=False)
+class Told:
+    """Depths of a row on a part of the images: told and measured, mm, float64 (image,), and the patient of each."""
+
+    title: str
+    where: str
+    said: NDArray[np.float64]
+    true: NDArray[np.float64]
+    groups: list[str]
+
+
+def told(found: Sequence[Found]) -> Iterator[Told]:
+    """Read the depths that rows tell.
+
+    One for each part of the images of a row that tells a depth where one was measured.
+    """
+    for item in found:
+        for part in parts_of(item):
+            known = [one for one in in_part(item.images, part) if one.get("depth_said") and one.get("depth_mm")]
+            if len(known) >= FEWEST:
+                said, true = (np.array([float(one[name]) for one in known]) for name in ("depth_said", "depth_mm"))
+                groups = [one["group"] for one in known]
+                yield Told(item.row.file.title, PARTS.get(part, "all"), said, true, groups)
+
+
+def depth_table(paper: Paper, found: Sequence[Found]) -> Table | None:
+    """Put what the rows tell of the depth beside the paper's figure.
+
+    None where no row tells a depth.
+    """
+    rows = [_row(one) for one in told(found)]
+    known = paper.file.depth
+    if not rows or known is None:
+        return None
+    first = ("the paper's module", "", "", f"{known.mae_mm:g}", f"{known.sd_mm:g}", "", "", "")
+    return Table(known.title, COLUMNS, (first, *rows), notes=tuple(filter(None, [known.note])))
+
+
+def depth_pictures(found: Sequence[Found], folder: Path) -> list[Picture]:
+    """Draw told and measured depths of the last row that tells one.
+
+    None where no row tells a depth.
+    """
+    rows = list(told(found))
+    if not rows:
+        return []
+    path = folder / "depth.png"
+    panels = {f"{one.title}: {one.where}": (one.said, one.true) for one in rows if one.title == rows[0].title}
+    draw_depths(panels, path)
+    return [Picture("Depth as the image tells it, and as it was measured", path, DRAWN)]
+
+
+def _row(one: Told) -> tuple[str, ...]:
+    """A line of the table."""
+    found, error = bland_altman(one.true, one.said), np.abs(one.said - one.true)
+    mean_error = bootstrap_figure(partial(_mean, error), one.groups, bounds=(0, np.inf))
+    related = bootstrap_figure(partial(_pearson, one.said, one.true), one.groups, bounds=(-1, 1))
+    limits = f"{found.low.mean:+.2f} to {found.high.mean:+.2f}"
+    written = [_written(mean_error), f"{error.std(ddof=1):.2f}", _written(related), f"{found.bias.mean:+.2f}", limits]
+    return (one.title, one.where, str(len(error)), *written)
+
+
+def _written(estimate: Estimate) -> str:
+    """An estimate with its interval."""
+    return f"{estimate.mean:.2f} ({estimate.interval('.2f')})"
+
+
+def _mean(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
+    """Weighted mean."""
+    return float(weights @ values / weights.sum())
+
+
+def _pearson(first: NDArray[np.float64], second: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
+    """Weighted correlation; NaN where one of the two is the same everywhere."""
+    one, other = first - _mean(first, weights), second - _mean(second, weights)
+    together = np.sqrt((weights @ one**2) * (weights @ other**2))
+    return float(weights @ (one * other) / together) if together > 0 else float("nan")

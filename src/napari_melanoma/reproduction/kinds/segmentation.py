@@ -1,0 +1,72 @@
+"""Rows that draw lesions: masks held against reference masks, by the metrics of ISIC 2018 averaged over images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.evaluation.measuring import measure_sample
+from napari_melanoma.figures.evaluation import comparison_image
+from napari_melanoma.imaging.refinement import RefinementConfig
+from napari_melanoma.metrics.overlap import METRICS
+from napari_melanoma.metrics.statistics import Estimate, bootstrap_means
+from napari_melanoma.reproduction.papers import Image, Kind, Measured, Subject
+
+if TYPE_CHECKING:
+    from napari_melanoma.data.dataset import Sample
+
+AS_IT_IS = RefinementConfig(largest_only=False, fill_holes=False, smoothing=0.0, min_area_fraction=0.0)
+# P2 keeps the largest contour and fills it.
+LARGEST_FILLED = RefinementConfig(largest_only=True, fill_holes=True, smoothing=0.0, min_area_fraction=0.0)
+
+
+def _measuring(subject: Subject) -> Callable[[Sample], Measured]:
+    """Load the model."""
+    from napari_melanoma.lesion.segmentation import Segmenter
+
+    assert subject.bundle is not None
+    bundle, refinement = subject.bundle, LARGEST_FILLED if subject.row.file.refine else AS_IT_IS
+    model = Segmenter.load(bundle)
+
+    def measure(sample: Sample) -> Measured:
+        compared, metrics = measure_sample(sample, model, bundle.config.threshold, refinement)
+        figures = {**{name: metrics[name] for name in METRICS}, "found": int(compared.mask.any())}
+        return Measured(figures, lambda: compared.rgb, partial(comparison_image, compared.mask, compared.reference))
+
+    return measure
+
+
+def _estimates(images: Sequence[Image]) -> dict[str, Estimate]:
+    """Average over images, with intervals over patients or lesions."""
+    return _means(images, _table(images), (0, 1))
+
+
+def _changes(less: Sequence[Image], more: Sequence[Image]) -> dict[str, Estimate]:
+    """Average the differences of images."""
+    return _means(less, _table(more) - _table(less), (-1, 1))
+
+
+def _table(images: Sequence[Image]) -> np.ndarray:
+    """Figures as float64 (image, metric)."""
+    return np.array([[float(image[name]) for name in METRICS] for image in images])
+
+
+def _means(images: Sequence[Image], table: np.ndarray, bounds: tuple[float, float]) -> dict[str, Estimate]:
+    """Average the columns of a table."""
+    groups = [image["group"] for image in images]
+    return dict(zip(METRICS, bootstrap_means(table, groups, bounds=bounds), strict=True))
+
+
+def _remark(images: Sequence[Image], learnt: bool) -> str:
+    """Say where a model finds no lesion in half of the images or more; in all of them, it has learnt nothing."""
+    none = sum(image.get("found") == "0" for image in images)
+    if 2 * none < len(images):
+        return ""
+    nothing = ": learnt nothing" if none == len(images) and learnt else ""
+    return f"found no lesion in {none} of {len(images)}{nothing}"
+
+
+KIND = Kind("segmentation", METRICS, _measuring, _estimates, _changes, _remark)

@@ -1,0 +1,81 @@
+"""The page of a reproduced paper: what the figures rest on, the tables, the pictures, and what one would do next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_melanoma.figures.page import png_uri, write_html
+
+if TYPE_CHECKING:
+    from napari_melanoma.figures.page import Table
+
+SEEN = "Files are named as seen from the folder of this page, data sets by their names alone."
+PAGE = """{% extends "page" %}
+{% block title %}{{ title }}{% endblock %}
+{% block width %}80rem{% endblock %}
+{% block style %}
+h1 { font-size: 1.5rem; } .quiet, li { font-size: .9rem; } table { width: auto; font-size: .8rem; }
+td, th { vertical-align: top; padding-right: .6rem; }
+td:first-child, tr:first-child th:first-child { position: sticky; left: 0; background: #fff; min-width: 7rem; }
+td:last-child:not(.number) { min-width: 13rem; } code { overflow-wrap: anywhere; }
+td { font-variant-numeric: tabular-nums; }
+{% endblock %}
+{% block content %}
+<h1>{{ title }}</h1>
+{% for line in about %}<p class="quiet">{{ line }}</p>
+{% endfor %}
+{% for table in tables %}{{ table | safe }}
+{% endfor %}
+{% for picture, data in pictures %}<h2>{{ picture.title }}</h2>
+<div class="wide figure"><img alt="{{ picture.title }}" src="{{ data }}"></div>
+{% if picture.about %}<p class="quiet">{{ picture.about }}</p>
+{% endif %}
+{% endfor %}
+{% if steps %}<h2>What next</h2>
+<p class="quiet">{{ seen }}</p>
+<ul>
+{% for step in steps %}<li>{{ step.said }}: <code>{{ step.command }}</code></li>
+{% endfor %}
+</ul>
+{% endif %}
+{% endblock %}
+"""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG with its title, and what is to be known to read it."""
+
+    title: str
+    path: Path
+    about: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one would do next, and the command that does it."""
+
+    said: str
+    command: str
+
+
+@dataclass(frozen=True)
+class ReproductionPage:
+    """What stands on the page, from top to bottom."""
+
+    title: str
+    about: Sequence[str]
+    tables: Sequence[Table]
+    pictures: Sequence[Picture]
+    steps: Sequence[Step]
+
+
+def write_page(page: ReproductionPage, path: Path) -> None:
+    """Write one HTML file that needs no other."""
+    values: dict[str, object] = {"title": page.title, "about": page.about, "steps": page.steps, "seen": SEEN}
+    values["tables"] = [table.html() for table in page.tables]
+    values["pictures"] = [(picture, png_uri(picture.path)) for picture in page.pictures]
+    write_html(path, PAGE, **values)

@@ -1,0 +1,418 @@
+"""Make the plan: which rows can run, and for how long each may train."""
+
+from __future__ import annotations
+
+import math
+import time
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.errors import MelanomaError, RunError
+from napari_melanoma.reproduction.papers import Row, read_paper
+from napari_melanoma.reproduction.plan import Plan, PlannedRow
+from napari_melanoma.reproduction.split import CrossedRole, RoleData
+
+if TYPE_CHECKING:
+    from napari_melanoma.training.batch_size import StepCost
+    from napari_melanoma.training.recipe import TrainRecipe
+
+REMEMBERED = 0.08  # of a step, where what the encoder saw is remembered
+CROSSED_SHARE = 0.5  # of the time, at most, where there are rows that all learn for as many steps as fit
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of each role: those of rows with one split, and those of rows that are cross-validated."""
+
+    split: Mapping[str, RoleData]
+    crossed: Mapping[str, CrossedRole] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """How many images are decoded at least once."""
+        whole = sum(each.learn + each.judged for each in self.split.values())
+        return whole + sum(each.images for each in self.crossed.values())
+
+
+def complete_plan(draft: Plan, rows: Sequence[Row], data: Images, run: RunContext) -> Plan:
+    """Settle what a reproduction does.
+
+    With the rows that can run; those that cannot stand in ``left_out``.
+    """
+    began, size = time.monotonic(), None
+    candidates, left_out = _candidates(draft, rows, data, run)
+    more: dict[str, Any] = {}
+    if draft.minutes is not None:
+        candidates, faults = _measured(candidates, 60 * draft.minutes, run)
+        left_out |= faults
+        spent = time.monotonic() - began + LOOK_S * data.count
+        size, notices = _size(candidates, draft.minutes, spent)
+        more = {"planning_s": round(spent, 1), "images": size.images, "late": tuple(notices)}
+    more |= {"rows": tuple(_planned(one, size) for one in candidates), "left_out": left_out}
+    return draft.model_copy(update=more)
+
+
+def _candidates(
+    draft: Plan, rows: Sequence[Row], data: Images, run: RunContext
+) -> tuple[list[Candidate], dict[str, str]]:
+    """Find the rows that can run, and say why others cannot."""
+    found, left_out = list[Candidate](), dict[str, str]()
+    for row in rows:
+        run.check()
+        try:
+            if why := _without_weights(draft, row) or _without_row(row, left_out):
+                left_out[row.name] = why
+            else:
+                found.append(_candidate(draft, row, data))
+        except MelanomaError as error:
+            left_out[row.name] = str(error)
+    return found, left_out
+
+
+def _without_weights(draft: Plan, row: Row) -> str | None:
+    """Say that a row of a grid starts from weights that the user has not named."""
+    start, known = row.values[draft.budget].get("model", {}).get("start"), read_paper(draft.paper).file.weights
+    if not row.grid or start not in known or start in draft.weights:
+        return None
+    return f"needs {known[start].title}: get {known[start].where} and name it with --weights {start}=FILE"
+
+
+def _without_row(row: Row, left_out: Mapping[str, str]) -> str | None:
+    """Say that a row needs one that cannot run."""
+    without = [name for name in row.file.needs if name in left_out]
+    return f"needs the row '{without[0]}', which cannot run" if without else None
+
+
+def _candidate(draft: Plan, row: Row, data: Images) -> Candidate:
+    """Count the images of a row, and complete its recipe; one without parameters does not learn."""
+    from napari_melanoma.models.zoo import parameter_count
+
+    if row.kind.crossed:
+        return _crossed_candidate(draft, row, data.crossed)
+    judged = data.split[row.file.judged].judged
+    if row.file.learn is None:
+        return Candidate(row, judged)
+    learn = data.split[row.file.learn].learn
+    tuning = _tuning(row, learn)
+    recipe = row.recipe(draft.budget, data={"datasets": ["any"]}, model={"start": "none"})
+    learns = parameter_count(recipe.model.architecture, recipe.model.options) > 0
+    return Candidate(row, judged, learn - tuning, tuning, recipe if learns else None)
+
+
+def _tuning(row: Row, learn: int) -> int:
+    """Count the images that steer the learning."""
+    return max(1, round(row.values["full"].get("data", {}).get("tuning_fraction", 0.1) * learn))
+
+
+def _crossed_candidate(draft: Plan, row: Row, data: Mapping[str, CrossedRole]) -> Candidate:
+    """Count the images of a fold of a row, and complete its recipe; what answers without a network does not learn."""
+    from napari_melanoma.training.tasks.task import sees_the_same
+
+    file, folds = row.file, read_paper(draft.paper).file.folds
+    judged = round(sum(data[role].images / folds + data[role].untouched for role in file.judges))
+    if not file.learn or file.answers != "network":
+        return Candidate(row, judged, folds=folds)
+    learn = round(sum(data[role].images for role in file.learns) * (folds - 1) / folds)
+    tuning = _tuning(row, learn)
+    recipe = row.recipe(draft.budget, data={"datasets": ["any"]}, model={"start": "none"})
+    adaptation = recipe.classification.adaptation if recipe.classification else None
+    beside = adaptation is not None and adaptation.method in ("adversarial", "coral", "pseudo_labels")
+    looks = (1 + recipe.augmentation.flip) / (recipe.epochs * folds)  # at each image once, mirrored too, in all folds
+    times = REMEMBERED + looks if sees_the_same(recipe) else 1.0 + beside
+    return Candidate(row, judged, learn - tuning, tuning, recipe, folds=folds, times=times)
+
+
+def _measured(
+    candidates: Sequence[Candidate], seconds: float, run: RunContext
+) -> tuple[list[Candidate], dict[str, str]]:
+    """Measure all rows that learn, and leave out those that cannot be measured, with those that need them."""
+    paces, faults = measure_paces({one.row.name: one.recipe for one in candidates if one.recipe}, seconds, run)
+    for one in candidates:
+        if why := _without_row(one.row, faults):
+            faults[one.row.name] = why
+    return [replace(one, pace=paces.get(one.row.name)) for one in candidates if one.row.name not in faults], faults
+
+
+def _size(candidates: Sequence[Candidate], minutes: float, spent: float) -> tuple[Size, list[str]]:
+    """Choose how much every row learns, and say which there is no time for; refuse where there is for none."""
+    seconds = SHARE * 60 * minutes - TABLES_S - spent
+    crossed = [one for one in candidates if one.folds]
+    candidates = [one for one in candidates if not one.folds]
+    late = waiting_rows(crossed, seconds * (CROSSED_SHARE if any(one.pace for one in candidates) else 1))
+    seconds -= sum(one.seconds for one in crossed if one.row.name not in late)
+    size, notices = _split_size(candidates, minutes, seconds, spent) if candidates else (Size(0, None), [])
+    if not late:
+        return size, notices
+    whole = math.ceil((sum(one.seconds for one in crossed) + TABLES_S + spent) / SHARE / 60)
+    notice = (
+        f"Not all cross-validated rows fit into the time: {', '.join(late)} wait for time that the others leave. All "
+        f"of them need about {whole} min on this machine."
+    )
+    return replace(size, waiting=(*size.waiting, *late)), [*notices, notice]
+
+
+def _split_size(
+    candidates: Sequence[Candidate], minutes: float, seconds: float, spent: float
+) -> tuple[Size, list[str]]:
+    """Do so for the rows with one split, which all learn for as many steps."""
+    size = choose_size(candidates, seconds)
+    if size and not size.waiting:
+        return size, []
+    needed, least = needed_minutes(candidates, spent), LEAST_STEPS
+    if size is None:
+        raise RunError(
+            f"in {minutes:g} min no row can learn anything: each needs {least} steps at least. All of them need "
+            f"about {needed} min on this machine: --minutes {needed}, or fewer --rows."
+        )
+    notice = (
+        f"Not all rows can learn for {least} steps in {minutes:g} min: {', '.join(size.waiting)} "
+        f"{'waits' if len(size.waiting) == 1 else 'wait'} for time that the others leave. All rows need about "
+        f"{needed} min on this machine: --minutes {needed}."
+    )
+    return size, [notice]
+
+
+def _planned(candidate: Candidate, size: Size | None) -> PlannedRow:
+    """Write down how a row will run."""
+    from napari_melanoma.models.zoo import parameter_count
+
+    row, recipe, pace = candidate.row, candidate.recipe, candidate.pace
+    about: dict[str, Any] = {"name": row.name}
+    if recipe is not None:
+        whole = row.values["full"]["model"]
+        about["parameters"] = parameter_count(recipe.model.architecture, recipe.model.options)
+        about["whole_parameters"] = parameter_count(whole["architecture"], whole.get("options", {}))
+    if size is None:
+        return PlannedRow(**about)
+    cost = candidate.cost(None if candidate.folds else size.images)
+    about |= {"fixed_s": round(cost.fixed, 2), "epoch_s": round(cost.epoch, 2), "waits": row.name in size.waiting}
+    if pace is not None:
+        epochs = recipe.epochs if candidate.folds and recipe else cost.epochs(size.steps)
+        image_ms = round(1000 * pace.cost.image_s, 2)
+        about |= {"steps": cost.steps, "epochs": epochs, "image_ms": image_ms, "threads": pace.threads}
+    return PlannedRow(**about)
+
+
+ROUNDS = 3  # over all networks, so that the measurements of one lie apart
+ROUNDS_SHARE = 0.03  # of the time there is: no further round begins after it
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What a step of so many images costs at its quickest, and with how many threads (None: on a graphics card)."""
+
+    cost: StepCost
+    images: int
+    threads: int | None = None
+
+
+def measure_paces(
+    recipes: Mapping[str, TrainRecipe], seconds: float, run: RunContext
+) -> tuple[dict[str, Pace], dict[str, str]]:
+    """Measure each distinct network several times, with one thread and with all, and keep the quickest of each.
+
+    Small steps are often quicker with one thread: the others wait for each other, above all beside other work.
+    """
+    keys = {name: _key(recipe) for name, recipe in recipes.items()}
+    distinct = {keys[name]: recipe for name, recipe in recipes.items()}
+    found: dict[str, dict[int | None, StepCost]] = {key: {} for key in distinct}
+    faults: dict[str, str] = {}
+    began = time.monotonic()
+    for turn in range(ROUNDS):
+        if turn and time.monotonic() - began > ROUNDS_SHARE * seconds:
+            break
+        for key, recipe in run.track(list(distinct.items()), "Measuring a step of each network"):
+            try:
+                _measure(recipe, found[key])
+            except MelanomaError as error:
+                faults[key] = str(error)
+    paces = {name: _quickest(recipes[name], found[key]) for name, key in keys.items() if key not in faults}
+    return paces, {name: faults[key] for name, key in keys.items() if key in faults}
+
+
+@contextmanager
+def computing_with(threads: int | None) -> Iterator[None]:
+    """Let torch compute with so many threads for a while."""
+    import torch
+
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _key(recipe: TrainRecipe) -> str:
+    """Tell recipes apart whose steps may cost different times."""
+    parts = {"model", "loss", "optimiser", "augmentation", "batch_size", "precision", "device"}
+    return recipe.model_dump_json(include=parts)
+
+
+def _measure(recipe: TrainRecipe, found: dict[int | None, StepCost]) -> None:
+    """Measure a network with one thread and with all, and keep what is quicker than before."""
+    import torch
+
+    from napari_melanoma.training.batch_size import measure_step
+    from napari_melanoma.training.engine import accelerator
+
+    choices = {1, torch.get_num_threads()} if accelerator(recipe) == "cpu" else {None}
+    for threads in choices:
+        with computing_with(threads):
+            cost = measure_step(recipe)
+        known = found.get(threads, cost)
+        least = {name: min(getattr(cost, name), getattr(known, name)) for name in ("image_s", "update_s", "forward_s")}
+        found[threads] = replace(cost, **least)
+
+
+def _quickest(recipe: TrainRecipe, found: Mapping[int | None, StepCost]) -> Pace:
+    """Choose the threads with which a step is quickest."""
+    images = recipe.batch_size if isinstance(recipe.batch_size, int) else 16  # the recipes of papers name it
+    threads = min(found, key=lambda one: images * found[one].image_s + found[one].update_s)
+    return Pace(found[threads], images, threads)
+
+
+# Measured on two cores: what a row costs besides its steps.
+START_S = 6.0  # network, optimiser, threshold, bundle
+JUDGE_S = 0.06  # reading a held-out image and its mask, and comparing
+LOOK_S = 0.02  # decoding an image for the first row that learns from it
+TABLES_S = 20.0  # figures and tables at the end
+SHARE = 0.75  # of the time is planned; a step beside other work takes longer than the one that was measured
+# With fewer steps a network from nothing finds no lesion: the statistics of normalisation are still those of its start.
+LEAST_STEPS = 300
+LEAST_EPOCHS = 4  # with fewer there is no choice of the best one; rather fewer images
+CAPS = (None, 4000, 2000, 1000, 500, 250)
+
+
+@dataclass(frozen=True)
+class RowCost:
+    """Seconds of a row: once, for every epoch, and how many steps an epoch has (0: nothing is learnt)."""
+
+    fixed: float
+    epoch: float
+    steps: int
+
+    def epochs(self, steps: int) -> int:
+        """Say in how many whole epochs there are so many steps.
+
+        At least 1 where anything is learnt.
+        """
+        return max(1, math.ceil(steps / self.steps)) if self.steps else 0
+
+    def seconds(self, steps: int) -> float:
+        """Sum it up."""
+        return self.fixed + self.epoch * self.epochs(steps)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A row that can run: images that judge it; where it learns, those for that, its recipe, and its measured pace.
+
+    Of a row that is cross-validated these are the images of one fold.
+    """
+
+    row: Row
+    judged: int
+    learn: int = 0
+    tuning: int = 0
+    recipe: TrainRecipe | None = None
+    pace: Pace | None = None
+    folds: int = 0  # of a cross-validation: each learns and is judged by itself, for the epochs of the recipe
+    times: float = 1.0  # what a step costs against one that only learns from the answers of its images
+
+    def cost(self, images: int | None) -> RowCost:
+        """Say what it costs.
+
+        In seconds.
+        """
+        if self.pace is None:
+            return RowCost(self.folds * self.judged * LOOK_S if self.folds else START_S + self.judged * JUDGE_S, 0.0, 0)
+        learn, tuning, step, batch = self.learn, self.tuning, self.pace.cost, self.pace.images
+        if images is not None and images < learn + tuning:
+            tuning = max(1, round(tuning * images / (learn + tuning)))
+            learn = images - tuning
+        steps, tuning_s = max(1, learn // batch), tuning * step.forward_s
+        runs = max(1, self.folds)
+        return RowCost(
+            fixed=runs * (START_S + tuning_s + self.judged * (step.forward_s + (LOOK_S if self.folds else JUDGE_S))),
+            epoch=runs * (self.times * steps * (min(batch, learn) * step.image_s + step.update_s) + tuning_s),
+            steps=steps,
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Of a cross-validated row, with the epochs of its recipe."""
+        cost = self.cost(None)
+        return cost.fixed + cost.epoch * (self.recipe.epochs if self.recipe else 0)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much every row learns: steps of the optimiser, a most of images (None: all), and rows that have to wait."""
+
+    steps: int
+    images: int | None
+    waiting: tuple[str, ...] = ()
+
+
+def choose_size(candidates: Sequence[Candidate], seconds: float) -> Size | None:
+    """Choose steps, a most of images where the epochs would be too few, and the rows that there is no time for.
+
+    Returns the same for every row; None where not even the quickest row can learn anything in that time.
+    """
+    waiting: set[str] = set()
+    while True:
+        going = [one for one in candidates if one.row.name not in waiting]
+        learning = [one for one in going if one.pace]
+        if not learning:
+            return None if waiting else Size(0, None)
+        for images in CAPS:
+            costs = [one.cost(images) for one in going]
+            most = min(one.recipe.epochs * one.cost(images).steps for one in learning if one.recipe)
+            steps = steps_that_fit(costs, seconds, max(LEAST_STEPS, most))
+            fewest = min(cost.epochs(steps) for cost in costs if cost.steps)
+            if steps >= LEAST_STEPS and (fewest >= LEAST_EPOCHS or images == CAPS[-1]):
+                return Size(steps, images, tuple(one.row.name for one in candidates if one.row.name in waiting))
+        waiting.add(max(reversed(learning), key=lambda one: one.cost(CAPS[-1]).seconds(LEAST_STEPS)).row.name)
+        for one in going:  # no row stands before one that it needs
+            if waiting.intersection(one.row.file.needs):
+                waiting.add(one.row.name)
+
+
+def waiting_rows(candidates: Sequence[Candidate], seconds: float) -> tuple[str, ...]:
+    """Choose the cross-validated rows that there is no time for: the costliest, and those that need them.
+
+    Returns their names, in the paper's order.
+    """
+    waiting: set[str] = set()
+    while True:
+        going = [one for one in candidates if one.row.name not in waiting]
+        if sum(one.seconds for one in going) <= seconds or not going:
+            return tuple(one.row.name for one in candidates if one.row.name in waiting)
+        waiting.add(max(reversed(going), key=lambda one: one.seconds).row.name)
+        for one in going:
+            if waiting.intersection(one.row.file.needs):
+                waiting.add(one.row.name)
+
+
+def steps_that_fit(costs: Sequence[RowCost], seconds: float, most: int) -> int:
+    """Find how many steps all rows can learn for in a time.
+
+    Returns the same for every row; 0 where not one fits.
+    """
+    whole = bisect_right(range(most + 1), seconds, key=lambda steps: sum(cost.seconds(steps) for cost in costs))
+    return max(0, whole - 1)
+
+
+def needed_minutes(candidates: Iterable[Candidate], spent: float) -> int:
+    """Say in which time all rows learn as much as they must.
+
+    ``spent``: seconds that have gone. Minutes.
+    """
+    seconds = sum(one.cost(CAPS[-1]).seconds(LEAST_STEPS) for one in candidates) + TABLES_S + spent
+    return math.ceil(seconds / SHARE / 60) + 1  # what is measured the next time is never quite the same

@@ -1,0 +1,356 @@
+"""Predictions of classification rows: of networks, tables, chance and ensembles."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.core.errors import RunError
+from napari_melanoma.core.prediction import DEPTH, TabularChoices
+from napari_melanoma.data.features.encoding import as_matrix, understand
+from napari_melanoma.evaluation.tabular_baseline import fit_trees
+from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.results import read_mask, read_table
+from napari_melanoma.metrics.ranking import Drawn
+from napari_melanoma.metrics.statistics import Estimate, draws, interval
+from napari_melanoma.reproduction.papers import Measured, Subject
+from napari_melanoma.reproduction.split import LEARN, TABLE, UNTOUCHED
+from napari_melanoma.risk.comparators import fit_rows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.classification.predictor import Classifier, Judge
+    from napari_melanoma.data.dataset import Sample
+
+Rows = Mapping[tuple[str, str], Mapping[str, str]]  # data set and image to its row of the table
+# Of a picture's frame, the colours in which P4 shows what was found, too much, missed, and rightly left alone.
+FOUND, TOO_MUCH, MISSED, RIGHT = (255, 255, 0), (255, 0, 0), (0, 255, 0), (0, 0, 0)
+FRAME = 0.04  # of the side
+TABLE_ALONE = ("tabular", "logistic")
+SEGMENTER = "lesion-small"  # draws the regions of interest of rows that are judged on predicted masks
+
+
+def answering(subject: Subject) -> Callable[[Sample], Measured]:
+    """Make ready whatever answers, and give what measures an image."""
+    rows = _rows(subject.judged)
+    if subject.row.file.answers == "network":
+        return _network(subject, rows)
+    if subject.row.file.answers in TABLE_ALONE:
+        answers = _of_table(subject, rows)
+        return partial(_without_pixels, subject, rows, lambda sample: Said(answers[sample.domain, sample.image_id]))
+    return partial(_without_pixels, subject, rows, _baselines(subject)[subject.row.file.answers])
+
+
+def _of_table(subject: Subject, rows: Rows) -> dict[tuple[str, str], float]:
+    """Answers of what sees the table alone."""
+    choices = TabularChoices.parse(subject.row.values["full"]["classification"]["tabular"], subject.row.name)
+    answer = logistic_answers if subject.row.file.answers == "logistic" else tabular_answers
+    return answer(subject.learnt, rows, choices, subject.target)
+
+
+def _rows(folders: tuple[Path, ...]) -> dict[tuple[str, str], dict[str, str]]:
+    """Read the tables of data sets."""
+    return {(folder.name, row["image_id"]): row for folder in folders for row in read_table(folder / TABLE)}
+
+
+@dataclass(frozen=True, eq=False)
+class Said:
+    """What is said of an image: the probability, and what follows from what the model was calibrated on, if it was."""
+
+    probability: float
+    above: bool | None = None
+    possible: tuple[bool, bool] | None = None
+
+    def columns(self, row: Mapping[str, str], target: str) -> dict[str, object]:
+        """Write it down beside the truth."""
+        truth, possible = row[target] == "1", self.possible
+        return {
+            "fold": row["fold"],
+            "label": int(truth),
+            "probability": f"{self.probability:.6f}",
+            "above": "" if self.above is None else int(self.above),
+            "covered": "" if possible is None else int(possible[truth]),
+            "several": "" if possible is None else int(all(possible)),
+        }
+
+
+def _baselines(subject: Subject) -> dict[str, Callable[[Sample], Said]]:
+    """Answers that need no model."""
+    learnt = _rows(subject.learnt)
+    of_set: dict[str, list[bool]] = {}
+    for (domain, _), row in learnt.items():
+        if row["split"] == LEARN:
+            of_set.setdefault(domain, []).append(row[subject.target] == "1")
+    shares = {domain: float(np.mean(answers)) for domain, answers in of_set.items()}
+    return {
+        "random": lambda sample: Said(_drawn(f"{sample.domain}/{sample.image_id}")),
+        "constant_negative": lambda sample: Said(0.0),
+        "prevalence": lambda sample: Said(shares.get(sample.domain, 0.0)),
+    }
+
+
+def _drawn(name: str) -> float:
+    """Draw a number in [0, 1) that belongs to a name."""
+    return int.from_bytes(hashlib.sha256(f"random {name}".encode()).digest()[:6]) / 2**48
+
+
+def _without_pixels(subject: Subject, rows: Rows, answer: Callable[[Sample], Said], sample: Sample) -> Measured:
+    """Measure an answer that needs no photograph; one that is pictured is read then."""
+    row = rows[sample.domain, sample.image_id]
+    said, truth = answer(sample), row[subject.target] == "1"
+    return Measured(
+        said.columns(row, subject.target),
+        lambda: read_photograph(sample.image).rgb,
+        lambda: _framed(read_photograph(sample.image).rgb, truth, said.probability),
+    )
+
+
+def _said_by(judge: Judge, logits: NDArray[np.float32]) -> Said:
+    """What a bundle makes of the logits of one image, float32 (1, class): as every other answer of it is made."""
+    probabilities, point = judge.probabilities(logits), judge.operating_point()
+    probability = float(probabilities[0, judge.positive])
+    above = None if point is None else probability >= point.cut
+    if judge.reference is None:
+        return Said(probability, above)
+    found = judge.possible(probabilities)[0]
+    others = bool(np.delete(found, judge.positive).any())
+    return Said(probability, above, (others, bool(found[judge.positive])))
+
+
+def _network(subject: Subject, rows: Rows) -> Callable[[Sample], Measured]:
+    """Load the network of a fold and what it was calibrated on."""
+    from napari_melanoma.classification.predictor import Classifier
+    from napari_melanoma.models.zoo import encoder_of
+    from napari_melanoma.training.tasks.task import recall
+
+    if subject.bundle is None:
+        raise RunError(f"the row '{subject.row.name}' has no model to be judged.")
+    classifier = Classifier.load(subject.bundle)
+    if (encoder := encoder_of(classifier.network)) is not None:
+        recall(encoder)
+    mask_of = _masks(subject, classifier)
+
+    def measure(sample: Sample) -> Measured:
+        row, rgb = rows[sample.domain, sample.image_id], read_photograph(sample.image).rgb
+        mask, found = mask_of(sample, rgb)
+        looked = classifier.look([classifier.view(rgb, mask)])
+        said = _said_by(classifier.judge, classifier.decide(looked, [row]))
+        columns = {**said.columns(row, subject.target), "no_lesion": int(not found)}
+        if (told := classifier.depths(looked)) is not None:
+            columns |= {"depth_mm": row.get(DEPTH, ""), "depth_said": f"{told.mm[0]:.4f}"}
+        truth = row[subject.target] == "1"
+        return Measured(columns, lambda: rgb, lambda: _framed(classifier.view(rgb, mask), truth, said.probability))
+
+    return measure
+
+
+def _masks(
+    subject: Subject, classifier: Classifier
+) -> Callable[[Sample, NDArray[np.uint8]], tuple[NDArray[np.bool_] | None, bool]]:
+    """Give what finds the mask of an image, and whether there is one; without a lesion all of it is looked at."""
+    if classifier.config.view.region == "photograph":
+        return lambda sample, rgb: (None, True)
+    if subject.row.file.masks == "reference":
+        return lambda sample, rgb: _or_all(read_mask(sample.mask) if sample.mask else None, rgb)
+    from napari_melanoma.imaging.refinement import refine_mask
+    from napari_melanoma.lesion.segmentation import Segmenter
+    from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.reproduction.kinds.segmentation import LARGEST_FILLED
+
+    segmenter = Segmenter.load(find_bundle(SEGMENTER))
+
+    def predicted(sample: Sample, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], bool]:
+        drawn = segmenter.probability(rgb) >= segmenter.info.config.threshold
+        return _or_all(refine_mask(drawn, LARGEST_FILLED), rgb)
+
+    return predicted
+
+
+def _or_all(mask: NDArray[np.bool_] | None, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], bool]:
+    """Take the whole photograph for a lesion that was not found, so that every row is judged on the same images."""
+    if mask is None or not mask.any():
+        return np.ones(rgb.shape[:2], bool), False
+    return mask, True
+
+
+def _framed(view: NDArray[np.uint8], truth: bool, probability: float) -> NDArray[np.uint8]:
+    """Frame what was looked at in the colour of what came of it."""
+    said = probability >= HALF
+    color = (FOUND if said else MISSED) if truth else (TOO_MUCH if said else RIGHT)
+    width = max(1, round(FRAME * max(view.shape[:2])))
+    framed = view.copy()
+    for edge in (np.s_[:width], np.s_[-width:], np.s_[:, :width], np.s_[:, -width:]):
+        framed[edge] = color
+    return framed
+
+
+FOLDS = "folds"  # the part of answers out of the folds
+MEANS = {"probability": "{:.6f}", "depth_said": "{:.4f}"}
+VOTES = ("above", "covered", "several", "no_lesion")
+
+
+def together(folds: Sequence[Sequence[Mapping[str, str]]]) -> list[dict[str, str]]:
+    """Pool what the networks of all folds answered.
+
+    An image of a fold has one answer, by the network that has not seen it. One that was kept from all folds has as
+    many as there are folds: their mean probability is its answer, and a vote what follows from each.
+
+    A row for each image, with its ``part``: ``folds`` or ``untouched``.
+    """
+    rows = [{**row, "part": FOLDS} for fold in folds for row in fold if row["fold"]]
+    apart: dict[tuple[str, str], list[Mapping[str, str]]] = defaultdict(list)
+    for fold in folds:
+        for row in fold:
+            if not row["fold"]:
+                apart[row["domain"], row["image_id"]].append(row)
+    return rows + [{**answers[0], **_joined(answers), "part": UNTOUCHED} for answers in apart.values()]
+
+
+def _joined(answers: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Put the answers to one image together; what not every network said is left empty."""
+    found = {}
+    for name in (*MEANS, *VOTES):
+        if name not in answers[0]:
+            continue
+        cells = [answer[name] for answer in answers]
+        mean = float(np.mean([float(cell) for cell in cells])) if all(cells) else None
+        form = MEANS.get(name)
+        found[name] = "" if mean is None else form.format(mean) if form else str(int(mean >= 0.5))
+    return found
+
+
+METRICS = ("AC", "PR", "SE", "SP", "F1", "AUC", "AP", "ECE", "SE90", "SP90", "COV", "CT")
+OF_ALL, OF_POSITIVES, OF_OTHERS = (
+    ("AC", "ECE", "COV", "CT"),
+    ("SE", "SE90"),
+    ("SP", "SP90"),
+)  # the rest: of both classes
+BIASED = ("ECE",)  # above 0 by chance alone, and more so in draws
+HALF = 0.5  # where both papers cut
+Figures = Callable[["NDArray[np.float64]"], "dict[str, NDArray[np.float64]]"]
+
+
+@dataclass(frozen=True, eq=False)
+class Pooled:
+    """Out-of-fold answers to a question with two answers.
+
+    ``truth``: bool (image,): whether it is the positive class. ``probability``: float64 (image,), calibrated, 0 to 1.
+    ``above``: float64 (image,): 1 at or above the operating point of the image's fold, else 0; NaN where there is none.
+    ``covered``, ``several``: float64 (image,): 1 where the conformal set holds the truth, and where it holds both
+    classes; NaN: no set.
+    """
+
+    truth: NDArray[np.bool_]
+    probability: NDArray[np.float64]
+    above: NDArray[np.float64]
+    covered: NDArray[np.float64]
+    several: NDArray[np.float64]
+
+    def figures(self, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """Compute every metric under each weighting.
+
+        ``weights``: float64 (draw, image), how often each image was drawn. Metric to float64 (draw,); NaN where a draw
+        leaves nothing to divide by.
+        """
+        drawn = Drawn(self.probability, self.truth, weights)
+        said = drawn.decisions(HALF)
+        return {
+            "AC": said["accuracy"],
+            "PR": np.nan_to_num(said["precision"]),  # nothing said: no hit among none
+            "SE": said["sensitivity"],
+            "SP": said["specificity"],
+            "F1": said["F1"],
+            "AUC": drawn.auc(),
+            "AP": drawn.average_precision(),
+            "ECE": drawn.calibration_error(),
+            **self._kept(weights),
+        }
+
+    def _kept(self, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """How far operating point and conformal sets keep what they promise."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return {
+                "SE90": _share(weights * self.truth, self.above),
+                "SP90": 1 - _share(weights * ~self.truth, self.above),
+                "COV": _share(weights, self.covered),
+                "CT": _share(weights, self.several),
+            }
+
+
+def estimates(pooled: Pooled, groups: Sequence[str]) -> dict[str, Estimate]:
+    """Estimate every metric with a 95 % bootstrap interval, as ``metrics.statistics.interval`` gives it.
+
+    Those that can be computed; intervals are NaN where there is one group.
+    """
+    return _estimated(pooled, pooled.figures, groups, (0, 1))
+
+
+def changes(less: Pooled, more: Pooled, groups: Sequence[str]) -> dict[str, Estimate]:
+    """Estimate by how much the second is above the first, on the same images and the same draws."""
+
+    def differences(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        before, after = less.figures(weights), more.figures(weights)
+        return {name: after[name] - before[name] for name in METRICS}
+
+    return _estimated(less, differences, groups, (-1, 1))
+
+
+def _share(weights: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weighted mean of values that are all known; NaN where one is not."""
+    return weights @ values / weights.sum(axis=1)
+
+
+def _estimated(
+    pooled: Pooled, figures: Figures, groups: Sequence[str], bounds: tuple[float, float]
+) -> dict[str, Estimate]:
+    """Put what all images give and what the draws give together."""
+    whole, drawn = figures(np.ones((1, len(groups)))), [figures(weights) for weights in draws(groups)]
+    names = np.asarray(groups)
+    positives, others = (len(np.unique(names[chosen])) for chosen in (pooled.truth, ~pooled.truth))
+    behind = dict.fromkeys(METRICS, min(positives, others)) | dict.fromkeys(OF_ALL, len(np.unique(names)))
+    behind |= dict.fromkeys(OF_POSITIVES, positives) | dict.fromkeys(OF_OTHERS, others)
+    found = {}
+    for name in METRICS:
+        mean = float(whole[name][0])
+        if np.isfinite(mean):
+            known = np.concatenate([draw[name] for draw in drawn]) if drawn else np.array([])
+            ends = interval(mean, known, behind[name], bounds=bounds, biased=name in BIASED)
+            found[name] = Estimate(mean, *ends, len(groups))
+    return found
+
+
+Key = tuple[str, str]
+TableRows = Mapping[Key, Mapping[str, str]]
+
+
+def tabular_answers(
+    learnt: tuple[Path, ...], judged: TableRows, choices: TabularChoices, target: str = "melanoma"
+) -> dict[Key, float]:
+    """Learn boosted trees from the rows of the other folds, and answer for every row."""
+    rows, labels = _learnt(learnt, target)
+    trees, encoding = fit_trees(rows, choices, labels, target)
+    asked, _ = as_matrix(understand(list(judged.values()), encoding))
+    return dict(zip(judged, map(float, trees.predict_proba(asked)[:, 1]), strict=True))
+
+
+def logistic_answers(
+    learnt: tuple[Path, ...], judged: TableRows, choices: TabularChoices, target: str
+) -> dict[Key, float]:
+    """Learn a logistic regression from the rows of the other folds, and answer for every row."""
+    rows, labels = _learnt(learnt, target)
+    found = fit_rows(rows, labels.astype(bool), choices, target).of(list(judged.values()))
+    return dict(zip(judged, found.tolist(), strict=True))
+
+
+def _learnt(folders: tuple[Path, ...], target: str) -> tuple[list[dict[str, str]], NDArray[np.intp]]:
+    """Rows that are learnt from, and their answers."""
+    rows = [row for folder in folders for row in read_table(folder / TABLE) if row["split"] == LEARN]
+    return rows, np.array([int(row[target]) for row in rows], np.intp)

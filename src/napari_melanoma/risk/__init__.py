@@ -1,0 +1,1 @@
+"""Risk of metastasis from image, depth and patient (P3)."""

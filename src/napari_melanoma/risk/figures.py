@@ -1,0 +1,76 @@
+"""Figures of depths that a network tells: against those that were measured, their differences, and the errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.core.files import atomic_file
+from napari_melanoma.figures.classification import BLUE, GREY, ORANGE
+from napari_melanoma.metrics.agreement import bland_altman
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+Depths = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
+
+
+def draw_depths(panels: Mapping[str, Depths], path: Path) -> None:
+    """Draw depths: a line of three panels for each set of images.
+
+    Left what was told over what was measured, in the middle their difference over their mean with its 95 % limits
+    (Bland and Altman 1986, doi:10.1016/S0140-6736(86)90837-8), right how the errors are distributed.
+
+    ``panels``: name of a set to the depths that were told and those that were measured, mm, float64 (image,) each, of
+    three images or more.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 3.8 * len(panels)), layout="constrained")
+    lines = figure.subplots(len(panels), 3, squeeze=False)
+    for (left, middle, right), (name, (said, true)) in zip(lines, panels.items(), strict=True):
+        _scatter(left, said, true)
+        _bland_altman(middle, said, true)
+        _errors(right, said, true)
+        left.set_title(name, fontsize=9, loc="left")
+        for axes in (left, middle, right):
+            axes.spines[["top", "right"]].set_visible(False)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def _scatter(axes: Axes, said: NDArray[np.float64], true: NDArray[np.float64]) -> None:
+    """What was told over what was measured."""
+    most = float(max(said.max(), true.max())) * 1.04
+    axes.plot([0, most], [0, most], color=GREY, linewidth=0.8)
+    axes.plot(true, said, "o", color=BLUE, markersize=3.5, alpha=0.6)
+    axes.set(xlim=(0, most), ylim=(0, most), aspect="equal", xlabel="measured, mm", ylabel="told, mm")
+
+
+def _bland_altman(axes: Axes, said: NDArray[np.float64], true: NDArray[np.float64]) -> None:
+    """Difference over mean."""
+    found = bland_altman(true, said)
+    axes.plot(found.means, found.differences, "o", color=BLUE, markersize=3.5, alpha=0.6)
+    axes.axhline(0, color=GREY, linewidth=0.8)
+    axes.axhline(found.bias.mean, color=ORANGE, linewidth=1.2, label=f"mean {found.bias.mean:+.2f} mm")
+    for limit in (found.low, found.high):
+        label = f"95 % limit {limit.mean:+.2f} mm"
+        axes.axhline(limit.mean, color=ORANGE, linewidth=1, linestyle="--", label=label)
+    axes.set(xlabel="mean of both, mm", ylabel="told less measured, mm")
+    axes.legend(fontsize=7, frameon=False)
+
+
+def _errors(axes: Axes, said: NDArray[np.float64], true: NDArray[np.float64]) -> None:
+    """How the errors are distributed."""
+    error = np.abs(said - true)
+    axes.hist(error, bins=20, color=BLUE, alpha=0.6)
+    axes.axvline(error.mean(), color=ORANGE, linewidth=1.4, label=f"mean {error.mean():.2f} mm")
+    axes.axvline(
+        np.median(error), color=ORANGE, linewidth=1.2, linestyle="--", label=f"median {np.median(error):.2f} mm"
+    )
+    axes.set(xlabel="absolute error, mm", ylabel="images")
+    axes.legend(fontsize=7, frameon=False)

@@ -1,0 +1,337 @@
+"""From a trained network to a bundle: threshold or calibration, provenance, and the masks of a classification."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.prediction import ClassifierConfig, DepthAnswer
+from napari_melanoma.core.provenance import provenance
+from napari_melanoma.data.dataset import read_datasets
+from napari_melanoma.metrics.agreement import in_mm, margin
+from napari_melanoma.metrics.calibration import expected_calibration_error, fit_calibration, softmax
+from napari_melanoma.metrics.novelty import Novelty, threshold
+from napari_melanoma.metrics.overlap import choose_best, jaccard_by_threshold
+from napari_melanoma.metrics.ranking import area_under_roc, average_precision, operating_point
+from napari_melanoma.models.blocks.options import BiomarkerConfig
+from napari_melanoma.models.bundle import SLIDE, BundleConfig, Reference, numbered, remembered
+from napari_melanoma.models.registry import find_bundle, for_photographs
+from napari_melanoma.models.weights_location import WORDS
+from napari_melanoma.models.zoo import architectures
+from napari_melanoma.runs.start import Parent, describe_start, fed_as
+from napari_melanoma.training.bags import PreparedBags
+from napari_melanoma.training.prepare import Prepared
+from napari_melanoma.training.recipe import TrainRecipe, depth_metrics, depth_options
+from napari_melanoma.training.survey import drawn_mask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+    from torch.utils.data import DataLoader
+
+    from napari_melanoma.data.dataset import Sample
+    from napari_melanoma.data.splits import Parts
+    from napari_melanoma.training.recipe import ClassBatch, ClassificationConfig
+    from napari_melanoma.training.tasks.classification import ClassificationTask
+    from napari_melanoma.training.tasks.task import Task
+
+THRESHOLDS = np.linspace(0.5, 1.0, 51)[:50]  # the fifty of P4's search; at 1 nothing would be lesion
+HALF = np.array([0.5])
+REVIEWED = ("accepted", "corrected")
+PHANTOM, PARTLY = "phantom-trained, demonstration", "phantoms among what it was trained on"
+
+
+def bundle_config(recipe: TrainRecipe, prepared: Prepared, parent: Parent | None) -> BundleConfig:
+    """Say what the bundle of a run will say of itself, but for the threshold."""
+    kept: dict[str, Any] = {**fed_as(recipe, parent)}
+    if parent and parent.part == "all":
+        kept["threshold"] = parent.threshold
+    if recipe.classes:
+        kept["classes"] = recipe.classes
+    asked, data = recipe.classification, prepared.classes
+    if asked is not None and data is not None:
+        told = ClassifierConfig(
+            positive=asked.positive, view=asked.view, mirrored=asked.mirrored, coverage=asked.coverage
+        )
+        kept |= {"task": "classification", "classes": data.names, "tabular": data.encoding, "classifier": told}
+    if isinstance(prepared, PreparedBags) and prepared.kind is not None:
+        kept["encoder"] = prepared.kind.encoder
+    tile = prepared.kind.tile if isinstance(prepared, PreparedBags) and prepared.kind else recipe.tile
+    named = recipe.modalities
+    if tile is not None and SLIDE not in named:
+        named = (*named, SLIDE)
+    return BundleConfig(
+        name=recipe.name,
+        title=_title(recipe.title, [*prepared.samples.learn, *prepared.base_samples]),
+        architecture=recipe.model.architecture,
+        options=network_options(recipe, prepared),
+        input_size=recipe.model.input_size,
+        preprocessing=recipe.model.preprocessing,
+        modalities=kinds_of(named, [sample.modality for sample in prepared.samples.learn]),
+        tile=tile,
+        licence=recipe.licence,
+        provenance=_origin(recipe, prepared, parent),
+        **kept,
+    )
+
+
+def _title(title: str, learnt: Sequence[Sample]) -> str:
+    """The title of a recipe; of a model that has learnt from phantoms it says so, wherever the model is listed."""
+    drawn = sum(sample.drawn for sample in learnt)
+    if not drawn or PHANTOM in title:
+        return title
+    return f"{title}: {PHANTOM}" if drawn == len(learnt) else f"{title}: {PARTLY}"
+
+
+def network_options(recipe: TrainRecipe, prepared: Prepared) -> dict[str, Any]:
+    """Give the options of a network: those of the recipe, and for a classifier what its data decide."""
+    data = prepared.classes
+    if data is None:
+        return recipe.model.options
+    if isinstance(prepared, PreparedBags) and prepared.kind is not None:
+        return {**recipe.model.options, "classes": len(data.names), "features": prepared.kind.encoder.features}
+    shape = data.encoding.shape.model_dump(mode="json") if data.encoding else {}
+    known = {**recipe.model.options, "classes": len(data.names), "tabular": shape}
+    config = architectures()[recipe.model.architecture].spec.config.parse(known, "model.options")
+    # What a model says that the run goes on from stays: its weights know no other scale.
+    return {**depth_options(config, data), **known} if isinstance(config, BiomarkerConfig) else known
+
+
+def kinds_of(named: Sequence[str], seen: Sequence[str | None]) -> tuple[str, ...]:
+    """Say which kinds of photograph a model is for; nothing where that would leave out what it has learnt from.
+
+    Those that are named first; empty where none is and the kind of some images is not known. A photograph of such a
+    kind would be warned of as one that the model does not know.
+    """
+    if not named and None in seen:
+        return ()
+    return tuple(dict.fromkeys([*named, *sorted(kind for kind in seen if kind)]))
+
+
+def choose_threshold(
+    task: Task, loader: DataLoader, recipe: TrainRecipe, config: BundleConfig, run: RunContext
+) -> BundleConfig:
+    """Choose the threshold of a bundle by the rule of its recipe.
+
+    ``task``: uint8 images (batch, 3, row, column) to logits (batch, 1, row, column). Returns the same with the
+    threshold, and in its provenance with the rule and the mean Jaccard index at that threshold.
+    """
+    rule, usual = recipe.threshold_rule, config.threshold if config.provenance["parent"] else None
+    thresholds = {
+        "half": HALF,
+        "best": THRESHOLDS,
+        "steady": THRESHOLDS if usual is None else np.union1d(THRESHOLDS, [usual]),
+    }[rule]
+    curves = _jaccard_curves(task, loader, thresholds, run)
+    kept = int(np.searchsorted(thresholds, usual)) if rule == "steady" and usual is not None else None
+    best = choose_best(curves, kept)
+    found = {"threshold_rule": rule, "tuning_jaccard": round(float(curves[:, best].mean()), 4)}
+    threshold = round(float(thresholds[best]), 2)
+    return config.model_copy(update={"threshold": threshold, "provenance": {**config.provenance, **found}})
+
+
+def _jaccard_curves(
+    task: Task, loader: DataLoader, thresholds: NDArray[np.float64], run: RunContext
+) -> NDArray[np.float64]:
+    """Jaccard index of each tuning image at each threshold, (image, threshold)."""
+    import torch
+
+    task.eval()
+    curves = []
+    with torch.inference_mode():
+        for images, masks, _ in run.track(loader, "Choosing the threshold"):
+            probabilities = torch.sigmoid(task(images.to(task.device)))[:, 0].cpu().numpy()
+            truths = (masks[:, 0] > 127).numpy()
+            curves += [jaccard_by_threshold(p, t, thresholds) for p, t in zip(probabilities, truths, strict=True)]
+    return np.array(curves)
+
+
+def _origin(recipe: TrainRecipe, prepared: Prepared, parent: Parent | None) -> dict[str, Any]:
+    """Where a bundle comes from: parent, data, recipe, software."""
+    parts = prepared.samples
+    learnt = [*parts.learn, *prepared.base_samples]
+    counts = dict(sorted(Counter(sample.domain for sample in learnt).items()))
+    return {
+        "parent": {"name": parent.name, "fingerprint": parent.fingerprint} if parent and parent.part == "all" else None,
+        "data": {
+            "fingerprint": prepared.fingerprint,
+            "learn": len(parts.learn),
+            "base": len(prepared.base_samples),
+            "tuning": len(parts.tuning),
+            "held_out": len(parts.held_out),
+            "domains": counts,
+            "drawn": sum(sample.drawn for sample in learnt),
+        },
+        "corrections": sum(sample.review in REVIEWED for sample in parts.learn),
+        "recipe": _without_folders(recipe),
+        "train_images": counts,
+        "tuning_images": len(parts.tuning),
+        "seed": recipe.seed,
+        "start": describe_start(recipe, parent),
+        "epochs": recipe.epochs,
+        "loss": recipe.loss,
+        **provenance(),
+    }
+
+
+def _without_folders(recipe: TrainRecipe) -> dict[str, Any]:
+    """Dump a recipe; of folders the last part of the name stays."""
+    values = recipe.model_dump(mode="json")
+    for key in ("datasets", "base"):
+        values["data"][key] = [Path(name).name for name in values["data"][key]]
+    if recipe.model.start not in WORDS:
+        values["model"]["start"] = Path(recipe.model.start).name
+    return values
+
+
+def draw_masks(recipe: TrainRecipe, run: RunContext) -> int:
+    """Draw the masks that a recipe asks for and that are not there yet.
+
+    How many were drawn; none where the recipe takes the masks of its data sets, or whole photographs.
+    """
+    asked = recipe.classification
+    if asked is None or asked.masks == "reference" or asked.view.region == "photograph":
+        return 0
+    bundle = for_photographs(find_bundle(asked.segmenter), "segmentation")
+    samples = read_datasets(Path(name).expanduser() for name in (*recipe.data.datasets, *asked.adaptation.to))
+    wanted = {path: sample for sample in samples if not (path := drawn_mask(sample, bundle)).is_file()}
+    if not wanted:
+        return 0
+    from napari_melanoma.imaging.refinement import RefinementConfig, refine_mask, smooth_probability
+    from napari_melanoma.io.photographs import read_photograph
+    from napari_melanoma.io.results import write_mask
+    from napari_melanoma.lesion.segmentation import Segmenter
+
+    segmenter, refinement = Segmenter.load(bundle), RefinementConfig()
+    for path in run.track(list(wanted), "Drawing lesions"):
+        probability = segmenter.probability(read_photograph(wanted[path].image).rgb)
+        smoothed = smooth_probability(probability, refinement)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_mask(path, refine_mask(smoothed >= bundle.config.threshold, refinement))
+    return len(wanted)
+
+
+@dataclass(frozen=True, eq=False)
+class Said:
+    """What a network says of images, in their order.
+
+    ``logits``: float32 (image, class). ``labels``: int64 (image,), the true class. ``embeddings``: float32 (image,
+    feature). ``depths``: float32 (image, 1 or 2): what it tells of the depth. ``depth_mm``: float32 (image,): what was
+    measured, NaN where nobody did.
+    """
+
+    logits: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    embeddings: NDArray[np.float32]
+    depths: NDArray[np.float32] | None = None
+    depth_mm: NDArray[np.float32] | None = None
+
+
+def said_of(task: ClassificationTask, batches: Iterable[ClassBatch], run: RunContext, message: str) -> Said:
+    """Ask a network about images.
+
+    Logits, true classes and embeddings.
+    """
+    import torch
+
+    from napari_melanoma.models.blocks.mirrors import decide_by, look_at, told_depth_by
+
+    asked = task.recipe.classification
+    assert asked is not None
+    task.eval()
+    found = []
+    with torch.inference_mode():
+        for batch in run.track(batches, message):
+            images, continuous, categories = (
+                each.to(task.device) for each in (batch.images, batch.continuous, batch.categories)
+            )
+            deepest, embedded = look_at(task.network, task.normalised(images), mirrored=asked.mirrored)
+            told = decide_by(task.network, deepest, continuous, categories)
+            depths = told_depth_by(task.network, deepest)
+            beside = () if depths is None else (depths.float().cpu(), batch.depth_mm)
+            found.append((told.float().cpu(), batch.shares.argmax(1), embedded.float().cpu(), *beside))
+    return Said(*(torch.cat(parts).numpy() for parts in zip(*found, strict=True)))
+
+
+def measure_there(task: ClassificationTask, batches: Iterable[Tensor]) -> None:
+    """Measure the normalisation of an encoder on the domain that it goes to.
+
+    ``batches``: uint8 (batch, 3, row, column), of the network's size.
+    """
+    from napari_melanoma.training.adaptation.adabn import measure_normalisation
+
+    encoder = task.network.encoder
+    measure_normalisation(encoder, ((task.normalised(images.to(task.device)),) for images in batches))
+
+
+def calibrated_config(
+    config: BundleConfig, asked: ClassificationConfig, tuning: Said, reference: Reference
+) -> BundleConfig:
+    """Make the answers of a bundle honest, by what its network says of images that it did not learn from.
+
+    Returns the same with temperature and bias, operating point, prevalence and the distance of what is unlike, and in
+    its provenance with what the tuning images say.
+    """
+    assert config.classifier is not None
+    place = config.classes.index(config.classifier.positive)
+    found = fit_calibration(tuning.logits, tuning.labels)
+    probabilities = softmax(tuning.logits, *found)
+    scores, positive = probabilities[:, place], tuning.labels == place
+    there = 0 < positive.sum() < len(positive)
+    known = {
+        "temperature": found.temperature,
+        "bias": found.bias,
+        "operating_point": operating_point(scores, positive, asked.sensitivity, reference.groups) if there else None,
+        "prevalence": float(positive.mean()) if there else None,
+        "unlike": threshold(Novelty.fit(reference.embeddings).distance(tuning.embeddings)),
+        "depth": _depth_answer(config, asked, tuning),
+    }
+    measured = {
+        "tuning_auc": round(area_under_roc(scores, positive), 4) if there else None,
+        "tuning_average_precision": round(average_precision(scores, positive), 4) if there else None,
+        "tuning_calibration_error": round(expected_calibration_error(scores, positive), 4),
+    }
+    classifier = ClassifierConfig.model_validate({**config.classifier.model_dump(), **known})
+    return config.model_copy(update={"classifier": classifier, "provenance": {**config.provenance, **measured}})
+
+
+def _depth_answer(config: BundleConfig, asked: ClassificationConfig, tuning: Said) -> DepthAnswer | None:
+    """How well the depth is told, by the tuning images."""
+    if asked.depth is None or tuning.depths is None or tuning.depth_mm is None:
+        return None
+    options = architectures()[config.architecture].spec.config.parse(config.options, "options")
+    scale, true = cast("BiomarkerConfig", options).depth_scale, tuning.depth_mm.astype(np.float64)
+    measured = depth_metrics(in_mm(tuning.depths[:, 0], scale), true)
+    return DepthAnswer(
+        column=asked.depth.column,
+        scale=scale,
+        images=int((~np.isnan(true)).sum()),
+        mae_mm=measured.get("tuning_depth_mae_mm"),
+        pearson=measured.get("tuning_depth_r"),
+        margin=margin(tuning.depths, true, scale, asked.coverage),
+        coverage=asked.coverage,
+    )
+
+
+def reference_of(tuning: Said, learnt: Said, parts: Parts, asked: ClassificationConfig) -> Reference:
+    """Put together what a bundle remembers of cases.
+
+    Patients and lesions are numbers in it; of very many training cases a choice.
+    """
+    chosen = remembered(learnt.labels)
+    return Reference(
+        logits=tuning.logits,
+        labels=tuning.labels,
+        groups=numbered([sample.group for sample in parts.tuning]),
+        embeddings=learnt.embeddings[chosen].astype(np.float16),
+        embedded_labels=learnt.labels[chosen],
+        embedded_ids=tuple(parts.learn[place].image_id for place in chosen) if asked.neighbours else (),
+    )

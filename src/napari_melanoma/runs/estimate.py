@@ -1,0 +1,196 @@
+"""The time and memory that a run would take, measured on one step."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.training.bags import survey_bags
+from napari_melanoma.training.engine import accelerator, choose_precision, device_name
+from napari_melanoma.training.recipe import TrainRecipe
+
+if TYPE_CHECKING:
+    from napari_melanoma.training.batch_size import StepCost
+
+MB = 2**20
+# What does not depend on the network, found on runs of the shipped recipes on a laptop's processor.
+START_S = 12.0  # importing torch and Lightning, building the network
+READ_S = 0.02  # decoding an image and its mask into the cache, once
+JUDGE_S = 0.1  # reading, refining and measuring a held-out image, for each of the two models
+PROGRAM_MB = {"cpu": 700, "mps": 900, "cuda": 700}  # the libraries; on a graphics card their part of its memory
+WORKSPACE = 1.4  # gradients on their way, and what the convolutions need aside, as a factor of what is kept
+LARGEST_AUTO = 256
+_known: dict[str, StepCost] = {}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much a run has to do: images of each part and steps; what a recipe and its data say together.
+
+    ``piece`` is how many images one device works on at once.
+    """
+
+    learn: int
+    tuning: int
+    held_out: int
+    batch: int
+    piece: int
+    processes: int
+    steps: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run would need at most: it may end early. ``free_mb`` is known of graphics cards alone."""
+
+    seconds: float
+    memory_mb: float
+    images: int
+    steps: int
+    epochs: int
+    device: str
+    precision: str
+    rests_on: str
+    free_mb: float | None = None
+
+
+def estimate(recipe: TrainRecipe, *, run: RunContext) -> Estimate:
+    """Estimate a run without starting it.
+
+    From a step measured here and now; measured once for each network, input size, precision and device.
+    """
+    from napari_melanoma.training.batch_size import measure_step
+
+    if recipe.bags is not None:
+        return estimate_bags(recipe, run=run)
+    plan = plan_of(recipe)
+    run.check()
+    key = _key(recipe)
+    if key not in _known:
+        run.report(Progress(0, None, "Measuring a step"))
+        _known[key] = measure_step(recipe)
+    return scaled(_known[key], plan)
+
+
+def plan_of(recipe: TrainRecipe) -> Plan:
+    """Count what a run has to do."""
+    from napari_melanoma.training.engine import process_count
+    from napari_melanoma.training.loader import shares
+    from napari_melanoma.training.survey import choose
+
+    chosen = choose(recipe)
+    learn, processes = len(chosen.parts.learn), process_count(recipe)
+    largest: int = min(LARGEST_AUTO, 2 ** (max(2, learn // 4).bit_length() - 1))
+    batch = largest if recipe.batch_size == "auto" else recipe.batch_size
+    share = shares(recipe.data, batch, learn, len(chosen.base)) if learn else None
+    step = share.step if share else batch
+    return Plan(
+        learn=learn + len(chosen.base),
+        tuning=len(chosen.parts.tuning),
+        held_out=len(chosen.judged),
+        batch=step,
+        piece=max(1, -(-step // (processes * recipe.pieces))),
+        processes=processes,
+        steps=max(1, learn // share.learn) if share else 0,
+        epochs=recipe.epochs,
+    )
+
+
+def scaled(cost: StepCost, plan: Plan) -> Estimate:
+    """Scale the cost of a step to a run.
+
+    Start, decoding, every step and every look at the tuning images, the choice of the threshold, and the comparison
+    with the old model at the end.
+    """
+    steps = plan.steps * plan.epochs
+    step_s = cost.image_s * plan.batch / plan.processes + cost.update_s
+    answered = plan.tuning * (plan.epochs + 1) * cost.forward_s
+    judged = 2 * plan.held_out * (cost.forward_s + JUDGE_S)
+    read = (plan.learn + plan.tuning) * READ_S
+    seconds = START_S + read + steps * step_s + answered + judged
+    memory = PROGRAM_MB[cost.device] + (cost.fixed_bytes + WORKSPACE * plan.piece * cost.image_bytes) / MB
+    return Estimate(
+        seconds=round(seconds, 1),
+        memory_mb=round(memory),
+        images=plan.learn,
+        steps=steps,
+        epochs=plan.epochs,
+        device=cost.device,
+        precision=cost.precision,
+        rests_on=(
+            f"one step measured on this machine ({1000 * cost.image_s:.0f} ms an image, {cost.precision}), "
+            f"{steps} steps of {plan.batch} images; the run may end earlier"
+        ),
+        free_mb=_free_mb(cost.device),
+    )
+
+
+def _key(recipe: TrainRecipe) -> str:
+    """All of a recipe that has a say in what a step costs."""
+    values = recipe.model_dump(mode="json")
+    values["model"].pop("start")
+    parts = {name: values[name] for name in ("model", "augmentation", "loss", "optimiser", "precision", "device")}
+    return json.dumps({**parts, "side": recipe.data.cache_size, "ema": recipe.ema_decay > 0}, sort_keys=True)
+
+
+def _free_mb(device: str) -> float | None:
+    """Free memory of a graphics card; None where the processor's is meant, which whoever asks can see."""
+    if device != "cuda":
+        return None
+    import torch
+
+    return round(torch.cuda.mem_get_info()[0] / MB)
+
+
+READ_BYTES_S = 200e6  # of embeddings from a plain disk
+TRIED = 2  # steps on one slide; the first warms up
+HELD = 8  # times a slide's tiles, as values and gradients of the layers
+
+
+def estimate_bags(recipe: TrainRecipe, *, run: RunContext) -> Estimate:
+    """Estimate a run on slides without starting it."""
+    assert recipe.bags is not None
+    found = survey_bags(recipe, run)
+    parts, features = found.chosen.parts, found.kind.encoder.features
+    tiles = {sample.image: len(found.bags[sample.image]) for sample in (*found.chosen.read, *parts.held_out)}
+    drawn = sum(min(tiles[sample.image], recipe.bags.tiles) for sample in parts.learn)
+    looked_at = sum(tiles[sample.image] for sample in parts.tuning)
+    run.report(Progress(0, None, "Measuring a step"))
+    per_tile = _seconds_a_tile(recipe, features, min(recipe.bags.tiles, max(tiles.values())))
+    reading = 2 * features / READ_BYTES_S
+    once = sum(tiles.values()) * (per_tile + reading)  # calibrating and judging
+    seconds = START_S + recipe.epochs * (drawn + looked_at) * (per_tile + reading) + once
+    size = 4 if recipe.batch_size == "auto" else recipe.batch_size
+    held = size * min(recipe.bags.tiles, max(tiles.values())) * features * 4 * HELD / MB
+    device = accelerator(recipe)
+    return Estimate(
+        seconds=round(seconds, 1),
+        memory_mb=round(PROGRAM_MB[device] + held),
+        images=len(parts.learn),
+        steps=max(1, len(parts.learn) // min(size, len(parts.learn))) * recipe.epochs,
+        epochs=recipe.epochs,
+        device=device_name(recipe),
+        precision="bf16" if choose_precision(recipe) == "bf16-mixed" else "fp32",
+        rests_on=f"one step measured on this machine, {drawn} tiles an epoch; the run may end earlier",
+    )
+
+
+def _seconds_a_tile(recipe: TrainRecipe, features: int, tiles: int) -> float:
+    """Time of learning from a tile."""
+    import torch
+
+    from napari_melanoma.models.zoo import build_network
+
+    network = build_network(recipe.model.architecture, {**recipe.model.options, "features": features})
+    network = network.to(accelerator(recipe)).train()
+    bag, best = torch.randn(tiles, features), math.inf
+    for _ in range(TRIED):
+        began = time.perf_counter()
+        network(bag).float().square().sum().backward()
+        best = min(best, time.perf_counter() - began)
+    return best / tiles

@@ -1,0 +1,285 @@
+"""Training runs: started, listed, and their state read from run folders."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from napari_melanoma.core.config import read_toml, write_toml
+from napari_melanoma.core.csv_files import CsvError, csv_dicts
+from napari_melanoma.core.errors import ConfigError, InputError, RunError
+from napari_melanoma.core.files import save_error
+from napari_melanoma.core.interpreter import python_executable
+from napari_melanoma.core.paths import is_trusted
+from napari_melanoma.core.processes import OUTPUT, PROCESS, alive, draw_ticket, let_end, reap, spawn
+from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.run_state import EVENTS, TAIL_BYTES, RunState, _ends_of, _last_word, _when, state_of
+from napari_melanoma.evaluation.comparison import Comparison, read_comparison
+from napari_melanoma.runs.gate import adopted_name, is_discarded
+from napari_melanoma.training.monitor import Monitor, monitor_in, monitor_of
+from napari_melanoma.training.recipe import TrainRecipe
+
+__all__ = ["RunReport", "list_runs", "read_run"]
+
+RECIPE = "recipe.toml"
+
+
+def runs_folder() -> Path:
+    """Folder in which the docks keep a user's runs; it need not exist."""
+    from platformdirs import user_data_path
+
+    return user_data_path("napari-melanoma", appauthor=False) / "runs"
+
+
+def new_run(name: str, folder: Path | None = None) -> Path:
+    """Make an empty run folder of a name that is free."""
+    parent = runs_folder() if folder is None else folder
+    stem = re.sub(r"[^\w-]+", "-", name).strip("-")[:60] or "run"
+    number = 1
+    while True:
+        path = parent / f"{stem}-{number:02}"
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise save_error(path, error) from error
+        else:
+            return path
+
+
+def launch(recipe: TrainRecipe, out: Path, *, resume: bool = False, queue: bool = True) -> None:
+    """Start a run that goes on when this process ends.
+
+    Its output goes to ``output.txt``; how it fares stands in the run folder (``runs.runs.read_run``).
+    """
+    folder, ended = RunFolder(out), let_end(out) if resume else not alive(out)
+    if not ended or folder.is_owned:  # asked before anything is touched: it may only look dead from this machine
+        raise RunError(f"{out.name} is at work already. Cancel it first, or choose another run.")
+    resume = resume and folder.config.exists()
+    write_toml(out / RECIPE, recipe)
+    folder.ask("run")
+    (out / PROCESS).unlink(missing_ok=True)  # of the process before: it has nothing to say about this one
+    folder.tell("launched", resumed=resume)
+    try:
+        outside = any(is_trusted(Path(name).expanduser()) for name in (*recipe.data.datasets, *recipe.data.base))
+        stamp = spawn(command(out, resume=resume, queue=queue, allow_outside=outside), out / OUTPUT)
+    except OSError as error:
+        said = f"no process could be started: {error}"
+        folder.tell("failed", type="RunError", message=said)
+        raise RunError(f"{said}. Reinstall napari-melanoma, or start the run with napari-melanoma train.") from error
+    stamp.write(out / PROCESS)
+    if queue:
+        draw_ticket(out, stamp)  # here and now: the child takes seconds to come that far, some children longer
+
+
+def command(out: Path, *, resume: bool, queue: bool, allow_outside: bool = False) -> list[str]:
+    """Give the command line of a run."""
+    config = out / ("config.toml" if resume else RECIPE)
+    words = [python_executable(), "-P", "-m", "napari_melanoma", "train", "--config", str(config), "--out", str(out)]
+    words += [*["--resume"] * resume, *["--queue"] * queue, *["--allow-outside"] * allow_outside]
+    return [*words, "--nice"]
+
+
+SAID_LINES, SAID_CHARACTERS = 3, 600
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """All that a run folder says, at one moment.
+
+    ``epoch`` counts the finished epochs, ``metrics`` has a row for each (``epoch`` counted from 0), ``step`` is the
+    last event of that kind, empty where there is none. ``recipe`` is None where another version wrote it. ``best`` is
+    the greatest value of the ``monitor`` so far.
+    """
+
+    path: Path
+    name: str
+    recipe: TrainRecipe | None
+    state: RunState
+    message: str
+    epoch: int = 0
+    epochs: int = 0
+    metrics: list[dict[str, float]] = field(default_factory=list)
+    step: dict[str, Any] = field(default_factory=dict)
+    started: float | None = None
+    ended: float | None = None
+    best: float | None = None
+    bundle: Path | None = None
+    comparison: Comparison | None = None
+    adopted: str | None = None
+    discarded: bool = False
+
+    @property
+    def monitor(self) -> Monitor:
+        """What picks the epoch."""
+        return monitor_of(self.recipe) if self.recipe else monitor_in(self.metrics[-1] if self.metrics else {})
+
+
+def list_runs(folder: Path | None = None) -> list[RunReport]:
+    """Read every run of a folder.
+
+    Parameters
+    ----------
+    folder : pathlib.Path, optional
+        ``runs_folder()`` by default.
+
+    Returns
+    -------
+    list of RunReport
+        The newest first; what is no run folder is left out.
+    """
+    parent = runs_folder() if folder is None else folder
+    try:
+        found = [path for path in parent.iterdir() if _is_run(path)]
+    except OSError:
+        return []
+    reports = [read_run(path) for path in found]
+    return sorted(reports, key=lambda report: (report.started or 0.0, report.name), reverse=True)
+
+
+def read_run(path: Path) -> RunReport:
+    """Say how a run fares; reads the end of its events only, and changes nothing.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The run folder.
+
+    Returns
+    -------
+    RunReport
+        A folder that is none, or is gone, is reported as ``lost``.
+    """
+    reap()
+    folder, recipe = RunFolder(path), _recipe(path)
+    first, events = _ends_of(path / EVENTS)
+    at_work = alive(path)
+    state = state_of(path, events, at_work)
+    metrics = _metrics(path / "metrics.csv")
+    step: dict[str, Any] = next((event for event in reversed(events) if event["kind"] == "step"), {})
+    name = (monitor_of(recipe) if recipe else monitor_in(metrics[-1] if metrics else {})).name
+    measured = [row[name] for row in metrics if not math.isnan(row.get(name, math.nan))]
+    done = int(metrics[-1].get("epoch", -1)) + 1 if metrics else 0
+    epochs = recipe.epochs if recipe else 0
+    return RunReport(
+        path=path,
+        name=path.name,
+        recipe=recipe,
+        state=state,
+        message=_message(path, state, events, (done, epochs)),
+        epoch=done,
+        epochs=epochs,
+        metrics=metrics,
+        step=step,
+        started=first,
+        ended=None if at_work or not events else _when(events[-1]),
+        best=max(measured, default=None),
+        bundle=folder.bundle if (folder.bundle / "config.json").is_file() else None,
+        comparison=_comparison(path),
+        adopted=adopted_name(path),
+        discarded=is_discarded(path),
+    )
+
+
+def _is_run(path: Path) -> bool:
+    """Say whether a folder holds a run, or was made for one that never began."""
+    return any((path / name).is_file() for name in ("config.toml", RECIPE, EVENTS, PROCESS))
+
+
+def _recipe(path: Path) -> TrainRecipe | None:
+    """Recipe of a run; None where another version of this program wrote it."""
+    for name in ("config.toml", RECIPE):
+        try:
+            return read_toml(path / name, TrainRecipe)
+        except ConfigError:
+            continue
+    return None
+
+
+def _metrics(path: Path) -> list[dict[str, float]]:
+    """Rows of ``metrics.csv``; a row that is cut off is not yet there."""
+    try:
+        with path.open(newline="", encoding="utf-8", errors="replace") as table:
+            rows = list(csv_dicts(table))
+    except (OSError, CsvError):
+        return []
+    found = []
+    for row in rows:
+        try:
+            found.append({str(name): float(value) for name, value in row.items()})
+        except (TypeError, ValueError):
+            continue
+    return found
+
+
+def _comparison(path: Path) -> Comparison | None:
+    """What the gate found, where there is something that can be read."""
+    try:
+        return read_comparison(path / "comparison")
+    except InputError:
+        return None
+
+
+def _message(path: Path, state: RunState, events: list[dict[str, Any]], epochs: tuple[int, int]) -> str:
+    """Say in a sentence how a run fares."""
+    done, total = epochs
+    last: dict[str, dict[str, Any]] = {event["kind"]: event for event in events}
+    again = f"Resume goes on from epoch {done + 1}." if done else "Resume begins it again."
+    if state is RunState.queued:
+        queued = last.get("queued", {})
+        before, paused = queued.get("position", 1), queued.get("paused")
+        held = f" {paused} is paused: continue or cancel it." if paused else ""
+        return f"Waits for {before} other run{'' if before == 1 else 's'} to end.{held}"
+    if state is RunState.failed:
+        said = str(last["failed"].get("message", "")) if _last_word(events) == "failed" else _said(path)
+        return said or "Its process ended before it began, and said nothing."
+    if state is RunState.lost:
+        if not events:
+            return "There is nothing in this folder that a run has written."
+        return f"It ended without a word: killed, or the machine went down. {again}{_quoted(_said(path))}"
+    if state is RunState.cancelled:
+        return f"Cancelled after {done} of {total} epochs. {again}" if total else f"Cancelled. {again}"
+    if state is RunState.finished:
+        threshold = last.get("finished", {}).get("threshold")
+        at = f"; threshold {threshold:g}" if isinstance(threshold, int | float) else ""
+        return f"Finished after {done} epochs{at}."
+    return _progress(state, events, last, total)
+
+
+def _progress(state: RunState, events: list[dict[str, Any]], last: dict[str, dict[str, Any]], total: int) -> str:
+    """Say what a run at work is doing."""
+    if state is RunState.cancelling:
+        return "Ends after the current batch or image; finished epochs and a finished model are kept."
+    if state is RunState.paused:
+        return "Paused; it holds its memory until it goes on or is cancelled."
+    if state is RunState.starting:
+        return "Starting."
+    doing = next((event for event in reversed(events) if event["kind"] in ("progress", "step")), None)
+    if doing is None:
+        return "At work."
+    if doing["kind"] == "progress":
+        return f"{doing.get('message', 'At work')}."
+    return f"Epoch {int(doing.get('epoch', 0)) + 1} of {total or '?'}."
+
+
+def _said(path: Path) -> str:
+    """Last lines of what the process wrote since it was launched last."""
+    try:
+        with (path / OUTPUT).open("rb") as output:
+            output.seek(max(0, output.seek(0, 2) - TAIL_BYTES))
+            text = output.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+    lines: list[str] = []
+    for line in text.splitlines():
+        lines = [] if line.startswith("--- ") else [*lines, line.strip()]
+    return "\n".join([line for line in lines if line][-SAID_LINES:])[-SAID_CHARACTERS:]
+
+
+def _quoted(said: str) -> str:
+    """Give the last line of an output, where there is one."""
+    return f" It said last: {said.splitlines()[-1]}" if said else ""

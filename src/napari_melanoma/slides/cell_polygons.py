@@ -1,0 +1,157 @@
+"""Masks of map cells to polygons of their outer edges and back, without loss."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.core.polygons import Polygon, Ring, as_array, as_ring, signed_area
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.geometry import Box
+    from napari_melanoma.core.placement import MapPlace
+
+Point = tuple[int, int]
+
+
+def cell_polygons(mask: NDArray[np.bool_], place: MapPlace) -> tuple[Polygon, ...]:
+    """Trace the outer edges of the cells of a mask.
+
+    No ring meets itself, not even at a corner: cells that touch at a corner alone are polygons of their own, and a ring
+    of cells that closes over a corner has a hole. Such polygons are valid for every program (OGC Simple Features).
+
+    ``mask``: bool (row, column). In pixels of the finest level, outer rings clockwise, holes counter-clockwise; the
+    largest first. Empty where the mask is.
+    """
+    from scipy import ndimage
+
+    parts, _ = ndimage.label(mask)  # cells joined by their sides: each part has one outer ring
+    rings = [part for ring in _traced(mask) for part in _untied(ring)]
+    outer = {_part_at(ring, parts, 0): ring for ring in rings if signed_area(ring) > 0}
+    holes: dict[int, list[Ring]] = {part: [] for part in outer}
+    for hole in (ring for ring in rings if signed_area(ring) < 0):
+        holes[_part_at(hole, parts, -1)].append(_placed(hole, place))
+    found = [Polygon(_placed(ring, place), tuple(holes[part])) for part, ring in outer.items()]
+    return tuple(sorted(found, key=lambda polygon: -polygon.area))
+
+
+def cells_within(polygons: Iterable[Polygon], place: MapPlace, window: Box) -> NDArray[np.bool_]:
+    """Tell which cells have their centre within polygons: the inverse of ``cell_polygons``, and it takes drawn ones.
+
+    ``polygons``: in pixels of the finest level. Returns bool (row, column) of the window.
+    """
+    mask = np.zeros((window.height, window.width), bool)
+    for polygon in polygons:
+        inside = np.zeros_like(mask)
+        for ring in polygon.rings:
+            vertices = place.to_map(as_array(ring)) - (window.top, window.left)
+            inside ^= (windings(vertices, mask.shape) & 1).astype(bool)
+        mask |= inside
+    return mask
+
+
+def _traced(mask: NDArray[np.bool_]) -> list[list[Point]]:
+    """Closed lines of lattice points where the edge turns, the mask on their right; cells at a corner stay apart."""
+    padded = np.pad(mask, 1).astype(np.int8)
+    across, down = np.diff(padded, axis=1)[1:-1], np.diff(padded, axis=0)[:, 1:-1]
+    following: dict[Point, list[Point]] = {}
+    # Down a right edge, up a left one, right along an upper edge, left along a lower one: clockwise on a screen.
+    for starts, ends in (
+        _runs(across.T, -1, upright=True),
+        tuple(reversed(_runs(across.T, 1, upright=True))),
+        _runs(down, 1, upright=False),
+        tuple(reversed(_runs(down, -1, upright=False))),
+    ):
+        for start, end in zip(map(tuple, starts.tolist()), map(tuple, ends.tolist()), strict=True):
+            following.setdefault(start, []).append(end)
+    lines = []
+    for start in list(following):
+        while start in following:
+            lines.append(_followed(following, start))
+    return lines
+
+
+def _runs(steps: NDArray[np.int8], sign: int, *, upright: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Both ends, (row, column), of each straight piece of the edge: cells in a line whose step has the same sign."""
+    lines, starts = np.nonzero(np.diff(np.pad((steps == sign).astype(np.int8), ((0, 0), (1, 1))), axis=1) == 1)
+    _, ends = np.nonzero(np.diff(np.pad((steps == sign).astype(np.int8), ((0, 0), (1, 1))), axis=1) == -1)
+    first, last = np.stack([lines, starts], axis=1), np.stack([lines, ends], axis=1)
+    return (first[:, ::-1], last[:, ::-1]) if upright else (first, last)
+
+
+def _followed(following: dict[Point, list[Point]], start: Point) -> list[Point]:
+    """Take one closed line out of the pieces, turning right where two cross."""
+    line, point, came = [start], following[start].pop(), start
+    if not following[start]:
+        del following[start]
+    while point != start:
+        line.append(point)
+        ways = following[point]
+        way = ways.pop(0 if len(ways) == 1 or _right_turn(came, point, ways[0]) > 0 else 1)
+        if not ways:
+            del following[point]
+        came, point = point, way
+    return line
+
+
+def _right_turn(came: Point, at: Point, to: Point) -> int:
+    """Positive where the way turns right on a screen."""
+    return (at[1] - came[1]) * (to[0] - at[0]) - (at[0] - came[0]) * (to[1] - at[1])
+
+
+def _untied(line: list[Point]) -> list[Ring]:
+    """Cut a line that comes back to one of its points into rings that do not."""
+    rings: list[Ring] = []
+    path: list[Point] = []
+    seen: dict[Point, int] = {}
+    for point in line:
+        if point in seen:
+            first = seen[point]
+            rings.append(tuple((float(row), float(column)) for row, column in path[first:]))
+            for gone in path[first + 1 :]:
+                del seen[gone]
+            del path[first + 1 :]
+        else:
+            seen[point] = len(path)
+            path.append(point)
+    return [*rings, tuple((float(row), float(column)) for row, column in path)]
+
+
+def _part_at(ring: Ring, parts: NDArray[np.int32], above: int) -> int:
+    """Part that a ring bounds: that of the cell below its uppermost edge, or, of a hole, above it."""
+    row, column = min(ring)
+    return int(parts[int(row) + above, int(column)])
+
+
+def _placed(ring: Ring, place: MapPlace) -> Ring:
+    """A ring of lattice points on the slide."""
+    return as_ring(place.to_slide(as_array(ring)))
+
+
+def windings(vertices: NDArray[np.floating], shape: tuple[int, int]) -> NDArray[np.int32]:
+    """Count how often a closed ring runs around the centre of each cell, clockwise on a screen as positive.
+
+    Each edge is met by the rows of cell centres that it spans; what it adds there holds for all cells to its right.
+    An odd number is inside by the even-odd rule, any but 0 by the rule of non-zero winding.
+
+    ``vertices``: (vertex, 2) as (row, column) in cells, counted from the outer corner of the first: its centre is (0.5,
+    0.5). Returns int32 (row, column).
+    """
+    steps = np.zeros((shape[0], shape[1] + 1), np.int32)
+    start, end = np.asarray(vertices, np.float64), np.roll(vertices, -1, axis=0).astype(np.float64)
+    low, high = np.minimum(start[:, 0], end[:, 0]), np.maximum(start[:, 0], end[:, 0])
+    first = np.clip(np.ceil(low - 0.5), 0, shape[0]).astype(np.int64)
+    beyond = np.clip(np.ceil(high - 0.5), 0, shape[0]).astype(np.int64)
+    counts = beyond - first
+    edges = np.repeat(np.arange(len(start)), counts)
+    rows = np.arange(len(edges)) - np.repeat(np.cumsum(counts) - counts, counts) + first[edges]
+    along = (rows + 0.5 - start[edges, 0]) / (end - start)[edges, 0]
+    met = start[edges, 1] + along * (end - start)[edges, 1]
+    columns = np.clip(np.ceil(met - 0.5), 0, shape[1]).astype(np.int64)
+    np.add.at(steps, (rows, columns), np.where(end[edges, 0] < start[edges, 0], 1, -1))
+    return np.cumsum(steps[:, :-1], axis=1, dtype=np.int32)

@@ -1,0 +1,418 @@
+"""Lesions of a slide: found on a probability map, measured and scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.polygons import Polygon, Ring, as_array, as_ring, joint_box
+from napari_melanoma.depth.maps import BENIGN
+from napari_melanoma.imaging.masks import bounding_box, components, filled
+from napari_melanoma.imaging.measurements import perimeter
+from napari_melanoma.slides.cell_polygons import cell_polygons, cells_within
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.placement import MapPlace
+
+LesionClass = Literal["malignant", "benign"]
+Origin = Literal["found", "merged", "split", "classed", "drawn"]
+WHOLE = (slice(None), slice(None))
+LESION_COLUMNS = (
+    "index",
+    "label",
+    "probability",
+    "presence",
+    "area_mm2",
+    "perimeter_mm",
+    "height_mm",
+    "width_mm",
+    "area_px",
+    "perimeter_px",
+    "extent",
+    "tissue_share",
+    "seed_row_px",
+    "seed_column_px",
+    "origin",
+)
+
+
+class LesionConfig(Config):
+    """What counts as a lesion of a slide, and when it is malignant."""
+
+    low: float = Field(0.4, ge=0, le=1, description="a lesion reaches as far as the probability is at least this")
+    high: float = Field(0.6, ge=0, le=1, description="somewhere in it the probability is at least this")
+    smoothing_um: float = Field(0.0, ge=0, description="sigma of a Gaussian on the map before; 0 = off")
+    join_um: float = Field(0.0, ge=0, description="parts nearer to each other than this are one lesion")
+    min_area_mm2: float = Field(0.0, ge=0, description="smaller lesions are dropped; without a scale none is")
+    fill_holes: bool = Field(False, description="what a lesion encloses belongs to it")
+    malignant_from: float = Field(
+        0.5, ge=0, le=1, description="a lesion is malignant where this share of its probability is malignant"
+    )
+    score: Literal["mean", "maximum"] = Field(
+        "mean",
+        description="probability of a lesion from those of its tiles, each weighted by its tissue, or the highest",
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low ({self.low}) may not be above high ({self.high})")
+        return self
+
+
+@dataclass(frozen=True)
+class LesionMaps:
+    """What lesions are found and measured on, all on the same cells.
+
+    ``presence``: float (row, column): probability that a lesion is there; NaN where nothing is known. ``malignancy``:
+    float (row, column): probability that what is there is malignant; ``presence`` where it is left out. ``tissue``:
+    float (row, column): share of each cell that is tissue; all of each where something is known by default. ``end``:
+    (row, column) where the slide ends, in pixels of the finest level: what the last cells have beyond is no lesion.
+    """
+
+    presence: NDArray[np.float32]
+    place: MapPlace
+    malignancy: NDArray[np.float32] | None = None
+    tissue: NDArray[np.float32] | None = None
+    label: str = ""
+    end: tuple[float, float] | None = None
+
+    @property
+    def malignant(self) -> NDArray[np.float32]:
+        """Probability of malignancy of each cell."""
+        return self.presence if self.malignancy is None else self.malignancy
+
+    @property
+    def target(self) -> NDArray[np.float32]:
+        """Probability that a malignant lesion, or the class that is looked for, is there: the scale of the heatmap."""
+        return self.presence if self.malignancy is None else self.presence * self.malignancy
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        rows, columns = self.presence.shape
+        return rows, columns
+
+    def weight(self, part: tuple[slice, slice] = WHOLE) -> NDArray[np.float32]:
+        """Give the tissue in each cell, as a share of the cell.
+
+        Returns float32 (row, column); 0 where nothing is known.
+        """
+        known = np.isfinite(self.presence[part]).astype(np.float32)
+        return known if self.tissue is None else self.tissue[part] * known
+
+    @property
+    def tissue_cells(self) -> float:
+        """All tissue of the slide, in cells."""
+        return float(self.weight().sum(dtype=np.float64))
+
+
+@dataclass(frozen=True)
+class SlideLesion:
+    """One lesion: number, class with probability, measurements, outline; ``mm`` are None without a scale.
+
+    ``area_px``, ``perimeter_px``: in pixels of the slide's finest level. ``seed``: its most suspicious point, (row,
+    column) in pixels of the finest level.
+    """
+
+    index: int
+    label: str
+    probability: float
+    presence: float
+    area_px: float
+    perimeter_px: float
+    area_mm2: float | None
+    perimeter_mm: float | None
+    height_mm: float | None
+    width_mm: float | None
+    extent: float
+    tissue_share: float
+    seed: tuple[float, float]
+    polygons: tuple[Polygon, ...]
+    origin: Origin = "found"
+
+    @property
+    def box(self) -> Box:
+        """Box around it, in pixels of the finest level."""
+        return joint_box(self.polygons)
+
+
+@dataclass(frozen=True)
+class Region:
+    """Cells of a map: where the crop begins, and which of its cells belong; bool (row, column)."""
+
+    top: int
+    left: int
+    mask: NDArray[np.bool_]
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Index of the crop in the map."""
+        return Box(self.top, self.left, *self.mask.shape).slices
+
+
+def find_lesions(maps: LesionMaps, config: LesionConfig) -> tuple[SlideLesion, ...]:
+    """Find the lesions of a slide: connected cells at or above ``low`` that hold one at or above ``high``.
+
+    Malignant ones first, of those the largest, numbered from 1.
+    """
+    from scipy import ndimage
+
+    labels = lesion_labels(maps, config)
+    regions = [
+        Region(box[0].start, box[1].start, labels[box] == number)
+        for number, box in enumerate(ndimage.find_objects(labels), start=1)
+        if box is not None
+    ]
+    if config.fill_holes:
+        regions = [replace(region, mask=filled(region.mask)) for region in regions]
+    total = maps.tissue_cells
+    lesions = [measure_region(region, maps, config, index=0, tissue=total) for region in regions]
+    kept = [one for one in lesions if one.area_mm2 is None or one.area_mm2 >= config.min_area_mm2]
+    kept.sort(key=lambda one: (one.label == "benign", -one.area_px, -one.probability))
+    return tuple(replace(one, index=index) for index, one in enumerate(kept, start=1))
+
+
+def lesion_labels(maps: LesionMaps, config: LesionConfig) -> NDArray[np.int32]:
+    """Number the cells of each lesion, holes not filled, the small ones included.
+
+    Returns int32 (row, column); 0 where there is none.
+    """
+    presence = _smoothed(maps, config.smoothing_um)
+    reach = presence >= config.low
+    labels, count = components(_widened(reach, maps.place, config.join_um))
+    labels = np.where(reach, labels, 0)
+    certain = np.zeros(count + 1, bool)
+    certain[labels[presence >= config.high]] = True
+    certain[0] = False
+    numbers = np.cumsum(certain) * certain
+    return numbers[labels].astype(np.int32)
+
+
+def measure_region(region: Region, maps: LesionMaps, config: LesionConfig, *, index: int, tissue: float) -> SlideLesion:
+    """Measure and class the lesion that some cells make."""
+    place, mask = maps.place, region.mask
+    malignant, weight = maps.malignant[region.slices], maps.weight(region.slices)
+    share = _score(malignant[mask], weight[mask], config.score)
+    peak = np.unravel_index(np.where(mask & np.isfinite(malignant), malignant, -1.0).argmax(), mask.shape)
+    moved = replace(place, top=place.top + region.top * place.step_y, left=place.left + region.left * place.step_x)
+    seed = moved.to_slide((peak[0] + 0.5, peak[1] + 0.5))
+    um, cells = place.cell_um, CellsOnSlide.of(mask, moved, maps.end)
+    height, width = cells.box
+    return SlideLesion(
+        index=index,
+        label=maps.label or ("malignant" if share >= config.malignant_from else "benign"),
+        probability=_score(maps.target[region.slices][mask], weight[mask], config.score),
+        presence=_score(maps.presence[region.slices][mask], weight[mask], "mean"),
+        area_px=cells.area * place.cell_area_px,
+        perimeter_px=cells.perimeter((place.step_y, place.step_x)),
+        area_mm2=None if um is None else cells.area * um[0] * um[1] / 1e6,
+        perimeter_mm=None if um is None else cells.perimeter((um[0] / 1e3, um[1] / 1e3)),
+        height_mm=None if um is None else height * um[0] / 1e3,
+        width_mm=None if um is None else width * um[1] / 1e3,
+        extent=cells.area / (height * width),
+        tissue_share=float(weight[mask].sum(dtype=np.float64)) / tissue if tissue else 0.0,
+        seed=(float(seed[0]), float(seed[1])),
+        polygons=tuple(ended(polygon, maps.end) for polygon in cell_polygons(mask, moved)),
+    )
+
+
+def region_of(polygons: Sequence[Polygon], maps: LesionMaps) -> Region:
+    """Give the cells whose centres lie within polygons, of a lesion or drawn by hand.
+
+    ``polygons``: in pixels of the finest level, at least one.
+    """
+    polygons = [reaching(polygon, maps.place, maps.shape, maps.end) for polygon in polygons]
+    box = joint_box(tuple(polygons))
+    corners = maps.place.to_map([(box.top, box.left), (box.top + box.height, box.left + box.width)])
+    first = np.maximum(np.floor(corners[0]).astype(int), 0)
+    last = np.minimum(np.ceil(corners[1]).astype(int), maps.presence.shape)
+    size = np.maximum(last - first, 0)
+    window = Box(int(first[0]), int(first[1]), int(size[0]), int(size[1]))
+    return Region(window.top, window.left, cells_within(polygons, maps.place, window))
+
+
+def lesions_table(lesions: Sequence[SlideLesion]) -> list[dict[str, object]]:
+    """Give the rows of ``lesions.csv``, as ``io.results.write_table`` takes them."""
+    rows = []
+    for lesion in lesions:
+        values = {name: getattr(lesion, name, None) for name in LESION_COLUMNS}
+        rows.append({**values, "seed_row_px": lesion.seed[0], "seed_column_px": lesion.seed[1]})
+    return rows
+
+
+def _score(values: NDArray[np.float32], weights: NDArray[np.float32], how: str) -> float:
+    """Probability of a lesion from those of its cells; cells without one do not count."""
+    known = np.isfinite(values)
+    values, weights = values[known].astype(np.float64), weights[known].astype(np.float64)
+    if not len(values):
+        return float("nan")
+    if how == "maximum":
+        return float(values.max())
+    return float(np.average(values, weights=weights if weights.sum() > 0 else None))
+
+
+def _smoothed(maps: LesionMaps, sigma_um: float) -> NDArray[np.float32]:
+    """Smooth the map by its own known cells alone; unknown ones are 0."""
+    known = np.isfinite(maps.presence)
+    presence = np.where(known, maps.presence, 0).astype(np.float32)
+    um = maps.place.cell_um
+    if not sigma_um or um is None:
+        return presence
+    from scipy import ndimage
+
+    sigma = (sigma_um / um[0], sigma_um / um[1])
+    smooth = ndimage.gaussian_filter(presence, sigma, mode="constant")
+    there = ndimage.gaussian_filter(known.astype(np.float32), sigma, mode="constant")
+    return np.where(known, smooth / np.maximum(there, 1e-6), 0).astype(np.float32)
+
+
+def _widened(mask: NDArray[np.bool_], place: MapPlace, gap_um: float) -> NDArray[np.bool_]:
+    """Widen a mask by half the gap that it is to bridge."""
+    um = place.cell_um
+    if not gap_um or um is None:
+        return mask
+    from scipy import ndimage
+
+    return ndimage.distance_transform_edt(~mask, sampling=um) <= gap_um / 2
+
+
+End = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class CellsOnSlide:
+    """Cells with the share of each row and column that lies on the slide.
+
+    ``mask``: bool (row, column), at least one cell. ``rows``, ``columns``: float64 (row,) and (column,): 1 but for what
+    the slide's end cuts.
+    """
+
+    mask: NDArray[np.bool_]
+    rows: NDArray[np.float64]
+    columns: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, mask: NDArray[np.bool_], place: MapPlace, end: End | None) -> CellsOnSlide:
+        """Cut cells by the end of the slide.
+
+        ``mask``: bool (row, column). ``end``: (row, column) where the slide ends, in pixels of the finest level;
+        nothing is cut by default.
+        """
+        rows, columns = (np.arange(length, dtype=np.float64) for length in mask.shape)
+        if end is None:
+            return cls(mask, np.ones_like(rows), np.ones_like(columns))
+        last = place.to_map(end)
+        return cls(mask, (last[0] - rows).clip(0, 1), (last[1] - columns).clip(0, 1))
+
+    @property
+    def area(self) -> float:
+        """In cells."""
+        return float(self.rows @ self.mask @ self.columns)
+
+    @property
+    def box(self) -> tuple[float, float]:
+        """Height and width of the upright box around them, in cells."""
+        box = bounding_box(self.mask)
+        assert box is not None, "there is at least one cell"
+        rows, columns = box.slices
+        return float(self.rows[rows].sum()), float(self.columns[columns].sum())
+
+    def perimeter(self, step: tuple[float, float]) -> float:
+        """Length of the border by Crofton; where the slide cuts a cell, both sides of it are as much shorter."""
+        beyond = _runs(self.mask) @ (1 - self.rows) * step[0] + _runs(self.mask.T) @ (1 - self.columns) * step[1]
+        return perimeter(self.mask, step) - 2 * float(beyond)
+
+
+def ended(polygon: Polygon, end: End | None) -> Polygon:
+    """Let an outline along cells end where the slide does.
+
+    ``end``: (row, column) in pixels of the finest level. Returns the same where nothing reaches beyond.
+    """
+    if end is None:
+        return polygon
+
+    def cut(ring: Ring) -> Ring:
+        return as_ring(np.minimum(as_array(ring), end))
+
+    return Polygon(cut(polygon.outer), tuple(cut(hole) for hole in polygon.holes))
+
+
+def reaching(polygon: Polygon, place: MapPlace, shape: tuple[int, int], end: End | None) -> Polygon:
+    """Undo ``ended``: an outline that ends with the slide holds all of the cells that the slide's end cuts.
+
+    ``end``: (row, column) where the slide ends.
+    """
+    if end is None:
+        return polygon
+    far = np.maximum(place.to_slide(shape), end)
+
+    def moved(ring: Ring) -> Ring:
+        vertices = as_array(ring)
+        return as_ring(np.where(vertices >= end, far, vertices))
+
+    return Polygon(moved(polygon.outer), tuple(moved(hole) for hole in polygon.holes))
+
+
+def _runs(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """How many stretches of cells there are in each row."""
+    return np.diff(mask.astype(np.int8), axis=1, prepend=0).clip(min=0).sum(axis=1)
+
+
+BACKGROUND = ("background", "dermis", "epidermis", "benign", "normal")  # never what a heatmap is about
+MALIGNANT = ("melanoma", "malign", "cancer", "carcinoma", "metasta")  # within the name of what is
+UNSAID = ("tumour", "tumor", "lesion")  # may be malignant or benign
+
+
+def tissue_looked_for(classes: Sequence[str]) -> str:
+    """Name the class of tissue that lesions are found on.
+
+    Returns the one called tumour or melanoma, else the last that is no healthy tissue.
+    """
+    named = [name for name in classes if "tumour" in name.lower() or "melanoma" in name.lower()]
+    return (named or [name for name in classes if name.lower() not in BACKGROUND] or list(classes))[-1]
+
+
+def lesion_maps(
+    probability: NDArray[np.float32],
+    place: MapPlace,
+    classes: Sequence[str],
+    target: str,
+    *,
+    draws: bool,
+    tissue: NDArray[np.float32] | None = None,
+    end: tuple[float, float] | None = None,
+) -> LesionMaps:
+    """Give what lesions are found on.
+
+    ``probability``: float32 (class, row, column); not-a-number where nothing is known. ``tissue``: float32 (row,
+    column): share of each cell that is tissue. ``end``: (row, column) where the slide ends, in pixels of the finest
+    level. Where the model knows benign lesions too, these are lesions as well. Where it cannot tell malignant from
+    benign, because what it looks for may be either, or because it draws one kind of lesion alone, lesions bear the name
+    of the target; so they do where the target is no word for a lesion at all, such as epidermis.
+    """
+    looked_for = np.ascontiguousarray(probability[list(classes).index(target)])
+    benign = [index for index, name in enumerate(classes) if name.lower() in BENIGN and name != target]
+    unsaid = target.lower() in UNSAID
+    if not (unsaid or _is_malignant(target)) or (not benign and (draws or unsaid)):
+        return LesionMaps(looked_for, place, tissue=tissue, label=target, end=end)
+    if not benign or (not draws and len(classes) == 2):
+        return LesionMaps(looked_for, place, tissue=tissue, end=end)
+    presence = looked_for + probability[benign].sum(axis=0)
+    share = np.where(presence > 0, looked_for / np.maximum(presence, 1e-6), 0).astype(np.float32)
+    return LesionMaps(presence, place, malignancy=share, tissue=tissue, end=end)
+
+
+def _is_malignant(name: str) -> bool:
+    """Whether the name of a class says that it is malignant."""
+    return any(word in name.lower() for word in MALIGNANT)

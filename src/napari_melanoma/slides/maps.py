@@ -1,0 +1,269 @@
+"""Maps of an analyzed slide: probability, attention and the prediction of a whole-slide model."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_melanoma.core.context import Progress
+from napari_melanoma.core.errors import ConfigError, InputError
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.data.bags import PIECE, read_attention, relative, write_attention
+from napari_melanoma.io.slide_spec import DONE
+from napari_melanoma.io.slide_store import SlideResult
+from napari_melanoma.slides.scores import correct_prevalence
+from napari_melanoma.slides.stitching import map_shape, stitch_block, tiles_reaching
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.slides.options import SlideOptions
+    from napari_melanoma.slides.tile_models import BagAnswer, BagModel, TileModel, TileModelInfo
+    from napari_melanoma.slides.tiling import TileGrid
+
+BLOCK_CELLS = 1024
+MAP_SIDE = 4096  # cells along the longer side of what lesions are found on: 64 MB a class, whatever the slide
+KEPT_CHUNKS = 96  # of dense answers, about a megabyte each
+
+
+@dataclass(frozen=True)
+class SlideMaps:
+    """Probability of each class, float32 (class, row, column) with NaN where nothing is known, and where it lies."""
+
+    probability: NDArray[np.float32]
+    place: MapPlace
+
+
+def tile_maps(result: SlideResult) -> SlideMaps:
+    """Give the values of tiles as maps."""
+    return SlideMaps(np.moveaxis(result.probability, 2, 0), result.spec.place)
+
+
+def stitched_maps(result: SlideResult, grid: TileGrid, run: RunContext) -> SlideMaps:
+    """Stitch dense answers into the store's ``map``, and give them on cells that fit into memory.
+
+    ``result``: of kind ``dense``, open for writing; receives ``map``, uint8 (class, row, column), probability times
+    255. Means over whole cells of ``map``, at most ``MAP_SIDE`` of them along a side.
+    """
+    cells = replace(grid, side_px=result.spec.dense_px)
+    shape = map_shape(cells)
+    step = -(-max(shape) // MAP_SIDE)
+    classes, answers = len(result.spec.classes), _Answers(result)
+    small = np.full((classes, -(-shape[0] // step), -(-shape[1] // step)), np.nan, np.float32)
+    store = result.new_map(shape)
+    blocks = [block for block in _blocks(shape, step) if any(answers.has(*at) for at in tiles_reaching(block, cells))]
+    for block in run.track(blocks, "Putting the tiles together"):
+        values = stitch_block(block, cells, answers, channels=classes)
+        store.put(block, np.round(255 * values).astype(np.uint8))
+        part = slice(block.top // step, None), slice(block.left // step, None)
+        reduced = _reduced(values, step)
+        small[:, part[0], part[1]][:, : reduced.shape[1], : reduced.shape[2]] = reduced
+    run.report(Progress(len(blocks), len(blocks), "Putting the tiles together"))
+    place = cells.pixels_place
+    fitted = MapPlace(place.top, place.left, place.step_y * step, place.step_x * step, place.pixel_size)
+    return SlideMaps(_known(small, result, fitted), fitted)
+
+
+class _Answers:
+    """Dense answers of tiles by their place, chunks that were read last kept."""
+
+    def __init__(self, result: SlideResult) -> None:
+        self._result = result
+        self._length = result.array("dense").chunks[0]
+        self._chunks: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
+        self._index = np.full(result.state.shape, -1, np.int64)
+        order, done = result.order, result.state == DONE
+        self._index[order[:, 0], order[:, 1]] = np.where(done[order[:, 0], order[:, 1]], np.arange(len(order)), -1)
+
+    def has(self, row: int, column: int) -> bool:
+        """Say whether a tile has an answer."""
+        return bool(self._index[row, column] >= 0)
+
+    def __call__(self, row: int, column: int) -> NDArray[np.float32] | None:
+        """Give a tile's maps, float32 (class, row, column), or None."""
+        index = int(self._index[row, column])
+        if index < 0:
+            return None
+        chunk, within = divmod(index, self._length)
+        if chunk not in self._chunks:
+            self._chunks[chunk] = self._result.dense(slice(chunk * self._length, (chunk + 1) * self._length))
+            if len(self._chunks) > KEPT_CHUNKS:
+                self._chunks.popitem(last=False)
+        self._chunks.move_to_end(chunk)
+        return self._chunks[chunk][within].astype(np.float32) / 255
+
+
+def _blocks(shape: tuple[int, int], step: int) -> Iterator[Box]:
+    """Cut a map into blocks whose sides are whole steps."""
+    side = -(-BLOCK_CELLS // step) * step
+    for top in range(0, shape[0], side):
+        for left in range(0, shape[1], side):
+            yield Box(top, left, min(side, shape[0] - top), min(side, shape[1] - left))
+
+
+def _reduced(values: NDArray[np.float32], step: int) -> NDArray[np.float32]:
+    """Means over squares; those at the far edges are of what there is."""
+    if step == 1:
+        return values
+    below, beside = -values.shape[1] % step, -values.shape[2] % step
+    padded = np.pad(values, ((0, 0), (0, below), (0, beside)), mode="edge")
+    rows, columns = padded.shape[1] // step, padded.shape[2] // step
+    return padded.reshape(len(values), rows, step, columns, step).mean(axis=(2, 4))
+
+
+def _known(maps: NDArray[np.float32], result: SlideResult, place: MapPlace) -> NDArray[np.float32]:
+    """Forget what lies in tiles without an answer."""
+    tiles, grid = result.spec.place, result.state == DONE
+    for axis, (corner, step, own, size) in enumerate(
+        (
+            (tiles.top, tiles.step_y, place.top, place.step_y),
+            (tiles.left, tiles.step_x, place.left, place.step_x),
+        )
+    ):
+        at = own + (np.arange(maps.shape[axis + 1]) + 0.5) * size
+        index = np.clip(np.floor((at - corner) / step).astype(int), 0, grid.shape[axis] - 1)
+        grid = grid.take(index, axis=axis)
+    maps[:, ~grid] = np.nan
+    return maps
+
+
+@dataclass(frozen=True)
+class BagFound:
+    """The prediction of a model of whole slides, ready for ``result.json``, and whether it is out of distribution."""
+
+    content: dict[str, Any]
+    unlike: bool
+
+
+def check_bags(model: TileModel, grid: TileGrid, options: SlideOptions) -> None:
+    """Refuse tiles that are not those whose embeddings a model of whole slides learnt from."""
+    bags = model.bags
+    if bags is None:
+        if options.prevalence is not None:
+            raise ConfigError(
+                f"prevalence is that of slides, and '{model.info.name}' tells of tiles. Leave it out, or name a model "
+                "of whole slides."
+            )
+        return
+    config, stain = bags.info.config, options.stain.method if options.stain else "none"
+    if options.prevalence is not None and bags.judge.config.prevalence is None:
+        raise ConfigError(
+            f"'{bags.info.name}' does not know how frequent '{bags.judge.config.positive}' was where it was "
+            "calibrated, so it cannot be brought to a stated prevalence. Leave it out."
+        )
+    if options.target and options.target not in config.classes:
+        raise ConfigError(
+            f"target is '{options.target}', but '{bags.info.name}' tells {', '.join(config.classes)}. Name one of them."
+        )
+    if stain != bags.encoder.stain:
+        raise ConfigError(
+            f"'{bags.info.name}' learnt from tiles with stain normalisation '{bags.encoder.stain}', asked for is "
+            f"'{stain}'. Ask for the same: --stain."
+        )
+    assert config.tile is not None
+    if grid.mpp is not None and config.tile.differs(grid.mpp):
+        raise InputError(
+            f"'{bags.info.name}' learnt from tiles at {config.tile.mpp:.3g} micrometres per pixel, these would be at "
+            f"{max(grid.mpp):.3g}. Leave --tile-mpp and --tile-um out, or correct the scale of the slide."
+        )
+
+
+def answer_slide(bags: BagModel, result: SlideResult, options: SlideOptions, run: RunContext) -> BagFound:
+    """Answer a slide from the embeddings of all of its tiles, and keep the weight of each.
+
+    Returns ``probability`` of the target, ``scores``, and how it was calibrated.
+    """
+    places = result.order
+    done = result.state[places[:, 0], places[:, 1]] == DONE
+    if result.spec.features != bags.encoder.features:
+        raise InputError(
+            f"embeddings have {result.spec.features} features, '{bags.info.name}' expects {bags.encoder.features}. "
+            "Analyse the slide with its own encoder, into another folder."
+        )
+    found = bags.answer(_pieces(result, done, run))
+    write_attention(result, places[done], found.weights)
+    return BagFound(_content(bags, found, options), bags.is_unlike(found))
+
+
+def info_of(model: TileModel) -> TileModelInfo:
+    """Say what answered: of a model of whole slides that itself, with the licences of both."""
+    if model.bags is None:
+        return model.info
+    bundle = model.bags.info
+    licence = f"{bundle.config.licence}; encoder {model.bags.encoder.name}: {model.info.licence}"
+    answers = bundle.answering()
+    config = bundle.config
+    return replace(
+        model.info,
+        name=bundle.name,
+        fingerprint=bundle.fingerprint,
+        licence=licence,
+        answers=answers,
+        demonstration=config.is_demonstration,
+        synthetic_share=config.drawn_share,
+        calibrated=model.bags.judge.reference is not None,
+    )
+
+
+def attention_map(result: SlideResult) -> SlideMaps | None:
+    """Give the attention as a map.
+
+    One map, relative to the greatest weight; None where no model of whole slides has answered.
+    """
+    found = read_attention(result)
+    return None if found is None else SlideMaps(relative(found)[None], result.spec.place)
+
+
+def stated(probability: NDArray[np.float64], positive: int, calibrated: float, wanted: float) -> NDArray[np.float64]:
+    """Bring probabilities to a stated prevalence of one class; the others keep their shares among each other.
+
+    ``probability``: float (class,). Returns float64 (class,).
+    """
+    others = len(probability) - 1
+    before, after = (np.full(len(probability), (1 - share) / others) for share in (calibrated, wanted))
+    before[positive], after[positive] = calibrated, wanted
+    return correct_prevalence(probability, before, after)
+
+
+def _pieces(result: SlideResult, done: NDArray[np.bool_], run: RunContext) -> Iterator[NDArray[np.float32]]:
+    """Embeddings of the tiles that are done, some at a time."""
+    for first in range(0, len(done), PIECE):
+        run.check()
+        known = done[first : first + PIECE]
+        if known.any():
+            yield result.embedding(slice(first, first + PIECE))[known].astype(np.float32)
+
+
+def _content(bags: BagModel, found: BagAnswer, options: SlideOptions) -> dict[str, Any]:
+    """What ``result.json`` says of the answer."""
+    config, classifier = bags.info.config, bags.judge.config
+    target = options.target or classifier.positive
+    told = found.probability
+    if options.prevalence is not None:
+        assert classifier.prevalence is not None
+        told = stated(told, bags.judge.positive, classifier.prevalence, options.prevalence)
+    interval = bags.judge.interval(float(found.probability[bags.judge.positive]))
+    encoder = bags.encoder.model_dump(mode="json")
+    return {
+        "target": target,
+        "probability": float(told[config.classes.index(target)]),
+        "class": config.classes[int(told.argmax())],
+        "scores": {"attention": dict(zip(config.classes, told.tolist(), strict=True))},
+        "calibration": {
+            "positive": classifier.positive,
+            "prevalence": classifier.prevalence,
+            "stated_prevalence": options.prevalence,
+            "probability": float(found.probability[bags.judge.positive]),
+            "interval": None if interval is None else list(interval),
+            "cut": classifier.operating_point.cut if classifier.operating_point else None,
+        },
+        "encoder": encoder,
+        "tiles": len(found.weights),
+        "effective_tiles": float(1 / np.square(found.weights.astype(np.float64)).sum()),
+    }

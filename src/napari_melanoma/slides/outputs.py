@@ -1,0 +1,200 @@
+"""What is made of the tiles of a slide: scores, lesions, heatmap, ``result.json``; again and again from the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.core.files import atomic_file, write_json
+from napari_melanoma.core.provenance import provenance
+from napari_melanoma.core.validity import Validity
+from napari_melanoma.data.bags import ATTENTION
+from napari_melanoma.io.results import HEATMAP, RESULT
+from napari_melanoma.io.slide_spec import DONE, FAILED
+from napari_melanoma.io.slide_store import SlideResult
+from napari_melanoma.slides.depth import NOTHING, DepthMap, slide_depth
+from napari_melanoma.slides.lesion_files import store_lesions
+from napari_melanoma.slides.lesions import LesionMaps, find_lesions, lesion_maps, lesions_table
+from napari_melanoma.slides.maps import SlideMaps, attention_map, stitched_maps, tile_maps
+from napari_melanoma.slides.scores import SlideScoreConfig, slide_score
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.slides.lesions import SlideLesion
+    from napari_melanoma.slides.options import SlideOptions
+    from napari_melanoma.slides.plan import SlidePlan
+    from napari_melanoma.slides.reading.slide import SlideInfo
+    from napari_melanoma.slides.tile_models import TileModelInfo
+
+METHODS: tuple[Literal["mean", "maximum", "top_k"], ...] = ("mean", "maximum", "top_k")
+
+
+@dataclass(frozen=True)
+class Analysed:
+    """A slide whose tiles are done, with all that made them so."""
+
+    slide: SlideInfo
+    model: TileModelInfo
+    plan: SlidePlan
+    options: SlideOptions
+    result: SlideResult
+    warnings: tuple[str, ...]
+    seconds: float
+    answer: dict[str, Any] | None = None  # of a model of whole slides
+    validity: Validity = field(default_factory=Validity)
+
+
+def write_outputs(analysed: Analysed, folder: Path, run: RunContext) -> dict[str, Any]:
+    """Write lesions, heatmap and ``result.json`` of a slide."""
+    found: dict[str, Any] = {"probability": None, "scores": {}, "lesions": [], "target": None}
+    if analysed.answer is not None:
+        maps = attention_map(analysed.result)
+        assert maps is not None
+        write_heatmap(folder / HEATMAP, maps, (ATTENTION,))
+        found |= analysed.answer
+    elif analysed.model.classes:
+        maps = _maps(analysed, run)
+        write_heatmap(folder / HEATMAP, maps, analysed.model.classes)
+        if analysed.model.kind != "regression":
+            target = target_class(analysed.model, analysed.options)
+            lesions = find_lesions(_lesion_maps(maps, analysed, target), analysed.options.lesions)
+            outlines, kept = store_lesions(folder, lesions, analysed.validity)
+            found |= {"target": target, "lesions": lesions_table(lesions), **_scores(analysed, maps, target)}
+            found |= {"outlines": outlines, "warnings": [*analysed.warnings, kept] if kept else [*analysed.warnings]}
+            found |= _depth(analysed, maps, lesions, run)
+        else:
+            found["scores"] = _values(analysed)
+    content = {**_of_slide(analysed), **found}
+    write_json(folder / RESULT, content)
+    return content
+
+
+def target_class(model: TileModelInfo, options: SlideOptions) -> str:
+    """Name the class that heatmap and lesions are about."""
+    wanted = options.target or model.positive or model.classes[-1]
+    if wanted not in model.classes:
+        raise ConfigError(
+            f"target is '{wanted}', but '{model.name}' tells {', '.join(model.classes)}. Name one of these."
+        )
+    return wanted
+
+
+def _maps(analysed: Analysed, run: RunContext) -> SlideMaps:
+    """Maps of the classes: of tiles, or stitched."""
+    if analysed.model.kind == "dense":
+        return stitched_maps(analysed.result, analysed.plan.grid, run)
+    return tile_maps(analysed.result)
+
+
+def _depth(analysed: Analysed, maps: SlideMaps, lesions: Sequence[SlideLesion], run: RunContext) -> dict[str, Any]:
+    """Thickness of the slide's lesions, where the model draws what that needs."""
+    if analysed.model.kind != "dense":
+        return dict(NOTHING)
+    whole = DepthMap.of(analysed.result.array("map"), maps, analysed.model.classes, analysed.model.fingerprint)
+    return slide_depth(whole, lesions, run, analysed.validity)
+
+
+def _lesion_maps(maps: SlideMaps, analysed: Analysed, target: str) -> LesionMaps:
+    """What lesions are found on."""
+    draws, tissue, end = analysed.model.kind == "dense", _tissue(maps, analysed), analysed.result.spec.size
+    return lesion_maps(
+        maps.probability, maps.place, analysed.model.classes, target, draws=draws, tissue=tissue, end=end
+    )
+
+
+def _tissue(maps: SlideMaps, analysed: Analysed) -> NDArray[np.float32] | None:
+    """Share of tissue of each cell; of stitched maps all that is known counts as tissue."""
+    share = analysed.plan.share
+    return share if share.shape == maps.probability.shape[1:] else None
+
+
+def _scores(analysed: Analysed, maps: SlideMaps, target: str) -> dict[str, Any]:
+    """Probability of the slide by each way to come to one; the maximum is that of the map that lesions are found on."""
+    result, classes = analysed.result, analysed.model.classes
+    done = result.state == DONE
+    values, shares = result.probability[done], analysed.plan.share[done]
+    chosen, index = analysed.options.score, classes.index(target)
+    scores = {}
+    for method in METHODS:
+        config = SlideScoreConfig(method=method, top_k=chosen.top_k, positive=index)
+        found = slide_score(values, config, shares).probability
+        if method == "maximum" and np.isfinite(maps.probability[index]).any():
+            peak = np.unravel_index(np.nanargmax(maps.probability[index]), maps.probability.shape[1:])
+            found = maps.probability[:, peak[0], peak[1]].astype(np.float64)
+        scores[method] = dict(zip(classes, found.tolist(), strict=True))
+    return {"probability": scores[chosen.method][target], "scores": scores}
+
+
+def _values(analysed: Analysed) -> dict[str, Any]:
+    """Mean of each value that a regression gives."""
+    done = analysed.result.state == DONE
+    means = analysed.result.probability[done].mean(axis=0).tolist() if done.any() else []
+    return {"mean": dict(zip(analysed.model.classes, means, strict=False))}
+
+
+def _of_slide(analysed: Analysed) -> dict[str, Any]:
+    """What a result says of slide, model and tiles, whatever the model tells."""
+    from napari_melanoma.slides.plan import grid_values
+
+    slide, plan, result = analysed.slide, analysed.plan, analysed.result
+    state, order = result.state, result.order
+    asked = state[order[:, 0], order[:, 1]]
+    size = slide.pixel_size
+    cell = plan.tissue_place.cell_area_mm2
+    return {
+        "slide": slide.name,
+        "file": slide.path.name,
+        "fingerprint": slide.fingerprint,
+        "validity": analysed.validity.to_json(),
+        "mpp": None if size is None else [size.y_um, size.x_um],
+        "mpp_source": None if size is None else size.source,
+        "model": {
+            "name": analysed.model.name,
+            "fingerprint": analysed.model.fingerprint,
+            "answers": analysed.model.answers,
+            "kind": analysed.model.kind,
+            "mpp": analysed.model.mpp,
+        },
+        "licence": analysed.model.licence,
+        "tiles_done": int((asked == DONE).sum()),
+        "tiles_failed": int((asked == FAILED).sum()),
+        "tiles_total": len(order),
+        "tile_mpp": plan.grid.mpp,
+        "grid": grid_values(plan.grid),
+        "tissue_mm2": None if cell is None else float(plan.tissue.sum() * cell),
+        **NOTHING,
+        "precision": result.spec.precision,
+        "precision_difference": result.spec.precision_difference,
+        "warnings": list(analysed.warnings),
+        "seconds": analysed.seconds,
+        "options": analysed.options.model_dump(mode="json", exclude={"weights", "tissue_mask", "stain_reference"}),
+        "provenance": provenance(),
+    }
+
+
+def write_heatmap(path: Path, maps: SlideMaps, classes: tuple[str, ...]) -> None:
+    """Write maps as OME-TIFF, placed in micrometres.
+
+    ``maps``: float32 (class, row, column), not-a-number where nothing is known, and where they lie.
+    """
+    import tifffile
+
+    metadata: dict[str, Any] = {"axes": "CYX", "Channel": {"Name": list(classes)}}
+    if maps.place.cell_um is not None:
+        (step_y, step_x), (top, left) = maps.place.cell_um, maps.place.translate
+        metadata |= {"PhysicalSizeY": step_y, "PhysicalSizeX": step_x}
+        metadata |= {"PhysicalSizeYUnit": "µm", "PhysicalSizeXUnit": "µm"}
+        at = {"PositionY": [top] * len(classes), "PositionX": [left] * len(classes)}
+        units = {"PositionYUnit": ["µm"] * len(classes), "PositionXUnit": ["µm"] * len(classes)}
+        metadata["Plane"] = {**at, **units}
+    with atomic_file(path) as temporary:
+        tifffile.imwrite(
+            temporary, maps.probability, ome=True, photometric="minisblack", compression="zlib", metadata=metadata
+        )

@@ -1,0 +1,268 @@
+"""What an analysis of a slide will do, settled before the first tile: tissue, tiles, their order, what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_melanoma.core.errors import InputError, ScaleMissing
+from napari_melanoma.core.geometry import Box, PixelSize
+from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.depth.maps import UM, why_untrue
+from napari_melanoma.io.slide_spec import ResultSpec
+from napari_melanoma.slides.options import DENSE_OVERLAP, SlideOptions, decisive_settings, refuse_scale
+from napari_melanoma.slides.reading.slide import DamagedTile
+from napari_melanoma.slides.tiling import TileGrid, TilingConfig, coarse_to_fine, plan_tiles, tissue_share
+from napari_melanoma.slides.tissue import read_overview, scanned_cells, tissue_of_overview
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.slides.reading.slide import Slide, SlideInfo
+    from napari_melanoma.slides.stain import StainFit
+    from napari_melanoma.slides.tile_models import TileModelInfo
+
+STAIN_TILES = 32  # spread over the tissue; 16 gave the fit of all tissue within 1.3 grey levels
+Picture = Callable[[], "NDArray[np.uint8]"]
+Overview = Callable[[], "tuple[NDArray[np.uint8], NDArray[np.bool_]]"]
+Prepare = Callable[["NDArray[np.uint8]"], "NDArray[np.uint8]"]
+
+
+@dataclass(frozen=True)
+class SlidePlan:
+    """All that is known before the network is asked.
+
+    ``tissue`` is bool (row, column) of the whole slide as ``tissue_place`` says, ``share`` float32 (row, column) of the
+    grid, ``order`` int32 (tile, 2) in the order of work, of which the ``first_pass`` is spread over all the tissue.
+    """
+
+    grid: TileGrid
+    tissue: NDArray[np.bool_]
+    tissue_place: MapPlace
+    share: NDArray[np.float32]
+    order: NDArray[np.int32]
+    stain: StainFit | None
+    warnings: tuple[str, ...]
+    first_pass: int
+
+    def sample(self, count: int) -> NDArray[np.int32]:
+        """Choose tiles that stand for all of the tissue.
+
+        Returns int32 (tile, 2): evenly along the first pass, which runs through the tissue from one neighbour to the
+        next.
+        """
+        count = min(count, self.first_pass)
+        return self.order[np.linspace(0, self.first_pass - 1, count).round().astype(np.intp)]
+
+
+def scale_of(options: SlideOptions) -> PixelSize | None:
+    """Give the scale that the user stated.
+
+    Square, with source ``given``.
+    """
+    return None if options.mpp is None else PixelSize(options.mpp, options.mpp, "given")
+
+
+def check_slide(info: SlideInfo) -> None:
+    """Refuse a slide that cannot be analysed."""
+    if info.kind != "brightfield":
+        raise InputError(
+            f"{info.path.name} shows fluorescence ({len(info.channels)} channels): models of slides learnt from "
+            "brightfield stains such as H&E, and would answer nonsense. It opens in the viewer, channel by channel."
+        )
+    if info.pixel_size is None:
+        raise ScaleMissing(
+            f"pixel size is missing: tiles have a size in micrometres, and {info.path.name} carries none, or "
+            "one that no slide can have. Set it under Scale in the Slide dock (command line: --mpp)."
+        )
+    finest, size = info.levels[0], info.pixel_size
+    if why := why_untrue(size, (finest.height * size.y_um / UM, finest.width * size.x_um / UM)):
+        raise ScaleMissing(why)
+
+
+def plan_slide(slide: Slide, model: TileModelInfo, options: SlideOptions) -> SlidePlan:
+    """Find the tissue, lay the tiles and order them.
+
+    Returns the same for the same slide, model and options.
+    """
+    check_slide(slide.info)
+    grid = plan_tiles(slide.info.levels, slide.info.pixel_size, _tiling(model, options), _part(slide.info, options))
+    refuse_scale(slide.info, grid, model, options)
+    overview = cache(partial(read_overview, slide))
+    mask, place, warnings = _tissue(slide.info, overview, options)
+    share = tissue_share(grid, mask, place)
+    passes = coarse_to_fine((share >= options.min_tissue) & (share > 0))
+    if not passes:
+        raise InputError(
+            f"no tissue was found on {slide.info.path.name}: it is blank, stained very weakly, or the part to analyse "
+            "lies beside the tissue. Correct the tissue in the Slide dock, or give it with --tissue-mask."
+        )
+    sample = partial(_tissue_sample, slide, grid, share)
+    stain = _stain(sample, partial(_glass, slide.info, overview), _seen(slide, options), options)
+    return SlidePlan(grid, mask, place, share, np.concatenate(passes), stain, warnings, len(passes[0]))
+
+
+def spec_of(slide: SlideInfo, model: TileModelInfo, plan: SlidePlan, options: SlideOptions) -> ResultSpec:
+    """Say what the store of this analysis is for; features, dense maps and how it is computed are filled in later.
+
+    Equal settings where equal tiles would get equal values.
+    """
+    place, size = plan.grid.place, slide.pixel_size
+    return ResultSpec(
+        slide=slide.name,
+        fingerprint=slide.fingerprint,
+        kind=model.kind,
+        classes=model.classes,
+        rows=plan.grid.rows,
+        columns=plan.grid.columns,
+        corner=(place.top, place.left),
+        step=(place.step_y, place.step_x),
+        size=(slide.levels[0].height, slide.levels[0].width),
+        pixel_size_um=None if size is None else (size.y_um, size.x_um),
+        scale_source="file" if size is None else size.source,
+        tile_px=plan.grid.side_px,
+        settings=settings_of(model, options),
+        batch_size=options.batch_size,
+    )
+
+
+def settings_of(model: TileModelInfo, options: SlideOptions) -> dict[str, Any]:
+    """Give all that the values of tiles depend on, but for the slide itself."""
+    told = {"model": model.name, "weights": model.fingerprint, "answers": model.answers or None}
+    return {**decisive_settings(options), **{key: value for key, value in told.items() if value is not None}}
+
+
+def grid_values(grid: TileGrid) -> dict[str, Any]:
+    """Give a grid as plain values, for ``result.json``.
+
+    Level, sizes, strides, counts.
+    """
+    values = asdict(grid)
+    values.pop("pixel_size")
+    return values
+
+
+def preparation(slide: Slide, plan: SlidePlan, options: SlideOptions) -> Prepare | None:
+    """Say what is done to tiles before the network sees them.
+
+    Returns uint8 (tile, row, column, channel=3) to the same; None where nothing is done.
+    """
+    steps: list[Prepare] = []
+    seen = _seen(slide, options)
+    if seen is not None:
+        steps.append(lambda tiles: np.stack([seen(tile) for tile in tiles]))
+    if plan.stain is not None:
+        steps.append(_normalisation(plan.stain, options))
+    if not steps:
+        return None
+
+    def prepare(tiles: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        for step in steps:
+            tiles = step(tiles)
+        return tiles
+
+    return prepare
+
+
+def _seen(slide: Slide, options: SlideOptions) -> Prepare | None:
+    """What makes sRGB of the pixels of a file, uint8 (row, column, channel=3) to the same; None where nothing is to."""
+    if not options.apply_profile or not slide.info.has_profile:
+        return None
+    from napari_melanoma.slides.reading.slide import apply_profile
+
+    return lambda rgb: apply_profile(rgb, slide)
+
+
+def _tiling(model: TileModelInfo, options: SlideOptions) -> TilingConfig:
+    """Size and overlap of tiles: what the user said, else what the model was made for."""
+    overlap = options.overlap
+    if overlap is None:
+        overlap = DENSE_OVERLAP if model.kind == "dense" else 0.0
+    return TilingConfig(
+        side_px=model.side_px,
+        mpp=options.tile_mpp or model.mpp,
+        side_um=options.tile_um,
+        overlap=overlap,
+        border=options.border,
+    )
+
+
+def _part(info: SlideInfo, options: SlideOptions) -> Box | None:
+    """The part of the slide that is tiled."""
+    return Box(*options.region) if options.region is not None else info.bounds
+
+
+def _tissue(
+    slide: SlideInfo, overview: Overview, options: SlideOptions
+) -> tuple[NDArray[np.bool_], MapPlace, tuple[str, ...]]:
+    """Tissue as it was given, or as it is found."""
+    from napari_melanoma.io.results import read_mask
+
+    full, size = slide.levels[0], slide.pixel_size
+    warnings: tuple[str, ...] = ()
+    if options.tissue_mask is not None:
+        mask = read_mask(options.tissue_mask)
+        _check_shape(mask, slide)
+    else:
+        mask, warnings = tissue_of_overview(slide, overview(), options.tissue, size)
+    return mask, MapPlace.of_thumbnail(mask.shape, (full.height, full.width), size), warnings
+
+
+def _check_shape(mask: NDArray[np.bool_], slide: SlideInfo) -> None:
+    """Refuse tissue that was drawn on something of another shape, up to a cell of the mask."""
+    full, (rows, columns) = slide.levels[0], mask.shape
+    cells = full.height / rows, full.width / columns
+    if min(abs(full.height - rows * cells[1]) / cells[1], abs(full.width - columns * cells[0]) / cells[0]) > 1:
+        raise InputError(
+            f"a mask of tissue covers the whole slide at any resolution: expected the proportions of {full.height:,} x "
+            f"{full.width:,} pixels, found {rows:,} x {columns:,} (height x width). It belongs to another slide, or "
+            "was cut; draw it in the Slide dock, or export it for this slide."
+        )
+
+
+def _stain(sample: Picture, glass: Picture, seen: Prepare | None, options: SlideOptions) -> StainFit | None:
+    """Stain of the slide's tissue, where it is to be normalised, of pixels as the network will see them."""
+    if options.stain is None or not options.is_stain_changed:
+        return None
+    from napari_melanoma.slides.stain import fit_stain
+    from napari_melanoma.slides.tissue import glass_colour, unscanned
+
+    pixels, overview = sample(), glass()
+    empty = unscanned(overview)
+    if seen is not None:
+        pixels, overview = seen(pixels[None])[0], seen(overview)
+    return fit_stain(pixels, options.stain, glass_colour(overview, empty))
+
+
+def _glass(slide: SlideInfo, overview: Overview) -> NDArray[np.uint8]:
+    """The part of the overview in which glass may be seen."""
+    picture = overview()[0]
+    return picture[scanned_cells(slide, picture.shape)]
+
+
+def _tissue_sample(slide: Slide, grid: TileGrid, share: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Pixels of tiles spread over the tissue, uint8 (pixel, channel=3); pixels of an overview would mix the stains."""
+    chosen = coarse_to_fine(share >= min(0.5, share.max()), STAIN_TILES)[0][:STAIN_TILES]
+    read = []
+    for row, column in chosen.tolist():
+        with suppress(DamagedTile):
+            read.append(slide.read_region(grid.level, grid.box(row, column)).reshape(-1, 3))
+    return np.concatenate(read) if read else np.empty((0, 3), np.uint8)
+
+
+def _normalisation(fit: StainFit, options: SlideOptions) -> Prepare:
+    """What brings the colours of tiles to those of the reference."""
+    from napari_melanoma.io.photographs import read_photograph
+    from napari_melanoma.slides.stain import fit_stain, normalise
+    from napari_melanoma.slides.tissue import glass_colour
+
+    reference = None
+    if options.stain_reference is not None:
+        rgb = read_photograph(options.stain_reference).rgb
+        reference = fit_stain(rgb, fit.config, glass_colour(rgb))  # seen against its own glass, as the slide is
+    return lambda tiles: normalise(tiles, fit, reference)

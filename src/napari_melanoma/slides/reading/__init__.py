@@ -1,0 +1,1 @@
+"""Readers of slide formats behind one class."""

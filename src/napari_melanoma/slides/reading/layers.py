@@ -1,0 +1,176 @@
+"""A slide as napari layers: multiscale arrays that are read tile by tile."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.slides.reading.slide import channel_colour, limits
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
+
+    from napari_melanoma.slides.reading.tiled import TiledSlide
+
+
+class LevelArray:
+    """One level, or a rectangle of it, as an array; a tile that cannot be decoded is a striped mark.
+
+    ``box``: in pixels of that level; the whole level by default. ``channel``: of fluorescence: one channel, (row,
+    column). Without it (row, column, channel).
+    """
+
+    def __init__(self, slide: TiledSlide, level: int, box: Box | None = None, channel: int | None = None) -> None:
+        size = slide.info.levels[level]
+        self.slide, self.level, self.channel = slide, level, channel
+        self.box = box or Box(0, 0, size.height, size.width)
+        source, number = slide.sources[level], len(slide.info.channels)
+        self.dtype = slide.dtype
+        self.shape: tuple[int, ...] = (self.box.height, self.box.width)
+        self.chunks: tuple[int, ...] = (source.tile_height, source.tile_width)
+        if channel is None:
+            self.shape, self.chunks = (*self.shape, number), (*self.chunks, number)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return int(np.prod(self.shape))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole level, were it read at once."""
+        return self.size * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        """Rows."""
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> NDArray:  # noqa: ANN401 - whatever numpy takes
+        """Read what slices and whole numbers name; nothing more than the rectangle around it is decoded."""
+        row_key, column_key, *rest = _expanded(key, self.ndim)
+        top, bottom, rows = _span(row_key, self.shape[0])
+        left, right, columns = _span(column_key, self.shape[1])
+        box = Box(self.box.top + top, self.box.left + left, bottom - top, right - left)
+        pixels = self.slide.read_shown(self.level, box)
+        if self.channel is not None:
+            pixels = pixels[..., self.channel]
+        return pixels[(rows, columns, *rest)]
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray:
+        """Read all of it: meant for the coarsest level."""
+        pixels = self[...]
+        return pixels if dtype is None else pixels.astype(dtype, copy=False)
+
+
+def _expanded(key: Any, ndim: int) -> tuple[Any, ...]:  # noqa: ANN401 - whatever numpy takes
+    """An index for each axis."""
+    keys = key if isinstance(key, tuple) else (key,)
+    if Ellipsis not in keys:
+        keys = (*keys, Ellipsis)
+    before = keys.index(Ellipsis)
+    fill = (slice(None),) * (ndim - len(keys) + 1)
+    return (*keys[:before], *fill, *keys[before + 1 :])
+
+
+def _span(key: Any, length: int) -> tuple[int, int, int | slice]:  # noqa: ANN401 - a slice or a whole number
+    """First and last pixel that an index needs, and the index within them."""
+    if isinstance(key, slice):
+        chosen = range(length)[key]
+        if chosen.step < 0:
+            raise IndexError("a level of a slide is read forwards: steps must be positive")
+        return (chosen[0], chosen[-1] + 1, slice(None, None, chosen.step)) if chosen else (0, 0, slice(None))
+    index = range(length)[operator.index(key)]
+    return index, index + 1, 0
+
+
+SlideLayer = tuple[list[LevelArray], dict[str, Any], str]
+_WORTH_CUTTING = 0.95  # share of the slide below which only the part that was scanned is shown
+
+
+def slide_layers(slide: TiledSlide) -> list[SlideLayer]:
+    """Make the layers of an open slide.
+
+    Only the part that was scanned is shown, where the scanner says which; ``translate`` puts it to its place, so that
+    a pixel of level 0 always lies at its row and column times the pixel size.
+
+    Returns (levels, keywords, ``"image"``): one RGB layer, or one for each channel of fluorescence, in its colour and
+    added to the others. The keywords' metadata holds ``napari_melanoma`` with ``role`` ``"slide"``, ``path``, ``info``
+    (``SlideInfo``), ``slide`` (open), ``pixel_size``, ``warnings`` and ``given_scale`` to tell whose it is.
+    """
+    boxes = _shown(slide)
+    keywords = _keywords(slide, boxes[0])
+    if slide.info.kind == "brightfield":
+        levels = [LevelArray(slide, index, box) for index, box in enumerate(boxes)]
+        return [(levels, {**keywords, "name": slide.info.name, "rgb": True, "contrast_limits": (0, 255)}, "image")]
+    return [_channel_layer(slide, boxes, keywords, channel) for channel in range(len(slide.info.channels))]
+
+
+def _channel_layer(slide: TiledSlide, boxes: list[Box], keywords: dict[str, Any], channel: int) -> SlideLayer:
+    """One channel of fluorescence."""
+    from napari.utils.colormaps import Colormap
+
+    levels = [LevelArray(slide, index, box, channel) for index, box in enumerate(boxes)]
+    name = slide.info.channels[channel]
+    colour = np.array([(0, 0, 0, 255), (*channel_colour(channel, slide.info.colours), 255)]) / 255
+    grey = slide.info.channels == ("grey",)
+    of_channel = {
+        "name": f"{slide.info.name} {name}",
+        "rgb": False,
+        "colormap": "gray" if grey else Colormap(colour, name=f"{name} {_hexadecimal(colour[1])}"),
+        "blending": "additive",
+        "contrast_limits": limits(np.asarray(levels[-1])),
+    }
+    return levels, {**keywords, **of_channel}, "image"
+
+
+def _keywords(slide: TiledSlide, box: Box) -> dict[str, Any]:
+    """What all layers of a slide have in common."""
+    info = slide.info
+    about = {
+        "role": "slide",
+        "path": str(info.path.absolute()),
+        "info": info,
+        "slide": slide,
+        "pixel_size": info.pixel_size,
+        "warnings": info.warnings,
+    }
+    shown: dict[str, Any] = {"multiscale": True, "metadata": {"napari_melanoma": about}}
+    size = info.pixel_size
+    if size is None:
+        return {**shown, "translate": (box.top, box.left)}
+    place = (box.top * size.y_um, box.left * size.x_um)
+    return {**shown, "scale": (size.y_um, size.x_um), "units": ("um", "um"), "translate": place}
+
+
+def _shown(slide: TiledSlide) -> list[Box]:
+    """What of each level is shown: all, or what was scanned, from pixels on that all levels share."""
+    info = slide.info
+    full, bounds = info.levels[0], info.bounds
+    whole = [Box(0, 0, level.height, level.width) for level in info.levels]
+    if bounds is None or bounds.height * bounds.width > _WORTH_CUTTING * full.height * full.width:
+        return whole
+    step = max(1, round(info.levels[-1].downsample))
+    top, left = max(bounds.top, 0) // step * step, max(bounds.left, 0) // step * step
+    bottom, right = min(bounds.top + bounds.height, full.height), min(bounds.left + bounds.width, full.width)
+    return [_box_at(level.downsample, (top, left, bottom, right), (level.height, level.width)) for level in info.levels]
+
+
+def _box_at(downsample: float, edges: tuple[int, int, int, int], size: tuple[int, int]) -> Box:
+    """A box of level 0 in pixels of a level."""
+    top, left = round(edges[0] / downsample), round(edges[1] / downsample)
+    bottom, right = (min(math.ceil(edge / downsample), side) for edge, side in zip(edges[2:], size, strict=True))
+    return Box(top, left, max(bottom - top, 1), max(right - left, 1))
+
+
+def _hexadecimal(colour: np.ndarray) -> str:
+    """A colour as ``#00ff00``; makes the name of a colour map its own."""
+    return "#" + "".join(f"{round(255 * value):02x}" for value in colour[:3])

@@ -1,0 +1,332 @@
+"""Slides that OpenSlide reads, and the checks of DICOM frames that OpenSlide needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from textwrap import shorten
+from threading import Lock
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from napari_melanoma.core.errors import UnreadableImage
+from napari_melanoma.core.files import open_regular
+from napari_melanoma.core.geometry import Box, PixelSize
+from napari_melanoma.io.formats import HEAD_BYTES, identify
+from napari_melanoma.io.tiff import TRUNCATED, is_cut_off
+from napari_melanoma.slides.reading.files import fingerprint_of, harmless
+from napari_melanoma.slides.reading.slide import Kind, Level, SlideInfo, downsample_of, judged, with_given
+from napari_melanoma.slides.reading.tiff import MOST_TILE_BYTES
+from napari_melanoma.slides.reading.tiled import Extras, Source, TiledSlide, with_missing
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from openslide import OpenSlide
+    from PIL.Image import Image
+    from pydicom import Dataset
+
+TILE_PX = 512  # where the format has no square tiles of a usual size
+USUAL_TILE_PX = range(200, 1025)
+_FORMATS = {
+    "hamamatsu": "Hamamatsu NDPI",
+    "mirax": "3DHISTECH MRXS",
+    "leica": "Leica SCN",
+    "ventana": "Ventana BIF",
+    "philips-tiff": "Philips TIFF",
+    "zeiss": "Zeiss CZI",
+    "sakura": "Sakura SVSLIDE",
+    "trestle": "Trestle TIFF",
+    "dicom": "DICOM",
+    "aperio": "Aperio SVS",
+}
+FINE_CAMERAS = ("mirax", "zeiss")  # 0.23 um at 20x
+_FILTER_TAG = 65434  # of NDPI: name of the fluorescence filter
+_DARK = 40  # brightfield has white glass wherever there is no tissue
+_SEEN_PX = 256
+_ONE_COLOUR = 0.1  # share of the brightest channel below which another is compression noise
+
+
+class Handle:
+    """OpenSlide's handle, opened again after an error: its own answers nothing but that error from then on."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._lock = path, Lock()
+        self.slide = self._opened()
+
+    def read(self, level: int, location: tuple[int, int], size: tuple[int, int]) -> Image:
+        """Read a region as OpenSlide does.
+
+        ``location``: column and row in pixels of level 0. ``size``: width and height in pixels of the level. RGBA.
+        """
+        from openslide import OpenSlideError
+
+        slide = self.slide
+        try:
+            return slide.read_region(location, level, size)
+        except OpenSlideError as error:
+            with self._lock, suppress(OpenSlideError):  # gone for now: the next read tries again
+                if self.slide is slide:
+                    self.slide = self._opened()
+            raise OSError(str(error)) from error
+
+    def _opened(self) -> OpenSlide:
+        """Open the slide."""
+        from openslide import OpenSlide
+
+        return OpenSlide(self._path)
+
+
+class OpenSlideSource(Source):
+    """One level as OpenSlide has it."""
+
+    def __init__(self, handle: Handle, level: int, *, single: bool) -> None:
+        width, height = handle.slide.level_dimensions[level]
+        sides = [_tile_side(handle.slide.properties, level, axis) for axis in ("height", "width")]
+        square = TILE_PX if None in sides else None
+        super().__init__(height, width, square or sides[0] or TILE_PX, square or sides[1] or TILE_PX)
+        self._handle, self._level, self._single = handle, level, single
+        self._downsample = handle.slide.level_downsamples[level]
+
+    def _tile(self, row: int, column: int) -> NDArray[np.uint8]:
+        """Read one tile; what was not scanned is white."""
+        height, width = self.size_of(row, column)
+        location = (column * self.tile_width * self._downsample, row * self.tile_height * self._downsample)
+        image = self._handle.read(self._level, (round(location[0]), round(location[1])), (width, height))
+        pixels = opaque(image)
+        return pixels.max(axis=2, keepdims=True) if self._single else pixels
+
+
+def vendor_of(path: Path) -> str | None:
+    """Ask OpenSlide whose format a file is.
+
+    OpenSlide's word for the vendor; None where it does not know the file, or cannot read its beginning.
+    """
+    from openslide import OpenSlide, OpenSlideError
+
+    try:
+        return OpenSlide.detect_format(path)
+    except OpenSlideError:
+        return None
+
+
+def opaque(image: Image) -> NDArray[np.uint8]:
+    """Lay an RGBA image over white.
+
+    ``image``: RGBA. Returns uint8 (row, column, channel=3).
+    """
+    from PIL import Image as PillowImage
+
+    alpha = image.getchannel("A")
+    colours = image.convert("RGB")
+    if alpha.getextrema() == (255, 255):
+        return np.asarray(colours)
+    white = PillowImage.new("RGB", image.size, "white")
+    return np.asarray(PillowImage.composite(colours, white, alpha))
+
+
+def open_with_openslide(path: Path, given: PixelSize | None = None) -> TiledSlide:
+    """Open a slide with OpenSlide.
+
+    ``given``: the user's own pixel size of level 0; wins over what the file says. Open; the caller closes it.
+    """
+    from openslide import OpenSlideError
+
+    if vendor_of(path) == "dicom":
+        check_frames(path)
+    try:
+        handle = Handle(path)
+        return _opened(path, handle, given)
+    except OpenSlideError as error:
+        reason = shorten(str(error), width=160, placeholder=" ...")
+        raise UnreadableImage(
+            f"{path.name} cannot be opened as a slide: OpenSlide should read it, but says: {reason}. It is truncated "
+            "or damaged, or files that belong to it are missing. Copy it again from its source, with all its files."
+        ) from error
+
+
+def _opened(path: Path, handle: Handle, given: PixelSize | None) -> TiledSlide:
+    """Put a slide together from OpenSlide's handle."""
+    slide, said = handle.slide, handle.slide.properties
+    kind, channels, colours = _kind(path, handle)
+    single = len(channels) == 1
+    sources = with_missing([OpenSlideSource(handle, n, single=single) for n in range(slide.level_count)])
+    full = (sources[0][0].height, sources[0][0].width)
+    sizes = [Level(g.height, g.width, downsample_of(full, (g.height, g.width)), built) for g, built in sources]
+    power = _number(said, "openslide.objective-power")
+    um = _number(said, "openslide.mpp-y"), _number(said, "openslide.mpp-x")
+    scale = with_given(judged(*um, power, fine_camera=said.get("openslide.vendor") in FINE_CAMERAS), given)
+    info = SlideInfo(
+        path=path,
+        name=path.parent.name if said.get("openslide.vendor") == "dicom" else path.stem,
+        format=_FORMATS.get(said.get("openslide.vendor", ""), said.get("openslide.vendor", "OpenSlide")),
+        levels=tuple(sizes),
+        pixel_size=scale.pixel_size,
+        magnification=scale.magnification,
+        bounds=_bounds(said),
+        kind=kind,
+        channels=channels,
+        colours=colours,
+        properties=harmless(said),
+        associated=tuple(slide.associated_images),
+        has_profile="openslide.icc-size" in said,
+        warnings=((TRUNCATED,) if is_cut_off(path) else ()) + scale.warnings,
+        doubts=scale.warnings,
+        fingerprint=fingerprint_of(path),
+    )
+    images = {name: partial(_beside, handle, name) for name in info.associated}
+    extras = Extras(partial(_profile, handle), images, lambda: handle.slide.close())
+    return TiledSlide(info, [grid for grid, _ in sources], np.dtype(np.uint8), extras)
+
+
+def _kind(path: Path, handle: Handle) -> tuple[Kind, tuple[str, ...], tuple[tuple[int, int, int], ...]]:
+    """Whether a slide is bright or fluoresces, with the names and colours of its channels.
+
+    OpenSlide gives three colours for both; fluorescence is dark where there is nothing. Hamamatsu's scanners store one
+    filter in shades of one colour, which is one channel.
+    """
+    colours = _glance(handle)
+    if np.median(colours.max(axis=2)) >= _DARK:
+        return "brightfield", ("red", "green", "blue"), ()
+    strength = colours.reshape(-1, 3).mean(axis=0)
+    shown = [int(value) for value in np.where(strength > _ONE_COLOUR * strength.max(), 255, 0)]
+    if sum(shown) == 255 or _filter_name(path):
+        return "fluorescence", (_filter_name(path) or "fluorescence",), ((shown[0], shown[1], shown[2]),)
+    return "fluorescence", ("red", "green", "blue"), ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+
+
+def _glance(handle: Handle) -> NDArray[np.uint8]:
+    """A small part of the coarsest level, from its middle; white where nothing was scanned."""
+    slide = handle.slide
+    level = slide.level_count - 1
+    width, height = slide.level_dimensions[level]
+    size = (min(width, _SEEN_PX), min(height, _SEEN_PX))
+    ratio = slide.level_downsamples[level]
+    corner = (round((width - size[0]) / 2 * ratio), round((height - size[1]) / 2 * ratio))
+    return opaque(handle.read(level, corner, size))
+
+
+def _filter_name(path: Path) -> str | None:
+    """Name of the fluorescence filter that Hamamatsu's scanners write."""
+    from tifffile import TiffFile
+
+    if path.suffix.lower() != ".ndpi":
+        return None
+    with TiffFile(path) as tiff:
+        name = tiff.pages[0].aspage().tags.valueof(_FILTER_TAG)
+    return name if isinstance(name, str) and name else None
+
+
+def _tile_side(said: Mapping[str, str], level: int, axis: str) -> int | None:
+    """Height or width of the format's own tiles, where they are of a usual size."""
+    side = int(said.get(f"openslide.level[{level}].tile-{axis}", 0))
+    return side if side in USUAL_TILE_PX else None
+
+
+def _bounds(said: Mapping[str, str]) -> Box | None:
+    """Where tissue was scanned, where the format says so."""
+    names = ("openslide.bounds-y", "openslide.bounds-x", "openslide.bounds-height", "openslide.bounds-width")
+    if not all(name in said for name in names):
+        return None
+    top, left, height, width = (int(said[name]) for name in names)
+    return Box(top, left, height, width)
+
+
+def _number(said: Mapping[str, str], name: str) -> float | None:
+    """A property that is a number, or None."""
+    try:
+        return float(said.get(name, ""))
+    except ValueError:
+        return None
+
+
+def _beside(handle: Handle, name: str) -> NDArray[np.uint8]:
+    """Decode a picture beside the slide."""
+    return opaque(handle.slide.associated_images[name])
+
+
+def _profile(handle: Handle) -> bytes | None:
+    """The ICC profile, where there is one."""
+    profile = handle.slide.color_profile
+    return None if profile is None else profile.tobytes()
+
+
+_PIXELS, _ITEM, _UNDEFINED = b"\xe0\x7f\x10\x00", b"\xfe\xff\x00\xe0", b"\xff\xff\xff\xff"
+_LOOKED_AT = ["SeriesInstanceUID", "Rows", "Columns", "NumberOfFrames", "ExtendedOffsetTable"]
+_ITEM_BYTES = 8  # tag and length in front of each frame
+_BYTES_PER_PIXEL = 4  # as OpenSlide decodes
+
+
+def check_frames(file: Path) -> None:
+    """Refuse a DICOM slide whose frames are absurdly large, or listed in another order than they can be stored in.
+
+    OpenSlide reads the files of a series that lie beside each other; all of them are checked.
+    """
+    first = _read(file)
+    if first is None:
+        return
+    series = first[0].get("SeriesInstanceUID")
+    others = (other for other in sorted(file.parent.iterdir()) if other != file and other.is_file())
+    for path, found in chain([(file, first)], ((other, _read(other)) for other in others)):
+        if found is not None and found[0].get("SeriesInstanceUID") == series:
+            _check_size(path, found[0])
+            _check_order(path, found[1])
+
+
+def _read(path: Path) -> tuple[Dataset, NDArray[np.uint64]] | None:
+    """Head and table of frames of a DICOM file; None for any other, and where OpenSlide says what is wrong with it."""
+    from pydicom import dcmread
+
+    try:
+        with open_regular(path) as content:
+            if identify(content.read(HEAD_BYTES)) != "DICOM":
+                return None
+            content.seek(0)
+            head = dcmread(content, stop_before_pixels=True, specific_tags=_LOOKED_AT)
+            return head, _offsets(head, content)
+    except Exception:  # noqa: BLE001 - pydicom raises many kinds; a file of another slide may be closed to the user
+        return None
+
+
+def _check_size(path: Path, head: Dataset) -> None:
+    frames = int(head.get("NumberOfFrames") or 0)
+    if frames > path.stat().st_size:  # memory is taken for each
+        raise UnreadableImage(
+            f"{path.name} states {frames:,} frames, but is of {path.stat().st_size:,} bytes. It is damaged: copy it "
+            "again from its source."
+        )
+    rows, columns = int(head.get("Rows") or 0), int(head.get("Columns") or 0)
+    if rows * columns * _BYTES_PER_PIXEL > MOST_TILE_BYTES:
+        raise UnreadableImage(
+            f"{path.name} states frames of {rows:,} x {columns:,} pixels, but frames of at most "
+            f"{MOST_TILE_BYTES / 2**20:.0f} MB are read. It is damaged: copy it again from its source."
+        )
+
+
+def _check_order(path: Path, offsets: NDArray[np.uint64]) -> None:
+    """Refuse frames that do not follow one another: OpenSlide crashes on a length of 0 or less."""
+    before, after = offsets[:-1], offsets[1:]
+    # Compared without a sum, which starts again at 0 beyond the largest number.
+    wrong = ((after < before) | (after - before <= _ITEM_BYTES)).nonzero()[0]
+    if wrong.size:
+        raise UnreadableImage(
+            f"{path.name} has a damaged table of frames: frame {int(wrong[0]) + 2} of {len(offsets)} begins before "
+            "the end of the one before it. Copy the slide again from its source."
+        )
+
+
+def _offsets(head: Dataset, content: BinaryIO) -> NDArray[np.uint64]:
+    """Where the compressed frames begin, in bytes; empty where they are not compressed or not listed.
+
+    ``content``: at the element of the pixels, where pydicom has stopped.
+    """
+    if "ExtendedOffsetTable" in head:
+        return np.frombuffer(head.ExtendedOffsetTable, "<u8")
+    element, item = content.read(12), content.read(_ITEM_BYTES)
+    if element[:4] != _PIXELS or element[8:] != _UNDEFINED or item[:4] != _ITEM:
+        return np.empty(0, np.uint64)
+    table = content.read(int.from_bytes(item[4:], "little"))
+    return np.frombuffer(table[: len(table) // 4 * 4], "<u4").astype(np.uint64)

@@ -1,0 +1,442 @@
+"""The slide as every other part sees it: levels, scale, regions of pixels and small pictures."""
+
+from __future__ import annotations
+
+import logging
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from textwrap import shorten
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Literal, Self, cast
+
+import numpy as np
+
+from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.core.geometry import Box, PixelSize
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Kind = Literal["brightfield", "fluorescence"]
+_AS_FINE = 1.01  # levels are cut to whole pixels, so that their downsample is off by some parts in a thousand
+
+
+class DamagedTile(MelanomaError):  # noqa: N818 - reads as what it is at the place it is raised
+    """A tile of a slide cannot be decoded; the others can.
+
+    ``box``: where it is, in pixels of that level.
+    """
+
+    def __init__(self, message: str, level: int, box: Box) -> None:
+        super().__init__(message)
+        self.level, self.box = level, box
+
+    def __reduce__(self) -> tuple[type[DamagedTile], tuple[str, int, Box]]:
+        """Travel between processes with level and box."""
+        return type(self), (str(self), self.level, self.box)
+
+
+@dataclass(frozen=True)
+class Level:
+    """One resolution of a slide: its size in pixels of its own, and how many pixels of level 0 one of them spans.
+
+    ``built`` says that the file has no such level: it is computed from the next finer one as it is asked for.
+    """
+
+    height: int
+    width: int
+    downsample: float
+    built: bool = False
+
+
+@dataclass(frozen=True)
+class SlideInfo:
+    """What is known of a slide without looking at its pixels.
+
+    ``pixel_size``: micrometres per pixel of level 0; None where neither the file nor the user says. ``bounds``: where
+    tissue was scanned, in pixels of level 0; None where the file does not say. ``kind``: brightfield is read as RGB,
+    anything else as channels. ``colours``: an 8-bit RGB colour for each channel; empty where the file does not say.
+    """
+
+    path: Path
+    name: str
+    format: str
+    levels: tuple[Level, ...]
+    pixel_size: PixelSize | None = None
+    magnification: float | None = None
+    bounds: Box | None = None
+    kind: Kind = "brightfield"
+    channels: tuple[str, ...] = ("red", "green", "blue")
+    colours: tuple[tuple[int, int, int], ...] = ()
+    properties: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    associated: tuple[str, ...] = ()
+    has_profile: bool = False
+    warnings: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+    fingerprint: str = ""
+
+
+class Slide(ABC):
+    """An open slide; safe to read from several threads."""
+
+    info: SlideInfo
+
+    @abstractmethod
+    def read_region(self, level: int, box: Box) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        """Read a rectangle of pixels.
+
+        ``box``: in pixels of that level; it may reach outside. Brightfield: uint8 (row, column, channel=3), white
+        outside. Fluorescence: uint8 or uint16 (row, column, channel), zero outside. The caller may change it.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the file; reading afterwards is an error."""
+
+    def profile(self) -> bytes | None:
+        """Give the ICC profile, where there is one."""
+        return None
+
+    def associated_image(self, name: str) -> NDArray[np.uint8]:
+        """Read the label, macro or another image beside the slide, which may show the patient's name.
+
+        Returns uint8 (row, column, channel=3).
+        """
+        raise KeyError(name)
+
+    def thumbnail(self, side_px: int) -> NDArray[np.uint8]:
+        """Read the whole slide as a small picture.
+
+        Returns uint8 (row, column, channel=3); channels of fluorescence are laid over each other in their colours.
+        """
+        return self._small(self.read_region, side_px)
+
+    def thumbnail_around_damage(self, side_px: int) -> tuple[NDArray[np.uint8], tuple[Box, ...]]:
+        """Read the whole slide as a small picture, also where tiles cannot be decoded.
+
+        Returns as ``thumbnail``, with marks in the place of what is damaged. Where that is, in pixels of level 0.
+        """
+        return self._around_damage(side_px)
+
+    def _around_damage(self, side_px: int) -> tuple[NDArray[np.uint8], tuple[Box, ...]]:
+        """As ``thumbnail_around_damage`` says; a reader that knows its tiles does better."""
+        return self.thumbnail(side_px), ()
+
+    def _small(self, read: Callable[[int, Box], NDArray], side_px: int) -> NDArray[np.uint8]:
+        """Scale what is read of the level that fits a small picture."""
+        full = self.info.levels[0]
+        index = self.best_level(max(full.height, full.width) / side_px)
+        level = self.info.levels[index]
+        pixels = read(index, Box(0, 0, level.height, level.width))
+        if self.info.kind != "brightfield":
+            pixels = in_colours(pixels, self.info.colours)
+        rgb = cast("NDArray[np.uint8]", pixels)
+        scale = side_px / max(full.height, full.width)
+        return fitted(rgb, max(1, round(full.height * scale)), max(1, round(full.width * scale)))
+
+    def best_level(self, downsample: float) -> int:
+        """Find the coarsest level that is at least as fine as asked.
+
+        ``downsample``: pixels of level 0 that one pixel may span. Index in ``info.levels``; 0 where the slide itself is
+        coarser.
+        """
+        fine = [index for index, level in enumerate(self.info.levels) if level.downsample <= downsample * _AS_FINE]
+        return max(fine, default=0)
+
+    def __enter__(self) -> Self:
+        """Use the slide in a ``with`` block, which closes it."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, at: TracebackType | None) -> None:
+        """Close the slide."""
+        self.close()
+
+
+def downsample_of(full: tuple[int, int], size: tuple[int, int]) -> float:
+    """How many pixels of level 0 one pixel of a level spans, freed of the cutting to whole pixels.
+
+    A whole number where the sizes allow it.
+    """
+    ratios = [whole / part for whole, part in zip(full, size, strict=True)]
+    whole_number = round(sum(ratios) / 2)
+    allowed = ({math.floor(side / max(whole_number, 1)), math.ceil(side / max(whole_number, 1))} for side in full)
+    if whole_number >= 1 and all(side in sides for side, sides in zip(size, allowed, strict=True)):
+        return float(whole_number)
+    return sum(ratios) / 2
+
+
+def apply_profile(rgb: NDArray[np.uint8], slide: Slide) -> NDArray[np.uint8]:
+    """Convert pixels of a slide to sRGB by its ICC profile.
+
+    ``rgb``: uint8 (row, column, channel=3), as ``read_region`` gives them. ``slide``: whose pixels they are. Returns
+    uint8, same shape; the pixels as they are where the slide has no profile, or one that is damaged.
+    """
+    profile = slide.profile()
+    if not profile:
+        return rgb
+    from PIL import Image
+
+    from napari_melanoma.io.color import srgb
+
+    return srgb(Image.fromarray(rgb), profile)
+
+
+BELIEVED_UM = (0.02, 20.0)  # from oil immersion to the coarsest overview that anybody scans
+UNIT_UM = {
+    "µm": 1.0,
+    "μm": 1.0,
+    "um": 1.0,
+    "micron": 1.0,
+    "micrometer": 1.0,
+    "micrometre": 1.0,
+    "nm": 1e-3,
+    "nanometer": 1e-3,
+    "mm": 1e3,
+    "millimeter": 1e3,
+    "cm": 1e4,
+    "centimeter": 1e4,
+    "m": 1e6,
+    "meter": 1e6,
+    "in": 25400.0,
+    "inch": 25400.0,
+}
+EQUAL_SIDES = 0.01
+SAME_SCALE = 0.05
+# Scanners with a 20x objective have 0.5 um, with 40x 0.25: ten by the magnification. An inch taken for a centimetre, or
+# the other way round, is off by 2.54; a level or a binning taken for another by 2.
+UM_BY_MAGNIFICATION = (4.4, 22.0)
+USUAL_BY_MAGNIFICATION = (6.5, 15.5)
+OBJECTIVES = (1.25, 2.5, 5, 10, 20, 40, 63, 100)
+# The finest photographs of cells have 0.02, and no model can be used at more than 6: that of the coarsest expects 4.
+EXPECTED_UM, COARSE_UM = (0.25, 4.0), 6.0
+ADVICE = "Set it under Scale in the Slide dock (command line: --mpp)."
+OVERVIEW = (
+    f"Models expect {EXPECTED_UM[0]:g} to {EXPECTED_UM[1]:g} um per pixel, at which cells can be seen. If this is an "
+    "overview image, open the slide at its full resolution. If the file is wrong, set the true scale under Scale in "
+    "the Slide dock (command line: --mpp)."
+)
+NOT_STATED = f"no pixel size is stated, so lengths stay in pixels. {ADVICE}"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The pixel size that is believed, the magnification, and what a user should know about them."""
+
+    pixel_size: PixelSize | None = None
+    magnification: float | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def judged(
+    y_um: float | None,
+    x_um: float | None,
+    magnification: float | None = None,
+    origin: str = "file",
+    *,
+    fine_camera: bool = False,
+) -> Scale:
+    """Judge what a file says of its scale.
+
+    ``y_um``, ``x_um``: micrometres per pixel along rows' and columns' axis; None where the file does not say.
+    ``fine_camera``: whether the scanner is of a make whose cameras have pixels so small that 20x is finer than 0.3
+    micrometres. Without a pixel size where there is none or one that no slide has; with a warning then, and where the
+    two sides differ by more than 1 % or size and magnification contradict each other.
+    """
+    if y_um is None or x_um is None:
+        return Scale(None, magnification, (NOT_STATED,))
+    low, high = BELIEVED_UM
+    if not all(math.isfinite(size) and low <= size <= high for size in (y_um, x_um)):
+        said = f"the {origin} says {x_um:.4g} x {y_um:.4g} um per pixel"
+        why = f"{said}, but slides have {low} to {high:.0f}: as the dots of a print, or in a wrong unit. It is not used"
+        advice = OVERVIEW if math.isfinite(x_um) and x_um > high else ADVICE
+        return Scale(None, magnification, (f"{why}, and lengths stay in pixels. {advice}",))
+    size = PixelSize(y_um, x_um, "file")
+    doubts = (*_not_square(size), *_not_as_magnified(size, magnification, fine_camera), *_too_coarse(size, origin))
+    return Scale(size, magnification, doubts)
+
+
+def with_given(scale: Scale, given: PixelSize | None) -> Scale:
+    """Let the user's own pixel size win over that of the file.
+
+    With a warning where the two contradict each other.
+    """
+    if given is None:
+        return scale
+    found = scale.pixel_size
+    warnings: tuple[str, ...] = ()
+    if found and max(abs(given.y_um / found.y_um - 1), abs(given.x_um / found.x_um - 1)) > SAME_SCALE:
+        warnings = (
+            f"the pixel size was given as {given.x_um:.4g} x {given.y_um:.4g} um, but the file says "
+            f"{found.x_um:.4g} x {found.y_um:.4g}. What was given is used.",
+        )
+    return replace(scale, pixel_size=given, warnings=warnings)
+
+
+def _not_square(size: PixelSize) -> tuple[str, ...]:
+    """What is strange about a pixel that is wider than high, or the other way round."""
+    if abs(size.y_um / size.x_um - 1) <= EQUAL_SIDES:
+        return ()
+    return (
+        f"pixels are not square: {size.x_um:.4g} um wide and {size.y_um:.4g} um high. Both are used; set the size in "
+        "the Slide dock under Scale (command line: --mpp) if one of them is wrong.",
+    )
+
+
+def _too_coarse(size: PixelSize, origin: str) -> tuple[str, ...]:
+    """What is strange about a pixel that is larger than a cell."""
+    coarsest = max(size.y_um, size.x_um)
+    if coarsest <= COARSE_UM:
+        return ()
+    return (
+        f"no model can be used at this scale: the {origin} says {coarsest:.4g} um per pixel, so that a cell is about "
+        f"as large as a pixel. {OVERVIEW}",
+    )
+
+
+def _not_as_magnified(size: PixelSize, magnification: float | None, fine_camera: bool) -> tuple[str, ...]:
+    """What is strange about a pixel size that is used all the same, as the objective would have another."""
+    if not magnification:
+        return ()
+    found = magnification * math.sqrt(size.y_um * size.x_um)
+    low, high = UM_BY_MAGNIFICATION
+    least, most = USUAL_BY_MAGNIFICATION
+    about = f"(about {10 / magnification:.2g} um were expected)"
+    if not low <= found <= high:
+        return (
+            f"{size.x_um:.4g} um per pixel does not go with an objective of {magnification:g}x {about}: its unit may "
+            "be wrong. Check it against a known length.",
+        )
+    if least <= found <= most or (fine_camera and found < least):
+        return ()
+    usual = min(OBJECTIVES, key=lambda power: abs(math.log(power * size.x_um / 10)))
+    return (
+        f"{size.x_um:.4g} um per pixel is usual for {usual:g}x, but the file says an objective of "
+        f"{magnification:g}x {about}: the camera may have small pixels or joined ones, or one of the two is wrong. "
+        "Check it against a known length.",
+    )
+
+
+DEFAULT_COLOURS = ((0, 0, 255), (0, 255, 0), (255, 0, 0), (255, 255, 0), (255, 0, 255), (0, 255, 255))
+_STRIPE_PX, _MARK, _GROUND = 16, (214, 39, 140), (225, 225, 225)
+_SHOWN_PERCENT = (10, 99.8)  # glass around the tissue; without a few grains of dust, beside which tissue would be dark
+
+
+def fitted(rgb: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Scale a picture to a size by averaging.
+
+    ``rgb``: uint8 (row, column, channel=3). Returns uint8 (row, column, channel=3).
+    """
+    from PIL import Image
+
+    if rgb.shape[:2] == (height, width):
+        return rgb
+    return np.array(Image.fromarray(rgb).resize((width, height), Image.Resampling.BOX))
+
+
+def laid_over_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Lay RGBA over white; RGB stays as it is.
+
+    ``pixels``: uint8 (row, column, channel=3 or 4). Returns uint8 (row, column, channel=3).
+    """
+    if pixels.shape[2] == 3:
+        return pixels
+    alpha = pixels[..., 3:].astype(np.uint16)
+    return ((pixels[..., :3] * alpha + 255 * (255 - alpha)) // 255).astype(np.uint8)
+
+
+def channel_colour(index: int, colours: Sequence[tuple[int, int, int]]) -> tuple[int, int, int]:
+    """Colour of a channel: the file's own, else one of a fixed order.
+
+    ``colours``: 8-bit RGB colours that the file names; may be empty. 8-bit RGB.
+    """
+    return colours[index] if index < len(colours) else DEFAULT_COLOURS[index % len(DEFAULT_COLOURS)]
+
+
+def limits(channel: NDArray) -> tuple[float, float]:
+    """The values between which a channel is shown: from its background to nearly its brightest.
+
+    ``channel``: (row, column).
+    """
+    if not channel.size:
+        return 0.0, 1.0
+    low, high = (float(value) for value in np.percentile(channel, _SHOWN_PERCENT))
+    return low, max(high, low + 1)
+
+
+def in_colours(channels: NDArray, colours: Sequence[tuple[int, int, int]]) -> NDArray[np.uint8]:
+    """Lay channels over each other, each in its colour.
+
+    ``channels``: (row, column, channel), unsigned integers. ``colours``: 8-bit RGB colours that the file names; may be
+    empty. Returns uint8 (row, column, channel=3).
+    """
+    shown = np.zeros((*channels.shape[:2], 3), np.float32)
+    for index in range(channels.shape[2]):
+        channel = channels[..., index]
+        low, high = limits(channel)
+        share = np.clip((channel - low) / (high - low), 0, 1).astype(np.float32)
+        shown += share[..., None] * np.array(channel_colour(index, colours), np.float32)
+    return np.minimum(shown, 255).astype(np.uint8)
+
+
+def marked_tile(height: int, width: int, channels: int, dtype: np.dtype) -> NDArray:
+    """Draw what stands in the place of a tile that cannot be decoded: stripes in a colour that tissue does not have.
+
+    Returns (row, column, channel).
+    """
+    stripes = (np.add.outer(np.arange(height), np.arange(width)) // _STRIPE_PX) % 2 == 0
+    if channels == 3 and dtype == np.uint8:
+        return np.where(stripes[..., None], np.array(_MARK, dtype), np.array(_GROUND, dtype))
+    bright = np.where(stripes, np.iinfo(dtype).max // 2, 0).astype(dtype)
+    return np.repeat(bright[..., None], channels, axis=2)
+
+
+logger = logging.getLogger(__name__)
+MOST_NAMED = 20  # in the log; a truncated slide may have thousands
+
+
+class FoundDamage:
+    """Where damaged tiles were found; the first ones are named in the log, each once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._found: dict[tuple[int, Box], None] = {}
+
+    def add(self, fault: DamagedTile) -> None:
+        """Keep where a tile is that cannot be decoded."""
+        known = len(self._found)
+        self._found.setdefault((fault.level, fault.box))
+        if len(self._found) == known:
+            return
+        if known < MOST_NAMED:
+            logger.warning("%s", fault)
+        elif known == MOST_NAMED:
+            logger.warning("more tiles of %s cannot be decoded; they are not named here.", self._path.name)
+
+    def at(self, level: int, downsample: float) -> tuple[Box, ...]:
+        """Say where tiles of one level were found to be damaged.
+
+        In pixels of level 0.
+        """
+        return tuple(_scaled(box, downsample) for found, box in tuple(self._found) if found == level)
+
+
+def damaged(path: Path, level: int, box: Box, error: Exception) -> DamagedTile:
+    """Make the error that says which tile is damaged, and what to do.
+
+    ``box``: where it is, in pixels of that level.
+    """
+    reason = shorten(str(error), width=160, placeholder=" ...") or type(error).__name__
+    said = (
+        f"a tile of {path.name} cannot be decoded (level {level}, row {box.top}, column {box.left}, "
+        f"{box.height} x {box.width} pixels): {reason}. The rest of the slide can be read; copy the file again "
+        "from its source, or export it again, to get this part too."
+    )
+    return DamagedTile(said, level, box)
+
+
+def _scaled(box: Box, step: float) -> Box:
+    """A box of a level in pixels of level 0."""
+    return Box(*(round(side * step) for side in (box.top, box.left, box.height, box.width)))

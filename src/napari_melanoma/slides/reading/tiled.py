@@ -1,0 +1,692 @@
+"""Slides whose levels are grids of tiles: read through a cache, by threads, exact after a rough first picture."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import weakref
+from abc import ABC, abstractmethod
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache, partial
+from threading import Lock, Thread, local
+from time import monotonic
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from napari_melanoma.core.errors import InputError, MelanomaError
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.pipeline import usable_cores
+from napari_melanoma.io.formats import DAMAGE
+from napari_melanoma.slides.reading.slide import DamagedTile, FoundDamage, Slide, SlideInfo, damaged, marked_tile
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MOST_THREADS = 4
+WORTH_THREADS = 64  # missing tiles; with fewer, on two busy cores, handing over cost more than it gained
+COARSE_BYTES = 160 * 2**20  # of levels that were built; the coarsest cost a pass over the whole slide, so they stay
+COARSE_LEVEL_BYTES = 96 * 2**20
+_numbers = itertools.count()
+_here = local()
+
+
+def nothing() -> None:
+    """Do nothing: what is there to close where nothing was opened."""
+    return
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What an open file has beside its tiles: the ICC profile, images by name, each read when asked; and its end."""
+
+    profile: Callable[[], bytes | None] = nothing
+    associated: Mapping[str, Callable[[], NDArray]] = field(default_factory=dict)
+    close: Callable[[], None] = nothing
+
+
+class TiledSlide(Slide):
+    """A slide whose levels are sources of tiles."""
+
+    def __init__(
+        self,
+        info: SlideInfo,
+        sources: Sequence[Grid],
+        dtype: np.dtype,
+        extras: Extras | None = None,
+        cache: TileCache | None = None,
+    ) -> None:
+        self.info = info
+        self.sources = tuple(sources)
+        self.dtype = np.dtype(dtype)
+        self._extras = extras or Extras()
+        self._cache = cache or shared_cache()
+        self._coarse = TileCache(COARSE_BYTES)
+        self._sharpener = Sharpener(self._sharpen)
+        self._damage = FoundDamage(info.path)
+        self._number = next(_numbers)
+        # A layer that goes takes its slide along, with what was decoded of it.
+        self._end = weakref.finalize(self, _let_go, self._extras.close, self._cache, self._number)
+
+    @property
+    def fill(self) -> int:
+        """What lies outside: white in brightfield, else zero."""
+        return 255 if self.info.kind == "brightfield" else 0
+
+    def read_region(self, level: int, box: Box) -> NDArray:
+        """Read a rectangle of pixels, as ``Slide.read_region`` says.
+
+        ``box``: in pixels of that level; it may reach outside. Returns (row, column, channel).
+        """
+        return self._region(level, box, marked=False)
+
+    def read_shown(self, level: int, box: Box) -> NDArray:
+        """Read a rectangle of pixels for a viewer, which must be quick and stop at nothing.
+
+        A striped mark stands in the place of each tile that cannot be decoded. Overviews of a large image without
+        coarser levels are rough at first; ``watch`` says when they are exact.
+
+        ``box``: in pixels of that level; it may reach outside.
+        """
+        return self._region(level, box, marked=True, rough=True)
+
+    def _around_damage(self, side_px: int) -> tuple[NDArray[np.uint8], tuple[Box, ...]]:
+        """The small picture with striped marks, and where tiles of the level that it comes from are damaged."""
+        picture = self._small(partial(self._region, marked=True), side_px)
+        full = self.info.levels[0]
+        base = _level_of_file(self.sources, self.best_level(max(full.height, full.width) / side_px))
+        return picture, self._damage.at(base, self.info.levels[base].downsample)
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Have a function called each time that what was shown roughly can be read exactly."""
+        self._sharpener.watch(watcher)
+
+    def profile(self) -> bytes | None:
+        """Give the ICC profile, where there is one."""
+        self._refuse_closed()
+        return self._extras.profile()
+
+    def associated_image(self, name: str) -> NDArray[np.uint8]:
+        """Read the label, macro or another image beside the slide, as ``Slide.associated_image`` says.
+
+        Returns uint8 (row, column, channel=3).
+        """
+        self._refuse_closed()
+        return self._extras.associated[name]()
+
+    def close(self) -> None:
+        """Let go of the file and of what was decoded of it."""
+        if self._end.alive:
+            self._sharpener.end()
+            self._end()
+            self._coarse.forget(self._number)
+
+    def _refuse_closed(self) -> None:
+        if not self._end.alive:
+            raise InputError(f"{self.info.path} was closed, and is read no more. Open it again.")
+
+    def _region(self, level: int, box: Box, *, marked: bool, rough: bool = False) -> NDArray:
+        """Put a region together from its tiles."""
+        self._refuse_closed()
+        _refuse_level(level, self.info)
+        source = self.sources[level]
+        pixels = np.empty((box.height, box.width, len(self.info.channels)), self.dtype)
+        if not _is_inside(box, source):
+            pixels[:] = self.fill
+        cells = _cells(source, box)
+        rough = rough and isinstance(source, BuiltGrid) and is_rough_at_first(source)
+        tiles = self._rough_tiles(level, cells) if rough else self._tiles(level, cells, marked=marked)
+        for (row, column), tile in zip(cells, tiles, strict=True):
+            _paste(tile, row * source.tile_height - box.top, column * source.tile_width - box.left, pixels)
+        return pixels
+
+    def _tiles(self, level: int, cells: Sequence[Cell], *, marked: bool, keep: bool = True) -> list[NDArray]:
+        """Tiles from the caches or decoded, by threads where that is worth it and this is none of them."""
+
+        def tile(cell: Cell) -> NDArray:
+            return self._tile(level, cell, marked=marked, keep=keep)
+
+        if getattr(_here, "is_helper", False) or len(cells) < WORTH_THREADS:
+            return [tile(cell) for cell in cells]
+        found = {cell: kept for cell in cells if (kept := self._kept(level, cell, marked=marked)) is not None}
+        missing = [cell for cell in cells if cell not in found]
+        decoded = map(tile, missing) if len(missing) < WORTH_THREADS else _helpers().map(tile, missing)
+        found |= dict(zip(missing, decoded, strict=True))
+        return [found[cell] for cell in cells]
+
+    def _rough_tiles(self, level: int, cells: Sequence[Cell]) -> list[NDArray]:
+        """Exact tiles where they are known; mosaics for the others, and a wish for the exact ones."""
+        grid = cast(BuiltGrid, self.sources[level])
+        found = {cell: kept for cell in cells if (kept := self._kept(level, cell, marked=True)) is not None}
+        wanted = [cell for cell in cells if cell not in found]
+        found |= {
+            cell: rough
+            for cell in wanted
+            if (rough := self._cache.get((self._number, level, *cell, "rough"))) is not None
+        }
+        missing = [cell for cell in cells if cell not in found]
+        self._sharpener.ask(level, wanted)
+        base = level - grid.depth
+        tile = partial(self._tile, base, marked=True, keep=False)
+        drawn = rough_tiles(grid, missing, tile, partial(self._rows_at, base), _helpers().map)
+        for cell, rough in drawn.items():
+            self._cache.put((self._number, level, *cell, "rough"), rough)
+        found |= drawn
+        return [found[cell] for cell in cells]
+
+    def _rows_at(self, level: int, row: int) -> NDArray:
+        """A few whole rows of a level of the file, with a mark where they cannot be decoded."""
+        source = cast(Source, self.sources[level])
+        try:
+            return source.rows_at(row)
+        except DAMAGE:
+            return marked_tile(1, source.tile_width, len(self.info.channels), self.dtype)
+
+    def _sharpen(self, level: int, cell: Cell) -> None:
+        """Build an exact tile, and keep it."""
+        decode_here()
+        self._refuse_closed()
+        self._tile(level, cell, marked=True, keep=True)
+
+    def _kept(self, level: int, cell: Cell, *, marked: bool) -> NDArray | None:
+        """A tile that was decoded before; with marks in it only where those are wanted."""
+        cache = self._cache_of(level)
+        tile = cache.get((self._number, level, *cell))
+        return cache.get((self._number, level, *cell, "marked")) if tile is None and marked else tile
+
+    def _tile(self, level: int, cell: Cell, *, marked: bool, keep: bool) -> NDArray:
+        """One tile, from a cache or decoded and then kept."""
+        kept = self._kept(level, cell, marked=marked)
+        if kept is not None:
+            return kept
+        key: tuple[Hashable, ...] = (self._number, level, *cell)
+        try:
+            tile = self._decoded(level, cell, marked=False)
+        except DamagedTile as fault:
+            if not marked:
+                raise
+            if fault.level == level:
+                self._damage.add(fault)
+            tile, key = self._decoded(level, cell, marked=True), (*key, "marked")
+        if keep or self._cache_of(level) is self._coarse:
+            self._cache_of(level).put(key, tile)
+        return tile
+
+    def _decoded(self, level: int, cell: Cell, *, marked: bool) -> NDArray:
+        """Decode a tile, or build it from those of the level below."""
+        source = self.sources[level]
+        if isinstance(source, BuiltGrid):
+            parts = self._tiles(level - 1, source.parts_of(*cell), marked=marked, keep=False)
+            return source.joined(*cell, parts)
+        height, width = source.size_of(*cell)
+        if marked:
+            return marked_tile(height, width, len(self.info.channels), self.dtype)
+        try:
+            return cast(Source, source).tile(*cell)
+        except InputError:
+            raise
+        except DAMAGE as error:
+            box = Box(cell[0] * source.tile_height, cell[1] * source.tile_width, height, width)
+            raise damaged(self.info.path, level, box, error) from error
+
+    def _cache_of(self, level: int) -> TileCache:
+        """Where tiles of a level are kept: coarse levels that were built are never pushed out by others."""
+        source = self.sources[level]
+        size = source.height * source.width * len(self.info.channels) * self.dtype.itemsize
+        return self._coarse if isinstance(source, BuiltGrid) and size <= COARSE_LEVEL_BYTES else self._cache
+
+
+def _let_go(close: Callable[[], None], cache: TileCache, number: int) -> None:
+    """Close the file of a slide, and drop its tiles from the cache of all slides."""
+    close()
+    cache.forget(number)
+
+
+def _refuse_level(level: int, info: SlideInfo) -> None:
+    """Raise where a slide has no such level."""
+    if not 0 <= level < len(info.levels):
+        raise InputError(
+            f"{info.path} has levels 0 to {len(info.levels) - 1}, but level {level} was asked for. Choose one of those."
+        )
+
+
+def _level_of_file(sources: Sequence[Grid], level: int) -> int:
+    """The level of the file that a level is, or is built from."""
+    source = sources[level]
+    return level - source.depth if isinstance(source, BuiltGrid) else level
+
+
+def _cells(source: Grid, box: Box) -> list[Cell]:
+    """Rows and columns in the grid of the tiles that a box touches."""
+    top, left = max(box.top, 0), max(box.left, 0)
+    bottom, right = min(box.top + box.height, source.height), min(box.left + box.width, source.width)
+    if bottom <= top or right <= left:
+        return []
+    rows = range(top // source.tile_height, -(-bottom // source.tile_height))
+    columns = range(left // source.tile_width, -(-right // source.tile_width))
+    return [(row, column) for row in rows for column in columns]
+
+
+def _is_inside(box: Box, source: Grid) -> bool:
+    """Whether tiles cover all of a box."""
+    ends = box.top + box.height <= source.height and box.left + box.width <= source.width
+    return box.top >= 0 and box.left >= 0 and ends
+
+
+def _paste(tile: NDArray, top: int, left: int, pixels: NDArray) -> None:
+    """Copy what of a tile lies within the pixels; its corner may lie outside."""
+    height, width = pixels.shape[:2]
+    rows = slice(max(top, 0), min(top + tile.shape[0], height))
+    columns = slice(max(left, 0), min(left + tile.shape[1], width))
+    pixels[rows, columns] = tile[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+
+
+@cache
+def _helpers() -> ThreadPoolExecutor:
+    """Threads that decode; shared by all slides."""
+    number = min(MOST_THREADS, usable_cores())
+    return ThreadPoolExecutor(number, thread_name_prefix="slide-tiles", initializer=decode_here)
+
+
+def decode_here() -> None:
+    """Let this thread decode what it reads by itself from now on, without handing tiles to helpers.
+
+    A helper that waited for others of its kind could wait for ever; and whoever reads in threads of its own gains
+    nothing by more of them.
+    """
+    _here.is_helper = True
+
+
+SCREEN_PX = 1024  # the coarsest level is read as a whole, for the layer's thumbnail, with each view
+GAP = 3.0  # between neighbours; scanners write steps of 2 and of 4
+
+
+class Grid:
+    """One level as a grid of tiles.
+
+    ``height``, ``width``: of the level in pixels.
+    """
+
+    def __init__(self, height: int, width: int, tile_height: int, tile_width: int) -> None:
+        if min(height, width, tile_height, tile_width) < 1:  # as a damaged header says
+            raise ValueError(f"{width} x {height} pixels in tiles of {tile_width} x {tile_height} are none")
+        self.height, self.width = height, width
+        self.tile_height, self.tile_width = tile_height, tile_width
+
+    @property
+    def rows(self) -> int:
+        """Tiles in a column of the grid."""
+        return math.ceil(self.height / self.tile_height)
+
+    @property
+    def columns(self) -> int:
+        """Tiles in a row of the grid."""
+        return math.ceil(self.width / self.tile_width)
+
+    def size_of(self, row: int, column: int) -> tuple[int, int]:
+        """Height and width of a tile, cut at the far edges.
+
+        In pixels.
+        """
+        height = min(self.tile_height, self.height - row * self.tile_height)
+        return height, min(self.tile_width, self.width - column * self.tile_width)
+
+    def coarser(self) -> Grid:
+        """Give a level of half the resolution that is computed from this one."""
+        return BuiltGrid(self)
+
+
+class Source(Grid, ABC):
+    """A level whose tiles are decoded from a file."""
+
+    def tile(self, row: int, column: int) -> NDArray:
+        """Decode one tile; called from several threads.
+
+        Returns (row, column, channel), of the size that ``size_of`` tells.
+        """
+        return self._tile(row, column)
+
+    def rows_at(self, row: int) -> NDArray:
+        """Decode as few whole rows as can be, at and around one; called from several threads.
+
+        Returns (row, column, channel), as wide as the tiles of the first column.
+        """
+        return self._tile(row // self.tile_height, 0)
+
+    @abstractmethod
+    def _tile(self, row: int, column: int) -> NDArray:
+        """Decode one tile, as ``tile`` says."""
+
+
+class BuiltGrid(Grid):
+    """A level that the file lacks: half as large as the one below it, with tiles of the same size.
+
+    Each of its tiles is four tiles of the level below, averaged; the slide reads those, keeps what it may and asks
+    ``reduced`` for the rest.
+    """
+
+    def __init__(self, below: Grid) -> None:
+        super().__init__((below.height + 1) // 2, (below.width + 1) // 2, below.tile_height, below.tile_width)
+        self.below = below
+
+    @property
+    def base(self) -> Grid:
+        """The level of the file that it is built from."""
+        return self.below.base if isinstance(self.below, BuiltGrid) else self.below
+
+    @property
+    def depth(self) -> int:
+        """How often that level is halved."""
+        return 1 + (self.below.depth if isinstance(self.below, BuiltGrid) else 0)
+
+    def parts_of(self, row: int, column: int) -> list[tuple[int, int]]:
+        """Tiles of the level below that a tile is made of."""
+        rows = range(2 * row, min(2 * row + 2, self.below.rows))
+        return [(r, c) for r in rows for c in range(2 * column, min(2 * column + 2, self.below.columns))]
+
+    def joined(self, row: int, column: int, parts: list[NDArray]) -> NDArray:
+        """Make a tile of the tiles below it.
+
+        Returns (row, column, channel).
+        """
+        side_height, side_width = self.tile_height, self.tile_width
+        height = min(2 * side_height, self.below.height - 2 * row * side_height)
+        width = min(2 * side_width, self.below.width - 2 * column * side_width)
+        area = np.empty((height, width, parts[0].shape[2]), parts[0].dtype)
+        for (part_row, part_column), part in zip(self.parts_of(row, column), parts, strict=True):
+            top, left = (part_row - 2 * row) * side_height, (part_column - 2 * column) * side_width
+            area[top : top + part.shape[0], left : left + part.shape[1]] = part
+        return halved(area)
+
+
+def halved(tile: NDArray) -> NDArray:
+    """Average pixels two by two; an odd last row or column is averaged by itself.
+
+    ``tile``: (row, column, channel), unsigned integers. Half as high and wide, rounded up, same type.
+    """
+    if tile.dtype == np.uint8 and tile.shape[2] == 3:
+        from PIL import Image
+
+        return np.asarray(Image.fromarray(np.ascontiguousarray(tile)).reduce(2))  # 18 times as fast as numpy's mean
+    height, width = tile.shape[:2]
+    if height % 2 or width % 2:
+        tile = np.pad(tile, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    wide = tile.astype(np.uint32)
+    total = wide[::2, ::2] + wide[1::2, ::2] + wide[::2, 1::2] + wide[1::2, 1::2]
+    return ((total + 2) // 4).astype(tile.dtype)
+
+
+def with_missing(sources: Sequence[Grid]) -> list[tuple[Grid, bool]]:
+    """Fill the gaps of a pyramid, and go on to a level that fits a screen: whoever zooms out reads few tiles then.
+
+    Each level, and whether it is built.
+    """
+    levels: list[tuple[Grid, bool]] = []
+    for finer, coarser in zip(sources, [*sources[1:], None], strict=True):
+        levels.append((finer, False))
+        while _is_far(levels[-1][0], coarser):
+            levels.append((levels[-1][0].coarser(), True))
+    return levels
+
+
+def _is_far(finer: Grid, coarser: Grid | None) -> bool:
+    """Whether a level is missing between two, or below the coarsest."""
+    if coarser is None:
+        return max(finer.height, finer.width) > SCREEN_PX
+    return max(finer.height / coarser.height, finer.width / coarser.width) >= GAP
+
+
+MEMORY_SHARE = 1 / 64
+# Some twenty screens. A larger cache takes fresh memory for longer, which cost a third of the time of a jump.
+LEAST_BYTES, MOST_BYTES = 96 * 2**20, 192 * 2**20
+
+
+class TileCache:
+    """Arrays by key, together never larger than a number of bytes; safe to use from several threads."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self._kept: OrderedDict[Hashable, NDArray] = OrderedDict()
+        self._bytes = 0
+        self._gone: deque[Hashable] = deque()
+        self._lock = Lock()
+
+    @property
+    def used_bytes(self) -> int:
+        """How much is kept at the moment."""
+        return self._bytes
+
+    def get(self, key: Hashable) -> NDArray | None:
+        """Give an array that was kept.
+
+        Read-only; None where it is not there, or no longer.
+        """
+        with self._lock:
+            found = self._kept.get(key)
+            if found is not None:
+                self._kept.move_to_end(key)
+            return found
+
+    def put(self, key: Hashable, array: NDArray) -> None:
+        """Keep an array, in place of those that were used longest ago."""
+        array.flags.writeable = False
+        with self._lock:
+            self._drop_gone()
+            self._drop(key)
+            if array.nbytes > self.limit_bytes:
+                return
+            while self._bytes + array.nbytes > self.limit_bytes:
+                self._drop(next(iter(self._kept)))
+            self._kept[key] = array
+            self._bytes += array.nbytes
+
+    def forget(self, owner: Hashable) -> None:
+        """Drop all arrays whose key is a tuple that begins with ``owner``.
+
+        A slide that nobody holds is found to be so at any moment, also while this very thread is within the cache: then
+        its arrays are dropped a little later, instead of waiting for ever.
+        """
+        self._gone.append(owner)
+        if self._lock.acquire(blocking=False):
+            try:
+                self._drop_gone()
+            finally:
+                self._lock.release()
+
+    def _drop_gone(self) -> None:
+        """Drop what belongs to nobody any more; the lock is held."""
+        while self._gone:
+            owner = self._gone.popleft()
+            for key in [key for key in self._kept if isinstance(key, tuple) and key[0] == owner]:
+                self._drop(key)
+
+    def _drop(self, key: Hashable) -> None:
+        """Let go of one array, if it is there; the lock is held."""
+        dropped = self._kept.pop(key, None)
+        if dropped is not None:
+            self._bytes -= dropped.nbytes
+
+
+def memory_limit() -> int:
+    """How much the cache of all slides keeps on this machine: a sixty-fourth of the memory, within bounds.
+
+    Bytes.
+    """
+    import psutil
+
+    share = int(psutil.virtual_memory().total * MEMORY_SHARE)
+    return min(max(share, LEAST_BYTES), MOST_BYTES)
+
+
+_shared: TileCache | None = None
+_shared_lock = Lock()
+
+
+def shared_cache() -> TileCache:
+    """Give the one cache that all slides of this process share.
+
+    Made when it is first asked for.
+    """
+    global _shared
+    with _shared_lock:
+        if _shared is None:
+            _shared = TileCache(memory_limit())
+        return _shared
+
+
+logger = logging.getLogger(__name__)
+ROUGH_DEPTH = 3  # a view of a level that is halved three times needs some thousand tiles
+ROUGH_PX = 2000 * 256**2  # of the level of the file; below, an exact overview takes a second or two
+FIRST_S = 0.6  # in which a rough picture is to be there, whatever the file and whatever else the computer does
+FINER = 4  # times the work when there are twice as many pieces in each direction
+STRIP_PX = 4096  # a tile as wide as the image, and at least this, is a strip
+MOST_SIDE = 8  # its square is the number of lines that are drawn of strips, in a tile
+SAMPLES = 800  # tiles that are decoded for one view
+_EVERY = 4  # of the rows and columns of a tile; enough for its mean
+Cell = tuple[int, int]
+Each = Callable[[Callable[[Cell], "NDArray"], Sequence[Cell]], Iterable["NDArray"]]
+Job = tuple[int, Cell]
+
+
+class Sharpener:
+    """A thread that builds tiles, those asked for last first."""
+
+    def __init__(self, build: Callable[[int, Cell], object]) -> None:
+        self._build = build
+        self._jobs: dict[Job, None] = {}
+        self._watchers: list[Callable[[], None]] = []
+        self._lock = Lock()
+        self._thread: Thread | None = None
+        self._ended = False
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Have a function called, in the thread, each time that all tiles asked for are exact."""
+        with self._lock:
+            self._watchers.append(watcher)
+
+    def ask(self, level: int, cells: Sequence[Cell]) -> None:
+        """Ask for exact tiles."""
+        with self._lock:
+            for cell in cells:
+                self._jobs.pop((level, cell), None)
+                self._jobs[level, cell] = None
+            if self._thread is None and not self._ended:
+                self._thread = Thread(target=self._work, name="slide-sharpener", daemon=True)
+                self._thread.start()
+
+    def end(self) -> None:
+        """Stop after the tile at hand."""
+        with self._lock:
+            self._ended = True
+            self._jobs.clear()
+            self._watchers.clear()
+
+    def _work(self) -> None:
+        """Build until nothing is left to do."""
+        while (job := self._next()) is not None:
+            try:
+                self._build(*job)
+            except (MelanomaError, *DAMAGE) as fault:  # what a viewer asks for again tells it of the fault
+                logger.debug("an exact tile could not be built: %s", fault)
+            self._tell()
+
+    def _next(self) -> Job | None:
+        """The job that was asked for last; None, and the thread is forgotten, where there is none."""
+        with self._lock:
+            if self._jobs:
+                return self._jobs.popitem()[0]
+            self._thread = None
+            return None
+
+    def _tell(self) -> None:
+        """Tell the watchers where nothing is left to do."""
+        with self._lock:
+            watchers = [] if self._jobs else list(self._watchers)
+        for watcher in watchers:
+            watcher()
+
+
+def is_rough_at_first(grid: BuiltGrid) -> bool:
+    """Say whether an exact view of a level takes so long that a rough one comes first.
+
+    True where it is halved often, and the level of the file is large.
+    """
+    return grid.depth >= ROUGH_DEPTH and grid.base.height * grid.base.width > ROUGH_PX
+
+
+def rough_tiles(
+    grid: BuiltGrid,
+    cells: Sequence[Cell],
+    tile: Callable[[Cell], NDArray],
+    rows_at: Callable[[int], NDArray],
+    each: Each = map,
+) -> dict[Cell, NDArray]:
+    """Draw tiles of a built level from samples of the file, finer and finer as long as that is quick.
+
+    Cell to (row, column, channel): a mosaic of mean colours, or lines where the file is made of strips.
+    """
+    strips = grid.base.columns == 1 and grid.base.tile_width >= STRIP_PX
+    most = MOST_SIDE if strips else samples_a_side(len(cells), grid.depth)
+    side, spent = 2, 0.0
+    while True:
+        began = monotonic()
+        draw = partial(_lines, grid, side, rows_at) if strips else partial(_mosaic, grid, side, tile)
+        found = dict(zip(cells, each(draw, cells), strict=True))
+        took = monotonic() - began
+        spent += took
+        if side >= most or spent + FINER * took > FIRST_S:
+            return found
+        side *= 2
+
+
+def _mosaic(grid: BuiltGrid, side: int, tile: Callable[[Cell], NDArray], cell: Cell) -> NDArray:
+    """A tile as a mosaic of the mean colours of some tiles of the file, up to ``side`` pieces in each direction."""
+    height, width = grid.size_of(*cell)
+    base, factor = grid.base, 2**grid.depth
+    rows, columns = (
+        _pieces(first, factor, side, end) for first, end in zip(cell, (base.rows, base.columns), strict=True)
+    )
+    sampled = [[tile((row, column)) for column in columns] for row in rows]
+    mosaic = np.array([[one[::_EVERY, ::_EVERY].mean(axis=(0, 1)) for one in line] for line in sampled])
+    down = np.minimum(np.arange(height) * side // grid.tile_height, len(rows) - 1)
+    across = np.minimum(np.arange(width) * side // grid.tile_width, len(columns) - 1)
+    return mosaic[down][:, across].astype(sampled[0][0].dtype)
+
+
+def _lines(grid: BuiltGrid, side: int, rows_at: Callable[[int], NDArray], cell: Cell) -> NDArray:
+    """A tile as wide as the image, of some rows of the file, with their columns averaged: ``side`` squared of them."""
+    height, width = grid.size_of(*cell)
+    factor, count = 2**grid.depth, max(1, min(side * side, grid.tile_height) * height // grid.tile_height)
+    middles = (cell[0] * grid.tile_height + (np.arange(count) + 0.5) * height / count) * factor
+    drawn = []
+    for middle in np.minimum(middles, grid.base.height - 1).astype(int).tolist():
+        rows = rows_at(middle)
+        line = rows[::_EVERY].mean(axis=0, dtype=np.float32)
+        line = np.pad(line, ((0, width * factor - len(line)), (0, 0)), mode="edge")
+        drawn.append(line.reshape(width, factor, -1).mean(axis=1).astype(rows.dtype))
+    return np.stack(drawn)[np.arange(height) * count // height]
+
+
+def samples_a_side(tiles: int, depth: int) -> int:
+    """How many pieces a mosaic has in each direction, so that a view decodes few tiles.
+
+    A power of two, at most ``2**depth``.
+    """
+    side = 2
+    while side < 2**depth and tiles * (2 * side) ** 2 <= SAMPLES:
+        side *= 2
+    return side
+
+
+def _pieces(first: int, factor: int, side: int, end: int) -> list[int]:
+    """Rows (or columns) of the tiles of the file that stand for the pieces of a mosaic: the middle one of each."""
+    step = factor // side
+    return [
+        min(first * factor + piece * step + step // 2, end - 1)
+        for piece in range(side)
+        if first * factor + piece * step < end
+    ]

@@ -1,0 +1,197 @@
+"""OME-Zarr images as slides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from textwrap import shorten
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_melanoma.core.errors import MalformedFile, UnreadableImage
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.paths import UnsafePath
+from napari_melanoma.io.color import sample_words
+from napari_melanoma.io.formats import DAMAGE
+from napari_melanoma.io.zarr import check_metadata
+from napari_melanoma.slides.reading.files import fingerprint_of
+from napari_melanoma.slides.reading.slide import UNIT_UM, Level, Scale, SlideInfo, downsample_of, judged, with_given
+from napari_melanoma.slides.reading.tiled import Source, TiledSlide, with_missing
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from zarr import Array, Group
+
+Colour = tuple[int, int, int]
+RGB = ("red", "green", "blue")
+_TILE_PX = range(128, 2049)  # chunks of other sizes are read as tiles of ``_DEFAULT_PX``
+_DEFAULT_PX = 512
+_AXES = "tczyx"  # of version 0.2, which does not name them
+
+
+class ZarrSource(Source):
+    """One level of an OME-Zarr image."""
+
+    def __init__(self, array: Array, axes: Sequence[str]) -> None:
+        sides = {axis: (length, chunk) for axis, length, chunk in zip(axes, array.shape, array.chunks, strict=True)}
+        (height, chunk_height), (width, chunk_width) = sides["y"], sides["x"]
+        tile_height, tile_width = (chunk if chunk in _TILE_PX else _DEFAULT_PX for chunk in (chunk_height, chunk_width))
+        super().__init__(height, width, tile_height, tile_width)
+        self._array, self._axes = array, tuple(axes)
+
+    def _tile(self, row: int, column: int) -> NDArray:
+        """Read one tile."""
+        height, width = self.size_of(row, column)
+        top, left = row * self.tile_height, column * self.tile_width
+        chosen = {"y": slice(top, top + height), "x": slice(left, left + width), "c": slice(None)}
+        pixels = np.asarray(self._array[tuple(chosen.get(axis, 0) for axis in self._axes)])
+        kept = [axis for axis in self._axes if axis in chosen]
+        if "c" not in kept:
+            kept, pixels = [*kept, "c"], pixels[..., None]
+        return np.ascontiguousarray(pixels.transpose([kept.index(axis) for axis in "yxc"]))
+
+
+def open_zarr(folder: Path, given: PixelSize | None = None) -> TiledSlide:
+    """Open an OME-Zarr folder as a slide.
+
+    ``given``: the user's own pixel size of level 0; wins over what the metadata says. Open; the caller closes it.
+    """
+    import zarr
+
+    from napari_melanoma.io.zarr import OwnFiles
+
+    try:
+        check_metadata(folder)
+        group = zarr.open_group(OwnFiles(folder), mode="r")
+        return _opened(folder, group, given)
+    except UnsafePath as fault:
+        raise UnreadableImage(str(fault)) from None
+    except UnreadableImage as fault:
+        raise UnreadableImage(f"{_name(folder)} {fault}") from None
+    except MalformedFile as fault:
+        raise UnreadableImage(f"{_name(folder)} cannot be opened as a slide: {fault}") from fault
+    except DAMAGE as error:
+        reason = shorten(str(error), width=160, placeholder=" ...")
+        raise UnreadableImage(
+            f"{_name(folder)} cannot be opened as a slide: an OME-Zarr image was expected, but its metadata or arrays "
+            f"cannot be read ({reason}). Copy the whole folder again, or name the folder of the image within it."
+        ) from error
+
+
+def _opened(folder: Path, group: Group, given: PixelSize | None) -> TiledSlide:
+    """Put a slide together from a group."""
+    said = _said(group)
+    multiscale = _multiscale(said)
+    axes = _axes(multiscale, group)
+    sources = [ZarrSource(_array(group, dataset["path"]), axes) for dataset in multiscale["datasets"]]
+    dtype = _array(group, multiscale["datasets"][0]["path"]).dtype
+    kind, channels, colours = _channels(said, sources[0], dtype)
+    with_built = with_missing(sources)
+    full = (sources[0].height, sources[0].width)
+    sizes = [Level(g.height, g.width, downsample_of(full, (g.height, g.width)), built) for g, built in with_built]
+    scale = with_given(_scale(multiscale, axes), given)
+    info = SlideInfo(
+        path=folder,
+        name=folder.name.removesuffix(".zarr").removesuffix(".ome"),
+        format="OME-Zarr",
+        levels=tuple(sizes),
+        pixel_size=scale.pixel_size,
+        kind=kind,
+        channels=channels,
+        colours=colours,
+        warnings=scale.warnings,
+        doubts=scale.warnings,
+        fingerprint=fingerprint_of(folder),
+    )
+    return TiledSlide(info, [grid for grid, _ in with_built], dtype)
+
+
+def _said(group: Group) -> Mapping[str, Any]:
+    """The metadata of OME: below a key of its own since version 0.5."""
+    attributes: dict[str, Any] = dict(group.attrs)
+    return attributes.get("ome", attributes)
+
+
+def _multiscale(said: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The first multiscale image."""
+    found = said.get("multiscales")
+    if not found or not found[0].get("datasets"):
+        raise UnreadableImage(
+            "is a Zarr folder without an image of several scales (`multiscales`), which OME-Zarr has. Name the folder "
+            "of the image within it, or write it again as OME-Zarr."
+        )
+    return found[0]
+
+
+def _array(group: Group, path: str) -> Array:
+    """An array of a group."""
+    from zarr import Array
+
+    found = group[path]
+    if not isinstance(found, Array):
+        raise UnreadableImage(f"names {path} as a level, but that is no array. Copy the whole folder again.")
+    return found
+
+
+def _axes(multiscale: Mapping[str, Any], group: Group) -> list[str]:
+    """Names of the axes, as strings whatever the version."""
+    ndim = _array(group, multiscale["datasets"][0]["path"]).ndim
+    named = multiscale.get("axes") or list(_AXES[-ndim:])
+    axes = [axis["name"] if isinstance(axis, Mapping) else str(axis) for axis in named]
+    if not {"y", "x"} <= set(axes) or len(axes) != ndim:
+        raise UnreadableImage(f"has axes {', '.join(axes)}, but an image has y and x. Write it again as OME-Zarr.")
+    return axes
+
+
+def _name(folder: Path) -> str:
+    """Name an image by its folder, with the Zarr folder around it where there is one."""
+    return f"{folder.parent.name}/{folder.name}" if folder.parent.suffix == ".zarr" else folder.name
+
+
+def _channels(
+    said: Mapping[str, Any], source: ZarrSource, dtype: np.dtype
+) -> tuple[Any, tuple[str, ...], tuple[Colour, ...]]:
+    """Kind of the slide, names and colours of its channels; three of 8 bits in red, green and blue are brightfield."""
+    if dtype not in (np.uint8, np.uint16):
+        raise UnreadableImage(
+            f"has {sample_words(dtype)}, but a slide has 8- or 16-bit integers. Convert it to one of those."
+        )
+    number = source.tile(0, 0).shape[2]
+    stated = (said.get("omero") or {}).get("channels") or []
+    colours = tuple(_colour(channel.get("color", "")) for channel in stated)
+    if number == 3 and dtype == np.uint8 and colours in ((), ((255, 0, 0), (0, 255, 0), (0, 0, 255))):
+        return "brightfield", RGB, ()
+    if len(stated) != number:
+        return "fluorescence", tuple(f"channel {index + 1}" for index in range(number)) if number > 1 else ("grey",), ()
+    names = tuple(str(channel.get("label") or f"channel {index}") for index, channel in enumerate(stated, start=1))
+    return "fluorescence", names, colours
+
+
+def _colour(text: str) -> Colour:
+    """A colour written as six hexadecimal digits; white where it is none."""
+    try:
+        value = int(text.removeprefix("#")[:6], 16)
+    except ValueError:
+        return 255, 255, 255
+    return value >> 16, value >> 8 & 255, value & 255
+
+
+def _scale(multiscale: Mapping[str, Any], axes: Sequence[str]) -> Scale:
+    """Pixel size by the scale of the first level and of the whole image."""
+    factors = [1.0] * len(axes)
+    stated = [
+        *multiscale["datasets"][0].get("coordinateTransformations", ()),
+        *multiscale.get("coordinateTransformations", ()),
+    ]
+    for transformation in stated:
+        if transformation.get("type") == "scale":
+            factors = [a * b for a, b in zip(factors, transformation["scale"], strict=True)]
+    units = [
+        axis.get("unit") if isinstance(axis, Mapping) else None for axis in multiscale.get("axes") or [None] * len(axes)
+    ]
+    um = [
+        None if (unit := UNIT_UM.get(units[axes.index(axis)] or "")) is None else unit * factors[axes.index(axis)]
+        for axis in "yx"
+    ]
+    return judged(um[0], um[1], origin="OME metadata")

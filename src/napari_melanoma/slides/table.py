@@ -1,0 +1,262 @@
+"""``slides.csv``, the work list of a folder of slides, and the lesions of all of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.ownership import locked
+from napari_melanoma.core.run_state import RunState
+from napari_melanoma.core.validity import Validity
+from napari_melanoma.io.results import LESIONS, format_cell, read_content, read_table, validity_in, write_table
+from napari_melanoma.io.slide_store import STORE
+from napari_melanoma.slides.lesions import LesionClass
+from napari_melanoma.slides.reading.opening import find_slides
+from napari_melanoma.slides.result_folder import SlideFolders
+from napari_melanoma.slides.runs import SlideRun, read_slide_run
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.slides.lesions import SlideLesion
+
+TABLE, LOCK = "slides.csv", ".slides.lock"
+MALIGNANT_OR_NOT = {*get_args(LesionClass)}
+PATIENCE_S = 60.0  # with another program that writes its row
+COLUMNS = (
+    "slide",
+    "file",
+    "status",
+    "error",
+    "model",
+    "probability",
+    "probability_mean",
+    "probability_maximum",
+    "probability_top_k",
+    "probability_attention",
+    "valid",
+    "validity",
+    "lesions",
+    "lesions_malignant",
+    "lesion_area_mm2",
+    "tissue_mm2",
+    "breslow_mm",
+    "breslow_low_mm",
+    "breslow_high_mm",
+    "breslow_at_least",
+    "t_category",
+    "ulceration",
+    "clark_estimate",
+    "mpp",
+    "tiles_done",
+    "tiles_failed",
+    "tiles_total",
+    "warnings",
+    "seconds",
+)
+OF_CONTENT = (
+    "probability",
+    "tissue_mm2",
+    "breslow_mm",
+    "t_category",
+    "tiles_done",
+    "tiles_failed",
+    "tiles_total",
+    "seconds",
+)
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SlideStatus:
+    """What became of one slide: ``content`` is that of its ``result.json``, ``error`` says why there is none.
+
+    ``before`` says that it was analysed already, and nothing was done; ``keeps`` that results are there that
+    this was not to replace, so that their row stays.
+    """
+
+    path: Path
+    folder: Path
+    status: Literal["done", "failed"]
+    content: dict[str, Any] = field(default_factory=dict)
+    error: str = ""
+    before: bool = False
+    keeps: bool = False
+
+
+class SlideTable:
+    """The table, rows of other slides kept: it is read again before each row, for somebody else may write there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def put(self, status: SlideStatus) -> None:
+        """Add or replace the row of a slide, and write the table; not where results are there that stay."""
+        if not status.keeps:
+            self.put_row(row_of(status))
+
+    def put_row(self, row: Row) -> None:
+        """Add or replace a row, and write the table."""
+        with locked(self.path.with_name(LOCK), PATIENCE_S):
+            rows: dict[str, Row] = {}
+            with suppress(InputError):
+                rows = {one["slide"]: dict(one) for one in read_table(self.path) if "slide" in one}
+            rows[row["slide"]] = row
+            write_table(self.path, [rows[name] for name in sorted(rows)], COLUMNS)
+
+
+def row_of(status: SlideStatus) -> Row:
+    """Give the row of a slide.
+
+    Column to value; of a slide that failed the first columns alone.
+    """
+    content = status.content
+    first = {"slide": status.folder.name, "file": status.path.name, "status": status.status, "error": status.error}
+    if not content:
+        return first
+    target, lesions = content["target"], content["lesions"]
+    scores = {f"probability_{method}": values.get(target) for method, values in content["scores"].items()}
+    areas = [lesion["area_mm2"] for lesion in lesions if lesion["area_mm2"] is not None]
+    told = [lesion["label"] for lesion in lesions]
+    return {
+        **first,
+        **{name: value for name, value in scores.items() if name in COLUMNS},
+        **{name: content[name] for name in OF_CONTENT},
+        **_validity(content).cells(),
+        **_depth(content),
+        "model": content["model"]["name"],
+        "lesions": len(lesions),
+        "lesions_malignant": told.count("malignant") if {*told} <= MALIGNANT_OR_NOT else None,
+        "lesion_area_mm2": sum(areas) if areas else None,
+        "mpp": None if content["mpp"] is None else content["mpp"][1],
+        "warnings": " ".join(content["warnings"]),
+    }
+
+
+def _validity(content: dict[str, Any]) -> Validity:
+    """Of all predictions of a row, the depth among them."""
+    depth = Validity.from_json((content.get("depth") or {}).get("validity"))
+    return validity_in(content).with_reasons(*([depth] if depth else []))
+
+
+def _depth(content: dict[str, Any]) -> Row:
+    """What is said of the depth beside the thickness; nothing in results that were made before it was measured."""
+    told = content.get("depth") or {}
+    low, high = content["breslow_interval_mm"] or (None, None)
+    row = {"breslow_low_mm": low, "breslow_high_mm": high, "breslow_at_least": told.get("at_least")}
+    return row | {name: told.get(name) for name in ("ulceration", "clark_estimate")}
+
+
+ItemState = Literal["waiting", "running", "stopped", "done", "failed"]
+
+
+@dataclass(frozen=True)
+class WorkItem:
+    """One slide of a folder, and what became of it, in a word and in words."""
+
+    slide: Path
+    state: ItemState
+    said: str
+
+
+def worklist(folder: Path, out: Path, run: RunContext) -> tuple[WorkItem, ...]:
+    """List the slides of a folder.
+
+    In natural order of the names; empty where the folder holds no slide.
+    """
+    try:
+        slides = find_slides([folder])
+    except InputError:
+        return ()
+    places = SlideFolders(out)
+    items = []
+    for slide in slides:
+        run.check()
+        items.append(_item(slide, places.place(slide)))
+    return tuple(items)
+
+
+def _item(slide: Path, results: Path) -> WorkItem:
+    """How far one slide is."""
+    if not (results / "events.jsonl").is_file() and not (results / STORE).is_dir():
+        return WorkItem(slide, "waiting", "waiting")
+    report = read_slide_run(results)
+    state, content = report.state, read_content(results)
+    if state.active:
+        return WorkItem(slide, "running", _so_far("paused" if state is RunState.paused else "running", report))
+    if state is RunState.failed:
+        return WorkItem(slide, "failed", f"failed: {report.message}")
+    if content and state is not RunState.cancelled:
+        model = (content.get("model") or {}).get("name")
+        return WorkItem(slide, "done", f"done with {model}" if model else "done")
+    return WorkItem(slide, "stopped", _so_far("stopped", report))
+
+
+def _so_far(word: str, report: SlideRun) -> str:
+    """A word with the share of the tiles that are done."""
+    return word if report.fraction is None else f"{word} {report.fraction:.0%}".replace("%", " %")
+
+
+PLACES = ("*", "*/*")  # of the slides' folders, and of folders of results below
+
+
+@dataclass(frozen=True)
+class TabledLesion:
+    """A row of ``lesions.csv``: ``slide`` is the folder of its slide, ``model`` what was asked about its tiles."""
+
+    slide: Path
+    model: str
+    index: int
+    label: str
+    area_px: float
+    area_mm2: float | None
+    probability: float
+
+
+def tabled_lesions(root: Path) -> tuple[TabledLesion, ...]:
+    """Read the lesions of all slides that were analysed to the end.
+
+    Slide by slide; a table that cannot be read is left out, as is a row without a probability.
+    """
+    folders = sorted({path.parent for place in PLACES for path in root.glob(f"{place}/{LESIONS}")})
+    return tuple(lesion for folder in folders for lesion in _of(folder))
+
+
+def as_tabled(folder: Path, lesions: Sequence[SlideLesion]) -> tuple[TabledLesion, ...]:
+    """Give lesions as their table has them, with its digits: equal values of slides are to stay equal.
+
+    In their order, the name of the model left out.
+    """
+
+    def told(value: float | None) -> float:
+        return float(format_cell(value) or math.nan)
+
+    return tuple(
+        TabledLesion(
+            folder,
+            "",
+            one.index,
+            one.label,
+            told(one.area_px),
+            None if one.area_mm2 is None else told(one.area_mm2),
+            told(one.probability),
+        )
+        for one in lesions
+    )
+
+
+def _of(folder: Path) -> Iterator[TabledLesion]:
+    """Rows of one slide."""
+    with suppress(InputError, KeyError, ValueError):
+        model = str((read_content(folder).get("model") or {}).get("name", ""))
+        for row in read_table(folder / LESIONS):
+            in_mm2 = float(row["area_mm2"]) if row["area_mm2"] else None
+            probability = float(row["probability"] or math.nan)
+            if math.isfinite(probability):
+                yield TabledLesion(
+                    folder, model, int(row["index"]), row["label"], float(row["area_px"]), in_mm2, probability
+                )

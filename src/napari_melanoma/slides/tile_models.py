@@ -1,0 +1,678 @@
+"""Models of tiles: bundles, timm encoders and published encoders, and models of whole slides."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, cast
+
+import numpy as np
+
+from napari_melanoma.classification.predictor import Judge
+from napari_melanoma.core.errors import BundleError, MelanomaError
+from napari_melanoma.imaging.preprocessing import network_input
+from napari_melanoma.lesion.segmentation import DrawingModel
+from napari_melanoma.metrics.novelty import FEWEST, Novelty
+from napari_melanoma.models.bundle import REFERENCE, BundleInfo, load_network, read_reference
+from napari_melanoma.models.inference import Precision, best_device, best_precision, folded, is_out_of_memory, to_tensor
+from napari_melanoma.models.published_encoders import (
+    FOUNDATION_ENCODERS,
+    WEIGHTS_FILE,
+    FoundationEncoder,
+    fit_weights,
+    load_foundation,
+    read_weights,
+)
+from napari_melanoma.models.registry import find_bundle
+from napari_melanoma.models.zoo import encoder_of
+from napari_melanoma.slides.lesions import tissue_looked_for
+from napari_melanoma.slides.scores import SlideScore
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from napari_melanoma.core.prediction import EncoderConfig
+    from napari_melanoma.io.slide_spec import TileKind
+    from napari_melanoma.models.blocks.bags import BagNetwork
+
+MOST_AWAY = 0.01  # of a probability from what float32 gives
+MIXED = f"answers may differ by {MOST_AWAY}."
+DENSE_STEP = 4  # pixels of a tile along a cell of its dense map
+
+
+class MemoryFull(MelanomaError):  # noqa: N818 - reads as what it is at the place it is raised
+    """Not even one tile fits into memory."""
+
+
+def memory_full(model: str, device: str) -> MemoryFull:
+    """Say that not even one tile fits into memory, and what to do."""
+    where = "computer" if device == "cpu" else "GPU"
+    return MemoryFull(
+        f"the memory of this {where} is too small for one tile of '{model}'. Close what else uses it, or choose a "
+        "smaller model."
+    )
+
+
+@dataclass(frozen=True)
+class TileModelInfo:
+    """What a model of tiles says of itself.
+
+    ``mpp``: micrometres per pixel that it was made for. ``mean``, ``std``: of its normalisation, for RGB in [0, 1].
+    """
+
+    name: str
+    kind: TileKind
+    classes: tuple[str, ...]
+    side_px: int
+    mpp: float
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    licence: str = "unknown"
+    fingerprint: str = ""
+    positive: str = ""
+    threshold: float = 0.5
+    bundle: str = ""
+    demonstration: bool = False
+    synthetic_share: float = 0.0
+    calibrated: bool | None = None
+    terms: str = ""
+    answers: str = ""
+
+
+class TileModel:
+    """A network ready for tiles.
+
+    ``network``: float32 and in evaluation mode: normalised (batch, 3, row, column) to probabilities or values (batch,
+    class), to embeddings (batch, feature), or to maps of probability (batch, class, row, column).
+    """
+
+    def __init__(
+        self,
+        info: TileModelInfo,
+        network: nn.Module,
+        device: str = "cpu",
+        batch_size: int = 32,
+        precision: Precision | None = None,
+    ) -> None:
+        self.info = info
+        self.device = device
+        self.batch_size = batch_size
+        self.bags: BagModel | None = None  # what makes one answer of all embeddings
+        self.precision = precision or best_precision(device)
+        self._tell: Callable[[str], None] = log.info
+        self._wanted, self._asked = self.precision, precision
+        self._network = self._made(network, self.precision)
+        # Kept as long as the model is: each slide is compared with it, and may begin or go on in either precision.
+        self._exact = self._network if self.precision == "fp32" else network
+        self._scale, self._shift = self._normalisation()
+
+    def hear(self, tell: Callable[[str], None]) -> None:
+        """Say who is told what a person should know: a licence, what was changed on the way."""
+        self._tell = tell
+        if self.info.terms:
+            tell(f"'{self.info.name}' comes under its own licence: {self.info.terms}")
+
+    def answer(self, tiles: NDArray[np.uint8]) -> dict[str, torch.Tensor]:
+        """Ask the network, in as many passes as its batch size needs.
+
+        ``tiles``: uint8 (tile, row, column, channel=3), of side ``info.side_px``. On the network's device, perhaps not
+        computed yet there: ``probability`` (tile, class), ``embedding`` (tile, feature), ``dense`` (tile, class, row,
+        column), as the kind has it.
+        """
+        import torch
+
+        while True:
+            try:
+                size = self.batch_size
+                parts = [self._pass(tiles[first : first + size]) for first in range(0, len(tiles), size)]
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if self.batch_size == 1:
+                    raise memory_full(self.info.name, self.device) from error
+            else:
+                return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+            self._halve()
+
+    def settle_precision(self, tiles: NDArray[np.uint8]) -> float:
+        """Compare a few tiles with float32, and stay with that where half precision moves an answer too far.
+
+        ``tiles``: uint8 (tile, row, column, channel=3): one batch at most. How far the answers lay apart: the greatest
+        difference of a probability, or for embeddings and values relative to their spread; 0 where float32 is used
+        anyway.
+        """
+        if self.precision == "fp32" or not len(tiles):
+            return 0.0
+        away = _away(self, tiles, self._exact)
+        if away > MOST_AWAY:
+            self._compute_in("fp32")
+            self._tell(f"half precision moved an answer by {away:.3f}: computed in float32, which takes longer.")
+        return away
+
+    def begin_again(self, batch_size: int) -> None:
+        """Forget what a slide before made of precision and size of the passes."""
+        self.batch_size = batch_size
+        self._compute_in(self._wanted)
+
+    def continue_with(self, precision: Precision, batch_size: int) -> None:
+        """Compute as an analysis did that is to go on, so that its answers and these are one."""
+        self.batch_size = batch_size
+        if precision == self.precision:
+            return
+        if precision == "bf16" and best_precision(self.device) != "bf16":
+            self._tell(f"begun in bf16, which this {self.device} lacks, goes on in fp32: {MIXED}")
+            return
+        self._compute_in(precision)
+        if self._asked is not None:
+            self._tell(f"begun in {precision}, goes on so: a result has one precision. --force begins again.")
+
+    def sizes(self) -> dict[str, int]:
+        """Find out how much a tile has, by asking for one.
+
+        Returns ``features`` of an embedding and ``dense_px``, the side of a dense map; 0 where it has none.
+        """
+        if self.info.kind not in ("embedding", "dense"):
+            return {"features": 0, "dense_px": 0}
+        side = self.info.side_px
+        found = self.answer(np.full((1, side, side, 3), 255, np.uint8))
+        features = found["embedding"].shape[1] if "embedding" in found else 0
+        return {"features": features, "dense_px": found["dense"].shape[2] if "dense" in found else 0}
+
+    def _compute_in(self, precision: Precision) -> None:
+        """Compute in this precision from now on."""
+        if precision != self.precision:
+            self.precision, self._network = precision, self._made(self._exact, precision)
+
+    def _made(self, network: nn.Module, precision: Precision) -> nn.Module:
+        """Bring a copy of a network into the shape in which it runs fastest."""
+        import torch
+
+        ready = folded(network)
+        kind = torch.bfloat16 if precision == "bf16" else torch.float32
+        return ready.to(device=self.device, dtype=kind).to(memory_format=torch.channels_last)
+
+    def _normalisation(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Factor and summand for a row of pixels, channels last: whole rows are computed much faster than pixels."""
+        import torch
+
+        std, mean = torch.tensor(self.info.std), torch.tensor(self.info.mean)
+        rows = (1 / (255 * std)).repeat(self.info.side_px), (-mean / std).repeat(self.info.side_px)
+        return rows[0].to(self.device), rows[1].to(self.device)
+
+    def _pass(self, tiles: NDArray[np.uint8]) -> dict[str, torch.Tensor]:
+        """One pass of the network, filled up to its usual shape."""
+        import torch
+
+        count, side = len(tiles), self.info.side_px
+        if count < self.batch_size:
+            tiles = np.concatenate([tiles, np.zeros((self.batch_size - count, *tiles.shape[1:]), np.uint8)])
+        with torch.inference_mode():
+            rows = torch.from_numpy(tiles).to(self.device, non_blocking=True).view(-1, 3 * side)
+            rows = rows.float().mul_(self._scale).add_(self._shift)
+            if self.precision == "bf16":
+                rows = rows.to(torch.bfloat16)
+            images = rows.view(self.batch_size, side, side, 3).permute(0, 3, 1, 2)  # channels_last as it lies
+            return _named(self.info.kind, self._network(images)[:count])
+
+    def _halve(self) -> None:
+        """Take smaller passes from now on."""
+        import torch
+
+        gc.collect()  # the error's frames held the tensors of the pass
+        if self.device == "cuda":
+            torch.cuda.empty_cache()
+        self.batch_size = max(1, self.batch_size // 2)
+        self._tell(f"memory was full: {self.batch_size} tiles a pass from now on.")
+
+
+def _named(kind: TileKind, found: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Say what an answer is; of dense maps, also what each tile has of a class on average."""
+    import torch
+
+    if kind == "embedding":
+        return {"embedding": found.to(torch.float16)}
+    if kind != "dense":
+        return {"probability": found.float()}
+    cells = torch.nn.functional.avg_pool2d(found.float(), DENSE_STEP)
+    return {"probability": cells.mean(dim=(2, 3)), "dense": cells.mul(255).round_().to(torch.uint8)}
+
+
+def _away(model: TileModel, tiles: NDArray[np.uint8], exact: nn.Module) -> float:
+    """How far a model's answers lie from those of a network in float32."""
+    import torch
+
+    reference = TileModel(model.info, exact, model.device, model.batch_size, "fp32")
+    away = 0.0
+    with torch.inference_mode():
+        near, far = model.answer(tiles), reference.answer(tiles)
+        for name, values in far.items():
+            scale = 255.0 if name == "dense" else 1.0
+            if model.info.kind in ("embedding", "regression"):
+                scale = max(float(values.float().std()), 1e-6) if values.numel() > 1 else 1.0
+            away = max(away, float((near[name].float() - values.float()).abs().max()) / scale)
+    return away
+
+
+TIMM, ENCODER = "timm:", "encoder:"
+TIMM_MPP = 0.5
+log = logging.getLogger(__name__)
+
+
+class Loading:
+    """How a model is to be loaded."""
+
+    def __init__(
+        self,
+        weights: Path | None = None,
+        download: bool = False,
+        device: str | None = None,
+        batch_size: int = 32,
+        precision: Precision | None = None,
+    ) -> None:
+        self.weights, self.download, self.device = weights, download, device
+        self.batch_size, self.precision = batch_size, precision
+
+
+def load_tile_model(name: str, how: Loading) -> TileModel:
+    """Load a model of tiles."""
+    info, network = _found(name, how)
+    return TileModel(info, network, how.device or best_device(), how.batch_size, how.precision)
+
+
+def _found(name: str, how: Loading) -> tuple[TileModelInfo, nn.Module]:
+    """What a name stands for, and its network in float32 on the processor."""
+    if name in FOUNDATION_ENCODERS:
+        return _foundation(FOUNDATION_ENCODERS[name], how)
+    if name.startswith(TIMM):
+        return _timm(name, how)
+    if name.startswith(ENCODER):
+        return _encoder(find_bundle(name.removeprefix(ENCODER), of_slides=True))
+    try:
+        return _of_bundle(find_bundle(name, of_slides=True))
+    except BundleError as error:
+        if Path(name).exists() or "there is no model named" not in str(error):
+            raise
+        encoders = ", ".join(FOUNDATION_ENCODERS)
+        raise BundleError(f"{error} Encoders of tiles: {encoders}, timm:NAME, or encoder:BUNDLE.") from None
+
+
+def _foundation(encoder: FoundationEncoder, how: Loading) -> tuple[TileModelInfo, nn.Module]:
+    """A published encoder, from a local file or, where that is allowed, from the hub."""
+    weights = how.weights or _downloaded(encoder, how)
+    info = TileModelInfo(
+        encoder.name,
+        "embedding",
+        (),
+        encoder.side_px,
+        encoder.mpp,
+        encoder.mean,
+        encoder.std,
+        encoder.licence,
+        fingerprint_of(weights),
+        terms=f"{encoder.licence}. {encoder.page}",
+    )
+    return info, load_foundation(encoder, weights)
+
+
+def _downloaded(encoder: FoundationEncoder, how: Loading) -> Path:
+    """Fetch an encoder's weights; nothing is fetched unasked."""
+    if not how.download:
+        raise BundleError(
+            f"the weights of '{encoder.name}' are not part of this program ({encoder.licence}). Get {WEIGHTS_FILE} "
+            f"from {encoder.page} and name it with --weights FILE, or let them be fetched with --download."
+        )
+    from huggingface_hub import hf_hub_download
+
+    log.info("fetching the weights of '%s' from %s", encoder.name, encoder.page)
+    try:
+        return Path(hf_hub_download(encoder.hub, WEIGHTS_FILE))
+    except Exception as error:  # the hub has many errors for one thing: it did not give the file
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BundleError(
+            f"{encoder.page} did not give the weights of '{encoder.name}': {said}. Accept its licence there, log in "
+            "with 'hf auth login', or get the file by hand and name it with --weights FILE."
+        ) from error
+
+
+def _timm(name: str, how: Loading) -> tuple[TileModelInfo, nn.Module]:
+    """Any network of timm as an encoder."""
+    import timm
+
+    bare = name.removeprefix(TIMM)
+    if not timm.is_model(bare):
+        raise BundleError(f"timm has no encoder named '{bare}'. Its documentation lists their names.")
+    if how.weights is None and not how.download:
+        raise BundleError(
+            f"the weights of '{name}' are not part of this program. Name a file of them with --weights FILE, or let "
+            "them be fetched from where timm publishes them with --download."
+        )
+    network = timm.create_model(bare, pretrained=how.weights is None, num_classes=0)
+    given: dict[str, Any] = cast("Any", network).pretrained_cfg
+    licence = str(given.get("license") or "see the encoder's page in timm")
+    if how.weights is not None:
+        own, found = network.state_dict(), read_weights(how.weights)
+        fit_weights(network, {name: value for name, value in found.items() if name in own}, how.weights)
+        licence = "of the file given"
+    fingerprint = fingerprint_of(how.weights) if how.weights else _loaded(network)
+    side = int(given["input_size"][-1])
+    info = TileModelInfo(
+        name,
+        "embedding",
+        (),
+        side,
+        TIMM_MPP,
+        tuple(given["mean"]),
+        tuple(given["std"]),
+        licence,
+        fingerprint,
+        terms=licence,
+    )
+    return info, network.eval()
+
+
+def _encoder(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
+    """The encoder of a bundle for slides: its deepest maps, the mean of each over the tile."""
+    from napari_melanoma.slides import tile_predictions
+
+    info, _ = _of_bundle(bundle)
+    encoder = encoder_of(load_network(bundle))
+    if encoder is None:
+        raise BundleError(
+            f"the network of '{bundle.name}' ({bundle.config.architecture}) has no encoder. Name another."
+        )
+    kept = replace(info, name=f"{ENCODER}{bundle.name}", kind="embedding", classes=(), positive="", bundle="")
+    kept = replace(kept, answers=bundle.answering(calibrated=False))
+    return kept, tile_predictions.Embeddings(encoder)
+
+
+def _of_bundle(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
+    """A bundle for slides, with what turns its logits into probabilities."""
+    from napari_melanoma.slides import tile_predictions
+
+    config = bundle.config
+    if config.tile is None:
+        raise BundleError(
+            f"'{bundle.name}' is a model for photographs: it does not say at which scale it would look at a slide. "
+            "Name a model of slides, see: napari-melanoma models list."
+        )
+    if config.encoder is not None:
+        raise BundleError(f"'{bundle.name}' answers whole slides from embeddings of '{config.encoder.name}', no tiles.")
+    if config.preprocessing.is_on:
+        raise BundleError(f"'{bundle.name}' wants its pictures changed ({config.preprocessing.words}): not for slides.")
+    if config.tabular is not None and config.tabular.columns:
+        raise BundleError(f"'{bundle.name}' asks for a patient's data beside the picture: a tile of a slide has none.")
+    mpp = config.tile.side_um / config.input_size
+    info = TileModelInfo(
+        bundle.name,
+        "dense" if config.task == "segmentation" else "classification",
+        config.classes,
+        config.input_size,
+        mpp,
+        config.mean,
+        config.std,
+        config.licence,
+        bundle.fingerprint,
+        threshold=config.threshold,
+        bundle=str(bundle.path),
+        demonstration=config.is_demonstration,
+        synthetic_share=config.drawn_share,
+        calibrated=None if config.classifier is None else (bundle.path / REFERENCE).is_file(),
+        answers=bundle.answering(),
+    )
+    network = load_network(bundle)
+    if config.classifier is None:
+        return replace(info, positive=tissue_looked_for(config.classes)), tile_predictions.Maps(
+            network, len(config.classes)
+        )
+    classifier = config.classifier
+    point = classifier.operating_point
+    answers = tile_predictions.Classes(cast("Any", network), classifier)
+    return replace(info, positive=classifier.positive, threshold=point.cut if point else 0.5), answers
+
+
+def _loaded(network: nn.Module) -> str:
+    """SHA-256 of weights as they were loaded: under one name others may be published another day."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype} ".encode())
+        digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def fingerprint_of(weights: Path) -> str:
+    """SHA-256 of a weights file."""
+    try:
+        with weights.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BundleError(f"cannot read weights from {weights}: {error.strerror}. Name an existing file.") from error
+
+
+AT_ONCE = 32
+
+
+class Familiar:
+    """What the training tiles of a bundle look like to it, and from which distance on a tile is unlike them."""
+
+    def __init__(self, info: BundleInfo, encoder: nn.Module, novelty: Novelty, device: str = "cpu") -> None:
+        assert info.config.unlike is not None
+        self.limit = info.config.unlike
+        self._name = info.name
+        self._config = info.config
+        self._encoder = encoder
+        self._novelty = novelty
+        self._device = device
+
+    @classmethod
+    def of(cls, info: BundleInfo, device: str | None = None) -> Self | None:
+        """Read what a bundle remembers of its training, whatever its task.
+
+        None where the bundle remembers no textures, or too few.
+        """
+        from napari_melanoma.models.zoo import encoder_of
+
+        reference = read_reference(info) if info.config.unlike is not None else None
+        if reference is None or reference.textures is None or len(reference.textures) < FEWEST:
+            return None
+        encoder = encoder_of(load_network(info))
+        if encoder is None:
+            raise BundleError(f"'{info.name}' remembers textures, and its network has no encoder. Get it again.")
+        device = device or best_device()
+        return cls(info, encoder.to(device), Novelty.fit(reference.textures), device)
+
+    def distances(self, tiles: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Say how far tiles lie from what was learnt from.
+
+        ``tiles``: each uint8 (row, column, channel), at the scale that the bundle states. Returns float64 (tile,), to
+        be compared with ``limit``.
+        """
+        found = []
+        for first in range(0, len(tiles), AT_ONCE):
+            found.append(self._textures(tiles[first : first + AT_ONCE]))
+        return self._novelty.distance(np.concatenate(found)) if found else np.zeros(0)
+
+    def _textures(self, tiles: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Textures of a few tiles, float32 (tile, feature); in halves where memory runs out."""
+        import torch
+
+        from napari_melanoma.models.blocks.texture import texture
+
+        config = self._config
+        inputs = [network_input(tile, config.input_size, config.preprocessing) for tile in tiles]
+        try:
+            with torch.inference_mode():
+                maps = self._encoder(to_tensor(inputs, config).to(self._device))
+                return texture(maps, config.input_size).cpu().numpy()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(tiles) == 1:
+                raise memory_full(self._name, self._device) from error
+        half = (len(tiles) + 1) // 2  # outside of the handler: what failed has let go of its memory
+        return np.concatenate([self._textures(tiles[:half]), self._textures(tiles[half:])])
+
+    def unlike(self, tiles: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Say which tiles are unlike what was learnt from.
+
+        Returns bool (tile,). Of slides like those that were learnt from about one in a hundred; more than a few of a
+        slide say that the model does not know slides of its kind.
+        """
+        return self.distances(tiles) > self.limit
+
+
+class Labeller(DrawingModel):
+    """A bundle's network, ready to say of each pixel how likely it is of each class."""
+
+    @staticmethod
+    def refuse(info: BundleInfo) -> None:
+        """Refuse a model that does not draw several classes, as ``DrawingModel.refuse`` says."""
+        if info.config.task != "segmentation" or info.config.draws_one_class:
+            raise BundleError(f"'{info.name}' does not draw several classes, expected a model that does.")
+
+    def probabilities(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Say of each pixel how likely it is of each class.
+
+        ``rgb``: uint8 (row, column, channel), of any size; squeezed to the bundle's input size. Returns float32 (class,
+        row, column) of the image's size, adding up to 1 over the classes: by a softmax over the network's maps, which
+        are brought to the image's size first.
+        """
+        import torch
+
+        config = self.info.config
+        given = network_input(rgb, config.input_size, config.preprocessing)
+        with torch.inference_mode():
+            logits = self._network(to_tensor([given], config).to(self.device))[0].float()
+            if logits.shape[1:] != rgb.shape[:2]:
+                logits = torch.nn.functional.interpolate(logits[None], rgb.shape[:2], mode="bilinear")[0]
+            return logits.softmax(0).cpu().numpy()
+
+    def labels(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Say of which class each pixel is.
+
+        ``rgb``: uint8 (row, column, channel), of any size. Returns uint8 (row, column): the most probable class, in the
+        order of the bundle's; of equals the first.
+        """
+        return self.probabilities(rgb).argmax(0).astype(np.uint8)
+
+
+PIECE = 8192  # tiles that are looked at together
+
+
+@dataclass(frozen=True)
+class BagAnswer:
+    """What is said of a slide.
+
+    ``probability``: float64 (class,), calibrated. ``logits``: float32 (class,), before that. ``embedding``: float32
+    (feature,) of the slide as a whole. ``weights``: float32 (tile,), in the order of the tiles, adding up to 1.
+    """
+
+    probability: NDArray[np.float64]
+    logits: NDArray[np.float32]
+    embedding: NDArray[np.float32]
+    weights: NDArray[np.float32]
+
+
+class BagModel:
+    """A bundle's network over bags of embeddings; also an ``slides.scores.Aggregation``."""
+
+    def __init__(self, info: BundleInfo, network: BagNetwork, device: str = "cpu") -> None:
+        self.info = info
+        self.device = device
+        self.judge = Judge.of(info)
+        self._network = network.to(device)
+
+    @classmethod
+    def load(cls, info: BundleInfo, device: str | None = None) -> Self:
+        """Load a bundle's weights."""
+        if info.config.encoder is None:
+            raise BundleError(
+                f"'{info.name}' does not answer from the embeddings of tiles, expected a model that does."
+            )
+        return cls(info, cast("BagNetwork", load_network(info)), device or best_device())
+
+    @property
+    def encoder(self) -> EncoderConfig:
+        """What makes the embeddings."""
+        assert self.info.config.encoder is not None
+        return self.info.config.encoder
+
+    def answer(self, pieces: Iterable[NDArray[np.floating]]) -> BagAnswer:
+        """Look at all tiles of a slide.
+
+        ``pieces``: float (tile, feature) of the bundle's encoder, of one tile at least. Returns the same, but for
+        rounding, in whatever order and pieces the tiles come.
+        """
+        import torch
+
+        with torch.inference_mode():
+            found = self._network.over(_tensors(pieces))
+        logits = found.logits.cpu().numpy()
+        probability = self.judge.probabilities(logits[None])[0]
+        return BagAnswer(probability, logits, found.embedding.cpu().numpy(), found.weights.cpu().numpy())
+
+    def __call__(self, tiles: NDArray[np.floating], shares: NDArray[np.floating]) -> SlideScore:
+        """Aggregate embeddings, float (tile, feature); ``shares`` of tissue have no say: the network learnt without."""
+        del shares
+        found = self.answer(tiles[first : first + PIECE] for first in range(0, len(tiles), PIECE))
+        return SlideScore(found.probability, found.weights.astype(np.float64))
+
+    def is_unlike(self, answer: BagAnswer) -> bool:
+        """Say whether a slide is unlike those that the model learnt from.
+
+        False where the bundle does not remember what these were like.
+        """
+        config, reference = self.judge.config, self.judge.reference
+        if config.unlike is None or reference is None:
+            return False
+        return bool(Novelty.fit(reference.embeddings).distance(answer.embedding[None])[0] > config.unlike)
+
+
+def _tensors(pieces: Iterable[NDArray[np.floating]]) -> Iterator[Tensor]:
+    """Give arrays as float32 tensors."""
+    import torch
+
+    for piece in pieces:
+        yield torch.from_numpy(np.ascontiguousarray(piece, np.float32))
+
+
+def load_slide_model(name: str, how: Loading) -> TileModel:
+    """Load a model of slides.
+
+    Of a bundle of whole slides its encoder, with what makes one answer as ``bags``.
+    """
+    bundle = _of_bags(name)
+    if bundle is None:
+        return load_tile_model(name, how)
+    encoder, tile = bundle.config.encoder, bundle.config.tile
+    assert encoder is not None
+    assert tile is not None
+    try:
+        model = load_tile_model(encoder.name, how)
+    except BundleError as error:
+        raise BundleError(f"'{bundle.name}' stands on the encoder '{encoder.name}': {error}") from error
+    if model.info.fingerprint != encoder.fingerprint or model.info.side_px != tile.side_px:
+        raise BundleError(
+            f"'{bundle.name}' learnt from embeddings of '{encoder.name}' with the weights {encoder.fingerprint[:12]} "
+            f"and tiles of {tile.side_px} pixels, found the weights {model.info.fingerprint[:12]} and "
+            f"{model.info.side_px} pixels. Name the file that its training slides were analysed with: --weights FILE."
+        )
+    model.info = replace(model.info, mpp=tile.mpp)
+    model.bags = BagModel.load(bundle, model.device)
+    return model
+
+
+def _of_bags(name: str) -> BundleInfo | None:
+    """The bundle of whole slides of that name; None where it is something else, or nothing."""
+    try:
+        bundle = find_bundle(name)
+    except BundleError:  # an encoder, or nothing, of which loading tells
+        return None
+    return bundle if bundle.config.encoder is not None else None

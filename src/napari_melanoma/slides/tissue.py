@@ -1,0 +1,479 @@
+"""Tissue on a slide, from an overview: glass, pen and dirt left out, folds marked."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import Field
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.imaging.masks import components
+from napari_melanoma.slides.stain import Triple, optical_density
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.geometry import Box, PixelSize
+    from napari_melanoma.slides.reading.slide import Slide, SlideInfo
+
+TissueMethod = Literal["auto", "otsu", "entropy", "triangle", "luminance"]
+FINEST_UM = 4.0  # finer overviews are averaged down: single cells are no help in finding tissue
+LONGEST_PX = 2048  # larger overviews are averaged down too: tissue is found within a second or two
+# Three fat cells across; the edge of other tissue has a share of a half there, and is as strong as its middle.
+FAT_WINDOW_UM, FAT_SHARE, FAT_FAINT, FAT_GAPS = 160.0, 0.15, 0.45, 0.1
+USUAL_SLIDE_UM = 20_000.0  # longer side of an overview without a scale
+LEAST_ENTROPY, GREY_STEP = 1.3, 4.0  # bits, and grey levels: glass with usual noise stays below a bit
+LEAST_STAINING, MOST_STAINING = 0.035, 0.10  # between which the threshold that follows from the noise may lie
+# A fold has two layers: twice as dark where the slide is sharp, less in the mean with its edges.
+FOLD_CANDIDATE, FOLD_DARKER, FOLD_ALIKE = 1.35, 1.5, 0.997  # the last is a cosine of optical densities: 4 degrees
+FINE_FOLD_UM, AROUND_FOLD_UM, WIDEST_FOLD_UM = 12.0, 150.0, 400.0
+
+
+class TissueConfig(Config):
+    """How tissue is told from glass, and what is cleaned up afterwards."""
+
+    method: TissueMethod = Field(
+        "auto",
+        description="threshold on staining: auto: above the noise of the glass; otsu, triangle: from the "
+        "histogram; luminance: Otsu's, on brightness; entropy: Otsu's, on how varied the surroundings are",
+    )
+    threshold: float | None = Field(None, ge=0, description="your own, in optical density or, for entropy, bits")
+    find_pen: bool = Field(True, description="leave out ink of pens: green, blue, red and black")
+    fat: Literal["drop", "keep"] = Field("drop", description="fat: dropped, or its empty cells filled and kept")
+    folds: Literal["keep", "drop"] = Field("keep", description="folded tissue: analysed all the same, or left out")
+    min_area_mm2: float = Field(0.05, ge=0, description="smaller pieces are dirt")
+    fill_holes_mm2: float = Field(0.05, ge=0, description="smaller holes in tissue are filled: vessels, glands")
+    margin_um: float = Field(0.0, ge=0, le=1000, description="tissue is widened by this much, so that no edge is lost")
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """What was found, each bool (row, column) on the overview, and in words what a person should look at.
+
+    ``threshold``: staining, darkness (both in optical density) or entropy (bits) from which a pixel is tissue.
+    """
+
+    mask: NDArray[np.bool_]
+    pen: NDArray[np.bool_]
+    fold: NDArray[np.bool_]
+    threshold: float
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def share(self) -> float:
+        """Share of the overview that is tissue."""
+        return float(self.mask.mean())
+
+    @property
+    def pen_share(self) -> float:
+        """Share of the overview that is ink."""
+        return float(self.pen.mean())
+
+    @property
+    def fold_share(self) -> float:
+        """Share of the tissue that is folded; 0 where there is none."""
+        return float(self.fold.sum() / max(1, np.count_nonzero(self.mask | self.fold)))
+
+
+def find_tissue(thumbnail: NDArray[np.uint8], um_per_px: tuple[float, float] | None, config: TissueConfig) -> Tissue:
+    """Find the tissue on an overview of a slide.
+
+    ``thumbnail``: uint8 (row, column, channel=3), brightfield; 8 to 16 micrometres per pixel suit best. ``um_per_px``:
+    its micrometres per pixel, (y, x); without, the longer side is taken for 20 mm. On the pixels of the overview; empty
+    with a warning where there is nothing but glass.
+    """
+    step_um = um_per_px or (USUAL_SLIDE_UM / max(thumbnail.shape[:2]),) * 2
+    factor = max(1, round(FINEST_UM / max(step_um)), -(-max(thumbnail.shape) // LONGEST_PX))
+    small, um = _reduced(thumbnail, factor), (step_um[0] * factor, step_um[1] * factor)
+    empty = unscanned(small)
+    density = densities(small, glass_colour(small, empty), sigma_px=1.0)
+    density[empty] = 0
+    pen = _pen(density, um) if config.find_pen else np.zeros(small.shape[:2], bool)
+    stained = _feature(density, config)
+    threshold = config.threshold if config.threshold is not None else _threshold(stained[~(pen | empty)], config)
+    mask = (stained > threshold) & ~pen
+    if config.fat == "drop":
+        mask &= ~_fat(stained, mask, um)
+    mask = _cleaned(mask, um, config) & ~pen
+    fold = _folds(density, mask, um)
+    if config.folds == "drop":
+        mask &= ~fold
+    said = _said(mask, pen, fold, small)
+    mask, pen, fold = (_enlarged(found, factor, thumbnail.shape) for found in (mask, pen, fold))
+    return Tissue(mask, pen, fold, float(threshold), said)
+
+
+def _feature(density: NDArray[np.float32], config: TissueConfig) -> NDArray[np.float32]:
+    """What the threshold is applied to."""
+    if config.method == "entropy":
+        return _local_entropy(density)
+    return density.mean(axis=2) if config.method == "luminance" else staining(density)
+
+
+def _threshold(stained: NDArray[np.float32], config: TissueConfig) -> float:
+    """Threshold by the method asked for; never below what glass itself may show."""
+    from skimage import filters
+
+    if not stained.size or stained.max() <= LEAST_STAINING:
+        return LEAST_STAINING
+    if config.method == "auto":
+        return float(np.clip(_above_noise(stained), LEAST_STAINING, MOST_STAINING))
+    if config.method == "entropy":
+        return max(LEAST_ENTROPY, float(filters.threshold_otsu(stained)))
+    found = filters.threshold_triangle(stained) if config.method == "triangle" else filters.threshold_otsu(stained)
+    return max(LEAST_STAINING, float(found))
+
+
+def _above_noise(stained: NDArray[np.float32]) -> float:
+    """Six standard deviations above the most frequent value of glass, by the values below it, where no tissue is."""
+    glass = stained[stained < 2 * MOST_STAINING]
+    counts, edges = np.histogram(glass, bins=128, range=(0, 2 * MOST_STAINING))
+    mode = edges[counts.argmax()] + (edges[1] - edges[0]) / 2
+    below = glass[glass <= mode]
+    return float(mode + 6 * 1.4826 * np.median(mode - below)) if len(below) else LEAST_STAINING
+
+
+def _local_entropy(density: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Entropy of the grey levels around each pixel, in bits, by steps that the noise of glass rarely leaves."""
+    from skimage.filters import rank
+
+    grey = (255 * np.exp(-density.mean(axis=2)) / GREY_STEP).astype(np.uint8)
+    found: NDArray[np.float32] = rank.entropy(grey, np.ones((9, 9), np.uint8)).astype(np.float32)
+    return found
+
+
+def _pen(density: NDArray[np.float32], um: tuple[float, float]) -> NDArray[np.bool_]:
+    """Ink, widened over its pale edges; doubtful colours count beside certain ones, and where glass surrounds them."""
+    from scipy import ndimage
+
+    certain, doubtful = ink(density)
+    certain = _without_small(ndimage.binary_opening(certain), um, 0.01)
+    labels, count = components(_without_small(certain | doubtful, um, 0.02))
+    if not count:
+        return certain
+    owner = _spread(labels, um, 60)
+    around = (owner > 0) & (_spread(labels, um, 25) == 0)
+    glass = (staining(density) < MOST_STAINING)[around]
+    of_glass = np.bincount(owner[around], glass, count + 1) / np.maximum(
+        np.bincount(owner[around], minlength=count + 1), 1
+    )
+    pen = of_glass >= 0.5
+    pen[labels[certain]] = True
+    pen[0] = False
+    return _widened(pen[labels], um, 40)
+
+
+def _cleaned(mask: NDArray[np.bool_], um: tuple[float, float], config: TissueConfig) -> NDArray[np.bool_]:
+    """Close gaps, those of fat too where it is kept; drop small pieces, fill small holes, add the margin."""
+    mask = _closed(mask, um, 60 if config.fat == "keep" else 10)
+    mask = _without_small(mask, um, config.min_area_mm2)
+    mask = ~_without_small(~mask, um, 0.5 if config.fat == "keep" else config.fill_holes_mm2)
+    return _widened(mask, um, config.margin_um)
+
+
+def _folds(density: NDArray[np.float32], mask: NDArray[np.bool_], um: tuple[float, float]) -> NDArray[np.bool_]:
+    """Narrow pieces of tissue that are darker than their surroundings and of the same hue: two layers of the same.
+
+    Epidermis and nests of cells are darker too, but bluer than the dermis around them.
+    """
+    from scipy import ndimage
+
+    darkness = density.mean(axis=2)
+    fine, away = (tuple(by_um / step for step in um) for by_um in (FINE_FOLD_UM, AROUND_FOLD_UM))
+    weight = mask.astype(np.float32)
+    smooth, usual = (
+        ndimage.gaussian_filter(darkness * mask, sigma) / np.maximum(ndimage.gaussian_filter(weight, sigma), 1e-6)
+        for sigma in (fine, tuple(3 * part for part in away))
+    )
+    labels, count = components(_without_small(mask & (smooth > FOLD_CANDIDATE * usual), um, 0.02))
+    fold = np.zeros(count + 1, bool)
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        near = tuple(
+            slice(max(0, part.start - round(away[axis])), part.stop + round(away[axis]))
+            for axis, part in enumerate(box)
+        )
+        fold[number] = _is_fold(labels[near] == number, labels[near] == 0, density[near], mask[near], um)
+    return fold[labels]
+
+
+def _is_fold(
+    piece: NDArray[np.bool_],
+    unmarked: NDArray[np.bool_],
+    density: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    um: tuple[float, float],
+) -> bool:
+    """Whether a dark piece is narrow, and has the hue of the tissue beside it."""
+    from scipy import ndimage
+
+    depth = ndimage.distance_transform_edt(np.pad(piece, 1), sampling=um)
+    beside = _widened(piece, um, AROUND_FOLD_UM) & unmarked & mask
+    if 2 * depth.max() > WIDEST_FOLD_UM or not beside.any():
+        return False
+    inside, outside = density[piece].mean(axis=0), density[beside].mean(axis=0)
+    alike = float(inside @ outside / (np.linalg.norm(inside) * np.linalg.norm(outside)))
+    return alike > FOLD_ALIKE and float(inside.mean()) > FOLD_DARKER * float(outside.mean())
+
+
+def _said(
+    mask: NDArray[np.bool_], pen: NDArray[np.bool_], fold: NDArray[np.bool_], rgb: NDArray[np.uint8]
+) -> tuple[str, ...]:
+    """Say what a person should look at."""
+    said = []
+    if np.median(rgb) < 60:
+        said.append("the overview is dark: tissue is found on brightfield slides only. Draw it by hand.")
+    if not mask.any():
+        said.append("no tissue was found: the slide is blank or very pale. Lower the threshold, or draw the tissue.")
+    elif mask.mean() > 0.98:
+        said.append("no glass is in sight: all of the picture is taken for tissue.")
+    if pen.sum() > 0.2 * max(1, mask.sum()):
+        said.append("ink of a pen covers much of the slide and is left out. Check that no tissue is lost under it.")
+    if mask.any() and fold.sum() > 0.05 * mask.sum():
+        said.append(
+            f"{100 * fold.sum() / mask.sum():.0f} % of the tissue may be folded. Look at it before you trust it."
+        )
+    return tuple(said)
+
+
+def _reduced(rgb: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    """Average down by a whole factor."""
+    from PIL import Image
+
+    return rgb if factor == 1 else np.asarray(Image.fromarray(np.ascontiguousarray(rgb)).reduce(factor))
+
+
+def _enlarged(mask: NDArray[np.bool_], factor: int, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Undo ``_reduced`` on a mask."""
+    return mask.repeat(factor, axis=0).repeat(factor, axis=1)[: shape[0], : shape[1]]
+
+
+def _without_small(mask: NDArray[np.bool_], um: tuple[float, float], area_mm2: float) -> NDArray[np.bool_]:
+    """Drop parts that are smaller than an area."""
+    labels, _ = components(mask)
+    large = np.bincount(labels.ravel()) * (um[0] * um[1] / 1e6) >= area_mm2
+    large[0] = False
+    return large[labels]
+
+
+def _widened(mask: NDArray[np.bool_], um: tuple[float, float], by_um: float) -> NDArray[np.bool_]:
+    """Everything nearer than a distance, along rows and along columns."""
+    return _spread(mask.view(np.uint8), um, by_um).view(bool)
+
+
+def _spread(values: NDArray, um: tuple[float, float], by_um: float) -> NDArray:
+    """Highest value within a distance; a square window is many times faster than exact distances."""
+    from scipy import ndimage
+
+    return ndimage.maximum_filter(values, size=[2 * round(by_um / step) + 1 for step in um], mode="nearest")
+
+
+def _closed(mask: NDArray[np.bool_], um: tuple[float, float], by_um: float) -> NDArray[np.bool_]:
+    """Bridge gaps of twice a distance."""
+    return ~_widened(~_widened(mask, um, by_um), um, by_um)
+
+
+def _fat(stained: NDArray[np.float32], mask: NDArray[np.bool_], um: tuple[float, float]) -> NDArray[np.bool_]:
+    """Where there is little, or faint things with gaps between them: fat is thin membranes around nothing."""
+    from scipy import ndimage
+
+    if not mask.any():
+        return mask
+    size = [2 * round(FAT_WINDOW_UM / 2 / step) + 1 for step in um]
+    share = ndimage.uniform_filter(mask.astype(np.float32), size, mode="nearest")
+    strength = ndimage.uniform_filter(stained * mask, size, mode="nearest") / np.maximum(share, 1e-6)
+    faint: NDArray[np.bool_] = strength < FAT_FAINT * np.median(stained[mask])
+    return (share < FAT_SHARE) | (faint & (share < 1 - FAT_GAPS))
+
+
+UNSCANNED = 6  # scanners fill what they did not scan with black or white; no glass and no tissue is as dark
+BRIGHT, NEUTRAL = 185, 30  # least of the channels and most of their difference that glass has
+USUAL_WHITE: Triple = (245.0, 245.0, 245.0)
+GLASS_SHARE = 0.001  # of the picture that has to look like glass to be believed
+# Levels of brightness around the most frequent one, and staining seen against white, that glass beside white has.
+WHITE, GLASS_SPREAD, GLASS_TINT = 255, 6.0, 0.06
+STRAIGHT_PX = 8  # at least, of a straight line: of the outline of a disk, a sixth has such lines
+
+
+def glass_colour(rgb: NDArray[np.uint8], empty: NDArray[np.bool_] | None = None) -> Triple:
+    """Estimate the colour of glass: the middle of the brighter half of what is bright and hardly coloured.
+
+    ``rgb``: uint8 (row, column, channel=3). ``empty``: bool (row, column), what was not scanned and shows no glass; by
+    default as ``unscanned`` finds it, which knows it by the values of the file: say it where a profile was applied.
+    Red, green, blue; a usual white where hardly anything looks like glass, as in a picture cut out of tissue.
+    """
+    pixels = rgb[~(unscanned(rgb) if empty is None else empty)]
+    glass = pixels[_like_glass(pixels)]
+    if len(glass) < max(1, GLASS_SHARE * len(pixels)):
+        return USUAL_WHITE
+    brightness = glass.sum(axis=1, dtype=np.int32)
+    red, green, blue = np.median(glass[brightness >= np.median(brightness)], axis=0).tolist()
+    return red, green, blue
+
+
+def unscanned(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Find what the scanner filled with black or white, as it came from the file.
+
+    Black is no glass. White may be glass that is too bright for the camera, so white counts only where the rest shows
+    glass of a colour of its own, and where it ends in straight lines, as fields of a scanner do and tissue does not.
+
+    ``rgb``: uint8 (row, column, channel=3). Returns bool (row, column): black that reaches the border of the picture,
+    white wherever it lies.
+    """
+    from scipy import ndimage
+
+    labels, _ = ndimage.label(rgb.max(axis=2) < UNSCANNED)
+    border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    white = _straight(rgb.min(axis=2) == WHITE)
+    if white.any() and not _has_glass(rgb[~white]):
+        white[:] = False
+    found: NDArray[np.bool_] = np.isin(labels, border[border > 0]) | white
+    return found
+
+
+def _like_glass(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which of (pixel, channel=3) are bright and hardly coloured."""
+    least, most = pixels.min(axis=1), pixels.max(axis=1)
+    return (least >= BRIGHT) & (most - least <= NEUTRAL)
+
+
+def _has_glass(pixels: NDArray[np.uint8]) -> bool:
+    """Whether (pixel, channel=3) have a colour of glass beside white: much of nearly one colour, itself hardly stained.
+
+    What pale tissue has of such colours is spread widely, or stained.
+    """
+    glass = pixels[_like_glass(pixels)]
+    if len(glass) < max(1, GLASS_SHARE * len(pixels)):
+        return False
+    brightness = glass.mean(axis=1)
+    usual = int(np.bincount(brightness.astype(np.int64)).argmax())
+    near = np.abs(brightness - usual) <= GLASS_SPREAD
+    density = optical_density(np.median(glass[near], axis=0)[None, None].astype(np.float32), (WHITE, WHITE, WHITE))
+    return bool(near.mean() >= 0.5 and staining(density)[0, 0] <= GLASS_TINT)
+
+
+def _straight(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Parts of a mask of which at least half of the outline runs straight along rows or columns; all of it has none."""
+    from scipy import ndimage
+
+    labels, count = ndimage.label(mask)
+    outline, straight = np.zeros(count + 1), np.zeros(count + 1)
+    for axis in (0, 1):
+        along = np.moveaxis(labels, axis, 0)  # of two neighbours, one in the mask and one beside it
+        owner = np.maximum(along[1:], along[:-1]) * ((along[1:] == 0) != (along[:-1] == 0))
+        kept = ndimage.binary_opening(owner > 0, np.ones((1, STRAIGHT_PX), bool))
+        outline += np.bincount(owner.ravel(), minlength=count + 1)
+        straight += np.bincount(owner[kept], minlength=count + 1)
+    found = (outline > 0) & (straight >= 0.5 * outline)
+    found[0] = False
+    return found[labels]
+
+
+def staining(density: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How strongly pixels are stained: the difference between the channels that absorb most and least.
+
+    Every stain of tissue, and melanin, absorbs colours unequally; shadows, dust, air and uneven light do not.
+
+    ``density``: float32 (row, column, channel=3), optical density. Returns float32 (row, column), 0 for glass.
+    """
+    spread: NDArray[np.float32] = density.max(axis=2) - density.min(axis=2)
+    return spread
+
+
+def ink(density: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Find colours that pens have: those that no stain has, and those that stained tissue comes near to.
+
+    Haematoxylin and eosin absorb green most, brown chromogens blue: what absorbs green least is green ink. Blue ink
+    takes far more red than green, red ink hardly any red but blue as well as green, black ink all alike. Dense nuclei,
+    blood and melanin do so too to a lesser degree, so these three are certain only where they are strong.
+
+    ``density``: float32 (row, column, channel=3), optical density. Returns bool (row, column).
+    """
+    red, green, blue = np.moveaxis(density, 2, 0)
+    mean = density.mean(axis=2)
+    of_green = (density.max(axis=2) > 0.3) & (green < 0.75 * red) & (green < 0.9 * blue)
+    of_blue = (red > 1.2 * green) & (blue < 0.45 * red)
+    of_red = (blue > 0.7 * green) & (red < 0.25 * green)
+    of_black, nearly_black = staining(density) < 0.22 * mean, staining(density) < 0.3 * mean
+    strong = (of_blue & (red > 1.2)) | (of_red & (green > 1.3)) | (of_black & (mean > 1.4))
+    weak = (of_blue & (red > 0.6)) | (of_red & (green > 0.9)) | (nearly_black & (mean > 0.8))
+    certain = of_green | strong
+    return certain, weak & ~certain
+
+
+def densities(rgb: NDArray[np.uint8], white: Triple, sigma_px: float) -> NDArray[np.float32]:
+    """Optical density of a slightly smoothed picture, lighter than glass counted as glass.
+
+    ``rgb``: uint8 (row, column, channel=3). Returns float32 (row, column, channel=3).
+    """
+    from scipy import ndimage
+
+    smooth = ndimage.gaussian_filter(rgb.astype(np.float32), (sigma_px, sigma_px, 0), mode="nearest")
+    return np.maximum(optical_density(smooth, white), 0)
+
+
+THUMBNAIL_PX = 2048
+_GLASS = 255
+
+
+def read_overview(slide: Slide) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Read the picture, also of a slide whose file is damaged.
+
+    Nobody knows what was where a tile cannot be decoded. It is glass in the picture, so that it shifts no threshold,
+    and counts as tissue afterwards, so that its tiles are told as failed rather than left out in silence.
+
+    Returns uint8 (row, column, channel=3) of the whole slide. Returns bool (row, column): what cannot be decoded.
+    """
+    picture, boxes = slide.thumbnail_around_damage(THUMBNAIL_PX)
+    damage = np.zeros(picture.shape[:2], bool)
+    full = slide.info.levels[0]
+    scale = (picture.shape[0] / full.height, picture.shape[1] / full.width)
+    for box in boxes:
+        damage[_cells(box, scale)] = True
+    if boxes:
+        picture = np.where(damage[..., None], np.uint8(_GLASS), picture)
+    return picture, damage
+
+
+def scanned_cells(info: SlideInfo, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """Say which part of a picture of the whole slide was scanned: what is beyond is a filling, and no glass.
+
+    Returns rows and columns; all of them where the file says nothing, or nothing of use.
+    """
+    full, box = info.levels[0], info.bounds
+    everything = slice(0, shape[0]), slice(0, shape[1])
+    if box is None:
+        return everything
+    rows, columns = _cells(box, (shape[0] / full.height, shape[1] / full.width))
+    rows = slice(max(0, rows.start), min(rows.stop, shape[0]))
+    columns = slice(max(0, columns.start), min(columns.stop, shape[1]))
+    return (rows, columns) if rows.start < rows.stop and columns.start < columns.stop else everything
+
+
+def tissue_of_overview(
+    info: SlideInfo,
+    overview: tuple[NDArray[np.uint8], NDArray[np.bool_]],
+    config: TissueConfig,
+    scale: PixelSize | None,
+) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
+    """Find the tissue in what was scanned.
+
+    Returns bool (row, column) of the whole slide; what cannot be decoded counts as tissue.
+    """
+    picture, damage = overview
+    full, scanned = info.levels[0], scanned_cells(info, picture.shape)
+    place = MapPlace.of_thumbnail(picture.shape, (full.height, full.width), scale)
+    found = find_tissue(picture[scanned], place.cell_um, config)
+    mask = damage.copy()
+    mask[scanned] |= found.mask
+    return mask, found.warnings
+
+
+def _cells(box: Box, scale: tuple[float, float]) -> tuple[slice, slice]:
+    """Pixels of the picture that a box of level 0 touches."""
+    rows = slice(math.floor(box.top * scale[0]), math.ceil((box.top + box.height) * scale[0]))
+    columns = slice(math.floor(box.left * scale[1]), math.ceil((box.left + box.width) * scale[1]))
+    return rows, columns

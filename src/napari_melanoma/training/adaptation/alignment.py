@@ -1,0 +1,125 @@
+"""Domain adaptation: adversarial, CORAL, Fourier mixing and pseudo-labels; imports torch."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from napari_melanoma.models.blocks.classifier import RowNorm
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+STEEPNESS = 10.0  # the paper's gamma: how fast the reversal comes in
+
+
+class _Reversal(torch.autograd.Function):
+    """Gives what it gets, and turns the gradient round on its way back."""
+
+    @staticmethod
+    def forward(context: Any, features: Tensor, strength: float) -> Tensor:  # noqa: ANN401 - torch's own context
+        context.strength = strength
+        return features.view_as(features)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401 - torch's own context
+        return -context.strength * gradient, None
+
+
+def reversed_gradient(features: Tensor, strength: float = 1.0) -> Tensor:
+    """Give what comes in; on the way back its gradient is turned round and multiplied."""
+    reversed_: Tensor = _Reversal.apply(features, strength)
+    return reversed_
+
+
+def ramp(progress: float) -> float:
+    """Say how strong the reversal is after a share of the training: 0 at the start, near 1 from the middle on.
+
+    Features that nothing has been learnt from yet would only be disturbed by it.
+
+    ``progress``: share of the training that is done, 0 to 1. 2 / (1 + exp(-10 progress)) - 1, as in the paper.
+    """
+    return 2 / (1 + math.exp(-STEEPNESS * progress)) - 1
+
+
+class DomainAdversary(nn.Module):
+    """A head that tells domains by features which learn not to let it.
+
+    Its loss is as small as its layers can make it and, through the reversed gradient, as large as whatever gave the
+    features can; ``strength`` says how much of the gradient goes back, and is set as the training goes on (``ramp``).
+    """
+
+    def __init__(self, features: int, domains: int = 2, hidden: int = 64) -> None:
+        super().__init__()
+        self.strength = 1.0
+        self.layers = nn.Sequential(nn.Linear(features, hidden), RowNorm(hidden), nn.ReLU(), nn.Linear(hidden, domains))
+
+    def forward(self, features: Tensor, domains: Tensor) -> Tensor:
+        """Give the cross-entropy of what it says, a scalar.
+
+        ``features``: float (batch, feature). ``domains``: int64 (batch,), counted from 0.
+        """
+        return cross_entropy(self.layers(reversed_gradient(features, self.strength)).float(), domains)
+
+
+def coral_loss(features: Tensor, domains: Tensor) -> Tensor:
+    """Distance between the covariances of domains, the mean over all pairs of them.
+
+    ``features``: float (batch, feature). ``domains``: int64 (batch,), counted from 0; a domain of fewer than two in the
+    batch has no covariance and is left out. A scalar: the squared Frobenius norm of the difference, over four times the
+    square of the number of features; 0 where fewer than two domains are there.
+    """
+    known, counts = torch.unique(domains, return_counts=True)
+    found = [_covariance(features[domains == domain]) for domain in known[counts > 1]]
+    pairs = [(one - other).square().sum() for one, other in combinations(found, 2)]
+    if not pairs:
+        return 0 * features.float().sum()
+    return torch.stack(pairs).mean() / (4 * features.shape[1] ** 2)
+
+
+def _covariance(features: Tensor) -> Tensor:
+    """Covariance of features, float32 (feature, feature), however imprecise they come."""
+    with torch.autocast(features.device.type, enabled=False):
+        apart = features.float() - features.float().mean(dim=0)
+        return apart.T @ apart / (len(features) - 1)
+
+
+BRIGHTEST = 255.0
+
+
+def swap_amplitudes(images: Tensor, partners: Tensor, reach: float) -> Tensor:
+    """Give images the amplitudes of their partners where frequencies are low; phases stay.
+
+    ``images``, ``partners``: (batch, channel, row, column), both uint8, or both float in [0, 255]. Of the same dtype
+    and shape, in [0, 255].
+    """
+    with torch.autocast(images.device.type, enabled=False):
+        own, other = torch.fft.fft2(images.float()), torch.fft.fft2(partners.float())
+        low = _low(images.shape[-2:], reach, images)
+        swapped = torch.polar(torch.where(low, other.abs(), own.abs()), own.angle())
+        mixed = torch.fft.ifft2(swapped).real.clamp(0, BRIGHTEST)
+    return mixed.to(images.dtype) if images.is_floating_point() else mixed.round().to(images.dtype)
+
+
+def _low(sides: torch.Size, reach: float, like: Tensor) -> Tensor:
+    """Bool (row, column) of a transform: whether a frequency is within reach of the mean."""
+    within = int(reach * min(sides))
+    rows, columns = (torch.fft.fftfreq(side, 1 / side, device=like.device).abs() <= within for side in sides)
+    return rows[:, None] & columns[None, :]
+
+
+def pseudo_label_loss(logits: Tensor, sure: float) -> Tensor:
+    """Compare what a network says with its likeliest class, of those images of which it is sure.
+
+    ``logits``: float (image, class), of images without answers. A scalar: the sum of the cross-entropies over the
+    number of all images, sure or not, so that few sure ones say little; 0 where there is none.
+    """
+    with torch.no_grad():
+        probability, label = logits.softmax(1).max(1)
+    losses = cross_entropy(logits, label, reduction="none")
+    return losses[probability >= sure].sum() / max(1, len(logits))

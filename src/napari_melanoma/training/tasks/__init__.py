@@ -1,0 +1,1 @@
+"""What a network learns and how: segmentation, classification and whole slides."""

@@ -1,0 +1,90 @@
+"""The task of whole slides as Lightning runs it; imports torch, so it is itself imported inside functions only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from napari_melanoma.training.callbacks import Gathered
+from napari_melanoma.training.losses import make_class_loss
+from napari_melanoma.training.monitor import MONITORS
+from napari_melanoma.training.tasks.classification import balanced_accuracy, class_weights, macro_auc
+from napari_melanoma.training.tasks.task import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from torch import Tensor
+
+    from napari_melanoma.data.bags import Bag
+    from napari_melanoma.models.blocks.bags import BagNetwork, Pooled
+    from napari_melanoma.models.bundle import BundleConfig
+    from napari_melanoma.training.bags import BagBatch
+    from napari_melanoma.training.recipe import TrainRecipe
+
+
+class BagTask(Task):
+    """A network that learns which class a slide is of, from the embeddings of its tiles.
+
+    After each epoch ``metrics`` holds ``loss``, ``tuning_loss``, ``tuning_auc`` and ``tuning_accuracy``, the tuning
+    slides with all of their tiles.
+
+    ``network``: a bag to logits (class,).
+    """
+
+    network: BagNetwork
+    _weights: Tensor | None
+
+    def __init__(self, network: BagNetwork, recipe: TrainRecipe, bundle: BundleConfig, counts: Sequence[int]) -> None:
+        super().__init__(network, recipe, bundle)
+        assert recipe.classification is not None
+        self._asked = recipe.classification
+        self._classes = len(bundle.classes)
+        self._positive = bundle.classes.index(self._asked.positive)
+        weights = class_weights(counts) if self._asked.class_weight == "balanced" else None
+        self.register_buffer("_weights", weights, persistent=False)
+        self._tuning = Gathered(2 * self._classes)
+
+    def pool(self, bag: Bag) -> Pooled:
+        """Look at all tiles of a slide.
+
+        Logits, the slide's own embedding, the weights of its tiles.
+        """
+        return self.network.over(_tensors(bag))
+
+    def loss(self, logits: Tensor, shares: Tensor) -> Tensor:
+        """Apply the loss of the recipe."""
+        asked = self._asked
+        return make_class_loss(self.recipe.loss, self._weights, asked.focal_gamma, asked.label_smoothing)(
+            logits, shares
+        )
+
+    def batch_loss(self, batch: BagBatch) -> Tensor:
+        """Compare what the network says of some tiles of each slide with the answers."""
+        return self.loss(torch.stack([self.network(tiles) for tiles in batch.bags]), batch.shares)
+
+    def validation_step(self, batch: BagBatch, batch_idx: int) -> None:
+        """Keep what is said of each slide; processes with fewer slides get empty batches at the end."""
+        if len(batch.bags):
+            logits = torch.stack([self.pool(bag).logits for bag in batch.bags])
+            self._tuning.add(batch.keys[:, 1], torch.cat([logits, batch.shares.to(logits.device)], dim=1))
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget what was said in a validation that was broken off."""
+        self._tuning = Gathered(2 * self._classes)
+
+    def on_validation_epoch_end(self) -> None:
+        """Measure on all tuning slides at once."""
+        logits, shares = self._tuning.take(self.device).split(self._classes, dim=1)
+        loss = float(self.loss(logits.to(self.device), shares.to(self.device)))
+        labels, probabilities = shares.argmax(1).numpy(), logits.double().softmax(1).numpy()
+        measured = (macro_auc(probabilities, labels, self._positive), balanced_accuracy(probabilities, labels))
+        names = [name for name, _ in MONITORS["classification"].measures]
+        self.metrics = {"tuning_loss": loss, **dict(zip(names, measured, strict=True))}
+
+
+def _tensors(bag: Any) -> Iterator[Tensor]:  # noqa: ANN401 - a Bag, or whatever else gives its tiles in pieces
+    """Tiles of a slide, piece by piece."""
+    for piece in bag.pieces():
+        yield torch.from_numpy(piece)

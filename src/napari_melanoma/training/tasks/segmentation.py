@@ -1,0 +1,202 @@
+"""Segmentation of a lesion or of several classes; imports torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from napari_melanoma.metrics.overlap import dice_of, jaccard_of, mean_over_classes
+from napari_melanoma.training.augment.batch import BatchAugmentation, one_hot
+from napari_melanoma.training.losses import make_loss
+from napari_melanoma.training.tasks.task import Means, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from napari_melanoma.models.bundle import BundleConfig
+    from napari_melanoma.training.loader import Batch
+    from napari_melanoma.training.recipe import TrainRecipe
+
+MEASURES = ("tuning_loss", "tuning_jaccard", "tuning_dice")
+
+
+class SegmentationTask(Task):
+    """A network that learns where lesions are.
+
+    After each epoch ``metrics`` holds ``loss``, ``tuning_loss``, ``tuning_jaccard`` and ``tuning_dice``: means over the
+    images of all processes.
+
+    ``network``: normalised float (batch, 3, row, column) to logits (batch, 1, row, column). ``lesion_weight``: of
+    lesion pixels against skin in cross-entropy.
+    """
+
+    def __init__(
+        self, network: nn.Module, recipe: TrainRecipe, bundle: BundleConfig, lesion_weight: float = 1.0
+    ) -> None:
+        super().__init__(network, recipe, bundle)
+        self._criterion = make_loss(recipe.loss, lesion_weight)
+        self._augment = BatchAugmentation(recipe.augmentation, recipe.model.input_size, recipe.seed)
+        self._tuning = Means(*MEASURES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Give logits, float32 (batch, 1, row, column), of images in [0, 255], (batch, 3, row, column)."""
+        return self.network(self.normalised(images)).float()
+
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Apply the loss of the recipe.
+
+        ``logits``, ``target``: float (batch, 1, row, column); the target in [0, 1].
+        """
+        return self._criterion(logits, target)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Vary images and masks on the device where the network is, while learning."""
+        images, masks, keys = batch
+        if self.trainer.training:
+            images, masks = self._augment(images, masks, keys)
+        return images, masks, keys
+
+    def batch_loss(self, batch: Batch) -> Tensor:
+        """Compare what the network finds with the masks.
+
+        ``batch``: images in [0, 255], masks 0 to 255, and keys.
+        """
+        images, masks, _ = batch
+        return self.loss(self(images), masks.float() / 255)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add loss, and Jaccard and Dice at one half; processes with fewer images get empty batches at the end."""
+        images, masks, _ = batch
+        if not len(images):
+            return
+        logits, truth = self(images), masks > 127
+        common = ((logits > 0) & truth).sum((1, 2, 3)).float()
+        total = ((logits > 0).sum((1, 2, 3)) + truth.sum((1, 2, 3))).float()
+        jaccard = torch.where(total > 0, common / (total - common).clamp(min=1), 1.0)
+        dice = torch.where(total > 0, 2 * common / total.clamp(min=1), 1.0)
+        self._tuning.add(len(images), self.loss(logits, truth.float()), jaccard.mean(), dice.mean())
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the numbers of a validation that was broken off."""
+        self._tuning = Means(*MEASURES)
+
+    def on_validation_epoch_end(self) -> None:
+        """Take the means over the tuning images."""
+        self.metrics = self._tuning.take(self.device)
+
+
+MOST_WEIGHT = 20.0  # against the most frequent class; a class of a few pixels would drown the others
+
+
+class SeveralClassesTask(Task):
+    """A network that learns of which class each pixel is.
+
+    After each epoch ``metrics`` holds ``loss``, ``tuning_loss``, ``tuning_jaccard`` and ``tuning_dice``: the last two
+    are means over the classes, of the pixels of all images of all processes together.
+
+    ``network``: normalised float (batch, 3, row, column) to logits (batch, class, row, column). ``shares``: of each
+    class in the pixels to learn from.
+    """
+
+    _weights: Tensor | None
+
+    def __init__(self, network: nn.Module, recipe: TrainRecipe, bundle: BundleConfig, shares: Sequence[float]) -> None:
+        super().__init__(network, recipe, bundle)
+        self._classes = len(recipe.classes)
+        weights = label_weights(shares) if recipe.lesion_weight == "auto" else None
+        self.register_buffer("_weights", weights, persistent=False)
+        self._augment = BatchAugmentation(recipe.augmentation, recipe.model.input_size, recipe.seed, self._classes)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Begin a validation."""
+        self._tuning, self._confusion = Means("tuning_loss"), Confusion(self._classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Give logits, float32 (batch, class, row, column), of images in [0, 255], (batch, 3, row, column)."""
+        return self.network(self.normalised(images)).float()
+
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Apply the loss of the recipe.
+
+        ``logits``, ``target``: float (batch, class, row, column); the target is 1 in the map of the right class and 0
+        elsewhere.
+        """
+        return make_loss(self.recipe.loss, 1.0 if self._weights is None else self._weights)(logits, target)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Vary images and label images on the device where the network is, while learning."""
+        images, labels, keys = batch
+        if self.trainer.training:
+            images, labels = self._augment(images, labels, keys)
+        return images, labels, keys
+
+    def batch_loss(self, batch: Batch) -> Tensor:
+        """Compare what the network finds with the label images.
+
+        ``batch``: images in [0, 255], numbers of classes (batch, 1, row, column), and keys.
+        """
+        images, labels, _ = batch
+        return self.loss(self(images), one_hot(labels, self._classes).float())
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count pixels by class; processes with fewer images get empty batches at the end."""
+        images, labels, _ = batch
+        if not len(images):
+            return
+        logits = self(images)
+        self._tuning.add(len(images), self.loss(logits, one_hot(labels, self._classes).float()))
+        self._confusion.add(logits.argmax(1), labels[:, 0])
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the numbers of a validation that was broken off."""
+        self._forget()
+
+    def on_validation_epoch_end(self) -> None:
+        """Measure on all tuning images at once."""
+        counts = self._confusion.take(self.device)
+        jaccard, dice = (float(mean_over_classes(index(counts))) for index in (jaccard_of, dice_of))
+        self.metrics = {**self._tuning.take(self.device), "tuning_jaccard": jaccard, "tuning_dice": dice}
+
+
+def label_weights(shares: Sequence[float]) -> Tensor:
+    """Weigh classes so that each counts as much as any other, over all pixels to learn from.
+
+    ``shares``: of each class in these pixels. Returns float32 (class,); none is more than 20 times the least, and their
+    mean over the pixels is 1, so that the loss stays of the size that learning rates are meant for.
+    """
+    share = torch.tensor(shares, dtype=torch.float32)
+    weights = 1 / share.clamp(min=float(share.max()) / MOST_WEIGHT)
+    return weights / (weights * share).sum()
+
+
+class Confusion:
+    """Counts of pixels; each image counts once, in whichever process it was."""
+
+    def __init__(self, classes: int) -> None:
+        self._counts = torch.zeros(classes, classes, dtype=torch.int64)
+
+    def add(self, found: Tensor, truth: Tensor) -> None:
+        """Take a batch.
+
+        ``found``, ``truth``: integers (batch, row, column), numbers of classes, on one device.
+        """
+        classes = len(self._counts)
+        pairs = truth.long().flatten() * classes + found.long().flatten()
+        self._counts += torch.bincount(pairs, minlength=classes**2).view(classes, classes).cpu()
+
+    def take(self, device: torch.device) -> NDArray[np.int64]:
+        """Give the counts over all processes, and begin anew; every process must call it.
+
+        Returns int64 (true class, found class).
+        """
+        counts = self._counts.to(device)
+        self._counts = torch.zeros_like(self._counts)
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(counts)
+        return counts.cpu().numpy()

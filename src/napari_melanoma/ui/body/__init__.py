@@ -1,1 +1,0 @@
-"""The body map: a drawn figure on which lesions have their place."""

@@ -1,0 +1,120 @@
+"""The body from behind: where it is divided into sites, and the fine lines that make it a back."""
+
+from __future__ import annotations
+
+from qtpy.QtGui import QPainterPath
+
+from napari_melanoma.ui.body_map.outlines import (
+    RIGHT,
+    Drawing,
+    Part,
+    Region,
+    Shape,
+    both_sides,
+    curve,
+    ear,
+    edge,
+    fingers,
+    lines,
+    middle,
+    mirrored,
+    occiput,
+    oval,
+    sleeve,
+    symmetrical,
+    together,
+    trunk,
+)
+
+_FOOT = "26.8,388 28.8,391.4 31.8,394.4 32.4,396.8 29.4,398.2 25.8,399 21,400.2 16.8,398.8 15.4,394.4 15.8,390"
+
+
+def back() -> Drawing:
+    """Draw the back.
+
+    400 high; the patient's right is where x is positive.
+    """
+    outline = trunk(_FOOT)
+    whole = together(outline, *fingers(), *(mirrored(finger) for finger in fingers()))
+    sites = [*_midline(), *both_sides([*_torso(), *_arm(), *_leg()], RIGHT)]
+    ears = symmetrical(ear())
+    parts = (
+        Part(whole, tuple(sites), edge(_FOOT)),
+        Part(ears, tuple(both_sides([("ear", ear())], RIGHT)), ears),
+        Part(occiput(), tuple(middle(("scalp", occiput()))), occiput()),
+    )
+    return Drawing("back", "Back", parts, lines(), symmetrical(_creases()), ("left", "right"), is_detail=False)
+
+
+def _creases() -> QPainterPath:
+    """Shoulder blade, dimples, fold between the buttocks, hollow of the knee, calf, tendon of the heel, knuckles."""
+    return lines(
+        "0,193 0.1,203 0,213.4",
+        "0.3,196 0.3,212",
+        "9.4,83 10.6,94 14.6,106.6 20.6,115.4 25.6,112.4 29.6,102",
+        "9.4,83 16,80.6 25,79 32.6,79.4",
+        "7.8,183.6 8.8,185.2 10,183.8",
+        "13.6,290.6 19.6,293.4 27,290.2",
+        "20.4,312 19.4,328 20.6,343",
+        "20.6,343 16.2,347 13.6,345",
+        "20.6,343 25.4,348.6 28.8,347",
+        "19.2,362 19.6,374 18.6,384",
+        "23.2,362 22.8,374 23.8,384",
+        "17.6,392.4 20.8,394 24.6,392.4",
+        "68.6,225.4 70.4,223.8 72,225",
+        "72.4,228 74.4,226.2 76,227.4",
+        "76.6,229 78.6,227 80.4,228",
+        "53.6,150 56,155.4 59.4,150.6",
+    )
+
+
+def _midline() -> list[Region]:
+    """What lies on the midline."""
+    nape = curve("-30,40 30,40", "30,62 18,65.6 8,67.8 0,70.4 -8,67.8 -18,65.6 -30,62")
+    upper = curve("-4.2,60 4.2,60", "4.2,60 3.8,100 3.8,131", "3.8,131 -3.8,131", "-3.8,131 -3.8,100 -4.2,60")
+    lower = curve("-3.8,120 3.8,120", "3.8,120 4,160 5.6,186", "0,190 -5.6,186", "-5.6,186 -4,160 -3.8,120")
+    return middle(("perianal", oval((0, 208), 7.6, 13)), ("nape", nape), ("upper back", upper), ("lower back", lower))
+
+
+def _torso() -> list[Shape]:
+    """Shoulder, back and buttock where x is positive."""
+    shoulder = curve(
+        "8,67.8 18,69.6 28,73.2 36,79.6 38.6,90 37,100 34,108",
+        "36,106 45,112.4 60,111",
+        "70,60 0,60",
+    )
+    upper = curve("0,131 10,132 22,131 36.6,127", "36.2,107 50,60 0,60")
+    flank = curve("25.2,124 24.6,138 23.6,157 24.8,169 27.6,180.2", "36.8,182.4 36.4,124")
+    lower = curve("0,191 8,186 18,181.4 28,180 38,182.6", "38,120 0,120")
+    buttock = curve("38,211.4 30,217.6 20,221.4 9,220.6 0,215", "0,170 38,170")
+    return [
+        ("shoulder", shoulder),
+        ("upper back", upper),
+        ("flank", flank),
+        ("lower back", lower),
+        ("buttock", buttock),
+    ]
+
+
+def _arm() -> list[Shape]:
+    """From the shoulder to the fingers."""
+    knuckles = curve("60,224.6 68,226 74,228.4 80,228.6 85,226.6 83.4,218 81.6,209 90,200", "40,190 40,224.6")
+    return [
+        ("elbow", sleeve((53.4, 145), (57.4, 161.4), 14, 1.6)),
+        ("wrist", sleeve((69.9, 199.4), (72.6, 208.6), 11, 1.2)),
+        ("upper arm", sleeve((40, 90), (55.4, 153), 26)),
+        ("forearm", sleeve((55.4, 153), (71.2, 204), 18)),
+        ("hand", knuckles),
+        ("finger", curve("60,200 110,200", "110,260 60,260")),
+    ]
+
+
+def _leg() -> list[Shape]:
+    """From the buttock to the heel."""
+    return [
+        ("knee", sleeve((20, 277.4), (20.6, 305.4), 19.8, 3)),
+        ("ankle", sleeve((21.2, 367), (21.4, 385), 18, 2)),
+        ("thigh", sleeve((20, 190), (20, 291), 20)),
+        ("lower leg", sleeve((20, 291), (21, 376), 19)),
+        ("foot", sleeve((21, 376), (22, 410), 20)),
+    ]

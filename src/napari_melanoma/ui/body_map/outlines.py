@@ -1,0 +1,330 @@
+"""Outlines and parts from which the body map is drawn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+
+from qtpy.QtCore import QPointF, QRectF, Qt
+from qtpy.QtGui import QPainterPath, QTransform
+
+Point = tuple[float, float]
+Run = str | Sequence[Point]  # points as SVG writes them: "0,0 10,2.5 20,0"
+ROUNDNESS = 0.35  # a third would be the least bent curve
+MIRROR = QTransform.fromScale(-1, 1)
+
+
+def curve(*runs: Run, closed: bool = True) -> QPainterPath:
+    """Draw a curve through points: smooth within a run, with a corner where one run ends and the next begins.
+
+    Cubic curves that run at each point as the line between its neighbours does, after Catmull and Rom (1974); how far
+    depends on the distance to the next point alone, so that nothing overshoots where points lie close.
+    """
+    pieces = [points_of(run) for run in runs]
+    first = pieces[0]
+    path = QPainterPath(QPointF(*first[0]))
+    if len(pieces) == 1 and closed:
+        _follow(path, [first[-1], *first, first[0], first[1]])
+    else:
+        for number, points in enumerate(pieces):
+            if number:
+                path.lineTo(QPointF(*points[0]))
+            _follow(path, [points[0], *points, points[-1]])
+    if closed:
+        path.closeSubpath()
+    return path
+
+
+def points_of(run: Run) -> list[Point]:
+    """Give the points of a run.
+
+    In their order.
+    """
+    if isinstance(run, str):
+        return [(float(x), float(y)) for x, y in (point.split(",") for point in run.split())]
+    return list(run)
+
+
+def _follow(path: QPainterPath, points: Sequence[Point]) -> None:
+    """Go on from the second of some points to the last but one."""
+    for before, start, end, after in zip(points, points[1:], points[2:], points[3:], strict=False):
+        length = math.dist(start, end)
+        leaving = _tangent(before, start, end, length)
+        arriving = _tangent(start, end, after, length)
+        path.cubicTo(
+            QPointF(start[0] + leaving[0], start[1] + leaving[1]),
+            QPointF(end[0] - arriving[0], end[1] - arriving[1]),
+            QPointF(*end),
+        )
+
+
+def _tangent(before: Point, at: Point, after: Point, length: float) -> Point:
+    """Give the handle of a curve at a point, for a segment of some length; at an end it points along the segment."""
+    across = math.dist(before, after)
+    share = ROUNDNESS * length / across if across else 0.0
+    return share * (after[0] - before[0]), share * (after[1] - before[1])
+
+
+def capsule(start: Point, end: Point, widths: Point) -> QPainterPath:
+    """Draw a tapered shape with round ends, such as a finger."""
+    length = math.dist(start, end)
+    along = ((end[0] - start[0]) / length, (end[1] - start[1]) / length)
+    across = (-along[1], along[0])
+
+    def at(origin: Point, forward: float, aside: float) -> Point:
+        return (
+            origin[0] + forward * along[0] + aside * across[0],
+            origin[1] + forward * along[1] + aside * across[1],
+        )
+
+    first, last = widths[0] / 2, widths[1] / 2
+    near = [at(start, 0, first), at(start, -first * 0.7, first * 0.7), at(start, -first, 0)]
+    near += [at(start, -first * 0.7, -first * 0.7), at(start, 0, -first)]
+    far = [at(end, 0, -last), at(end, last * 0.7, -last * 0.7), at(end, last, 0)]
+    far += [at(end, last * 0.7, last * 0.7), at(end, 0, last)]
+    return curve([*near, *far])
+
+
+def oval(centre: Point, width: float, height: float) -> QPainterPath:
+    """Draw an ellipse."""
+    path = QPainterPath()
+    path.addEllipse(QPointF(*centre), width / 2, height / 2)
+    return path
+
+
+def mirrored(path: QPainterPath) -> QPainterPath:
+    """Give the mirror image on the other side of the midline.
+
+    With each x negated; runs the other way round, so that what was drawn clockwise is so again.
+    """
+    return MIRROR.map(path).toReversed()
+
+
+def both_halves(half: Run) -> QPainterPath:
+    """Close half an outline that begins and ends on the midline."""
+    points = points_of(half)
+    return curve(points[:-1] + [(-x, y) for x, y in reversed(points)][:-1])
+
+
+def symmetrical(path: QPainterPath) -> QPainterPath:
+    """Put a shape and its mirror image together."""
+    return together(path, mirrored(path))
+
+
+def together(*paths: QPainterPath) -> QPainterPath:
+    """Put closed shapes into one that covers what any of them covers.
+
+    Holds the outlines as they are, all drawn in one direction.
+    """
+    whole = QPainterPath()
+    whole.setFillRule(Qt.FillRule.WindingFill)
+    for path in paths:
+        whole.addPath(path if _is_clockwise(path) else path.toReversed())
+    return whole
+
+
+def lines(*runs: Run) -> QPainterPath:
+    """Draw several open curves."""
+    whole = QPainterPath()
+    for run in runs:
+        whole.addPath(curve(run, closed=False))
+    return whole
+
+
+def _is_clockwise(path: QPainterPath) -> bool:
+    elements = (path.elementAt(number) for number in range(path.elementCount()))
+    points = [(element.x, element.y) for element in elements]  # of the curves too: near enough to tell
+    return sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in pairwise(points)) > 0
+
+
+def sleeve(start: Point, end: Point, half: float, bow: float = 0.0) -> QPainterPath:
+    """Draw a piece of a limb: what lies between two cuts across its axis."""
+    length = math.dist(start, end)
+    along = ((end[0] - start[0]) / length, (end[1] - start[1]) / length)
+
+    def at(origin: Point, forward: float, aside: float) -> Point:
+        return origin[0] + forward * along[0] - aside * along[1], origin[1] + forward * along[1] + aside * along[0]
+
+    first = [at(start, 0, -half), at(start, bow, 0), at(start, 0, half)]
+    last = [at(end, 0, half), at(end, bow, 0), at(end, 0, -half)]
+    return curve(first, last)
+
+
+_HEAD = "0,0 7,0.9 13.2,4.6 17.3,11 18.9,19.5 18.5,29 17.3,37 14.6,44.5 10.2,50.6 5,54.2 0,55"
+_OCCIPUT = "0,0 7,0.9 13.2,4.6 17.3,11 18.9,19.5 18.5,29 17,37 14,42.6 10.6,45.6 5.6,46.9 0,47.2"
+_EAR = "17.8,25.2 19.8,22.9 21.7,23.8 21.9,28 20.6,32.8 19,35.8 17.4,35"
+_NECK = "0,46 11.2,46"
+_ARM_OUTSIDE = (
+    "11.2,46 10.7,54 12,60.6 17.6,65.4 26.4,68.8 36,71.8 43.8,76.8 49,85.6 51.4,96.6 53.4,108 57,120 60.2,132.5 "
+    "61.6,143.5 63.4,152.4 67.6,162.6 70.9,175 73.8,189 76,201.6 78.2,208"
+)
+_PALM = "78.2,208 82.4,216 85.6,225.4 84,231.5 72.6,232.6"
+_PALM_INSIDE = "71,231 68.2,224 66.4,215 66.4,206.4"
+_ARM_INSIDE = "66.4,206.4 62.4,194.4 56.4,181 52,169 49.4,157 46.8,147 42,133.6 37.8,119.4 35.4,106.6"
+_SIDE = (
+    "35.4,106.6 34.9,112.6 33.5,123 31,136.6 28.8,149 28,158.4 29.2,169 32,181 34.9,194 36.7,207.4 36.9,221 "
+    "35.6,241 33,263 30.6,279.4 29.2,290 29,300 30.6,311.6 31.6,325 30.2,343 27.4,360 25.7,372 26.7,379.4 "
+    "26.6,384.6"
+)
+_LEG_INSIDE = (
+    "16.3,386 15.6,380 16.7,372 15.2,358.6 12,341 10.7,325 11.6,311.4 12.2,299.6 11,289 9,275 6,256 3.5,236 "
+    "1.8,220 0,210.5"
+)
+_FINGERS = (
+    ((81.9, 225.6), (88.6, 243.4), (4.7, 3.5)),
+    ((78.9, 227.6), (84.2, 248.6), (4.7, 3.5)),
+    ((75.5, 228.4), (79.2, 248), (4.5, 3.4)),
+    ((72.2, 226.6), (74.4, 242.4), (4.1, 3.1)),
+)
+_THUMB = ((79.4, 211), (92.4, 228.8), (6.2, 4))
+
+
+def head() -> QPainterPath:
+    """Draw the head without ears, as seen from the front."""
+    return both_halves(_HEAD)
+
+
+def occiput() -> QPainterPath:
+    """Draw the head as seen from behind, where the neck hides the chin."""
+    return both_halves(_OCCIPUT)
+
+
+def ear() -> QPainterPath:
+    """Draw an ear.
+
+    Where x is positive; a part of it lies under the head.
+    """
+    return curve(_EAR)
+
+
+def fingers() -> list[QPainterPath]:
+    """Draw thumb and fingers.
+
+    Where x is positive; their roots lie in the palm.
+    """
+    return [capsule(*finger) for finger in (*_FINGERS, _THUMB)]
+
+
+def trunk(foot: str) -> QPainterPath:
+    """Draw the body without head, fingers and toes.
+
+    Symmetrical, one outline.
+    """
+    leg = f"{_SIDE} {foot} {_LEG_INSIDE}"
+    right = [points_of(run) for run in (_NECK, _ARM_OUTSIDE, _PALM, _PALM_INSIDE, _ARM_INSIDE, leg)]
+    left = [[(-x, y) for x, y in reversed(run)] for run in reversed(right)]
+    return curve(*right, *left)
+
+
+def edge(foot: str) -> QPainterPath:
+    """Draw what of the trunk's outline is an edge of the body: not where fingers begin, nor the neck under the head."""
+    beside_thumb = _PALM.rpartition(" ")[0]
+    return symmetrical(
+        lines(_ARM_OUTSIDE, beside_thumb, f"{_PALM_INSIDE} {_ARM_INSIDE}", f"{_SIDE} {foot} {_LEG_INSIDE}")
+    )
+
+
+LEFT, RIGHT, MIDLINE = "left", "right", "midline"
+Place = tuple[str, str]  # a site and a laterality
+Shape = tuple[str, QPainterPath]  # a site and what it is cut out with
+
+
+@dataclass(frozen=True)
+class Region:
+    """A site of one side: what of its shape lies within the part and under no region before it."""
+
+    site: str
+    laterality: str
+    shape: QPainterPath
+
+    @property
+    def place(self) -> Place:
+        """Site and laterality."""
+        return self.site, self.laterality
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of a drawing; the first region that holds a point counts, ``shade`` is the edge that is shaded."""
+
+    path: QPainterPath
+    regions: tuple[Region, ...]
+    shade: QPainterPath
+
+    def at(self, point: QPointF) -> Region | None:
+        """Say which region is at a point.
+
+        None where the point is outside.
+        """
+        if not self.path.contains(point):
+            return None
+        return next((region for region in self.regions if region.shape.contains(point)), None)
+
+    def moved(self, by: QTransform) -> Part:
+        """Give the same part elsewhere."""
+        regions = tuple(replace(region, shape=by.map(region.shape)) for region in self.regions)
+        return Part(by.map(self.path), regions, by.map(self.shade))
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One view: parts from the back to the front, strong lines such as lids, and faint ones such as creases.
+
+    ``sides`` says which side of the patient is on the left and on the right of the drawing.
+    """
+
+    name: str
+    title: str
+    parts: tuple[Part, ...]
+    lines: QPainterPath
+    creases: QPainterPath
+    sides: tuple[str, str] | tuple[()] = ("right", "left")
+    is_detail: bool = True
+
+    def moved(self, by: QTransform) -> Drawing:
+        """Give the same drawing elsewhere."""
+        parts = tuple(part.moved(by) for part in self.parts)
+        return replace(self, parts=parts, lines=by.map(self.lines), creases=by.map(self.creases))
+
+    @cached_property
+    def frame(self) -> QRectF:
+        """The rectangle round it."""
+        frame = QRectF()
+        for part in self.parts:
+            frame = frame.united(part.path.boundingRect())
+        return frame
+
+    @property
+    def regions(self) -> Iterator[Region]:
+        """Every region of every part."""
+        return (region for part in self.parts for region in part.regions)
+
+    def at(self, point: QPointF) -> Region | None:
+        """Say which region is at a point.
+
+        None where the point is outside.
+        """
+        found = (part.at(point) for part in reversed(self.parts))
+        return next((region for region in found if region is not None), None)
+
+
+def middle(*shapes: Shape) -> list[Region]:
+    """Give regions of the midline.
+
+    In their order.
+    """
+    return [Region(site, MIDLINE, shape) for site, shape in shapes]
+
+
+def both_sides(shapes: Sequence[Shape], positive: str) -> list[Region]:
+    """Give regions of one half, and their mirror images.
+
+    First those of the half that was given.
+    """
+    negative = RIGHT if positive == LEFT else LEFT
+    return [Region(site, positive, shape) for site, shape in shapes] + [
+        Region(site, negative, mirrored(shape)) for site, shape in shapes
+    ]

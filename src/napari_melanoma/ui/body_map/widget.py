@@ -1,0 +1,518 @@
+"""The body map as a widget."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
+from qtpy.QtGui import (
+    QColor,
+    QFocusEvent,
+    QFont,
+    QHelpEvent,
+    QKeyEvent,
+    QMouseEvent,
+    QPainter,
+    QPaintEvent,
+    QPen,
+    QResizeEvent,
+)
+from qtpy.QtWidgets import QLabel, QSizePolicy, QToolTip, QVBoxLayout, QWidget
+
+from napari_melanoma.data.taxonomy import UNKNOWN, taxonomy
+from napari_melanoma.ui.body_map.chart import NOWHERE, Chart, Fit, Spot, chart, is_within, title, words
+from napari_melanoma.ui.body_map.outlines import Drawing, Part, Place, Point
+from napari_melanoma.ui.widgets.editors import StillCombo
+from napari_melanoma.ui.widgets.look import PRIMARY, Palette, ThemedIcons, named, quiet, row, tool
+
+MARK_PX, MOST_MARK_PX = 15.0, 24.0  # across; grows less than the chart, for its number must be read on a small one
+ARROWS: dict[Qt.Key, tuple[float, float]] = {
+    Qt.Key.Key_Left: (-1, 0),
+    Qt.Key.Key_Right: (1, 0),
+    Qt.Key.Key_Up: (0, -1),
+    Qt.Key.Key_Down: (0, 1),
+}
+CHOOSING = (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Space)
+
+
+class BodyCanvas(QWidget):
+    """Front, back and details of the body."""
+
+    site_chosen = Signal(str, str)
+    pointed = Signal(str, str)
+    lesion_chosen = Signal(str)
+
+    def __init__(self, icons: ThemedIcons) -> None:
+        super().__init__()
+        named(self, "body_canvas", "Chart of the body: arrow keys move, Enter chooses").setToolTip("")
+        self._icons = icons
+        self._place: Place = NOWHERE
+        self._pointed: Spot | None = None
+        self._marks: dict[str, BodyMark] = {}
+        self._current = ""
+        self._placed: dict[str, QPointF] | None = None  # None: to be found anew
+        self.setMouseTracking(True)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        policy.setHeightForWidth(True)
+        self.setSizePolicy(policy)
+        icons.changed.connect(self.update)
+
+    @property
+    def sheet(self) -> Chart:
+        """What is drawn."""
+        return chart()
+
+    @property
+    def mark_px(self) -> float:
+        """How large a mark is drawn, in pixels across."""
+        return min(MOST_MARK_PX, max(MARK_PX, MARK_PX * self._fit.scale**0.5))
+
+    def set_place(self, place: Place) -> None:
+        """Show which site is chosen; nothing is signalled."""
+        self._place = place
+        self.update()
+
+    def set_marks(self, marks: Sequence[BodyMark], current: str) -> None:
+        """Show marks."""
+        self._marks = {mark.identity: mark for mark in marks}
+        self._current = current
+        self._placed = None
+        self.update()
+
+    def mark_places(self) -> dict[str, QPointF]:
+        """Say where the marks stand.
+
+        Identity to point in pixels of the widget; without those whose site is not on the chart.
+        """
+        if self._placed is None:
+            self._placed = self._place_marks()
+        return self._placed
+
+    def _place_marks(self) -> dict[str, QPointF]:
+        spots = {mark.identity: self.sheet.spot_of(mark.site, mark.laterality) for mark in self._marks.values()}
+        found = {identity: self._fit.to_widget(spot.anchor) for identity, spot in spots.items() if spot is not None}
+        points = spread([(point.x(), point.y()) for point in found.values()], self.mark_px)
+        return {identity: QPointF(*point) for identity, point in zip(found, points, strict=True)}
+
+    def place_of(self, spot: Spot) -> QPointF:
+        """Say where a site is.
+
+        A point well inside it, in pixels of the widget.
+        """
+        return self._fit.to_widget(spot.anchor)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Place the marks anew."""
+        super().resizeEvent(event)
+        self._placed = None
+
+    def hasHeightForWidth(self) -> bool:  # noqa: N802 - Qt's name
+        """Keep the chart's proportions."""
+        return True
+
+    def heightForWidth(self, width: int) -> int:  # noqa: N802 - Qt's name
+        """Keep the chart's proportions."""
+        return round(width * self.sheet.size.height() / self.sheet.size.width())
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Want the width of a dock."""
+        return self.sheet.size.toSize()
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Be readable."""
+        return QSize(240, self.heightForWidth(240))
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
+        """Draw the chart and the marks."""
+        colours = ink(self._icons.palette)
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.save()
+        painter.translate(self._fit.corner)
+        painter.scale(self._fit.scale, self._fit.scale)
+        chosen = self._within(self._place)
+        pointed = self._within(self._pointed.place if self._pointed else NOWHERE)
+        for drawing in self.sheet.drawings:
+            paint_drawing(painter, drawing, colours, chosen, pointed)
+            paint_words(painter, drawing, colours)
+        painter.restore()
+        for identity, point in self.mark_places().items():
+            paint_mark(painter, point, self.mark_px, self._marks[identity].label, colours, identity == self._current)
+        if self.hasFocus() and self._pointed is not None:
+            paint_cursor(painter, self.place_of(self._pointed), colours)
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        """Show what is under the mouse."""
+        self._point_at(self.sheet.at(self._fit.to_sheet(event.position())))
+        clickable = self._pointed is not None or self._mark_at(event.position()) is not None
+        self.setCursor(Qt.CursorShape.PointingHandCursor if clickable else Qt.CursorShape.ArrowCursor)
+
+    def leaveEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
+        """Point at nothing."""
+        super().leaveEvent(event)
+        self._point_at(None)
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        """Choose another lesion's mark, else the site that was clicked."""
+        if event.button() != Qt.MouseButton.LeftButton:
+            return
+        mark = self._mark_at(event.position())
+        spot = self.sheet.at(self._fit.to_sheet(event.position()))
+        if mark is not None and mark.identity != self._current:  # the one at hand hides no site
+            self.lesion_chosen.emit(mark.identity)
+        elif spot is not None:
+            self._choose(spot)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
+        """Move to the next site in a direction, or choose the one that is reached."""
+        key = Qt.Key(event.key())
+        if key in ARROWS:
+            self._point_at(self.sheet.beside(self._start(), ARROWS[key]))
+        elif key in CHOOSING and self._pointed is not None:
+            self._choose(self._pointed)
+        else:
+            super().keyPressEvent(event)
+
+    def focusInEvent(self, event: QFocusEvent) -> None:  # noqa: N802 - Qt's name
+        """Begin at the chosen site."""
+        super().focusInEvent(event)
+        if self._pointed is None and event.reason() != Qt.FocusReason.MouseFocusReason:
+            self._point_at(self._start())
+
+    def focusOutEvent(self, event: QFocusEvent) -> None:  # noqa: N802 - Qt's name
+        """Point at nothing."""
+        super().focusOutEvent(event)
+        self._point_at(None)
+
+    def event(self, event: QEvent) -> bool:
+        """Say what is under the mouse in a tooltip."""
+        if event.type() == QEvent.Type.ToolTip and isinstance(event, QHelpEvent):
+            self._show_tip(event)
+            return True
+        return super().event(event)
+
+    def _within(self, whole: Place) -> set[Place]:
+        """What is drawn of a place."""
+        return {spot.place for spot in self.sheet.spots.values() if is_within(spot.place, whole)}
+
+    def _show_tip(self, event: QHelpEvent) -> None:
+        mark = self._mark_at(QPointF(event.pos()))
+        spot = self.sheet.at(self._fit.to_sheet(QPointF(event.pos())))
+        said = (mark.title or title(mark.site, mark.laterality)) if mark else title(*spot.place) if spot else ""
+        QToolTip.showText(event.globalPos(), said, self)
+
+    def _choose(self, spot: Spot) -> None:
+        self._place = spot.place
+        self.update()
+        self.site_chosen.emit(*spot.place)
+
+    def _start(self) -> Spot:
+        """Where the keyboard stands: the site pointed at, else the chosen one, else the first."""
+        chosen = self.sheet.spot_of(*self._place)
+        return self._pointed or chosen or next(iter(self.sheet.spots.values()))
+
+    def _point_at(self, spot: Spot | None) -> None:
+        if spot == self._pointed:
+            return
+        self._pointed = spot
+        place = spot.place if spot else NOWHERE
+        self.setAccessibleDescription(title(*place) if spot else "")
+        self.pointed.emit(*place)
+        self.update()
+
+    def _mark_at(self, point: QPointF) -> BodyMark | None:
+        """Find the mark under a point; the last drawn first."""
+        for identity, place in reversed(self.mark_places().items()):
+            away = place - point
+            if away.x() ** 2 + away.y() ** 2 <= (self.mark_px / 2) ** 2:
+                return self._marks[identity]
+        return None
+
+    @property
+    def _fit(self) -> Fit:
+        return self.sheet.fit(self.width(), self.height())
+
+
+SHADES = ((15, 12), (10.5, 14), (7, 16), (4, 18), (1.8, 22))  # width and opacity of what is laid along the edge
+
+
+@dataclass(frozen=True)
+class Ink:
+    """Colours of the drawing on one ground."""
+
+    skin: str
+    edge: str
+    shade: str
+    border: str
+    line: str
+    crease: str
+    hover: str
+    words: str
+    chosen: str
+    mark: str = "#e69f00"  # of Okabe and Ito: stands apart from the blue for every kind of eye
+    current: str = "#f0e442"
+    mark_edge: str = "#1c1300"
+
+
+DARK = Ink("#5b636f", "#b4bcc7", "#10141a", "#828c99", "#d0d6de", "#434a55", "#76879c", "#a9b0ba", PRIMARY)
+LIGHT = Ink("#f6f3f0", "#565d67", "#7d7068", "#b9b2ac", "#454b54", "#d3cac3", "#d5e3f1", "#63666b", "#5b97d3")
+
+
+def ink(palette: Palette) -> Ink:
+    """Give the colours for a theme.
+
+    For a dark or a light ground.
+    """
+    return DARK if palette.dark else LIGHT
+
+
+def paint_drawing(
+    painter: QPainter, drawing: Drawing, colours: Ink, chosen: Collection[Place], pointed: Collection[Place]
+) -> None:
+    """Paint one drawing."""
+    for part in drawing.parts:
+        painter.strokePath(part.path, QPen(QColor(colours.edge), 1.7))
+        painter.save()
+        painter.setClipPath(part.path)
+        _paint_sites(painter, part, colours, chosen, pointed)
+        for width, opacity in SHADES:
+            colour = QColor(colours.shade)
+            colour.setAlpha(opacity)
+            painter.strokePath(part.shade, _round(colour, width))
+        painter.restore()
+    painter.strokePath(drawing.creases, _round(QColor(colours.crease), 0.9))
+    painter.strokePath(drawing.lines, _round(QColor(colours.line), 0.8 if drawing.is_detail else 0.65))
+
+
+def paint_words(painter: QPainter, drawing: Drawing, colours: Ink) -> None:
+    """Write what a drawing shows above it, and which side of the patient is which beside that."""
+    frame = drawing.frame
+    font = QFont(painter.font())
+    font.setPixelSize(9 if drawing.is_detail else 11)
+    font.setBold(False)
+    painter.save()
+    painter.setFont(font)
+    painter.setPen(QColor(colours.words))
+    line = QRectF(frame.x() - 30, frame.y() - 16, frame.width() + 60, 12)
+    painter.drawText(line, Qt.AlignmentFlag.AlignCenter, drawing.title)
+    line = QRectF(frame.x() + 2, frame.y() - (16 if drawing.is_detail else 0), frame.width() - 4, 12)
+    for side, end in zip(drawing.sides, (Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight), strict=False):
+        said = side[0].upper() if drawing.is_detail else side
+        painter.drawText(line, end | Qt.AlignmentFlag.AlignVCenter, said)
+    painter.restore()
+
+
+def _round(colour: QColor, width: float) -> QPen:
+    return QPen(colour, width, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap, Qt.PenJoinStyle.RoundJoin)
+
+
+def _paint_sites(
+    painter: QPainter, part: Part, colours: Ink, chosen: Collection[Place], pointed: Collection[Place]
+) -> None:
+    """Fill the sites, the first last, so that each lies over what it is cut out of."""
+    painter.fillPath(part.path, QColor(colours.skin))
+    border = QPen(QColor(colours.border), 0.55)
+    for region in reversed(part.regions):
+        fill = colours.chosen if region.place in chosen else colours.hover if region.place in pointed else colours.skin
+        painter.fillPath(region.shape, QColor(fill))
+        painter.strokePath(region.shape, border)
+
+
+def paint_mark(painter: QPainter, at: QPointF, across: float, label: str, colours: Ink, current: bool) -> None:
+    """Paint the numbered dot of a lesion.
+
+    ``painter``: in pixels.
+    """
+    half = across / 2 - 1
+    painter.setPen(QPen(QColor(colours.mark_edge), 2.4 if current else 1.2))
+    painter.setBrush(QColor(colours.current if current else colours.mark))
+    painter.drawEllipse(at, half, half)
+    font = QFont(painter.font())
+    font.setPixelSize(round(across * (0.62 if len(label) < 2 else 0.54 if len(label) == 2 else 0.42)))
+    font.setBold(True)
+    painter.setFont(font)
+    painter.setPen(QColor(colours.mark_edge))
+    painter.drawText(QRectF(at.x() - across, at.y() - half, 2 * across, 2 * half), Qt.AlignmentFlag.AlignCenter, label)
+
+
+def paint_cursor(painter: QPainter, at: QPointF, colours: Ink) -> None:
+    """Paint where the keyboard stands.
+
+    ``painter``: in pixels.
+    """
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+    painter.setPen(QPen(QColor(colours.line), 1.6))
+    painter.drawEllipse(at, 3.2, 3.2)
+
+
+ROUNDS = 60
+GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
+PULL = 0.06  # back to its place, so that a mark goes no farther than it must
+
+
+@dataclass(frozen=True)
+class BodyMark:
+    """A lesion on the chart: what names it to a program, what is written into its dot, where it is, and its tooltip."""
+
+    identity: str
+    label: str
+    site: str
+    laterality: str = ""
+    title: str = ""
+
+
+def spread(places: Sequence[Point], distance: float) -> list[Point]:
+    """Move points apart until all are some distance from one another, each about where it was.
+
+    In the same order; always the same for the same places.
+    """
+    points = [_beside(place, places[:number].count(place), distance) for number, place in enumerate(places)]
+    for turn in range(ROUNDS):
+        if turn < ROUNDS // 2:
+            points = [_toward(point, place) for point, place in zip(points, places, strict=True)]
+        close = [(one, other) for one, other in _neighbours(points, distance) if _near(points, one, other, distance)]
+        for one, other in close:
+            points[one], points[other] = _apart(points[one], points[other], distance)
+        if not close:
+            break
+    return points
+
+
+def _neighbours(points: Sequence[Point], distance: float) -> Iterator[tuple[int, int]]:
+    """Give the pairs that may be too close: those in one square of a grid, or in squares side by side."""
+    squares: dict[tuple[int, int], list[int]] = {}
+    for number, (x, y) in enumerate(points):
+        column, row = int(x // distance), int(y // distance)
+        for aside in (-1, 0, 1):
+            for below in (-1, 0, 1):
+                yield from ((number, other) for other in squares.get((column + aside, row + below), ()))
+        squares.setdefault((column, row), []).append(number)
+
+
+def _near(points: Sequence[Point], one: int, other: int, distance: float) -> bool:
+    return math.dist(points[one], points[other]) < distance - 1e-6
+
+
+def _beside(place: Point, number: int, distance: float) -> Point:
+    """Start the second, third ... mark of one place on a spiral of seeds round it."""
+    reach = 0.5 * distance * math.sqrt(number)
+    return place[0] + reach * math.cos(number * GOLDEN_ANGLE), place[1] + reach * math.sin(number * GOLDEN_ANGLE)
+
+
+def _toward(point: Point, place: Point) -> Point:
+    return point[0] + PULL * (place[0] - point[0]), point[1] + PULL * (place[1] - point[1])
+
+
+def _apart(one: Point, other: Point, distance: float) -> tuple[Point, Point]:
+    """Push two points away from each other, if they are still too close."""
+    gap = math.dist(one, other)
+    push = max(0.0, distance - gap) / 2
+    across = ((one[0] - other[0]) / gap, (one[1] - other[1]) / gap) if gap else (1.0, 0.0)
+    return (
+        (one[0] + push * across[0], one[1] + push * across[1]),
+        (other[0] - push * across[0], other[1] - push * across[1]),
+    )
+
+
+SIDE_PX = 92  # so that a narrow dock has room for the site
+INVITATION = "Click where the lesion is."
+
+
+class BodyMap(QWidget):
+    """Shows where lesions are, and lets a person say where one is."""
+
+    site_chosen = Signal(str, str)
+    lesion_chosen = Signal(str)
+
+    def __init__(self, icons: ThemedIcons) -> None:
+        super().__init__()
+        named(self, "body_map", "Body map").setToolTip("")
+        self._place: Place = NOWHERE
+        self._marks: tuple[BodyMark, ...] = ()
+        self.canvas = BodyCanvas(icons)
+        self._said = QLabel()
+        self._said.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        named(self._said, "body_said", "The site that is pointed at, or chosen").setToolTip("")
+        self._word = named(StillCombo(), "body_site", "Body site", "The site as a word of a list")
+        self._side = named(StillCombo(), "body_side", "Side", "Side of the patient's body")
+        self._unknown = tool("body_unknown", "Site unknown", "Nobody knows where it is", "Unknown")
+        self._apart = quiet()
+        self._build()
+        self.canvas.site_chosen.connect(self._on_clicked)
+        self.canvas.lesion_chosen.connect(self.lesion_chosen)
+        self.canvas.pointed.connect(self._on_pointed)
+        self._word.activated.connect(self._on_listed)
+        self._side.activated.connect(self._on_listed)
+        self._unknown.clicked.connect(self._on_unknown)
+        self._show()
+
+    @property
+    def place(self) -> Place:
+        """Site and laterality that are shown as chosen."""
+        return self._place
+
+    def set_site(self, site: str, laterality: str = "") -> None:
+        """Show a site as chosen; nothing is signalled."""
+        self._place = (site, laterality)
+        self._show()
+
+    def set_lesions(self, marks: Sequence[BodyMark], current: str = "") -> None:
+        """Show lesions as numbered dots."""
+        self._marks = tuple(marks)
+        self.canvas.set_marks(self._marks, current)
+        self._tell_apart()
+
+    def _build(self) -> None:
+        bold = QFont(self.font())
+        bold.setBold(True)
+        for word in ("", *words()):
+            self._word.addItem(title(word), word)
+            if word in taxonomy("site").words:
+                self._word.setItemData(self._word.count() - 1, bold, Qt.ItemDataRole.FontRole)
+        for side, said in (("", "side unknown"), *((each, each) for each in taxonomy("laterality").words[:-1])):
+            self._side.addItem(said, side)
+        self._word.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self._side.setMaximumWidth(SIDE_PX)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(3)
+        column.addWidget(self._said)
+        column.addWidget(self.canvas, 1)
+        column.addWidget(row(self._word, self._side, self._unknown, stretch=0))
+        column.addWidget(self._apart)
+
+    def _show(self) -> None:
+        """Show the place on the chart, in the lists and in words."""
+        self.canvas.set_place(self._place)
+        for box, value in ((self._word, self._place[0]), (self._side, self._place[1])):
+            box.setCurrentIndex(max(0, box.findData("" if value == UNKNOWN else value)))
+        self._on_pointed(*NOWHERE)
+
+    def _tell_apart(self) -> None:
+        """Say which lesions are not on the chart."""
+        drawn = self.canvas.mark_places()
+        apart = [f"{m.label} ({title(m.site, m.laterality)})" for m in self._marks if m.identity not in drawn]
+        self._apart.setText(f"Not on the chart: {', '.join(apart)}" if apart else "")
+        self._apart.setVisible(bool(apart))
+
+    def _choose(self, place: Place) -> None:
+        self._place = place
+        self._show()
+        self.site_chosen.emit(*place)
+
+    def _on_pointed(self, site: str, laterality: str) -> None:
+        chosen = title(*self._place) if self._place[0] else INVITATION
+        self._said.setText(title(site, laterality) if site else chosen)
+
+    def _on_clicked(self, site: str, laterality: str) -> None:
+        self._choose((site, laterality))
+
+    def _on_listed(self, index: int) -> None:
+        word = self._word.currentData()
+        self._choose((word or UNKNOWN, self._side.currentData() if word else ""))
+
+    def _on_unknown(self, checked: bool = False) -> None:
+        self._choose((UNKNOWN, ""))

@@ -1,0 +1,410 @@
+"""Controls of mask and region: threshold, refinement, scribbles, ROI."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QImage, QPixmap
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSlider,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_melanoma.core.prediction import RoiConfig
+from napari_melanoma.imaging.refinement import RefinementConfig
+from napari_melanoma.ui.viewer import layers, linked
+from napari_melanoma.ui.viewer.shortcuts import shown_key
+from napari_melanoma.ui.widgets.look import ThemedIcons, form, named, quiet, row, tool
+from napari_melanoma.ui.widgets.number_box import show_value
+from napari_melanoma.ui.widgets.settings import Settling
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Labels
+    from napari.viewer import Viewer
+
+    from napari_melanoma.imaging.masks import Roi
+
+STEPS = 100
+
+
+class MaskControls(QWidget):
+    """Threshold and refinement."""
+
+    moved = Signal()
+    settled = Signal()
+    reverted = Signal()
+
+    def __init__(self, icons: ThemedIcons) -> None:
+        super().__init__()
+        self._refinement = RefinementConfig()
+        self._threshold: float | None = None
+        self._own = 0.5
+        tip = "Where the probability is at or above it is lesion. The contour follows while you move it."
+        self._slider = named(QSlider(Qt.Orientation.Horizontal), "threshold_slider", "Threshold", tip)
+        self._slider.setRange(1, STEPS - 1)
+        self._box = named(QDoubleSpinBox(), "threshold", "Threshold value", tip)
+        self._box.setRange(1 / STEPS, 1 - 1 / STEPS)
+        self._box.setSingleStep(1 / STEPS)
+        self._box.setDecimals(2)
+        self._box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
+        self._box.setFixedWidth(52)
+        self._reset = tool("threshold_reset", "The model's own threshold", "Back to the model's own threshold", "reset")
+        self._largest = named(QCheckBox("largest only"), "largest_only", "Keep the largest lesion only")
+        self._largest.setToolTip("Keep one lesion: the largest, or the one you chose. Off: all that were found.")
+        self._fill = named(QCheckBox("fill"), "fill_holes", "Fill holes", "Fill holes inside the border")
+        self._smooth = named(QCheckBox("smooth"), "smooth", "Smooth border", "Smooth the probability first")
+        self._notice = self._corrected_notice()
+        self.for_all = ForAll("mask_for_all", "threshold and refinement")
+        layout = form(self)
+        self._several = quiet()
+        self._several.setObjectName("several_lesions")
+        self._several.hide()
+        layout.addRow(self._notice)
+        layout.addRow(self._several)
+        layout.addRow("threshold", row(self._slider, self._box, self._reset, stretch=0))
+        layout.addRow(row(self._largest, self._fill, self._smooth))
+        layout.addRow(self.for_all)
+        self.settling = Settling(self)
+        self.settling.timeout.connect(self.settled)
+        self.set_values(None, self._refinement)
+        self._slider.valueChanged.connect(self._on_slider)
+        self._box.valueChanged.connect(self._on_box)
+        self._reset.clicked.connect(self._on_reset)
+        for check in (self._largest, self._fill, self._smooth):
+            check.toggled.connect(self._on_check)
+
+    @property
+    def threshold(self) -> float | None:
+        """The threshold, or None for the model's own."""
+        return self._threshold
+
+    @property
+    def refinement(self) -> RefinementConfig:
+        """The refinement as it is shown."""
+        smoothing = self._refinement.smoothing or RefinementConfig().smoothing
+        return self._refinement.model_copy(
+            update={
+                "largest_only": self._largest.isChecked(),
+                "fill_holes": self._fill.isChecked(),
+                "smoothing": smoothing if self._smooth.isChecked() else 0.0,
+            }
+        )
+
+    def set_values(self, threshold: float | None, refinement: RefinementConfig) -> None:
+        """Show options without telling anybody; what was to be told of others is forgotten."""
+        self.settling.stop()
+        self._threshold = threshold
+        self._refinement = refinement
+        checks = {
+            self._largest: refinement.largest_only,
+            self._fill: refinement.fill_holes,
+            self._smooth: refinement.smoothing > 0,
+        }
+        for check, value in checks.items():
+            check.blockSignals(True)
+            check.setChecked(value)
+            check.blockSignals(False)
+        self._show_threshold()
+
+    def set_own(self, threshold: float) -> None:
+        """Say what the model's own threshold is."""
+        self._own = threshold
+        self._show_threshold()
+
+    def set_several(self, text: str) -> None:
+        """Say how many lesions were found, where there are several."""
+        self._several.setText(text)
+        self._several.setVisible(bool(text))
+
+    def set_corrected(self, corrected: bool) -> None:
+        """Switch the controls off while the mask is one that was drawn by hand: they would replace it."""
+        if corrected:
+            self.settling.stop()
+        self._notice.setVisible(corrected)
+        for control in (self._slider, self._box, self._reset, self._largest, self._fill, self._smooth):
+            control.setEnabled(not corrected)
+        self._show_threshold()
+
+    def _corrected_notice(self) -> QWidget:
+        notice = QFrame()
+        notice.setObjectName("notice")
+        words = quiet("Corrected by hand. Threshold and refinement would replace your drawing.")
+        back = named(
+            QPushButton("Back to the model's mask"),
+            "revert",
+            "Back to the model's mask",
+            "Make the mask from the model's answer again. Ctrl+Z brings your drawing back.",
+        )
+        back.clicked.connect(self.reverted)
+        layout = QVBoxLayout(notice)
+        layout.setContentsMargins(8, 4, 4, 4)
+        layout.addWidget(words)
+        layout.addWidget(back)
+        notice.hide()
+        return notice
+
+    def _show_threshold(self) -> None:
+        value = self._own if self._threshold is None else self._threshold
+        for control in (self._slider, self._box):
+            control.blockSignals(True)
+        self._slider.setValue(round(STEPS * value))
+        show_value(self._box, value)
+        for control in (self._slider, self._box):
+            control.blockSignals(False)
+        self._reset.setEnabled(self._threshold is not None and self._slider.isEnabled())
+
+    def _on_slider(self, position: int) -> None:
+        self._take(position / STEPS)
+
+    def _on_box(self, value: float) -> None:
+        self._take(round(value, 2))
+
+    def _on_reset(self) -> None:
+        self._take(None)
+
+    def _take(self, threshold: float | None) -> None:
+        self._threshold = threshold
+        self._show_threshold()
+        self.moved.emit()
+        self.settling.start()
+
+    def _on_check(self) -> None:
+        self._refinement = self.refinement
+        self.settling.stop()
+        self.settled.emit()
+
+
+THUMBNAIL_PX = 96
+FIELD_PX = 76  # Qt claims more, and would push what lies beside out of sight
+
+
+class RoiControls(QWidget):
+    """Margin, background and side, with the region beside them."""
+
+    settled = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._config = RoiConfig()
+        self._margin = named(
+            QDoubleSpinBox(), "margin", "Margin", "Added on each side, in % of the lesion's longer side"
+        )
+        self._margin.setRange(0, 200)
+        self._margin.setDecimals(1)
+        self._margin.setSuffix(" %")
+        self._background = named(QComboBox(), "background", "Background", "The skin around the lesion in the image")
+        self._background.addItem("black", "zero")
+        self._background.addItem("keep skin", "keep")
+        self._side = named(QSpinBox(), "side", "Side", "Side of the region's image after resizing")
+        self._side.setRange(8, 4096)
+        self._side.setSuffix(" px")
+        self._picture = named(QLabel(), "roi_picture", "Region of interest", "The region of interest as it is saved")
+        self._picture.setFixedSize(THUMBNAIL_PX, THUMBNAIL_PX)
+        self._picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        fields = QWidget()
+        rows = form(fields)
+        rows.addRow("margin", self._margin)
+        rows.addRow("background", self._background)
+        rows.addRow("side", self._side)
+        for field in (self._margin, self._background, self._side):
+            field.setMinimumWidth(FIELD_PX)
+        self.for_all = ForAll("roi_for_all", "region of interest")
+        both = QHBoxLayout()
+        both.addWidget(fields, 1)
+        both.addWidget(self._picture)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(both)
+        layout.addWidget(self.for_all)
+        self.settling = Settling(self)
+        self.settling.timeout.connect(self.settled)
+        self.config = self._config
+        self._margin.valueChanged.connect(self._on_changed)
+        self._background.currentIndexChanged.connect(self._on_changed)
+        self._side.valueChanged.connect(self._on_changed)
+
+    @property
+    def config(self) -> RoiConfig:
+        """The options as they are shown; setting them tells nobody, also not of what was to be told of others."""
+        return self._config
+
+    @config.setter
+    def config(self, config: RoiConfig) -> None:
+        self.settling.stop()
+        for control in (self._margin, self._background, self._side):
+            control.blockSignals(True)
+        show_value(self._margin, 100 * config.margin)
+        self._background.setCurrentIndex(self._background.findData(config.background))
+        show_value(self._side, config.side_px)
+        for control in (self._margin, self._background, self._side):
+            control.blockSignals(False)
+        self._config = config
+
+    def show_roi(self, roi: Roi | None) -> None:
+        """Show the region's image."""
+        if roi is None:
+            self._picture.clear()
+            return
+        side = roi.image.shape[0]
+        image = QImage(roi.image.tobytes(), side, side, 3 * side, QImage.Format.Format_RGB888)
+        size = THUMBNAIL_PX
+        smooth = Qt.TransformationMode.SmoothTransformation
+        self._picture.setPixmap(QPixmap.fromImage(image).scaled(size, size, Qt.AspectRatioMode.KeepAspectRatio, smooth))
+
+    def _on_changed(self) -> None:
+        self._config = self._config.model_copy(
+            update={
+                "margin": round(self._margin.value() / 100, 4),
+                "background": self._background.currentData(),
+                "side_px": self._side.value(),
+            }
+        )
+        self.settling.start()
+
+
+INSIDE, OUTSIDE = 1, 2
+KEYS = {name: shown_key(f"lesion.{name}") for name in ("inside", "outside", "apply", "paint", "erase", "choose")}
+
+
+class CorrectionTools(QWidget):
+    """Buttons that put the right brush into the user's hand."""
+
+    strokes_layer = Signal(object)
+    applied = Signal()
+    chosen = Signal(bool)
+
+    def __init__(self, viewer: Viewer, icons: ThemedIcons) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._image: Image | None = None
+        self.buttons = {
+            "paint": tool("paint", "Paint", f"Paint lesion; [ and ] change the brush ({KEYS['paint']})"),
+            "erase": tool("erase", "Erase", f"Erase; [ and ] change the brush ({KEYS['erase']})"),
+            "choose": tool(
+                "choose",
+                "Choose lesion",
+                f"Then click on the lesion that is meant, where there are several ({KEYS['choose']})",
+                "Choose lesion",
+                checkable=True,
+            ),
+            "inside": tool("inside", "Stroke inside", f"Draw a stroke inside the lesion ({KEYS['inside']})", "inside"),
+            "outside": tool("outside", "Stroke outside", f"Draw a stroke on skin ({KEYS['outside']})", "outside"),
+            "apply": tool("apply", "Redraw the border", f"Redraw the border by the strokes ({KEYS['apply']})", "apply"),
+            "clear": tool("clear", "Clear strokes", "Remove all strokes"),
+        }
+        for name, icon in {"paint": "paint", "erase": "erase", "choose": "picker", "clear": "delete"}.items():
+            icons.add(self.buttons[name], icon)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addWidget(row(QLabel("correct"), *(self.buttons[name] for name in ("paint", "erase", "choose"))))
+        layout.addWidget(
+            row(QLabel("scribble"), *(self.buttons[name] for name in ("inside", "outside", "apply", "clear")))
+        )
+        self.buttons["paint"].clicked.connect(self._on_paint)
+        self.buttons["erase"].clicked.connect(self._on_erase)
+        self.buttons["choose"].toggled.connect(self.chosen)
+        self.buttons["inside"].clicked.connect(self._on_inside)
+        self.buttons["outside"].clicked.connect(self._on_outside)
+        self.buttons["apply"].clicked.connect(self._on_apply)
+        self.buttons["clear"].clicked.connect(self._on_clear)
+
+    def set_image(self, image: Image | None) -> None:
+        """Say which photograph is corrected."""
+        self._image = image
+        self.setEnabled(image is not None)
+
+    def _draw(self, labels: Labels | None, label: int, mode: str) -> None:
+        """Select a layer with a label and a tool."""
+        if labels is None:
+            return
+        self.buttons["choose"].setChecked(False)
+        labels.visible = True
+        self._viewer.layers.selection.active = labels
+        if label:
+            labels.selected_label = label
+        labels.mode = mode
+
+    def _mask(self) -> Labels | None:
+        return None if self._image is None else linked.part(self._viewer, self._image, "mask")
+
+    def _on_paint(self) -> None:
+        self._draw(self._mask(), 1, "paint")
+
+    def _on_erase(self) -> None:
+        self._draw(self._mask(), 0, "erase")
+
+    def _on_inside(self) -> None:
+        self._scribble(INSIDE)
+
+    def _on_outside(self) -> None:
+        self._scribble(OUTSIDE)
+
+    def _scribble(self, label: int) -> None:
+        if self._image is not None:
+            strokes = layers.scribbles(self._viewer, self._image)
+            self.strokes_layer.emit(strokes)
+            self._draw(strokes, label, "paint")
+
+    def _on_apply(self) -> None:
+        self.applied.emit()
+        mask = self._mask()
+        if mask is not None:
+            mask.mode = "pan_zoom"
+            self._viewer.layers.selection.active = mask  # so that Ctrl+Z takes the redrawing back
+
+    def _on_clear(self) -> None:
+        strokes = None if self._image is None else linked.part(self._viewer, self._image, "scribbles")
+        if strokes is not None:
+            layers.clear(strokes)
+
+
+class ForAll(QWidget):
+    """One line on how far values reach, with *Use for all* and the way back; hidden while everything is as usual."""
+
+    used = Signal()
+    reset = Signal()
+
+    def __init__(self, name: str, what: str) -> None:
+        super().__init__()
+        self.setObjectName(name)
+        self._text = quiet()
+        self._text.setObjectName(f"{name}_state")
+        self._use = named(
+            QPushButton("Use for all"),
+            f"{name}_use",
+            f"Use this {what} for all photographs",
+            f"Use this {what} for all photographs that are open or opened later. Photographs with values of their own "
+            "and masks that were corrected by hand stay as they are.",
+        )
+        self._back = named(
+            QPushButton("Defaults for all"),
+            f"{name}_reset",
+            f"Go back to the default {what}",
+            f"Go back to the default {what} for all photographs.",
+        )
+        self._use.clicked.connect(self.used)
+        self._back.clicked.connect(self.reset)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addWidget(self._text)
+        layout.addWidget(row(self._use, self._back))
+        self.show_state("", is_own=False, is_shared=False)
+
+    def show_state(self, text: str, *, is_own: bool, is_shared: bool) -> None:
+        """Show how far the values reach."""
+        self._text.setText(text)
+        self._use.setVisible(is_own)
+        self._back.setVisible(is_shared)
+        self.setVisible(is_own or is_shared)

@@ -1,0 +1,205 @@
+"""The table of measurements, and the ruler."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
+from qtpy.QtGui import QGuiApplication, QKeyEvent, QKeySequence
+from qtpy.QtWidgets import QAbstractItemView, QDoubleSpinBox, QFrame, QHeaderView, QPushButton, QTableView, QVBoxLayout
+
+from napari_melanoma.core.csv_files import CsvWriter
+from napari_melanoma.core.errors import MelanomaError, ScaleMissing
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.imaging.measurements import MEASUREMENTS, Measurement
+from napari_melanoma.ui.viewer import layers, linked
+from napari_melanoma.ui.viewer.photographs import aspect, in_words
+from napari_melanoma.ui.widgets.look import named, quiet, row
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+    from napari.viewer import Viewer
+
+    from napari_melanoma.ui.widgets.settings import Settings
+
+HEADERS = ("Measurement", "pixels", "mm")
+Row = tuple[Measurement, str, str]
+
+
+def table_rows(values: Mapping[str, float]) -> list[Row]:
+    """Arrange measurements: one row a quantity, its value in mm beside that in pixels.
+
+    What is measured, the text in pixels (or without unit), the text in mm (empty where the scale is unknown).
+    """
+    physical = {item.label: item for item in MEASUREMENTS if item.unit.startswith("mm")}
+    rows = []
+    for item in MEASUREMENTS:
+        if item.name in values and not item.unit.startswith("mm"):
+            in_mm = physical.get(item.label)
+            value = "" if in_mm is None or in_mm.name not in values else _said(values[in_mm.name], in_mm.unit)
+            rows.append((item, _said(values[item.name], item.unit), value))
+    return rows
+
+
+def _said(value: float, unit: str) -> str:
+    """Three or four significant digits with the unit, large numbers grouped."""
+    if not math.isfinite(value):
+        return "–"
+    number = f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.3g}"
+    return f"{number} {unit}".strip()
+
+
+class MeasurementModel(QAbstractTableModel):
+    """The rows of ``table_rows`` for Qt."""
+
+    def __init__(self, parent: QTableView) -> None:
+        super().__init__(parent)
+        self._rows: list[Row] = []
+
+    def show(self, values: Mapping[str, float]) -> None:
+        """Show other measurements."""
+        self.beginResetModel()
+        self._rows = table_rows(values)
+        self.endResetModel()
+
+    def rowCount(self, parent: QModelIndex = QModelIndex()) -> int:  # noqa: N802, B008 - Qt's name and way
+        """Say how many rows there are, as Qt asks."""
+        return 0 if parent.isValid() else len(self._rows)
+
+    def columnCount(self, parent: QModelIndex = QModelIndex()) -> int:  # noqa: N802, B008 - Qt's name and way
+        """Say how many columns there are, as Qt asks."""
+        return 0 if parent.isValid() else len(HEADERS)
+
+    def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+        """Give text, explanation or alignment of a cell, as Qt asks."""
+        item, *texts = self._rows[index.row()]
+        if role == Qt.ItemDataRole.DisplayRole:
+            return (item.label, *texts)[index.column()]
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return f"{item.label}: {item.explanation}"
+        if role == Qt.ItemDataRole.TextAlignmentRole and index.column() > 0:
+            return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        return None
+
+    def headerData(  # noqa: N802 - Qt's name
+        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
+    ) -> object:
+        """Give the title of a column, as Qt asks."""
+        if role == Qt.ItemDataRole.DisplayRole and orientation == Qt.Orientation.Horizontal:
+            return HEADERS[section]
+        return None
+
+    def text(self) -> str:
+        """Give everything as tab-separated text.
+
+        A line a row, the header first.
+        """
+        text = io.StringIO(newline="")
+        CsvWriter(text, "\t").rows([HEADERS, *((item.label, *texts) for item, *texts in self._rows)])
+        return text.getvalue().removesuffix("\n")
+
+
+class MeasurementTable(QTableView):
+    """Shows the measurements of one lesion."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        named(self, "measurements", "Measurements", "Ctrl+C copies the table")
+        self._model = MeasurementModel(self)
+        self.setModel(self._model)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setShowGrid(False)
+        self.setAlternatingRowColors(False)
+        self.verticalHeader().hide()
+        self.verticalHeader().setDefaultSectionSize(22)
+        header = self.horizontalHeader()
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        for column in (1, 2):
+            header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
+        self.setMinimumHeight(190)
+
+    def show_values(self, values: Mapping[str, float]) -> None:
+        """Show measurements; the column of mm is hidden where the scale is unknown."""
+        self._model.show(values)
+        self.setColumnHidden(2, not any(item.unit.startswith("mm") and item.name in values for item in MEASUREMENTS))
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
+        """Copy the table with the platform's key."""
+        if event.matches(QKeySequence.StandardKey.Copy):
+            QGuiApplication.clipboard().setText(self._model.text())
+        else:
+            super().keyPressEvent(event)
+
+
+class RulerPanel(QFrame):
+    """Asks for a line and its length, and sets or clears the scale."""
+
+    said = Signal(str)
+    failed = Signal(object)
+
+    def __init__(self, viewer: Viewer, settings: Settings) -> None:
+        super().__init__()
+        self.setObjectName("notice")
+        self._viewer = viewer
+        self._settings = settings
+        self._image: Image | None = None
+        self._length = named(QDoubleSpinBox(), "ruler_length", "Length of the line", "True length of the line, in mm")
+        self._length.setRange(0.01, 1000)
+        self._length.setDecimals(2)
+        self._length.setSuffix(" mm")
+        self._length.setValue(settings.ruler_mm)
+        self._set = named(QPushButton("Set scale"), "ruler_set", "Set scale", "Take the last line that was drawn")
+        self._clear = named(QPushButton("Clear"), "ruler_clear", "Clear scale", "Back to the scale of the file")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(8, 4, 4, 4)
+        layout.addWidget(quiet("Draw a line over a known length, such as 10 mm of the ruler in the photograph."))
+        layout.addWidget(row(self._length, self._set, self._clear, stretch=0))
+        self._set.clicked.connect(self._on_set)
+        self._clear.clicked.connect(self._on_clear)
+        self.hide()
+
+    def start(self, image: Image) -> None:
+        """Put the line tool into the user's hand."""
+        self._image = image
+        line = layers.ruler(self._viewer, image)
+        line.visible = True
+        self._viewer.layers.selection.active = line
+        line.mode = "add_line"
+        self.show()
+
+    def stop(self) -> None:
+        """Put the tool away; the line stays as it is."""
+        line = None if self._image is None else linked.part(self._viewer, self._image, "ruler")
+        if line is not None:
+            line.mode = "pan_zoom"
+        self._image = None
+        self.hide()
+
+    def _on_set(self) -> None:
+        image = self._image
+        line = None if image is None else linked.part(self._viewer, image, "ruler")
+        try:
+            if image is None or line is None or not line.data:
+                raise ScaleMissing("there is no line yet: draw one over a known length, then set the scale.")
+            start, *_, end = line.data[-1]
+            length_mm = self._length.value()
+            size = PixelSize.from_ruler(tuple(start[-2:]), tuple(end[-2:]), length_mm, aspect(image))
+        except MelanomaError as error:
+            self.failed.emit(error)
+            return
+        self._settings.ruler_mm = length_mm
+        linked.set_pixel_size(self._viewer, image, size)
+        self.said.emit(f"{image.name}: {in_words(size)} per pixel, from a line of {length_mm:g} mm.")
+
+    def _on_clear(self) -> None:
+        image = self._image
+        if image is not None:
+            linked.set_pixel_size(self._viewer, image, None)
+            line = linked.part(self._viewer, image, "ruler")
+            if line is not None:
+                line.data = []
+            self.said.emit(f"{image.name}: the scale that was drawn is cleared.")

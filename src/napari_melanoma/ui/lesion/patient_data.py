@@ -1,0 +1,112 @@
+"""The form of the patient in the Lesion dock: filled from the case, kept for each photograph, told when it rests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.ui.lesion.patient_form import PatientRows, Row
+from napari_melanoma.ui.widgets.settings import Settling
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.prediction import TabularEncoding
+    from napari_melanoma.ui.lesion.controls import LesionControls
+    from napari_melanoma.ui.lesion.state import LesionBook
+
+TYPED_MS = 120  # a hand that types rests for so long
+
+
+class Filling(QObject):
+    """Brings what is known of patients into the form, and what is typed out of it."""
+
+    changed = Signal(str)
+
+    def __init__(self, controls: LesionControls, book: LesionBook, parent: QObject) -> None:
+        super().__init__(parent)
+        self._controls = controls
+        self._book = book
+        self._rows = PatientRows()
+        self._typed = ""  # identity of the photograph that the hand types about
+        self._typing = Settling(self)
+        self._typing.setInterval(TYPED_MS)
+        self._typing.timeout.connect(self._on_rest)
+        controls.patient.edited.connect(self._on_edited)
+        controls.patient.restored.connect(self._on_restored)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something was typed that nobody was told of yet."""
+        return self._typing.isActive()
+
+    def row(self, identity: str) -> Row:
+        """Give what is known of a photograph's patient.
+
+        Column to text; what is not known is left out.
+        """
+        return self._rows.row(identity, self._book.image(identity))
+
+    def set_case(self, identity: str, case: str, row: Mapping[str, str]) -> None:
+        """Take what a case says of a photograph's patient and lesion."""
+        if self._rows.set_case(identity, case, row):
+            self.show()
+            self.changed.emit(identity)
+
+    def fill(self, identity: str, row: Mapping[str, str]) -> None:
+        """Take what was known when a result was saved, unless more is known by now."""
+        image = self._book.image(identity)
+        if image is not None and not self._rows.case(identity) and not self._rows.is_tried(image):
+            self._rows.fill_in(identity, image, dict(row))
+            self.show()
+            self.changed.emit(identity)
+
+    def settle(self) -> None:
+        """Tell at once of what was typed."""
+        self._typing.now()
+
+    def ask_for(self, model: str) -> None:
+        """Show the fields that a model asks for."""
+        self._controls.patient.ask_for(_columns(model))
+        self.show()
+
+    def show(self) -> None:
+        """Show what is known of the patient of the photograph in view."""
+        controls, identity, image = self._controls, self._controls.picker.identity, self._controls.picker.image
+        controls.show_form(bool(controls.classifier.model) and image is not None)
+        if identity is not None:
+            controls.patient.show_row(self.row(identity))
+            controls.patient.show_origin(self._rows.case(identity), changed=self._rows.is_tried(image))
+
+    def forget(self, identity: str) -> None:
+        """Forget a photograph that was removed."""
+        self._rows.forget(identity)
+
+    def _on_edited(self) -> None:
+        identity, image = self._controls.picker.identity, self._controls.picker.image
+        if identity is not None and image is not None:
+            self._rows.fill_in(identity, image, self._controls.patient.row)
+            self._controls.patient.show_origin(self._rows.case(identity), changed=self._rows.is_tried(image))
+            self._typed = identity
+            self._typing.start()
+
+    def _on_rest(self) -> None:
+        self.changed.emit(self._typed)
+
+    def _on_restored(self) -> None:
+        identity, image = self._controls.picker.identity, self._controls.picker.image
+        if identity is not None and image is not None:
+            self._rows.forget(identity, image)
+            self.show()
+            self.changed.emit(identity)
+
+
+def _columns(model: str) -> TabularEncoding | None:
+    """What a model takes of a patient's data."""
+    from napari_melanoma.models.registry import find_bundle
+
+    try:
+        return find_bundle(model).config.tabular if model else None
+    except MelanomaError:
+        return None  # asked, the worker says why

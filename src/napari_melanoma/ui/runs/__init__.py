@@ -1,1 +1,0 @@
-"""Training runs: watched, listed, ended."""

@@ -1,0 +1,90 @@
+"""Sample data that napari lists under File > Open Sample: phantom lesions, so that nobody's skin is shipped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+# A section of 2 x 1.5 mm, which is drawn in seconds.
+SLIDE = {"size": (4096, 4096), "lesions": {"breslow_mm": 0.7}}
+LayerData = tuple[Any, dict[str, Any], str]
+
+
+def dermoscopic_sample() -> list[LayerData]:
+    """A pigmented lesion under a dermoscope, with hairs, a ruler and gel bubbles.
+
+    One RGB image layer, uint8 (row, column, channel), scaled in micrometres.
+    """
+    return _layers("dermoscopic phantom", {"seed": 1, "skin_type": 2, "artefacts": {"hairs": 8, "ruler": True}})
+
+
+def macroscopic_sample() -> list[LayerData]:
+    """A pigmented lesion as a smartphone sees it, beside a paper ruler.
+
+    One RGB image layer, uint8 (row, column, channel), scaled in micrometres.
+    """
+    return _layers("macroscopic phantom", {"seed": 13, "modality": "macroscopic", "skin_type": 2})
+
+
+def dark_skin_sample() -> list[LayerData]:
+    """A pigmented lesion on skin of Fitzpatrick type VI under a dermoscope.
+
+    One RGB image layer, uint8 (row, column, channel), scaled in micrometres.
+    """
+    return _layers("dermoscopic phantom on dark skin", {"seed": 35, "skin_type": 6})
+
+
+def several_lesions_sample() -> list[LayerData]:
+    """Four lesions in one smartphone photograph, to try the choice of one by a click.
+
+    One RGB image layer, uint8 (row, column, channel), scaled in micrometres.
+    """
+    return _layers("macroscopic phantom, four lesions", {"seed": 4, "modality": "macroscopic", "lesions": 4})
+
+
+def slide_sample() -> list[LayerData]:
+    """A phantom slide with a melanoma and a naevus; drawn when first asked for, then kept in the user's cache folder.
+
+    One multiscale RGB image layer in micrometres.
+    """
+    from napari_melanoma.slides.reading.layers import slide_layers
+    from napari_melanoma.slides.reading.opening import open_slide
+
+    return slide_layers(open_slide(sample_slide()))
+
+
+def sample_slide() -> Path:
+    """Give the slide of the sample data, drawing it where it is missing.
+
+    A pyramidal TIFF, with its truth and outlines beside it.
+    """
+    from platformdirs import user_cache_path
+
+    from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
+    from napari_melanoma.phantoms.slide.files import FORMAT, write_slide
+
+    folder = user_cache_path("napari-melanoma", appauthor=False) / "samples"
+    path = folder / f"phantom-slide-{FORMAT}.tif"
+    if not path.exists():
+        config = SlidePhantomConfig.parse(SLIDE | {"seed": 5}, "the sample slide")
+        write_slide(config, folder, path.stem)
+    return path
+
+
+def _layers(name: str, values: dict[str, Any]) -> list[LayerData]:
+    """Draw a phantom of 900 x 1200 pixels and describe it as a layer."""
+    from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
+    from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
+
+    config = LesionPhantomConfig.parse({"size": (900, 1200)} | values, name)
+    phantom = lesion_phantom(config)
+    size = phantom.pixel_size
+    known = {"modality": config.modality, "pixel_size": size}
+    attributes = {
+        "name": name,
+        "rgb": True,
+        "scale": (size.y_um, size.x_um),
+        "units": ("um", "um"),
+        "metadata": {"napari_melanoma": known},
+    }
+    return [(phantom.rgb, attributes, "image")]

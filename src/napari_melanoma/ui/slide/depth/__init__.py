@@ -1,0 +1,1 @@
+"""The Depth section of the Slide dock."""

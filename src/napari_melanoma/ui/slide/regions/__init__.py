@@ -1,0 +1,1 @@
+"""The Regions section of the Slide dock."""

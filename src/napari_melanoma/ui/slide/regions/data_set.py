@@ -1,0 +1,194 @@
+"""Regions of slides into a data set of tiles: a dialog that asks how, and the work in a thread with its progress."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtGui import QKeyEvent
+from qtpy.QtWidgets import QDialog, QDialogButtonBox, QFileDialog, QLabel, QLineEdit, QVBoxLayout
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.core.wording import counted
+from napari_melanoma.ui.widgets.config_form import ConfigForm
+from napari_melanoma.ui.widgets.job import Job
+from napari_melanoma.ui.widgets.look import named, quiet, row, tool
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.slides.tile_sets import TileReport
+    from napari_melanoma.ui.slide.dock import SlideDock
+
+ASKED = ("mpp", "tile_px", "share", "classes", "rest", "readers", "held_out", "most")
+FOLDER, OPTIONS = "slide/tiles_folder", "slide/tile_options"
+NAMED = 3  # notes that fit in the status line
+LINK = "train-tiles"
+
+
+class TileDataDialog(QDialog):
+    """Asks where the tiles go and how they are cut."""
+
+    wanted = Signal(object, object)
+
+    def __init__(self, dock: SlideDock) -> None:
+        from napari_melanoma.slides.tile_sets import TileDataOptions
+
+        super().__init__(dock.window())
+        self._settings = dock.settings
+        named(self, "tile_data_dialog", "Make a data set of tiles").setWindowTitle("Make a data set of tiles")
+        self.setToolTip("")
+        kept = Path(self._settings.kept(FOLDER, str(dock.desk.root.parent / "tiles")))
+        self.folder = named(QLineEdit(str(_free(kept))), "tile_data_folder", "Folder of the data set")
+        browse = tool("tile_data_browse", "Choose where", "Choose the folder in which it is made", "...")
+        self.form = ConfigForm(TileDataOptions, self._settings, dock.icons, ASKED.__contains__)
+        self.form.give(_kept(self._settings.kept(OPTIONS, dict[str, object]())))
+        self._fault = named(quiet(), "tile_data_fault", "What is in the way")
+        self._fault.setProperty("fault", True)
+        self._fault.hide()
+        about = quiet("Tiles of all slides that have regions in the folder of results; each patient in one split.")
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
+        make = buttons.addButton("Make data set", QDialogButtonBox.ButtonRole.AcceptRole)
+        make.setObjectName("tile_data_make")
+        column = QVBoxLayout(self)
+        for widget in (about, row(QLabel("data set"), self.folder, browse, stretch=1), self.form, self._fault, buttons):
+            column.addWidget(widget)
+        column.addStretch(1)
+        self.setMinimumWidth(420)
+        browse.clicked.connect(self._on_browse)
+        buttons.accepted.connect(self._on_make)
+        buttons.rejected.connect(self.reject)
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Let Return end the typing of a number: it is no word to begin, unless a button has the focus."""
+        if event is not None and event.key() not in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            super().keyPressEvent(event)
+
+    def _on_browse(self) -> None:
+        dialog = QFileDialog(self, "In which folder?", str(Path(self.folder.text()).parent))
+        dialog.setFileMode(QFileDialog.FileMode.Directory)
+        dialog.setOption(QFileDialog.Option.ShowDirsOnly)
+        dialog.fileSelected.connect(lambda name: self.folder.setText(str(_free(Path(name) / "tiles"))))
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def _on_make(self) -> None:
+        from napari_melanoma.slides.tile_sets import TileDataOptions
+
+        try:
+            options = TileDataOptions.parse(self.form.values(), "the form")
+        except ConfigError as error:
+            self._fault.setText(str(error))
+            self._fault.show()
+            return
+        folder = Path(self.folder.text()).expanduser()
+        self._settings.keep(FOLDER, str(folder))
+        self._settings.keep(OPTIONS, options.model_dump(mode="json"))
+        self.accept()
+        self.wanted.emit(folder, options)
+
+
+class TileDataMaker(QObject):
+    """Makes data sets of tiles, one at a time."""
+
+    made = Signal(object)
+    failed = Signal(object)
+
+    def __init__(self, dock: SlideDock, viewer: Viewer) -> None:
+        super().__init__(dock)
+        self._dock, self._viewer = dock, viewer
+        self._job: Job | None = None
+        self._out: Path | None = None
+        dock.status.cancelled.connect(self._on_cancelled)
+
+    @property
+    def busy(self) -> bool:
+        """Whether one is being made."""
+        return self._job is not None
+
+    def ask(self) -> None:
+        """Ask how, and make one."""
+        dialog = TileDataDialog(self._dock)
+        dialog.wanted.connect(self.make)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def make(self, out: Path, options: Config) -> None:
+        """Make one; nothing happens while another one is made."""
+        if self._job is not None:
+            return
+        self._out = out
+        job = self._job = Job(partial(_make, self._dock.desk.root, out, options))
+        status = self._dock.status
+        status.begin("storing", "Cutting tiles ...")
+        job.progressed.connect(partial(status.progress, "storing"))
+        job.succeeded.connect(self._on_made)
+        job.failed.connect(self.failed)
+        job.finished.connect(self._on_finished)
+        job.start()
+
+    def _on_made(self, report: TileReport) -> None:
+        out, link = self._out, self._dock.icons.link
+        classes = ", ".join(f"{name} {count}" for name, count in report.classes.items() if name)
+        notes = [f"{about}: {said}" for about, said in (*report.faults, *report.notes)]
+        more = f" ({len(notes) - NAMED} more)" if len(notes) > NAMED else ""
+        cut = f"{counted(report.tiles, 'tile')} of {counted(report.slides, 'slide')}"
+        said = f"{cut}: {classes}. {link(LINK, 'Train on them')}. "
+        self._dock.status.say(said + ". ".join(notes[:NAMED]) + more)
+        self.made.emit(out)
+
+    def _on_finished(self) -> None:
+        self._job = None
+        self._dock.status.end("storing")
+
+    def _on_cancelled(self, task: str) -> None:
+        if task == "storing" and self._job is not None:
+            self._job.cancel()
+
+    def followed(self, link: str) -> bool:
+        """Open the Train dock with the data set, where a link says so."""
+        if link != LINK or self._out is None:
+            return False
+        from napari_melanoma.ui.viewer.docking import show_dock
+
+        dock: Any = show_dock(self._viewer, "Train")
+        if dock is not None:
+            dock.data.use([str(self._out)], ())
+        return True
+
+
+def _kept(values: dict[str, object]) -> Config:
+    """Options of the last time; the usual ones where another version kept them."""
+    from napari_melanoma.slides.tile_sets import TileDataOptions
+
+    try:
+        return TileDataOptions.parse(dict(values), "the settings")
+    except ConfigError:
+        return TileDataOptions()
+
+
+def _free(folder: Path) -> Path:
+    """A folder that is not there yet: named as it is, or numbered."""
+    stem, number, free = folder.name.rstrip("0123456789").rstrip("-") or "tiles", 1, folder
+    while free.exists():
+        number += 1
+        free = folder.with_name(f"{stem}-{number}")
+    return free
+
+
+def _make(root: Path, out: Path, options: Config, run: RunContext) -> TileReport:
+    """Cut the tiles of all slides that have regions."""
+    from napari_melanoma.core.errors import InputError
+    from napari_melanoma.slides.region_files import annotated_slides
+    from napari_melanoma.slides.tile_sets import TileDataOptions, make_tile_data
+
+    assert isinstance(options, TileDataOptions)
+    found = dict(annotated_slides(root))
+    if not found:
+        raise InputError(f"no slide has regions in {root}, or none is where it was: draw some first.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return make_tile_data(list(found), sorted({path.parent.parent for path in found.values()}), out, options, run=run)

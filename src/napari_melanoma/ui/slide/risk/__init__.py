@@ -1,0 +1,1 @@
+"""The Risk section of the Slide dock."""

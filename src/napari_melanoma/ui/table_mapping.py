@@ -1,0 +1,426 @@
+"""The dialog that maps columns and words of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Mapped
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QPainter, QPaintEvent, QStandardItem, QStandardItemModel
+from qtpy.QtWidgets import (
+    QDialog,
+    QDialogButtonBox,
+    QFileDialog,
+    QGridLayout,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.data.cells import meanings
+from napari_melanoma.data.harmonize import HarmoniseReport, listed
+from napari_melanoma.data.mapping import TableMapping, write_mapping
+from napari_melanoma.data.table_schema import COLUMNS, column_named
+from napari_melanoma.data.taxonomy import UNKNOWN, taxonomy
+from napari_melanoma.ui.body_map import chart as body_words
+from napari_melanoma.ui.widgets.editors import StillCombo
+from napari_melanoma.ui.widgets.job import Job, Work
+from napari_melanoma.ui.widgets.look import PRIMARY, Words, named, quiet
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.context import Progress, RunContext
+    from napari_melanoma.data.check import TablePreview
+
+OWN, LEFT_OUT = "*", ""  # what a choice holds that is none of our columns
+OWN_PREFIX = "own_"  # of a column that is to stay although its name says that it is one of ours
+GUESSED = "guess"
+
+
+class ColumnsTable(QWidget):
+    """A row a column."""
+
+    changed = Signal()
+
+    def __init__(self, samples: Mapped[str, tuple[str, ...]], guess: TableMapping) -> None:
+        super().__init__()
+        named(self, "mapping_columns", "Columns of the table").setToolTip("")
+        self._choices: dict[str, StillCombo] = {}
+        self._guessed: dict[str, QLabel] = {}
+        self._model = _choices(self)
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(2, 2, 2, 2)
+        self._grid.setVerticalSpacing(4)
+        self._grid.setColumnStretch(1, 1)
+        for place, title in enumerate(("their column", "what stands there", "is our", "")):
+            self._grid.addWidget(quiet(title), 0, place)
+        for number, (name, values) in enumerate(samples.items(), start=1):
+            self._add(number, name, values, guess)
+        self._grid.setRowStretch(len(samples) + 1, 1)
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """What a mapping says of the columns: those that just stay are not named."""
+        found = {name: box.currentData() for name, box in self._choices.items()}
+        own = {name: OWN_PREFIX + name for name, ours in found.items() if ours == OWN and meanings(name)}
+        return {name: ours for name, ours in found.items() if ours != OWN} | own
+
+    def set_columns(self, columns: Mapped[str, str]) -> None:
+        """Show what a mapping says; ``changed`` is not emitted."""
+        for name, box in self._choices.items():
+            ours = columns.get(name, OWN)
+            box.setCurrentIndex(max(0, box.findData(OWN if ours == OWN_PREFIX + name else ours)))
+            self._guessed[name].clear()
+
+    def _add(self, number: int, name: str, values: tuple[str, ...], guess: TableMapping) -> None:
+        said = QLabel(name)
+        said.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        shown = _Elided(", ".join(values) if values else "(nothing)")
+        shown.setToolTip("\n".join(values))
+        box = named(StillCombo(), f"column_{name}", f"What {name} is")
+        box.setModel(self._model)
+        box.setMinimumContentsLength(22)
+        box.setCurrentIndex(max(0, box.findData(guess.columns.get(name, OWN))))
+        mark = quiet(GUESSED if name in guess.columns else "")
+        mark.setToolTip("Guessed from the name of the column, or from what stands in it")
+        box.activated.connect(lambda _, name=name: self._on_chosen(name))
+        for place, widget in enumerate((said, shown, box, mark)):
+            self._grid.addWidget(widget, number, place)
+        self._choices[name], self._guessed[name] = box, mark
+
+    def _on_chosen(self, name: str) -> None:
+        self._guessed[name].clear()
+        self.changed.emit()
+
+
+class _Elided(QLabel):
+    """A line that takes the room it gets and shows by dots that there is more."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.setProperty("quiet", True)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
+        """Draw as much as fits."""
+        fitting = self.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideRight, self.contentsRect().width())
+        where = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
+        painter = QPainter(self)
+        painter.setPen(self.palette().color(self.foregroundRole()))
+        painter.drawText(self.contentsRect(), where, fitting)
+
+
+def _choices(parent: QWidget) -> QStandardItemModel:
+    """Our columns to choose from; one model for all the boxes."""
+    model = QStandardItemModel(parent)
+    for said, value, tip in (
+        ("keep it as it is", OWN, "The column stays in the table under its own name"),
+        ("leave it out", LEFT_OUT, "The column is not taken"),
+        *((f"{column.title} ({column.name})", column.name, column.description) for column in COLUMNS),
+    ):
+        item = QStandardItem(said)
+        item.setData(value, Qt.ItemDataRole.UserRole)
+        item.setToolTip(tip)
+        model.appendRow(item)
+    return model
+
+
+WIDTH_PX, HEIGHT_PX = 680, 620
+READING = "Reading the table ..."
+UNDERSTOOD = "All words are understood."
+MOST_VALUES = 3
+
+
+class MappingDialog(QDialog):
+    """Asks what a table means."""
+
+    mapping_chosen = Signal(object)
+    read = Signal()
+
+    def __init__(self, path: Path, parent: QWidget, mapping: TableMapping | None = None) -> None:
+        super().__init__(parent)
+        named(self, "mapping_dialog", f"What the columns of {path.name} mean").setToolTip("")
+        self.setWindowTitle(f"What the columns of {path.name} mean")
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.path = path
+        self._given = mapping
+        self.columns: ColumnsTable | None = None
+        self.words = WordsTable()
+        self._report: HarmoniseReport | None = None
+        self._job: Job | None = None
+        self._said = Words(READING)
+        named(self._said, "mapping_said", "What was found").setToolTip("")
+        self._title = QLabel("<b>Words that were not understood</b>: say what they mean, or keep them as they are.")
+        self._title.setWordWrap(True)
+        self._buttons = QDialogButtonBox()
+        self._use = QPushButton("Use this mapping")
+        self._save = QPushButton("Save it ...")
+        self._build()
+        self.finished.connect(self._stop)
+        self._start(partial(_preview, path))
+
+    @property
+    def busy(self) -> bool:
+        """Whether the table is being read."""
+        return self._job is not None
+
+    @property
+    def mapping(self) -> TableMapping:
+        """What is chosen."""
+        return TableMapping(columns=self.columns.columns if self.columns else {}, words=self.words.words)
+
+    def save(self, path: Path) -> None:
+        """Keep the mapping in a file, which ``data harmonise --map`` and ``data import --map`` read."""
+        try:
+            write_mapping(path, self.mapping)
+        except MelanomaError as error:
+            self._said.setText(str(error))
+        else:
+            self._said.setText(f"Saved as {path.name}. {self._summary()}")
+
+    def _build(self) -> None:
+        named(self._use, "mapping_use", "Use this mapping")
+        named(self._save, "mapping_save", "Save the mapping", "Keep the mapping as a TOML file for the next table")
+        cancel = named(QPushButton("Cancel"), "mapping_cancel", "Cancel", "Take nothing of the table")
+        for button, role in (
+            (self._use, QDialogButtonBox.ButtonRole.AcceptRole),
+            (self._save, QDialogButtonBox.ButtonRole.ActionRole),
+            (cancel, QDialogButtonBox.ButtonRole.RejectRole),
+        ):
+            self._buttons.addButton(button, role)
+        self._use.setDefault(True)
+        self._use.setStyleSheet(f"QPushButton:enabled {{ background-color: {PRIMARY}; color: white; }}")
+        self._buttons.accepted.connect(self._on_use)
+        self._buttons.rejected.connect(self.reject)
+        self._save.clicked.connect(self._on_save)
+        self.words.changed.connect(self._tell)
+        self._columns_area, self._words_area = _scroll(QWidget()), _scroll(self.words)
+        column = QVBoxLayout(self)
+        column.addWidget(quiet("Guesses stand beside what was guessed: correct what is wrong."))
+        column.addWidget(self._columns_area, 3)
+        column.addWidget(self._title)
+        column.addWidget(self._words_area, 2)
+        column.addWidget(self._said)
+        column.addWidget(self._buttons)
+        self._enable(False)
+        self._show_words(False)
+        self.resize(WIDTH_PX, HEIGHT_PX)
+
+    def _enable(self, on: bool) -> None:
+        for button in (self._use, self._save):
+            button.setEnabled(on)
+
+    def _show_words(self, any_left: bool) -> None:
+        self._title.setVisible(any_left)
+        self._words_area.setVisible(any_left)
+
+    def _on_read(self, found: TablePreview | HarmoniseReport) -> None:
+        self._job = None
+        if isinstance(found, HarmoniseReport):
+            self._on_report(found)
+        else:
+            self._on_preview(found)
+
+    def _on_report(self, report: HarmoniseReport) -> None:
+        self._report = report
+        self.words.show_unmapped(report.unmapped)
+        self._show_words(self.words.any)
+        self._tell()
+        self.read.emit()
+
+    def _on_preview(self, preview: TablePreview) -> None:
+        self.columns = ColumnsTable(preview.samples, preview.guess)
+        if self._given is not None:
+            self.columns.set_columns(self._given.columns)
+            self.words.set_words(self._given.words)
+        self.columns.changed.connect(self._survey)
+        self._columns_area.setWidget(self.columns)
+        self._enable(True)
+        self._survey()
+
+    def _survey(self) -> None:
+        """Read the whole table with the columns as they are; words that are chosen are listed nevertheless."""
+        self._start(partial(_survey, self.path, self.mapping.model_copy(update={"words": {}})))
+
+    def _start(self, work: Work) -> None:
+        """Read in a thread; what is being read for earlier choices is of no use any more."""
+        self._stop()
+        self._said.setText(READING)
+        job = self._job = Job(work)
+        job.progressed.connect(self._on_progress)
+        job.succeeded.connect(self._on_read)
+        job.failed.connect(self._on_failed)
+        job.start()
+
+    def _stop(self, result: int = 0) -> None:
+        if self._job is not None:
+            self._job.cancel()
+            self._job = None
+
+    def _on_progress(self, progress: Progress) -> None:
+        self._said.setText(f"{READING} {progress.done:,} rows")
+
+    def _tell(self) -> None:
+        self._said.setText(self._summary())
+
+    def _summary(self) -> str:
+        """Say what becomes of the table."""
+        report = self._report
+        if report is None:
+            return READING
+        said = [f"{report.rows:,} row{'' if report.rows == 1 else 's'} read."]
+        left = self.words.left
+        said.append(f"{left:,} cell{'' if left == 1 else 's'} not understood: kept as given." if left else UNDERSTOOD)
+        said += [
+            f"Impossible in {column}: {listed(values, MOST_VALUES)}." for column, values in report.impossible.items()
+        ]
+        return " ".join(said)
+
+    def _on_failed(self, error: Exception) -> None:
+        self._job = None
+        self._said.setText(str(error))
+
+    def _on_use(self) -> None:
+        self.mapping_chosen.emit(self.mapping)
+        self.accept()
+
+    def _on_save(self, checked: bool = False) -> None:
+        dialog = QFileDialog(self, "Save the mapping", str(self.path.with_suffix(".toml")), "TOML (*.toml)")
+        dialog.setObjectName("mapping_save_dialog")
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.setDefaultSuffix("toml")
+        dialog.fileSelected.connect(lambda name: self.save(Path(name)))
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+
+def _scroll(content: QWidget) -> QScrollArea:
+    area = QScrollArea()
+    area.setWidgetResizable(True)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area.setWidget(content)
+    return area
+
+
+def _preview(path: Path, run: RunContext) -> TablePreview:
+    from napari_melanoma.data.check import preview_table
+
+    return preview_table(path)
+
+
+def _survey(path: Path, mapping: TableMapping, run: RunContext) -> HarmoniseReport:
+    from napari_melanoma.data.check import survey_table
+
+    return survey_table(path, mapping, run=run)
+
+
+MOST = 150  # rows that are shown; the most frequent words come first
+PLACES = ("site", "sub_site")
+WordRows = dict[str, dict[str, str]]
+
+
+class WordsTable(QWidget):
+    """A row a word that was not understood; what was chosen stays when other words come."""
+
+    changed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        named(self, "mapping_words", "Words that were not understood").setToolTip("")
+        self._models: dict[str, QStandardItemModel] = {}
+        self._counts: dict[tuple[str, str], int] = {}
+        self._chosen: dict[tuple[str, str], str] = {}
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(2, 2, 2, 2)
+        self._grid.setVerticalSpacing(4)
+        self._grid.setColumnStretch(1, 1)
+
+    @property
+    def words(self) -> WordRows:
+        """What a mapping says of words: for each of our columns their word to ours."""
+        found: WordRows = {}
+        for (column, word), ours in self._chosen.items():
+            if ours:
+                found.setdefault(column, {})[word] = ours
+        return found
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a word to choose for."""
+        return bool(self._counts)
+
+    @property
+    def left(self) -> int:
+        """How many cells hold a word for which nothing is chosen."""
+        return sum(count for key, count in self._counts.items() if not self._chosen.get(key))
+
+    def set_words(self, words: Mapped[str, Mapped[str, str]]) -> None:
+        """Take over what a mapping says."""
+        self._chosen = {(column, word): ours for column, found in words.items() for word, ours in found.items()}
+
+    def show_unmapped(self, unmapped: Mapped[str, Mapped[str, int]]) -> None:
+        """Show other words."""
+        found = {
+            (column, word): count
+            for column, words in unmapped.items()
+            if column_named(column) is not None
+            for word, count in words.items()
+        }
+        self._counts = dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+        self._clear()
+        for number, (column, word) in enumerate(list(self._counts)[:MOST]):
+            self._add(number, column, word)
+        if len(self._counts) > MOST:
+            more = quiet(f"and {len(self._counts) - MOST:,} words more, none of them in more rows")
+            self._grid.addWidget(more, MOST, 0, 1, 4)
+        self._grid.setRowStretch(MOST + 1, 1)
+
+    def _clear(self) -> None:
+        while (item := self._grid.takeAt(0)) is not None:
+            if widget := item.widget():
+                widget.hide()
+                widget.deleteLater()
+
+    def _add(self, number: int, column: str, word: str) -> None:
+        known, count = column_named(column), self._counts[column, word]
+        title = known.title if known else column
+        said = QLabel(word)
+        said.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        box = named(StillCombo(), f"word_{column}_{word}", f"What {word} means", f"{title}: what '{word}' means")
+        box.setModel(self._model(column))
+        box.setMinimumContentsLength(22)
+        box.setCurrentIndex(max(0, box.findData(self._chosen.get((column, word), ""))))
+        box.activated.connect(lambda _, key=(column, word), box=box: self._on_chosen(key, box.currentData()))
+        rows = quiet(f"{count:,} row{'' if count == 1 else 's'}")
+        for place, widget in enumerate((quiet(title), said, rows, box)):
+            self._grid.addWidget(widget, number, place)
+
+    def _model(self, column: str) -> QStandardItemModel:
+        """Our words for a column; one model for all the boxes."""
+        if column not in self._models:
+            model = self._models[column] = QStandardItemModel(self)
+            for said, word in (("keep it as it is", ""), ("Unknown", UNKNOWN), *_words(column)):
+                item = QStandardItem(said)
+                item.setData(word, Qt.ItemDataRole.UserRole)
+                model.appendRow(item)
+        return self._models[column]
+
+    def _on_chosen(self, key: tuple[str, str], ours: str) -> None:
+        self._chosen[key] = ours
+        self.changed.emit()
+
+
+def _words(column: str) -> list[tuple[str, str]]:
+    """What may stand in a column: titles and words."""
+    if column in PLACES:
+        return [(body_words.title(word), word) for word in body_words.words()]
+    known = column_named(column)
+    if known is None or known.kind not in ("word", "yes_no"):
+        return []
+    words = taxonomy(known.taxonomy or "yes_no")
+    return [(words.title(word), word) for word in words.words if word != UNKNOWN]

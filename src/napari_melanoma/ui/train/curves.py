@@ -1,0 +1,216 @@
+"""The live curves of a run: losses above, what the validation images say below, values under the mouse."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QShowEvent
+from qtpy.QtWidgets import QLabel, QSizePolicy, QStackedLayout, QVBoxLayout, QWidget
+
+from napari_melanoma.training.monitor import monitor_in
+from napari_melanoma.ui.train.run_watch import Curve, Losses
+from napari_melanoma.ui.train.run_words import best_row, number
+from napari_melanoma.ui.widgets.job import Job, Turns
+from napari_melanoma.ui.widgets.look import ThemedIcons, named, quiet
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.ui.train.plot import CurvePlot
+
+PICKS, BESIDE = "picks", "beside"  # what picks the epoch, and another measure beside it
+# Colours of Okabe and Ito (2008), darker on a light ground: eyes of every kind can tell them apart, and so can shape.
+PLOTS = {
+    "loss": (
+        Curve("training", "#e69f00", "#b35c00", width=1.2),
+        Curve("validation", "#56b4e9", "#0066a8", symbol="o", width=2.0),
+    ),
+    "overlap": (
+        Curve(PICKS, "#56b4e9", "#0066a8", symbol="o", width=2.0),
+        Curve(BESIDE, "#d98cb8", "#9c3f77", symbol="s", dashed=True),
+    ),
+}
+TIPS = {
+    "loss": "Loss of the training and validation images: less is better",
+    "overlap": "Of the validation images, at the network's size; the dashed line marks the best epoch, which is kept",
+}
+LABELS = {"loss": "loss", "overlap": "0 to 1"}
+HEIGHT_PX = 2 * (128 + 21)  # kept before there is anything to see, so that nothing jumps
+NOTHING_YET = "The curves begin with the first batches."
+SYMBOLS = {"o": "●", "s": "■", None: "━"}
+
+
+class Curves(QWidget):
+    """Two plots that share the axis of epochs; their legends give the values under the mouse, else the last ones."""
+
+    ready = Signal()
+
+    def __init__(self, icons: ThemedIcons) -> None:
+        super().__init__()
+        named(self, "curves", "Curves of the training").setToolTip("")
+        self._icons = icons
+        self._job: Job | None = None
+        self._losses, self._epochs = Losses(), 0
+        self._rows: list[dict[str, float]] = []
+        self._at: float | None = None
+        self.plots: dict[str, CurvePlot] = {}
+        self._built: dict[str, CurvePlot] = {}
+        self._legends: dict[str, QLabel] = {}
+        self._turns = Turns(self)
+        self._empty = quiet(NOTHING_YET)
+        self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._page = QWidget()
+        self._column = QVBoxLayout(self._page)
+        self._column.setContentsMargins(0, 0, 0, 0)
+        self._column.setSpacing(1)
+        self._stack = QStackedLayout(self)
+        self._stack.addWidget(self._empty)
+        self._stack.addWidget(self._page)
+        self.setFixedHeight(HEIGHT_PX)
+        icons.changed.connect(self._on_theme)
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
+        """Fetch the plot library in a thread when somebody looks for the first time; it takes a while to import."""
+        super().showEvent(event)
+        if self._job is None:
+            self._job = Job(_import_plots)
+            self._job.succeeded.connect(self._on_imported)
+            self._job.start()
+
+    def show_run(self, losses: Losses, metrics: list[dict[str, float]], epochs: int | None) -> None:
+        """Show a run as it is now."""
+        new = (losses, metrics, epochs or 0)
+        if new != (self._losses, self._rows, self._epochs):
+            self._losses, self._rows, self._epochs = losses, list(metrics), epochs or 0
+            self._draw()
+
+    def values_at(self, epoch: float | None = None) -> dict[str, float | None]:
+        """Give the value of each curve at a place.
+
+        Title of the curve to value; None where there is none.
+        """
+        found = {"training": _nearest(*self._training(), epoch)}
+        for key, name in (("tuning_loss", "validation"), *self._measures):
+            places, values = _column(self._rows, key)
+            by_epoch = dict(zip(places, values, strict=True))
+            found[name] = by_epoch.get(_whole(epoch)) if epoch is not None else values[-1] if values else None
+        return found
+
+    def _on_imported(self, module: Any) -> None:  # noqa: ANN401 - mypy knows no attributes of a module
+        """Build one plot a turn; two at once would be felt."""
+        self._turns.add(*(partial(self._add_plot, module.CurvePlot, title) for title in PLOTS), self._on_built)
+
+    def _add_plot(self, kind: type[CurvePlot], title: str) -> None:
+        legend = named(QLabel(), f"legend_{title}", f"Values: {title}")
+        legend.setTextFormat(Qt.TextFormat.RichText)
+        legend.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        plot = named(kind(LABELS[title], PLOTS[title]), f"plot_{title}", f"{title} over the epochs")
+        plot.setToolTip("")
+        plot.set_palette(self._icons.palette)
+        plot.pointed.connect(self._on_pointed)
+        self._built[title], self._legends[title] = plot, legend
+        self._column.addWidget(legend)
+        self._column.addWidget(plot)
+
+    def _on_built(self) -> None:
+        self.plots = self._built
+        self._column.addStretch(1)
+        self._draw()
+        self.ready.emit()
+
+    def _on_theme(self) -> None:
+        for plot in self._built.values():
+            plot.set_palette(self._icons.palette)
+        self._tell()
+
+    def _on_pointed(self, epoch: float) -> None:
+        last = max([0.0, *self._losses.epochs[-1:], float(len(self._rows))])
+        self._at = None if math.isnan(epoch) or not last else min(max(epoch, 0.0), last)
+        for plot in self.plots.values():
+            plot.point_at(self._at)
+        self._tell()
+
+    def _draw(self) -> None:
+        drawable = bool(self.plots) and bool(self._losses.values or self._rows)
+        self._stack.setCurrentWidget(self._page if drawable else self._empty)
+        if not drawable:
+            return
+        loss, metric = self.plots["loss"], self.plots["overlap"]
+        loss.set_values("training", *self._training())
+        loss.set_values("validation", *_column(self._rows, "tuning_loss"))
+        for role, (key, _) in zip((PICKS, BESIDE), self._measures, strict=True):
+            metric.set_values(role, *_column(self._rows, key))
+        best = best_row(self._rows)
+        for plot in self.plots.values():
+            plot.set_epochs(max(self._epochs, len(self._rows)))
+            plot.set_best(None if best is None else float(best["epoch"]) + 1)
+        self._tell()
+
+    @property
+    def _measures(self) -> tuple[tuple[str, str], ...]:
+        """Key and title of what the validation images say: Jaccard and Dice, or those of a classifier."""
+        return monitor_in(self._rows[-1] if self._rows else {}).measures
+
+    def _training(self) -> tuple[Sequence[float], Sequence[float]]:
+        """Give the training loss: of the steps, or of whole epochs where a run of few steps tells of fewer steps."""
+        if len(self._losses.values) < len(self._rows):
+            return _column(self._rows, "loss")
+        return self._losses.epochs, self._losses.values
+
+    def _tell(self) -> None:
+        """Write the legends: each curve with its mark, colour and value."""
+        if not self.plots:
+            return
+        values, best = self.values_at(self._at), best_row(self._rows)
+        titles = dict(zip((PICKS, BESIDE), (title for _, title in self._measures), strict=True))
+        place = None if self._at is None else f"epoch {_whole(self._at)}"
+        for title, curves in PLOTS.items():
+            parts = [
+                self._said(curve, name, values[name])
+                for curve in curves
+                for name in [titles.get(curve.name, curve.name)]
+            ]
+            if title == "overlap" and best is not None and self._at is None:
+                parts.append(f"┊ best: {int(best['epoch']) + 1}")
+            elif title == "loss" and place is not None:
+                parts.append(place)
+            self._legends[title].setText("&nbsp; ".join(parts))
+            self._legends[title].setToolTip(TIPS[title])
+
+    def _said(self, curve: Curve, name: str, value: float | None) -> str:
+        mark = f"<span style='color: {curve.colour(self._icons.palette)}'>{SYMBOLS[curve.symbol]}</span>"
+        return f"{mark} {html.escape(name)} {'–' if value is None else f'{value:.3f}'}"
+
+
+def _import_plots(run: RunContext) -> ModuleType:
+    """Import the plots, and pyqtgraph with them: 100 ms and more."""
+    return import_module("napari_melanoma.ui.train.plot")
+
+
+def _column(rows: list[dict[str, float]], name: str) -> tuple[list[float], list[float]]:
+    """Give a column of the table of metrics: where on the axis of epochs, and the values that were measured."""
+    found = [(number(row, "epoch"), number(row, name)) for row in rows]
+    known = [(epoch + 1, value) for epoch, value in found if epoch is not None and value is not None]
+    return [epoch for epoch, _ in known], [value for _, value in known]
+
+
+def _whole(epoch: float) -> int:
+    """Name the epoch whose end is nearest, counted from 1."""
+    return max(1, math.floor(epoch + 0.5))
+
+
+def _nearest(places: Sequence[float], values: Sequence[float], at: float | None) -> float | None:
+    """Give the value whose place is nearest, or the last one."""
+    if not values:
+        return None
+    if at is None:
+        return values[-1]
+    return values[int(np.abs(np.asarray(places) - at).argmin())]

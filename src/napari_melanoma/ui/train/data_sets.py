@@ -1,0 +1,483 @@
+"""Data sets to train on, and what each has to offer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QDragEnterEvent, QDropEvent, QShowEvent
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QGridLayout, QLabel, QMessageBox, QVBoxLayout, QWidget
+
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.errors import DataSetError, MelanomaError
+from napari_melanoma.core.paths import trust
+from napari_melanoma.core.wording import counted
+from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
+from napari_melanoma.ui.shared_state import corrections_changed
+from napari_melanoma.ui.widgets.job import Latest, Work
+from napari_melanoma.ui.widgets.look import ThemedIcons, named, quiet, row, tool
+from napari_melanoma.ui.widgets.settings import Settings
+
+
+@dataclass(frozen=True)
+class Counts:
+    """A data set in numbers; ``waiting`` are images whose mask nobody has judged yet, ``refused`` those judged bad.
+
+    ``tiles`` says of tiles of slides of which size they are; empty for photographs.
+    """
+
+    folder: Path
+    images: int = 0
+    usable: int = 0
+    patients: int = 0
+    corrected: int = 0
+    waiting: int = 0
+    refused: int = 0
+    tiles: str = ""
+
+    @property
+    def words(self) -> str:
+        """The numbers in one line."""
+        if not self.usable:
+            return "no image with a mask yet"
+        said = [f"{counted(self.usable, 'image')} with masks"]
+        if self.tiles:
+            said = [f"{counted(self.usable, 'tile')} of slides, {self.tiles}"]
+        if self.corrected:
+            said.append(f"{self.corrected:,} corrected")
+        if self.patients < self.usable:  # else nobody is named, or each has one image
+            said.append(f"{self.patients:,} patients or {'areas' if self.tiles else 'lesions'}")
+        if self.waiting:
+            said.append(f"{self.waiting:,} to review")
+        return ", ".join(said)
+
+
+def count(folder: Path, *, may_be_empty: bool = False) -> Counts:
+    """Read a data set and count.
+
+    Returns all zero for an empty one.
+    """
+    from napari_melanoma.data.corrections import Corrections
+    from napari_melanoma.data.dataset import LEARNT_FROM, read_dataset
+
+    if may_be_empty and not Corrections(folder).rows():
+        return Counts(folder)
+    check_is_folder(folder)
+    samples = read_dataset(folder)
+    usable = [s for s in samples if s.mask is not None and s.review in (None, *LEARNT_FROM)]
+    return Counts(
+        folder,
+        images=len(samples),
+        usable=len(usable),
+        patients=len({sample.group for sample in usable}),
+        corrected=sum(sample.review == "corrected" for sample in samples),
+        waiting=sum(sample.review == "unreviewed" for sample in samples),
+        refused=sum(sample.review == "rejected" for sample in samples),
+        tiles=_said_tiles(folder),
+    )
+
+
+def _said_tiles(folder: Path) -> str:
+    """Say of which size tiles are; empty for photographs."""
+    from napari_melanoma.slides.tile_sets import tile_set_of
+
+    tiles = tile_set_of(folder)
+    return "" if tiles is None else f"{tiles.tile.side_px} px at {tiles.tile.mpp:g} µm"
+
+
+def check_is_folder(folder: Path) -> None:
+    """Refuse what cannot be a data set, before anything of it is read."""
+    if folder.is_dir():
+        return
+    if folder.exists():
+        raise DataSetError(f"{folder} is a file. A data set is a folder with dataset.csv in it: choose that folder.")
+    raise DataSetError(f"{folder} is not there: it was moved, or its disk is not connected.")
+
+
+def folder_of(path: Path) -> Path:
+    """Take what a person chose or dropped for a data set.
+
+    Returns the folder, absolute.
+    """
+    folder = path.parent if path.suffix.lower() == ".csv" else path
+    return folder.expanduser().absolute()
+
+
+READING = "reading ..."
+NO_CORRECTIONS = "none yet: correct a mask in the Lesion dock, then press Add to corrections there"
+INDENT_PX = 20  # under the words of a check box
+
+
+@dataclass(frozen=True)
+class Outside:
+    """Why a data set cannot be used unless the user confirms it: the error, and the files that lie elsewhere."""
+
+    reason: Exception
+    files: str
+
+
+class DataSetRow(QWidget):
+    """One data set: a box to tick, what it has to offer, and a way to take it off the list."""
+
+    toggled = Signal(bool)
+    removed = Signal()
+
+    def __init__(self, folder: Path, icons: ThemedIcons, is_corrections: bool) -> None:
+        super().__init__()
+        self.folder = folder
+        self.counts: Counts | None = None
+        self.fixed = is_corrections
+        self._wanted = False
+        name = "Corrections" if self.fixed else folder.name
+        tip = "The masks that you corrected in the Lesion dock" if self.fixed else str(folder)
+        self.check = named(QCheckBox(name), f"use {name}", f"Use {name}", tip)
+        self._about = quiet(READING)
+        self._about.setObjectName(f"about {name}")
+        self._about.setContentsMargins(INDENT_PX, 0, 0, 0)
+        self._off = tool(f"remove {name}", f"Take {name} off the list", f"Take {name} off the list; its files stay")
+        icons.add(self._off, "delete_shape")
+        self._off.setVisible(not self.fixed)
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setVerticalSpacing(0)
+        grid.addWidget(self.check, 0, 0)
+        grid.addWidget(self._off, 0, 1)
+        grid.addWidget(self._about, 1, 0, 1, 2)
+        grid.setColumnStretch(0, 1)
+        self.check.toggled.connect(self._on_toggled)
+        self._off.clicked.connect(self.removed)
+
+    @property
+    def used(self) -> bool:
+        """Whether it is ticked and has something to offer, as far as is known."""
+        return self._wanted and (self.counts is None or self.counts.usable > 0)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it shall be used as soon as it has something to offer; an empty one is shown without its tick."""
+        return self._wanted
+
+    @wanted.setter
+    def wanted(self, wanted: bool) -> None:
+        self._wanted = wanted
+        self._show_tick()
+
+    def show_counts(self, counts: Counts) -> None:
+        """Show what was counted."""
+        self.counts = counts
+        self._show_tick()
+        empty = self.fixed and not counts.images
+        self._say(NO_CORRECTIONS if empty else counts.words, fault=False)
+
+    def show_fault(self, sentence: str) -> None:
+        """Show why it cannot be used."""
+        self.counts = Counts(self.folder)
+        self._show_tick()
+        self._say(sentence, fault=True)
+
+    def _show_tick(self) -> None:
+        usable = self.counts is None or self.counts.usable > 0
+        self.check.setEnabled(usable)
+        self.check.blockSignals(True)
+        self.check.setChecked(self._wanted and usable)
+        self.check.blockSignals(False)
+
+    def _on_toggled(self, on: bool) -> None:
+        self._wanted = on
+        self.toggled.emit(on)
+
+    def _say(self, words: str, *, fault: bool) -> None:
+        self._about.setText(words)
+        self._about.setProperty("quiet", not fault)
+        self._about.setProperty("fault", fault)
+        self._about.style().unpolish(self._about)
+        self._about.style().polish(self._about)
+
+
+class DataSetList(QWidget):
+    """Data sets of one purpose."""
+
+    changed = Signal()
+    added = Signal(str)
+    failed = Signal(object)
+
+    def __init__(
+        self, name: str, spoken: str, settings: Settings, icons: ThemedIcons, corrections: Path | None = None
+    ) -> None:
+        super().__init__()
+        named(self, name, spoken)
+        self.setToolTip("")
+        self._settings = settings
+        self._icons = icons
+        self._rows: dict[Path, DataSetRow] = {}
+        self._new: set[Path] = set()  # not known to be data sets yet
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout.setSpacing(3)
+        self._latest = Latest(self)
+        self._latest.succeeded.connect(self._on_counted)
+        self._corrections = corrections
+        kept = {Path(folder): bool(used) for folder, used in settings.kept(f"train/{name}", dict[str, bool]()).items()}
+        if corrections is not None:
+            kept = {corrections: True} | kept
+        for folder, used in kept.items():
+            self._add_row(folder, used)
+
+    @property
+    def folders(self) -> list[Path]:
+        """The data sets that are used, in their order."""
+        return [folder for folder, row in self._rows.items() if row.used]
+
+    @property
+    def unread(self) -> bool:
+        """Whether nothing is known yet of a data set that shall be used; later counts replace what is known."""
+        return any(row.wanted and row.counts is None for row in self._rows.values())
+
+    @property
+    def rows(self) -> list[DataSetRow]:
+        """Every data set on the list."""
+        return list(self._rows.values())
+
+    @property
+    def busy(self) -> bool:
+        """Whether a data set is being counted."""
+        return self._latest.busy
+
+    def ask(self) -> None:
+        """Let the user choose a folder."""
+        dialog = QFileDialog(self.window(), "Folder with dataset.csv", str(Path.home()))
+        dialog.setObjectName("data_dialog")
+        dialog.setFileMode(QFileDialog.FileMode.Directory)
+        dialog.setOption(QFileDialog.Option.ShowDirsOnly)
+        dialog.fileSelected.connect(self._on_chosen)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def add(self, paths: Sequence[Path], *, used: bool = True) -> None:
+        """Put folders on the list once they are known to be data sets; one that is there already is ticked."""
+        for path in paths:
+            folder = folder_of(path)
+            if folder not in self._rows:
+                self._new.add(folder)
+                self._add_row(folder, used)
+            else:
+                self._rows[folder].wanted = used
+                self.recount(folder)
+                self._on_toggled()
+
+    def use_only(self, folders: Sequence[Path]) -> None:
+        """Tick these data sets and no others; those that are not on the list come on it."""
+        wanted = [folder_of(folder) for folder in folders]
+        for folder, data_row in self._rows.items():
+            data_row.wanted = folder in wanted
+        self.add(wanted)
+        self._on_toggled()
+
+    def follow_corrections(self, folder: Path) -> None:
+        """Count the corrections again, wherever they are now."""
+        before, self._corrections = self._corrections, folder
+        if before != folder and before is not None:
+            self._remove(before)
+            self._remove(folder)
+            self._add_row(folder, True)
+        else:
+            self.recount(folder)
+
+    def recount(self, folder: Path | None = None) -> None:
+        """Count again, for the files may be other ones."""
+        for each in [folder] if folder else list(self._rows):
+            self._latest.submit(str(each), partial(_counting, each, each == self._corrections))
+
+    def _add_row(self, folder: Path, used: bool) -> None:
+        is_corrections = folder == self._corrections
+        row = DataSetRow(folder, self._icons, is_corrections)
+        row.wanted = used
+        row.toggled.connect(self._on_toggled)
+        row.removed.connect(partial(self._remove, folder))
+        self._rows[folder] = row
+        self._layout.insertWidget(0 if is_corrections else -1, row)
+        if folder in self._new:
+            row.hide()
+        self.recount(folder)
+
+    def _remove(self, folder: Path) -> None:
+        row = self._rows.pop(folder, None)
+        self._new.discard(folder)
+        if row is not None:
+            row.hide()
+            row.deleteLater()
+            self._on_toggled()
+
+    def _on_chosen(self, name: str) -> None:
+        self.add([Path(name)])
+
+    def _on_toggled(self, on: bool = False) -> None:
+        known = {str(folder): row.wanted for folder, row in self._rows.items() if folder not in self._new}
+        self._settings.keep(f"train/{self.objectName()}", known)
+        self.changed.emit()
+
+    def _on_counted(self, found: tuple[Path, Counts | Outside | Exception]) -> None:
+        folder, counts = found
+        row = self._rows.get(folder)
+        if row is None:
+            return
+        if isinstance(counts, Outside) and row.wanted:
+            self._confirm(folder, counts)
+        elif isinstance(counts, Counts):
+            row.show_counts(counts)
+            row.show()
+            if folder in self._new:
+                self._new.discard(folder)
+                self.added.emit(f"{folder.name}: {counts.words}.")
+        else:
+            self._refuse(folder, counts.reason if isinstance(counts, Outside) else counts)
+            return
+        self._on_toggled()
+
+    def _refuse(self, folder: Path, reason: Exception) -> None:
+        if folder in self._new:
+            self._remove(folder)
+            self.failed.emit(reason)
+        elif folder in self._rows:
+            self._rows[folder].show_fault(str(reason))
+            self._on_toggled()
+
+    def _confirm(self, folder: Path, outside: Outside) -> None:
+        """Ask whether files elsewhere may be used; the answer holds until napari is closed."""
+        box = QMessageBox(QMessageBox.Icon.Warning, "Files outside the data set", outside.files, parent=self.window())
+        box.setObjectName("outside_dialog")
+        box.setTextFormat(Qt.TextFormat.PlainText)  # names of files are no markup
+        box.setInformativeText("Use them only if you trust the data set. They are read, and never changed.")
+        use = box.addButton("Use These Files", QMessageBox.ButtonRole.AcceptRole)
+        box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
+
+        def on_finished() -> None:
+            if box.clickedButton() is use:
+                trust(folder)
+                self.recount(folder)
+            else:
+                self._refuse(folder, outside.reason)
+
+        box.finished.connect(on_finished)
+        box.finished.connect(box.deleteLater)
+        box.open()
+
+
+def _counting(folder: Path, may_be_empty: bool) -> Work:
+    """Make the work of a thread: the folder with its counts, or with what is wrong with it."""
+
+    def work(run: RunContext) -> tuple[Path, Counts | Outside | Exception]:
+        from napari_melanoma.data.dataset import OutsideFolder, files_outside
+
+        try:
+            return folder, count(folder, may_be_empty=may_be_empty)
+        except OutsideFolder as error:
+            return folder, Outside(error, files_outside(folder))
+        except MelanomaError as error:
+            return folder, error
+
+    return work
+
+
+NO_BASE = "Optional: data that the model was trained on."
+
+
+class DataPicker(QWidget):
+    """Two lists of data sets: to learn from, and to keep what was learnt before."""
+
+    changed = Signal()
+    added = Signal(str)
+    failed = Signal(object)
+
+    def __init__(self, settings: ReviewSettings, icons: ThemedIcons) -> None:
+        super().__init__()
+        self._settings = settings
+        self.learn = DataSetList("learn_from", "Data sets to learn from", settings, icons, settings.corrections)
+        self.base = DataSetList("base_data", "Data sets that keep it from forgetting", settings, icons)
+        self._hint = quiet(NO_BASE)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(3)
+        for title, name, part, tip in (
+            ("learn from", "add_data", self.learn, "Add a folder with dataset.csv; or drop one on the dock"),
+            ("keep from forgetting", "add_base", self.base, "Add data that the model was trained on before (optional)"),
+        ):
+            add = tool(name, f"Add a data set to: {title}", tip)
+            icons.add(add, "plus")
+            add.clicked.connect(part.ask)
+            layout.addWidget(row(QLabel(title), add, stretch=0))
+            layout.addWidget(part)
+            part.changed.connect(self._on_changed)
+            part.added.connect(self.added)
+            part.failed.connect(self.failed)
+        layout.addWidget(self._hint)
+        corrections_changed().changed.connect(self._on_corrections)
+        self.setAcceptDrops(True)
+        self._on_changed()
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Folders to learn from."""
+        return tuple(str(folder) for folder in self.learn.folders)
+
+    @property
+    def base_data(self) -> tuple[str, ...]:
+        """Folders that keep it from forgetting."""
+        return tuple(str(folder) for folder in self.base.folders)
+
+    @property
+    def unread(self) -> bool:
+        """Whether nothing is known yet of a data set that shall be used."""
+        return self.learn.unread or self.base.unread
+
+    @property
+    def kinds(self) -> frozenset[bool]:
+        """Of what the data sets to learn from are: True for tiles of slides, False for photographs."""
+        return frozenset(bool(row.counts.tiles) for row in self.learn.rows if row.used and row.counts is not None)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to learn from on the list, ticked or not, as far as is known."""
+        return not any(row.counts is None or row.counts.images or not row.fixed for row in self.learn.rows)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a data set is being counted."""
+        return self.learn.busy or self.base.busy
+
+    def use(self, datasets: Sequence[str], base: Sequence[str]) -> None:
+        """Tick the data sets of a recipe and no others."""
+        self.learn.use_only([Path(name) for name in datasets])
+        self.base.use_only([Path(name) for name in base])
+
+    def recount(self) -> None:
+        """Count every data set again, for files have gone or changed."""
+        self.learn.recount()
+        self.base.recount()
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802 - Qt's name
+        """Accept folders."""
+        if event.mimeData().hasUrls():
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802 - Qt's name
+        """Take folders: onto the list that they are dropped on."""
+        paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
+        onto_base = self.base.geometry().top() - self.fontMetrics().height() * 2 < event.position().y()
+        event.acceptProposedAction()
+        (self.base if onto_base else self.learn).add(paths)
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
+        """Count the corrections again: another window may have added some."""
+        super().showEvent(event)
+        self._on_corrections()
+
+    def _on_corrections(self, folder: object = None) -> None:
+        self.learn.follow_corrections(self._settings.corrections)
+
+    def _on_changed(self) -> None:
+        self._hint.setVisible(not self.base.rows)
+        self.changed.emit()

@@ -1,0 +1,439 @@
+"""The gate in the Train dock: comparison, advice and decision."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QMessageBox, QPushButton, QVBoxLayout, QWidget
+
+from napari_melanoma.models.bundle import SLIDE
+from napari_melanoma.ui.shared_state import models_changed
+from napari_melanoma.ui.train.samples import Thumbnail, Thumbnails
+from napari_melanoma.ui.widgets.charts import Change, Forest
+from napari_melanoma.ui.widgets.dialogs import answer, ask
+from napari_melanoma.ui.widgets.job import Latest
+from napari_melanoma.ui.widgets.look import ThemedIcons, named, quiet
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.evaluation.comparison import Comparison, ImageChange
+    from napari_melanoma.metrics.statistics import Estimate
+    from napari_melanoma.models.bundle import BundleInfo
+    from napari_melanoma.runs.runs import RunReport
+
+
+class Decider(QObject):
+    """Does what the user decided about the model of a run."""
+
+    taken_over = Signal(object, object)
+    discarded = Signal(object)
+    failed = Signal(object)
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self._latest = Latest(self)
+        self._latest.succeeded.connect(self._on_done)
+        self._latest.failed.connect(self.failed)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a decision is being carried out."""
+        return self._latest.busy
+
+    def take_over(self, run: Path) -> None:
+        """Put the model of a run among the user's own; it is there once, however often this is asked for."""
+        self._latest.submit(str(run), lambda: partial(_take_over, run))
+
+    def discard(self, run: Path) -> None:
+        """Note that the model of a run is not wanted; its files stay."""
+        self._latest.submit(str(run), lambda: partial(_discard, run))
+
+    def _on_done(self, done: tuple[Path, BundleInfo | None]) -> None:
+        run, bundle = done
+        if bundle is None:
+            self.discarded.emit(run)
+        else:
+            models_changed().changed.emit(bundle.name)
+            self.taken_over.emit(run, bundle)
+
+
+def _take_over(path: Path, run: RunContext) -> tuple[Path, BundleInfo]:
+    from napari_melanoma.runs.gate import take_over
+
+    return path, take_over(path)
+
+
+def _discard(path: Path, run: RunContext) -> tuple[Path, None]:
+    from napari_melanoma.runs.gate import discard
+
+    discard(path)
+    return path, None
+
+
+MARKS = (("old", "#d648a0", "#d648a0"), ("new", "#ffdd00", "#b39700"), ("the mask to be found", "#5cdbf0", "#1897ad"))
+ASKING = {"take over": "Taking over ...", "discard": "Discarding ..."}
+
+
+class GateView(QWidget):
+    """Shows what the comparison after a run found, and takes the user's choice."""
+
+    take_over = Signal(object)
+    discard = Signal(object)
+    open_image = Signal(str)
+
+    def __init__(self, icons: ThemedIcons) -> None:
+        super().__init__()
+        named(self, "gate", "New model against old").setToolTip("")
+        self._icons = icons
+        self._report: RunReport | None = None
+        self._asked = self._shown = ""
+        self._title = named(QLabel(), "gate_title", "Which models")
+        self._advice = named(QLabel(), "gate_advice", "Advice")
+        self._reason = named(QLabel(), "gate_reason", "Reason of the advice")
+        self._counts = named(quiet(), "gate_counts", "What was compared")
+        self._done = named(QLabel(), "gate_done", "What was chosen")
+        for label in (self._title, self._advice, self._reason, self._counts, self._done):
+            label.setWordWrap(True)
+            label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+            label.setToolTip("")
+        self._advice.setWordWrap(False)
+        for label in (self._title, self._advice):
+            font = label.font()
+            font.setBold(True)
+            label.setFont(font)
+        self._figures = _Figures()
+        self._forest = Forest(icons)
+        self._legend = quiet()
+        self._headings = {name: QLabel() for name in ("better", "worse")}
+        self.images = {
+            "better": Thumbnails("gate_better", "Images that got better", icons),
+            "worse": Thumbnails("gate_worse", "Images that got worse", icons),
+        }
+        self.take = named(QPushButton("Take over"), "gate_take_over", "Take over")
+        self.drop = named(QPushButton("Discard"), "gate_discard", "Discard")
+        self._lay_out()
+        self.take.clicked.connect(self._on_take)
+        self.drop.clicked.connect(self._on_drop)
+        for images in self.images.values():
+            images.opened.connect(self.open_image)
+        icons.changed.connect(self._on_theme)
+        self._on_theme()
+        self.show_comparison(None)
+
+    @property
+    def busy(self) -> bool:
+        """Whether pictures are being read."""
+        return any(images.busy for images in self.images.values())
+
+    def show_comparison(self, report: RunReport | None) -> None:
+        """Show what was found after a run; hidden where there is no new model."""
+        before, self._report = self._report, report
+        self.setVisible(report is not None and report.bundle is not None)
+        if report is None or report.bundle is None:
+            self._asked = ""
+            return
+        same = before is not None and before.path == report.path
+        if not same or report.adopted or report.discarded:
+            self._asked = ""
+        found = repr(report.comparison)  # a comparison with not-a-number in it is not equal to itself
+        if found != self._shown:
+            self._shown = found
+            self._show_found(report.comparison)
+        if report.comparison is None:
+            self._reason.setText(said_missing(report))
+        self._show_choice(report)
+
+    def choice_failed(self) -> None:
+        """Let the user choose again, where a choice could not be carried out."""
+        self._asked = ""
+        if self._report is not None:
+            self._show_choice(self._report)
+
+    def _show_found(self, found: Comparison | None) -> None:
+        """Show all that was compared."""
+        for widget in (self._figures, self._forest, self._compared, self._counts):
+            widget.setVisible(found is not None)
+        if found is None:
+            self._title.setText("New model")
+            self._advice.setText(NO_ADVICE)
+            return
+        self._title.setText(f"{found.new.name} (new) against {found.old.name} (old)")
+        self._figures.show_comparison(found)
+        self._counts.setText(said_counts(found))
+        self._counts.setToolTip("\n".join(f"{name}: {error}" for name, error in found.failed))
+        self._advice.setText(ADVICE[found.advice])
+        self._reason.setText(found.reason)
+        self._forest.show_changes(changes_of(found))
+        for name, changes in (("better", found.better), ("worse", found.worse)):
+            self._headings[name].setText(said_heading(name, len(changes)))
+            self.images[name].show_items([_thumbnail(change) for change in changes])
+        self._compared.setVisible(found.task == "segmentation")  # classes have no contours to lay over each other
+        self._legend.setVisible(bool(found.better or found.worse))
+
+    def _show_choice(self, report: RunReport) -> None:
+        """Show what can be chosen, and what was."""
+        taken, waiting = report.adopted is not None, bool(self._asked)
+        for button, possible, does, why in (
+            (self.take, not taken, "Put the new model into the list of models; the old one stays there", "Taken over"),
+            (
+                self.drop,
+                not taken and not report.discarded,
+                "Do not use the new model; it stays in the run folder, and can be taken over later",
+                "It was taken over" if taken else "It was discarded",
+            ),
+        ):
+            button.setEnabled(possible and not waiting)
+            button.setToolTip(ASKING[self._asked] if waiting else does if possible else why)
+        self._done.setText(ASKING[self._asked] if waiting else said_choice(report))
+        self._done.setVisible(bool(self._done.text()))
+
+    def _choose(self, choice: str, signal: object) -> None:
+        if self._report is not None and not self._asked:
+            self._asked = choice
+            self._show_choice(self._report)
+            signal.emit(self._report.path)  # type: ignore[attr-defined]
+
+    def _on_take(self) -> None:
+        if self._report is not None and not self._asked and self._may_take(self._report):
+            self._choose("take over", self.take_over)
+
+    def _may_take(self, report: RunReport) -> bool:
+        """Ask first, where the model was discarded before or the advice is to keep the old one."""
+        from napari_melanoma.runs.gate import objection
+
+        against = objection(report.comparison, discarded=report.discarded)
+        if not against:
+            return True
+        box = ask(self, "take_over_anyway", "Use this model anyway?", against, "Train")
+        use = box.addButton("Use it anyway", QMessageBox.ButtonRole.DestructiveRole)
+        use.setObjectName("take_over_anyway_yes")
+        box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
+        return answer(box) is use
+
+    def _on_drop(self) -> None:
+        self._choose("discard", self.discard)
+
+    def _on_theme(self) -> None:
+        dark = self._icons.palette.dark
+        marks = (
+            f"<span style='color: {on_dark if dark else on_light}'>━</span> {name}" for name, on_dark, on_light in MARKS
+        )
+        self._legend.setText(" &nbsp; ".join(marks))
+
+    def _lay_out(self) -> None:
+        self._compared = QWidget()
+        compared = _column(self._compared)
+        for name, images in self.images.items():
+            compared.addWidget(self._headings[name])
+            compared.addWidget(images)
+        compared.addWidget(self._legend)
+        self._choice = QWidget()
+        choice = QHBoxLayout(self._choice)
+        choice.setContentsMargins(0, 0, 0, 0)
+        for button in (self.take, self.drop):  # equally wide: neither is the one to press
+            choice.addWidget(button, 1)
+        layout = _column(self)
+        for widget in (
+            self._title,
+            self._figures,
+            self._counts,
+            self._advice,
+            self._reason,
+            self._forest,
+            self._compared,
+            self._choice,
+            self._done,
+        ):
+            layout.addWidget(widget)
+
+
+class _Figures(QWidget):
+    """Old, new and difference of each metric, each with its interval below."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        named(self, "gate_figures", "Old and new in figures").setToolTip("")
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setHorizontalSpacing(4)
+        grid.setVerticalSpacing(1)
+        for column, title in enumerate(("", "old", "new", "difference")):
+            grid.addWidget(quiet(title), 0, column)
+            grid.setColumnStretch(column, int(column > 0))
+        self._values: dict[tuple[str, str], tuple[QLabel, QLabel]] = {}
+        titles = [(metric, title) for metrics in METRICS.values() for metric, title in metrics.items()]
+        self._rows: dict[str, list[QLabel]] = {}
+        for number, (metric, title) in enumerate(titles):
+            name = named(QLabel(metric), f"gate_{metric}", title)
+            grid.addWidget(name, 2 * number + 1, 0)
+            self._rows[metric] = [name]
+            for column, which in enumerate(("old", "new", "difference"), start=1):
+                value, interval = QLabel(), quiet()
+                value.setObjectName(f"gate_{which}_{metric}")
+                interval.setObjectName(f"gate_{which}_{metric}_interval")
+                interval.setStyleSheet(
+                    "font-size: 8pt; padding: 0px 0px 0px 2px"
+                )  # a font set otherwise gives way to napari's style
+                self._values[metric, which] = value, interval
+                self._rows[metric] += value, interval
+                grid.addWidget(value, 2 * number + 1, column)
+                grid.addWidget(interval, 2 * number + 2, column)
+
+    def show_comparison(self, found: Comparison) -> None:
+        """Show the figures of a comparison, those of its task alone."""
+        for metric, labels in self._rows.items():
+            for label in labels:
+                label.setVisible(metric in METRICS[found.task])
+        for metric in METRICS[found.task]:
+            for which, values in (
+                ("old", found.old.metrics),
+                ("new", found.new.metrics),
+                ("difference", found.difference),
+            ):
+                value, interval = self._values[metric, which]
+                estimate = values.get(metric)
+                value.setText(said_mean(estimate, signed=which == "difference"))
+                interval.setText(said_ends(estimate))
+
+
+def _thumbnail(change: ImageChange) -> Thumbnail:
+    tip = f"{change.image_id} ({change.domain}): Jaccard {change.old:.3f} → {change.new:.3f}"
+    return Thumbnail(f"{change.change:+.2f}", tip, change.image, change.thumbnail)
+
+
+def _column(holder: QWidget) -> QVBoxLayout:
+    layout = QVBoxLayout(holder)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(5)
+    return layout
+
+
+METRICS = {
+    "segmentation": {"JA": "Jaccard index, mean over images", "DI": "Dice index, mean over images"},
+    "classification": {
+        "AUC": "Area under the ROC curve: it decides",
+        "sensitivity": "Share of the positives that is found at each model's own cut",
+        "specificity": "Share of the others that is let go at each model's own cut",
+        "ECE": "Calibration error: less is better",
+    },
+}
+ADVICE = {
+    "take over": "Advice: take the new model over.",
+    "keep": "Advice: keep the old model.",
+    "cannot tell": "No advice: the images cannot tell.",
+}
+NO_ADVICE = "No advice: the models were not compared."
+ONE_IMAGE = "one image: no interval"
+NOT_KNOWN = "Whether the models were trained on some of these images was not checked by the version that compared them."
+NOT_COMPARED = (
+    "The new model was not compared with the old one: the comparison was cancelled or failed, or no images were held "
+    "out (the log states which). Whether it is better is not known. To compare them: napari-melanoma compare {run}"
+)
+ALONE = (
+    "The run started from no classifier, so there is none to compare with. How the new model does by itself on the "
+    "images held out: {page}"
+)
+
+
+def said_counts(found: Comparison) -> str:
+    """Say what two models were compared on.
+
+    Such as ``On 37 images of 22 patients or lesions; 95 % intervals.``, and which images were left out because a model
+    was trained on them, or that none was.
+    """
+    images = _images(found.images)
+    patients = (
+        f"{found.patients} patient{'' if found.patients == 1 else 's'} or lesion{'' if found.patients == 1 else 's'}"
+    )
+    failed = f" {len(found.failed)} more could not be compared." if found.failed else ""
+    overlap = found.facts.get("training_overlap") or {}
+    seen = overlap.get("summary") or NOT_KNOWN
+    return f"On {images} of {patients}; 95 % intervals.{failed} {seen}" if found.images else str(seen)
+
+
+def said_missing(report: RunReport) -> str:
+    """Say why there is nothing to compare.
+
+    Of a classifier that started from none, where it was judged by itself.
+    """
+    page = report.path / "evaluation" / "summary.html"
+    return ALONE.format(page=page) if page.is_file() else NOT_COMPARED.format(run=report.path)
+
+
+def said_heading(name: str, count: int) -> str:
+    """Head a list of images that got better or worse.
+
+    Such as ``Better: 5 images``.
+    """
+    return (
+        f"No image got {name}"
+        if not count
+        else f"{name.capitalize()}: {count} image{'' if count == 1 else 's'}, most first"
+    )
+
+
+def said_choice(report: RunReport) -> str:
+    """Say what was chosen, where the model is, and how to go back.
+
+    Empty where nothing was chosen.
+    """
+    old = "The old model" if report.comparison is None else report.comparison.old.name
+    if report.adopted is not None:
+        dock = "Slide" if report.recipe is not None and SLIDE in report.recipe.modalities else "Lesion"
+        return f"Taken over as {report.adopted}: pick it as a model in the {dock} dock. {old} is still in the list."
+    if report.discarded:
+        return f"Discarded: no dock lists the new model. It is kept in {report.path.name}; Take over brings it back."
+    return ""
+
+
+def changes_of(found: Comparison) -> list[Change]:
+    """Give the differences in what decides: all images first, then each data set where there are several.
+
+    In the order of the comparison.
+    """
+    if found.decisive is None:
+        return []
+    old, new, change = found.decisive
+    rows = [Change(f"all {_images(found.images)}", old.mean, new.mean, change)]
+    if len(found.domains) > 1:
+        rows += [
+            Change(
+                f"{domain.name}{' (base data)' if domain.base else ''}, {_images(domain.images)}",
+                domain.old[found.metric].mean,
+                domain.new[found.metric].mean,
+                domain.difference[found.metric],
+            )
+            for domain in found.domains
+            if found.metric in domain.difference
+        ]
+    return rows
+
+
+def said_mean(estimate: Estimate | None, *, signed: bool) -> str:
+    """Say a mean.
+
+    Such as ``0.863``; a dash where it is not known.
+    """
+    if estimate is None or not math.isfinite(estimate.mean):
+        return "–"
+    return f"{estimate.mean:+.3f}" if signed else f"{estimate.mean:.3f}"
+
+
+def said_ends(estimate: Estimate | None) -> str:
+    """Say an interval.
+
+    Such as ``0.821 to 0.886``; empty where there is none. One image says nothing of how others differ.
+    """
+    if estimate is not None and estimate.count == 1:
+        return ONE_IMAGE
+    if estimate is None or not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
+        return ""
+    return f"{estimate.low:.3f} to {estimate.high:.3f}"
+
+
+def _images(count: int) -> str:
+    return f"{count} image{'' if count == 1 else 's'}"

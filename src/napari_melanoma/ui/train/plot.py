@@ -1,0 +1,143 @@
+"""One plot of a few curves over the epochs; a module of its own, so that pyqtgraph is imported when one is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyqtgraph as pg
+from qtpy.QtCore import QEvent, QSize, Qt, Signal
+from qtpy.QtGui import QFont, QWheelEvent
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.ui.train.run_watch import Curve
+    from napari_melanoma.ui.widgets.look import Palette
+
+HEIGHT_PX, LEFT_PX, BOTTOM_PX = 128, 46, 32
+FEW = 2  # points of a line that is hardly one: drawn as points too
+MOST_TICKS = 8
+WHOLE = tuple(step * 10**power for power in range(6) for step in (1, 2, 5))  # epochs between two ticks
+NUDGE_PX = 5  # so far pyqtgraph puts the names of axes outside
+
+
+class CurvePlot(pg.PlotWidget):
+    """Curves over the epochs of a run, a mark at the best one, and a line that follows the mouse.
+
+    Nothing in it can be dragged or zoomed, and the wheel scrolls the dock that it stands in.
+    """
+
+    pointed = Signal(float)
+
+    def __init__(self, label: str, curves: Sequence[Curve]) -> None:
+        super().__init__()
+        self._label = label
+        self._curves = {curve.name: curve for curve in curves}
+        plot = self.getPlotItem()
+        plot.setMenuEnabled(False)
+        plot.setMouseEnabled(False, False)
+        plot.hideButtons()
+        plot.layout.setContentsMargins(NUDGE_PX, 2, 6, NUDGE_PX)
+        plot.getAxis("left").setWidth(LEFT_PX)
+        for side in ("left", "bottom"):  # before they are named: later it would scale them once more
+            plot.getAxis(side).enableAutoSIPrefix(False)
+        self._items = {name: plot.plot(connect="finite", antialias=True) for name in self._curves}
+        self._best = pg.InfiniteLine(angle=90)
+        self._at = pg.InfiniteLine(angle=90)
+        for line in (self._best, self._at):
+            line.setZValue(-10)
+            line.hide()
+            plot.addItem(line, ignoreBounds=True)
+        self.setFixedHeight(HEIGHT_PX)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setMouseTracking(True)
+        self.scene().sigMouseMoved.connect(self._on_moved)
+
+    def set_values(self, name: str, epochs: Sequence[float], values: Sequence[float]) -> None:
+        """Show other values of a curve."""
+        self._items[name].setData(_floats(epochs), _floats(values))
+        if self._curves[name].symbol is None:
+            self._items[name].setSymbol("o" if len(values) <= FEW else None)
+        if any(len(self.points(each)[0]) for each in self._items):
+            self.getPlotItem().enableAutoRange(y=True)
+        else:  # or it would keep the range of the run that was shown before
+            self.getPlotItem().setYRange(0, 1)
+
+    def points(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Give what a curve shows.
+
+        Of each point, float64 (point,).
+        """
+        epochs, values = self._items[name].getData()
+        return _floats(() if epochs is None else epochs), _floats(() if values is None else values)
+
+    def set_epochs(self, epochs: float) -> None:
+        """Set the range of the axis of epochs."""
+        self.getPlotItem().setXRange(0, max(1.0, epochs), padding=0.02)
+        major = next(step for step in WHOLE if step * MOST_TICKS >= epochs or step == WHOLE[-1])
+        self.getPlotItem().getAxis("bottom").setTickSpacing(levels=[(major, 0)])
+
+    def set_best(self, epoch: float | None) -> None:
+        """Mark the best epoch."""
+        self._best.setVisible(epoch is not None)
+        self._best.setValue(epoch or 0.0)
+
+    @property
+    def best(self) -> float | None:
+        """The epoch that is marked."""
+        return float(self._best.value()) if self._best.isVisible() else None
+
+    def point_at(self, epoch: float | None) -> None:
+        """Draw a line at a place of the axis of epochs."""
+        self._at.setVisible(epoch is not None)
+        self._at.setValue(epoch or 0.0)
+
+    def set_palette(self, palette: Palette) -> None:
+        """Take the colours of a theme."""
+        self.setBackground(palette.background)
+        small = QFont(self.font())
+        small.setPointSizeF(8.0)
+        for side, label in (("left", self._label), ("bottom", "epoch")):
+            axis = self.getPlotItem().getAxis(side)
+            axis.setPen(palette.highlight)
+            axis.setTextPen(palette.text)
+            axis.setStyle(tickFont=small, tickLength=-4, autoExpandTextSpace=False)
+            axis.setLabel(label, color=palette.faint, **{"font-size": "8pt"})
+        self.getPlotItem().getAxis("bottom").setHeight(BOTTOM_PX)
+        self._best.setPen(pg.mkPen(palette.text, width=1, style=Qt.PenStyle.DashLine))
+        self._at.setPen(pg.mkPen(palette.highlight, width=1))
+        for name, curve in self._curves.items():
+            colour = curve.colour(palette)
+            style = Qt.PenStyle.DashLine if curve.dashed else Qt.PenStyle.SolidLine
+            self._items[name].setPen(pg.mkPen(colour, width=curve.width, style=style))
+            if curve.symbol is not None:
+                self._items[name].setSymbol(curve.symbol)
+            self._items[name].setSymbolSize(5)
+            self._items[name].setSymbolPen(colour)
+            self._items[name].setSymbolBrush(colour)
+
+    def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 - Qt's name
+        """Leave the wheel to whatever the plot stands in."""
+        event.ignore()
+
+    def leaveEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
+        """Say that the mouse has left."""
+        super().leaveEvent(event)
+        self.pointed.emit(float("nan"))
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Need little width."""
+        return QSize(120, HEIGHT_PX)
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Want the width of a dock."""
+        return QSize(300, HEIGHT_PX)
+
+    def _on_moved(self, place: object) -> None:
+        self.pointed.emit(float(self.getPlotItem().vb.mapSceneToView(place).x()))
+
+
+def _floats(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(values, dtype=np.float64)

@@ -1,0 +1,346 @@
+"""The list of runs."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import (
+    QAbstractListModel,
+    QFile,
+    QItemSelection,
+    QModelIndex,
+    QPersistentModelIndex,
+    QRect,
+    QSize,
+    Qt,
+    QTimer,
+    Signal,
+)
+from qtpy.QtGui import QColor, QFont, QHideEvent, QPainter, QShowEvent
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QFrame,
+    QListView,
+    QMessageBox,
+    QPushButton,
+    QStyle,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_melanoma.core.errors import RunError
+from napari_melanoma.ui.train.run_words import said_facts, said_short, said_state
+from napari_melanoma.ui.widgets.dialogs import ask
+from napari_melanoma.ui.widgets.job import Job
+from napari_melanoma.ui.widgets.look import ThemedIcons, named, quiet, row, tool
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.runs.runs import RunReport
+
+INTERVAL_MS = 2000
+PATIENCE = 10  # a list that took long to read is read again after ten times as long
+ROWS_SHOWN = 5
+NONE = "No run yet. What you start is listed here, also after napari was closed."
+
+
+class RunsList(QWidget):
+    """Lists the runs of a folder, the newest first, and keeps itself up to date while it is seen."""
+
+    chosen = Signal(object)
+    resume_wanted = Signal(object)
+    removed = Signal(object)
+    listed = Signal(object)
+    failed = Signal(object)
+
+    def __init__(self, icons: ThemedIcons, folder: Path | None = None) -> None:
+        super().__init__()
+        named(self, "runs_list", "Runs").setToolTip("")
+        self._folder = folder
+        self._reading: Job | None = None
+        self._removing: Job | None = None
+        self._again = False
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self.refresh)
+        self.view = named(QListView(), "runs", "Runs, the newest first")
+        self.view.setToolTip("")
+        self.view.setFrameShape(QFrame.Shape.NoFrame)
+        self.view.setMouseTracking(True)
+        self.view.setUniformItemSizes(True)
+        self.view.setVerticalScrollMode(QListView.ScrollMode.ScrollPerPixel)
+        self._model = RunsModel(self.view)
+        self.view.setModel(self._model)
+        self.view.setItemDelegate(RunRows(icons, self.view))
+        self._empty = quiet(NONE)
+        self.look = named(QPushButton("Look"), "runs_look", "Look")
+        self.resume = named(QPushButton("Resume"), "runs_resume", "Resume")
+        self.remove = tool("runs_remove", "Remove the run")
+        icons.add(self.remove, "delete")
+        icons.changed.connect(self.view.viewport().update)
+        self._buttons = row(self.look, self.resume, self.remove)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        for widget in (self._empty, self.view, self._buttons):
+            layout.addWidget(widget)
+        self.view.doubleClicked.connect(self._on_look)
+        self.view.selectionModel().selectionChanged.connect(self._on_selected)
+        self._model.dataChanged.connect(self._enable)
+        self.look.clicked.connect(self._on_look)
+        self.resume.clicked.connect(self._on_resume)
+        self.remove.clicked.connect(self._on_remove)
+        self._show([])
+
+    @property
+    def busy(self) -> bool:
+        """Whether the list is being read, or a run being removed."""
+        return self._reading is not None or self._removing is not None
+
+    @property
+    def reports(self) -> list[RunReport]:
+        """What is listed."""
+        return list(self._model.reports)
+
+    @property
+    def selected(self) -> RunReport | None:
+        """The run that the buttons are about."""
+        index = self.view.currentIndex()
+        chosen = index.isValid() and self.view.selectionModel().isSelected(index)
+        return self._model.reports[index.row()] if chosen else None
+
+    def select(self, path: Path | None) -> None:
+        """Select a run."""
+        found = None if path is None else self._model.row_of(path)
+        if found is None:
+            self.view.clearSelection()
+        else:
+            self.view.setCurrentIndex(self._model.index(found))
+
+    def refresh(self) -> None:
+        """Read the list anew, in a thread."""
+        if self._reading is not None:
+            self._again = True
+            return
+        self._again = False
+        self._timer.stop()
+        self._reading = Job(partial(_listed, self._folder))
+        self._reading.succeeded.connect(self._on_listed)
+        self._reading.failed.connect(self.failed)
+        self._reading.finished.connect(self._on_read)
+        self._reading.start()
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
+        """Read the list while somebody looks at it."""
+        super().showEvent(event)
+        self.refresh()
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 - Qt's name
+        """Read it no more while nobody looks."""
+        super().hideEvent(event)
+        self._timer.stop()
+
+    def _on_listed(self, found: tuple[list[RunReport], float]) -> None:
+        reports, seconds = found
+        self._show(reports)
+        self._timer.setInterval(max(INTERVAL_MS, round(1000 * PATIENCE * seconds)))
+        self.listed.emit(reports)
+
+    def _on_read(self) -> None:
+        self._reading = None
+        if self._again:
+            self.refresh()
+        elif self.isVisible():
+            self._timer.start()
+
+    def _show(self, reports: list[RunReport]) -> None:
+        before = self.selected
+        self._model.show(reports)
+        self.select(None if before is None else before.path)
+        self._empty.setVisible(not reports)
+        self.view.setVisible(bool(reports))
+        self._buttons.setVisible(bool(reports))
+        if reports:
+            self.view.setFixedHeight(min(ROWS_SHOWN, len(reports)) * self.view.sizeHintForRow(0) + 2)
+        self._enable()
+
+    def _on_selected(self, now: QItemSelection, before: QItemSelection) -> None:
+        self._enable()
+
+    def _enable(self) -> None:
+        """Enable what can be done with the run that is selected, and say why not where it cannot."""
+        report = self.selected
+        none = "Choose a run first"
+        live = report is not None and report.state.active
+        resumable = report is not None and report.state.resumable
+        finished = "It is at work" if live else "It has finished: nothing is left to do"
+        for button, possible, does, why in (
+            (self.look, report is not None, "Show this run above (double click)", none),
+            (self.resume, resumable, "Go on after its last finished epoch", finished if report else none),
+            (
+                self.remove,
+                report is not None and not live and self._removing is None,
+                "Move the folder of this run to the trash",
+                "It is at work: cancel it first" if live else none,
+            ),
+        ):
+            button.setEnabled(possible)
+            button.setToolTip(does if possible else why)
+
+    def _on_look(self, index: QModelIndex | None = None) -> None:
+        if self.selected is not None:
+            self.chosen.emit(self.selected.path)
+
+    def _on_resume(self) -> None:
+        if self.selected is not None and self.selected.state.resumable:
+            self.resume_wanted.emit(self.selected.path)
+
+    def _on_remove(self) -> None:
+        report = self.selected
+        if report is None:
+            return
+        details = f"Its checkpoints, curves and log go to the trash: {report.path}"
+        if report.adopted is not None:
+            details += f"\nThe model {report.adopted} that was taken over stays."
+        elif report.bundle is not None:
+            details += "\nIts model goes too; it was not taken over."
+        box = ask(self, "remove_run", f"Remove the run '{report.name}'?", details)
+        box.setWindowTitle("Runs")
+        box.addButton("Remove", QMessageBox.ButtonRole.DestructiveRole).setObjectName("remove")
+        box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
+        box.buttonClicked.connect(partial(self._on_answer, report.path))
+        box.finished.connect(box.deleteLater)
+        box.open()
+
+    def _on_answer(self, path: Path, button: QAbstractButton) -> None:
+        if button.objectName() != "remove" or self._removing is not None:
+            return
+        self._removing = Job(partial(_remove, path))
+        self._removing.succeeded.connect(self.removed)
+        self._removing.failed.connect(self.failed)
+        self._removing.finished.connect(self._on_removed)
+        self._removing.start()
+        self._enable()
+
+    def _on_removed(self) -> None:
+        self._removing = None
+        self.refresh()
+
+
+def _listed(folder: Path | None, run: RunContext) -> tuple[list[RunReport], float]:
+    """Read the list, and say how long that took."""
+    from napari_melanoma.runs.runs import list_runs
+
+    began = time.monotonic()
+    return list_runs(folder), time.monotonic() - began
+
+
+def _remove(path: Path, run: RunContext) -> Path:
+    """Move a run folder to the trash, unless its process is at work, which it may be since the question was asked."""
+    from napari_melanoma.core.processes import let_end
+
+    if not let_end(path):
+        raise RunError(f"{path.name} is at work. Cancel it first, then remove it.")
+    if path.exists() and not QFile(str(path)).moveToTrash():
+        raise RunError(f"{path.name} could not be moved to the trash. Remove the folder yourself: {path}")
+    return path
+
+
+AnyIndex = QModelIndex | QPersistentModelIndex
+MARGIN, GAP = 5, 8
+MARKS = {"running": "●", "starting": "●", "cancelling": "●", "paused": "‖", "queued": "…", "finished": "✓"}
+ENDED_MARK = "✕"
+
+
+class RunsModel(QAbstractListModel):
+    """The reports of all runs, the newest first; rows that stay keep their selection."""
+
+    def __init__(self, parent: QListView) -> None:
+        super().__init__(parent)
+        self.reports: list[RunReport] = []
+
+    def show(self, reports: list[RunReport]) -> None:
+        """Show other reports."""
+        if [report.path for report in reports] != [report.path for report in self.reports]:
+            self.beginResetModel()
+            self.reports = reports
+            self.endResetModel()
+            return
+        before, self.reports = self.reports, reports
+        for index, (old, new) in enumerate(zip(before, reports, strict=True)):
+            if old != new:
+                self.dataChanged.emit(self.index(index), self.index(index))
+
+    def row_of(self, path: Path) -> int | None:
+        """Find the row of a run.
+
+        None where it is not listed.
+        """
+        return next((row for row, report in enumerate(self.reports) if report.path == path), None)
+
+    def rowCount(self, parent: AnyIndex = QModelIndex()) -> int:  # noqa: N802, B008 - Qt's name and way
+        """Say how many runs there are, as Qt asks."""
+        return 0 if parent.isValid() else len(self.reports)
+
+    def data(self, index: AnyIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+        """Give name, spoken text or explanation of a run, as Qt asks."""
+        report = self.reports[index.row()]
+        if role == Qt.ItemDataRole.DisplayRole:
+            return report.name
+        if role == Qt.ItemDataRole.AccessibleTextRole:
+            return f"{report.name}, {said_state(report)}, {said_facts(report)}"
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return f"{said_state(report)}\n{report.message}\n{report.path}"
+        return None
+
+
+class RunRows(QStyledItemDelegate):
+    """Draws a run: name and state in the first line, figures in the second."""
+
+    def __init__(self, icons: ThemedIcons, view: QListView) -> None:
+        super().__init__(view)
+        self._icons = icons
+
+    def sizeHint(self, option: QStyleOptionViewItem, index: AnyIndex) -> QSize:  # noqa: N802 - Qt's name
+        """Want two lines."""
+        return QSize(200, 2 * option.fontMetrics.height() + 2 * MARGIN)
+
+    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: AnyIndex) -> None:
+        """Draw the two lines."""
+        model = index.model()
+        if not isinstance(model, RunsModel):
+            return
+        report, colours = model.reports[index.row()], self._icons.palette
+        painter.save()
+        if option.state & QStyle.StateFlag.State_Selected:
+            painter.fillRect(option.rect, QColor(colours.highlight))
+        elif option.state & QStyle.StateFlag.State_MouseOver:
+            painter.fillRect(option.rect, QColor(colours.raised))
+        selected = bool(option.state & QStyle.StateFlag.State_Selected)
+        place = option.rect.adjusted(MARGIN, MARGIN, -MARGIN, -MARGIN)
+        half = place.height() // 2
+        upper, lower = place.adjusted(0, 0, 0, -half), place.adjusted(0, half, 0, 0)
+        painter.setPen(QColor(colours.text))
+        state = f"{said_short(report)} {MARKS.get(str(report.state), ENDED_MARK)}"
+        painter.setFont(option.font)
+        painter.drawText(upper, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, state)
+        bold = QFont(option.font)
+        bold.setBold(True)
+        painter.setFont(bold)
+        left = upper.adjusted(0, 0, -option.fontMetrics.horizontalAdvance(state) - GAP, 0)
+        _line(painter, left, report.name)
+        painter.setFont(option.font)
+        painter.setPen(QColor(colours.text if selected else colours.faint))
+        _line(painter, lower, said_facts(report))
+        painter.restore()
+
+
+def _line(painter: QPainter, place: QRect, text: str) -> None:
+    """Draw one line, cut with three dots where it does not fit."""
+    fitting = painter.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, place.width())
+    painter.drawText(place, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, fitting)

@@ -1,0 +1,458 @@
+"""Sample predictions of a run."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from qtpy.QtCore import QRectF, QSize, Qt, Signal
+from qtpy.QtGui import QColor, QImage, QPainter, QPaintEvent, QPen, QWheelEvent
+from qtpy.QtWidgets import QAbstractButton, QGridLayout, QLabel, QSizePolicy, QSlider, QVBoxLayout, QWidget
+
+from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.core.paths import file_name
+from napari_melanoma.ui.widgets.job import Latest, Work
+from napari_melanoma.ui.widgets.look import ThemedIcons, named, quiet, row, tool
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.context import RunContext
+
+
+class Picture(QWidget):
+    """An image that fills its width and keeps a shape; an enlarged one is its tooltip."""
+
+    def __init__(self, name: str, spoken: str) -> None:
+        super().__init__()
+        named(self, name, spoken)
+        self._spoken = spoken
+        self._image: QImage | None = None
+        self._shape = 1.0
+        policy = self.sizePolicy()
+        policy.setHeightForWidth(True)
+        self.setSizePolicy(policy)
+        self.setMinimumSize(40, 40)
+
+    @property
+    def image(self) -> QImage | None:
+        """What it shows."""
+        return self._image
+
+    def show_image(self, image: QImage | None, shape: float, path: Path | None = None) -> None:
+        """Show an image."""
+        self._image = image
+        enlarged = f"<br><img src='{html.escape(path.as_posix())}' width='420'>" if path is not None else ""
+        self.setToolTip(self._spoken + (enlarged if image is not None else ""))
+        if shape != self._shape:
+            self._shape = shape
+            self.updateGeometry()
+        self.update()
+
+    def hasHeightForWidth(self) -> bool:  # noqa: N802 - Qt's name
+        """Say that the height follows the width, as Qt asks."""
+        return True
+
+    def heightForWidth(self, width: int) -> int:  # noqa: N802 - Qt's name
+        """Give the height that keeps the shape, as Qt asks."""
+        return round(width * min(1.4, self._shape))
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Want a third of a dock."""
+        return QSize(100, self.heightForWidth(100))
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
+        """Draw the image, or the frame of an empty place."""
+        painter = QPainter(self)
+        place = QSize(100, round(100 * self._shape)).scaled(self.size(), Qt.AspectRatioMode.KeepAspectRatio)
+        left, top = (self.width() - place.width()) / 2, (self.height() - place.height()) / 2
+        where = QRectF(left, top, place.width(), place.height())
+        if self._image is None:
+            painter.setPen(Qt.GlobalColor.gray)
+            painter.drawRect(where.adjusted(0.5, 0.5, -1, -1))
+            return
+        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
+        painter.drawImage(where, self._image)
+
+
+class CalmSlider(QSlider):
+    """A slider that leaves the wheel to the page that it stands in, unless it has the focus."""
+
+    def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 - Qt's name
+        """Move only where the user has clicked it."""
+        if self.hasFocus():
+            super().wheelEvent(event)
+        else:
+            event.ignore()
+
+
+BEFORE = "start"
+SIDE_PX = 360  # at which photographs are kept: three times the width of one in a narrow dock
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One sample at one epoch: its pictures, None where there is none, and the names of all samples there are."""
+
+    names: tuple[str, ...] = ()
+    name: str = ""
+    photograph: QImage | None = None
+    before: QImage | None = None
+    now: QImage | None = None
+    before_path: Path | None = None
+    now_path: Path | None = None
+
+
+def read_sample(run: Path, epoch: str, index: int) -> Shown:
+    """Read what is shown of a sample.
+
+    Empty where there are no samples.
+    """
+    names = sample_names(run, epoch) or sample_names(run, BEFORE)
+    if not names:
+        return Shown()
+    name = names[index % len(names)]
+    before, now = (run / "samples" / folder / f"{name}.png" for folder in (BEFORE, epoch))
+    photograph = photograph_of(run, name)
+    return Shown(
+        names=names,
+        name=name,
+        photograph=None if photograph is None else _thumbnail(photograph, _stamp(photograph)),
+        before=read_picture(before),
+        now=None if epoch == BEFORE else read_picture(now),
+        before_path=before,
+        now_path=now,
+    )
+
+
+def sample_names(run: Path, epoch: str) -> tuple[str, ...]:
+    """Name the images with a prediction of an epoch.
+
+    In order.
+    """
+    return tuple(sorted(path.stem for path in (run / "samples" / epoch).glob("*.png") if not path.stem.startswith(".")))
+
+
+def photograph_of(run: Path, image_id: str) -> Path | None:
+    """Find the photograph of a sample by the run's own list of its data.
+
+    None where the list does not name it.
+    """
+    table = run / "data.csv"
+    return _photographs(table, _stamp(table)).get(image_id)
+
+
+def read_picture(path: Path) -> QImage | None:
+    """Read a small picture that this program wrote.
+
+    None where there is none.
+    """
+    return _picture(path, _stamp(path))
+
+
+def _stamp(path: Path) -> float:
+    """When a file was last written; 0 where there is none."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+@lru_cache(maxsize=4)
+def _photographs(table: Path, stamp: float) -> dict[str, Path]:
+    from napari_melanoma.io.results import read_table
+
+    if not stamp:
+        return {}
+    try:
+        rows = read_table(table)
+    except (OSError, ValueError, MelanomaError):
+        return {}
+    shown = [row for row in rows if row.get("image_id") and row.get("image")]
+    return {file_name(row["image_id"]): table.parent / row["image"] for row in shown}
+
+
+@lru_cache(maxsize=128)
+def _picture(path: Path, stamp: float) -> QImage | None:
+    image = QImage(str(path)) if stamp else QImage()
+    return None if image.isNull() else image
+
+
+@lru_cache(maxsize=64)
+def _thumbnail(path: Path, stamp: float) -> QImage | None:
+    """Read any photograph upright, and keep it small."""
+    from napari_melanoma.io.photographs import read_photograph
+
+    try:
+        rgb = read_photograph(path).rgb
+    except (OSError, MelanomaError):
+        return None
+    return as_image(rgb).scaled(
+        SIDE_PX, SIDE_PX, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation
+    )
+
+
+def as_image(rgb: NDArray[np.uint8]) -> QImage:
+    """Make a Qt image of an array.
+
+    ``rgb``: uint8 (row, column, channel). With pixels of its own.
+    """
+    rows, columns = rgb.shape[:2]
+    kept = np.ascontiguousarray(rgb[..., :3])
+    return QImage(kept.data, columns, rows, 3 * columns, QImage.Format.Format_RGB888).copy()
+
+
+NONE_YET = "Sample predictions come with the first epoch."
+LEGEND = "yellow: predicted border, cyan: the mask it should find"
+
+
+class SamplesView(QWidget):
+    """Image, before and now side by side; the epoch by a slider, the image by two buttons."""
+
+    def __init__(self, icons: ThemedIcons) -> None:
+        super().__init__()
+        named(self, "samples", "Sample predictions").setToolTip("")
+        self._run: Path | None = None
+        self._epochs: tuple[str, ...] = ()
+        self._index = 0
+        self._latest = Latest(self)
+        self._latest.succeeded.connect(self._on_read)
+        self.pictures = {
+            "image": Picture("sample_photograph", "The photograph"),
+            "before": Picture("sample_before", "Prediction before the training"),
+            "now": Picture("sample_now", "Prediction at the epoch of the slider"),
+        }
+        self._captions = {name: QLabel(name) for name in self.pictures}
+        self._slider = named(CalmSlider(Qt.Orientation.Horizontal), "sample_epoch", "Epoch", "The epoch that is shown")
+        self._slider.setPageStep(1)
+        self._slider.valueChanged.connect(self._ask)
+        self._previous = tool("sample_previous", "Previous image")
+        self._next = tool("sample_next", "Next image")
+        self._which = named(quiet(), "sample_name", "Which image")
+        for button, by, icon in ((self._previous, -1, "left_arrow"), (self._next, 1, "right_arrow")):
+            button.clicked.connect(partial(self.step, by))
+            icons.add(button, icon)
+        self._lay_out()
+        self.show_samples(None, ())
+
+    @property
+    def busy(self) -> bool:
+        """Whether pictures are being read."""
+        return self._latest.busy
+
+    def show_samples(self, run: Path | None, epochs: tuple[str, ...]) -> None:
+        """Show a run's samples; the newest epoch, unless the user has moved the slider away from it."""
+        if (run, epochs) == (self._run, self._epochs) and run is not None:
+            return
+        at_newest = run != self._run or self._slider.value() == self._slider.maximum()
+        if run != self._run:
+            self._index = 0
+            self._show(Shown())
+        self._run, self._epochs = run, epochs
+        count = len(self._after_start)
+        self._slider.blockSignals(True)
+        self._slider.setRange(1, max(1, count))
+        if at_newest:
+            self._slider.setValue(count)
+        self._slider.blockSignals(False)
+        self._slider.setEnabled(count > 1)
+        self._page.setVisible(bool(epochs))
+        self._empty.setVisible(not epochs)
+        self._ask()
+
+    def refresh(self) -> None:
+        """Read the pictures again: a folder is there before the last of them."""
+        self._ask()
+
+    def step(self, by: int, checked: bool = False) -> None:
+        """Show another image."""
+        self._index += by
+        self._ask()
+
+    @property
+    def _after_start(self) -> tuple[str, ...]:
+        return tuple(name for name in self._epochs if name != BEFORE)
+
+    def _ask(self, value: int = 0) -> None:
+        if self._run is not None and self._epochs:
+            self._latest.submit("sample", self._prepare)
+
+    def _prepare(self) -> Work | None:
+        if self._run is None or not self._epochs:
+            return None
+        after = self._after_start
+        epoch = after[self._slider.value() - 1] if after else BEFORE
+        return partial(_read, self._run, epoch, self._index)
+
+    def _on_read(self, found: tuple[Path, str, Shown]) -> None:
+        run, epoch, shown = found
+        if run == self._run:
+            self._show(shown, epoch)
+
+    def _show(self, shown: Shown, epoch: str = BEFORE) -> None:
+        seen = shown.photograph or shown.now or shown.before
+        shape = seen.height() / seen.width() if seen is not None else 0.75
+        self.pictures["image"].show_image(shown.photograph, shape)
+        self.pictures["before"].show_image(shown.before, shape, shown.before_path)
+        self.pictures["now"].show_image(shown.now, shape, shown.now_path)
+        self._captions["now"].setText(said_epoch(epoch))
+        many = len(shown.names) > 1
+        for button in (self._previous, self._next):
+            button.setEnabled(many)
+        if shown.names:
+            number = shown.names.index(shown.name) + 1
+            self._which.setText(f"{shown.name}  ({number} of {len(shown.names)})")
+
+    def _lay_out(self) -> None:
+        self._empty = quiet(NONE_YET)
+        self._page = QWidget()
+        grid = QGridLayout()
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setSpacing(4)
+        for column, (name, picture) in enumerate(self.pictures.items()):
+            grid.addWidget(self._captions[name], 0, column)
+            grid.addWidget(picture, 1, column)
+            grid.setColumnStretch(column, 1)
+        page = QVBoxLayout(self._page)
+        page.setContentsMargins(0, 0, 0, 0)
+        page.setSpacing(4)
+        page.addLayout(grid)
+        page.addWidget(row(QLabel("epoch"), self._slider, stretch=1))
+        page.addWidget(row(self._previous, self._next, self._which, stretch=2))
+        page.addWidget(quiet(LEGEND))
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._empty)
+        layout.addWidget(self._page)
+
+
+def said_epoch(folder: str) -> str:
+    """Say which epoch a folder of samples is of."""
+    number = folder.rpartition("-")[2]
+    return f"epoch {int(number)}" if number.isdigit() else "now"
+
+
+def _read(run: Path, epoch: str, index: int, context: RunContext) -> tuple[Path, str, Shown]:
+    return run, epoch, read_sample(run, epoch, index)
+
+
+COLUMNS = 4
+CAPTION_PX = 15
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """What one button shows: a caption below a picture, a tooltip, and the photograph that it opens."""
+
+    caption: str
+    tip: str
+    opens: Path
+    picture: Path | None = None
+
+
+class ThumbnailButton(QAbstractButton):
+    """A picture with a caption that can be clicked."""
+
+    def __init__(self, item: Thumbnail, icons: ThemedIcons) -> None:
+        super().__init__()
+        enlarged = "" if item.picture is None else f"<br><img src='{html.escape(item.picture.as_posix())}' width='420'>"
+        named(self, "thumbnail", item.tip, f"{item.tip}{enlarged}<br>Click: open it in the viewer")
+        self.item = item
+        self.image: QImage | None = None
+        self._icons = icons
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.setAttribute(Qt.WidgetAttribute.WA_Hover)
+        policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        policy.setHeightForWidth(True)
+        self.setSizePolicy(policy)
+
+    def hasHeightForWidth(self) -> bool:  # noqa: N802 - Qt's name
+        """Say that the height follows the width, as Qt asks."""
+        return True
+
+    def heightForWidth(self, width: int) -> int:  # noqa: N802 - Qt's name
+        """Be square above the caption, as Qt asks."""
+        return width + CAPTION_PX
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Want a fourth of a dock."""
+        return QSize(72, self.heightForWidth(72))
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
+        """Draw picture and caption, and a frame where the mouse or the focus is."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
+        colours = self._icons.palette
+        room = QRectF(0, 0, self.width(), self.height() - CAPTION_PX)
+        if self.image is None:
+            painter.fillRect(room, QColor(colours.raised))
+        else:
+            size = self.image.size().scaled(room.size().toSize(), Qt.AspectRatioMode.KeepAspectRatio)
+            left, top = (room.width() - size.width()) / 2, (room.height() - size.height()) / 2
+            painter.drawImage(QRectF(left, top, size.width(), size.height()), self.image)
+        if self.hasFocus() or self.underMouse():
+            painter.setPen(QPen(QColor(colours.text), 2))
+            painter.drawRect(room.adjusted(1, 1, -1, -1))
+        painter.setPen(QColor(colours.text))
+        below = QRectF(0, room.bottom(), self.width(), CAPTION_PX)
+        painter.drawText(below, Qt.AlignmentFlag.AlignCenter, self.item.caption)
+
+
+class Thumbnails(QWidget):
+    """Rows of four; the pictures are read in a thread."""
+
+    opened = Signal(str)
+
+    def __init__(self, name: str, spoken: str, icons: ThemedIcons) -> None:
+        super().__init__()
+        named(self, name, spoken).setToolTip("")
+        self._icons = icons
+        self.buttons: list[ThumbnailButton] = []
+        self._latest = Latest(self)
+        self._latest.succeeded.connect(self._on_read)
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(4, 0, 4, 0)
+        self._grid.setSpacing(4)
+        for column in range(COLUMNS):
+            self._grid.setColumnStretch(column, 1)
+
+    @property
+    def busy(self) -> bool:
+        """Whether pictures are being read."""
+        return self._latest.busy
+
+    def show_items(self, items: Sequence[Thumbnail]) -> None:
+        """Show other pictures."""
+        for button in self.buttons:
+            self._grid.removeWidget(button)
+            button.deleteLater()
+        self.buttons = [ThumbnailButton(item, self._icons) for item in items]
+        for place, button in enumerate(self.buttons):
+            button.clicked.connect(partial(self._on_clicked, button.item.opens))
+            self._grid.addWidget(button, *divmod(place, COLUMNS))
+        self._latest.submit("pictures", self._prepare)
+
+    def _prepare(self) -> Work | None:
+        paths = tuple(button.item.picture for button in self.buttons)
+        return partial(_read_thumbnail, paths) if paths else None
+
+    def _on_read(self, images: dict[Path, QImage]) -> None:
+        for button in self.buttons:
+            if button.item.picture is not None:
+                button.image = images.get(button.item.picture)
+                button.update()
+
+    def _on_clicked(self, path: Path, checked: bool = False) -> None:
+        self.opened.emit(str(path))
+
+
+def _read_thumbnail(paths: Sequence[Path | None], run: RunContext) -> dict[Path, QImage]:
+    """Read the pictures that can be read."""
+    found = {path: read_picture(path) for path in run.track(paths, "Reading") if path is not None}
+    return {path: image for path, image in found.items() if image is not None}

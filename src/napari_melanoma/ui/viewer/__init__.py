@@ -1,0 +1,1 @@
+"""Layers, views, shortcuts and the window of napari."""

@@ -1,0 +1,298 @@
+"""The layout of our docks in napari's window."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from qtpy.compat import isalive
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
+from qtpy.QtGui import QKeySequence
+from qtpy.QtWidgets import QDockWidget, QMainWindow, QMenu, QSizePolicy, QWidget
+
+from napari_melanoma.ui.viewer.layers import LayerUnits
+from napari_melanoma.ui.viewer.shortcuts import add_help
+from napari_melanoma.ui.viewer.view_memory import FIT_KEY, ViewMemory, fit
+from napari_melanoma.ui.widgets.job import Turns
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+    from napari_melanoma.ui.widgets.look import Connections
+
+WIDTH_PX = 340  # what every dock promises to work at; it is never narrower
+HEIGHT_PX = 140  # less than is needed: docks that lie below one another for a moment would make the window higher
+BESIDE_PX = 1500  # a window at least so wide has room for a photograph and two docks side by side
+CANVAS_PX = 400  # what a second column of docks leaves of the canvas at least
+# A review is gone through in both at once, and so are the images of a case.
+TOGETHER = (frozenset({"lesion_dock", "review_dock"}), frozenset({"lesion_dock", "case_dock"}))
+
+
+class Docking(QObject):
+    """Gives a dock its place when it is opened, once: how the user arranges the window later is the user's.
+
+    In the area of the window where it opens, it becomes a tab of another dock of this package, and is the one in front.
+    The Lesion dock gets a column of its own beside the Review or the Case dock where the window is wide enough.
+    """
+
+    def __init__(self, dock: QWidget, viewer: Viewer | None = None, connections: Connections | None = None) -> None:
+        super().__init__(dock)
+        self._dock, self._viewer = dock, viewer
+        self._frame: QDockWidget | None = None
+        self._in_front = False
+        self._closing = False
+        self.is_placed = False
+        dock.setMinimumWidth(WIDTH_PX)
+        dock.setMinimumHeight(HEIGHT_PX)
+        # Else napari puts a stretch below what is in it, a greater one for each dock that was opened before.
+        dock.setSizePolicy(dock.sizePolicy().horizontalPolicy(), QSizePolicy.Policy.Expanding)
+        dock.installEventFilter(self)
+        if viewer is not None and connections is not None:
+            LayerUnits(viewer, connections, self)
+            ViewMemory(viewer, connections, self)
+            add_help(dock)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
+        """Hear that the dock was put into a frame, and that the frame is closed, hidden or shown again."""
+        kind = None if event is None else event.type()
+        if watched is self._dock and kind == QEvent.Type.ParentChange:
+            frame = self._dock.parentWidget()
+            self._frame = frame if isinstance(frame, QDockWidget) else None
+            # Later, for the frame is not in the window yet, or another may take the dock over.
+            self.is_placed = False
+            QTimer.singleShot(0, self._dispose if frame is None else self.settle)
+        elif self._frame is None or watched is not self._frame:
+            return False
+        elif kind == QEvent.Type.ShowToParent:
+            QTimer.singleShot(0, self._to_front)
+        elif kind == QEvent.Type.Close:
+            self._closing = True
+        elif kind == QEvent.Type.HideToParent:
+            # napari's menu hides a dock that is open, also where it is a tab behind others: the user wants to see it.
+            if not self._in_front and not self._closing:
+                QTimer.singleShot(0, self._open_again)
+            self._closing = False
+        return False
+
+    def _alive(self) -> QDockWidget | None:
+        """The frame, unless it is none or has gone by the time that an event of before is answered."""
+        return self._frame if isalive(self) and self._frame is not None and isalive(self._frame) else None
+
+    def settle(self) -> None:
+        """Take a place among the docks of this package that are there, unless it has one."""
+        frame = self._alive()
+        window = None if frame is None else frame.parentWidget()
+        if self.is_placed or frame is None or not isinstance(window, QMainWindow) or frame.isFloating():
+            return
+        self.is_placed = True
+        frame.setWindowTitle(self._dock.accessibleName() or frame.windowTitle())  # five tabs fit the least width
+        frame.installEventFilter(self)
+        frame.visibilityChanged.connect(self._on_visibility)
+        self._in_front = True
+        self._extend_fit(window)
+        _place(window, frame)
+        frame.show()
+        frame.raise_()
+
+    def _extend_fit(self, window: QMainWindow) -> None:
+        """Let napari's own command and key fit the picture in view: by itself it fits all layers, hidden ones too."""
+        menus = [menu for entry in window.menuBar().actions() if isinstance(menu := entry.menu(), QMenu)]
+        for action in (action for menu in menus for action in menu.actions()):
+            if action.shortcut() == QKeySequence(FIT_KEY):
+                action.triggered.connect(self._on_fit)
+
+    def _on_fit(self, checked: bool = False) -> None:
+        if self._viewer is not None and self._dock.window().isActiveWindow():  # one action is that of all windows
+            fit(self._viewer)
+
+    def _on_visibility(self, visible: bool) -> None:
+        """Remember whether the dock is in front; when it is hidden, only after the event that tells of it."""
+        if visible:
+            self._in_front = True
+        else:
+            QTimer.singleShot(0, self._look)
+
+    def _look(self) -> None:
+        frame = self._alive()
+        self._in_front = frame is not None and not frame.visibleRegion().isEmpty()
+
+    def _dispose(self) -> None:
+        """End a dock that was closed for good: napari takes it out of its frame and leaves it to nobody."""
+        if isalive(self) and isalive(self._dock) and self._dock.parentWidget() is None:
+            self._dock.deleteLater()
+
+    def _open_again(self) -> None:
+        """Show a dock that was hidden while it was a tab behind others, unless it was removed or shown meanwhile."""
+        frame = self._alive()
+        window = None if frame is None else frame.parentWidget()
+        if frame is None or not isinstance(window, QMainWindow) or not frame.isHidden():
+            return
+        if window.dockWidgetArea(frame) != Qt.DockWidgetArea.NoDockWidgetArea and frame.widget() is self._dock:
+            frame.show()
+
+    def _to_front(self) -> None:
+        frame = self._alive()
+        if frame is not None and not frame.isHidden():
+            frame.raise_()
+
+
+def place_beside_canvas(window: QMainWindow, frame: QDockWidget) -> None:
+    """Put a dock between the canvas and the docks of this package, which keep columns, tabs and the front ones."""
+    columns = _columns(window, frame)
+    front = [one for column in columns for one in column if not one.visibleRegion().isEmpty()]
+    _add_column(window, [frame])
+    for column in columns:
+        _add_column(window, column)
+    for one in front:
+        one.raise_()
+
+
+def _place(window: QMainWindow, frame: QDockWidget) -> None:
+    """Make a new dock a tab of one of the columns, or a column of its own."""
+    columns = [column for column in _columns(window, frame) if frame not in column]
+    partners = [column for column in columns if any({_name(one), _name(frame)} in TOGETHER for one in column)]
+    others = [column for column in columns if column not in partners]
+    if partners and not others and _has_room(window):
+        _add_column(window, [frame])
+    elif columns:
+        # Not on top of a partner where there is another column: both are used at once.
+        window.tabifyDockWidget((others or columns)[-1][-1], frame)
+
+
+def _has_room(window: QMainWindow) -> bool:
+    """Whether a second column of docks leaves enough of the canvas."""
+    canvas = window.centralWidget()
+    return window.width() >= BESIDE_PX and canvas is not None and canvas.width() - WIDTH_PX >= CANVAS_PX
+
+
+def _add_column(window: QMainWindow, frames: list[QDockWidget]) -> None:
+    """Move docks into a column of their own, the outermost of their area, one a tab of the other."""
+    area = window.dockWidgetArea(frames[0])
+    for frame in frames:
+        window.removeDockWidget(frame)
+    window.addDockWidget(area, frames[0], Qt.Orientation.Horizontal)
+    for frame in frames[1:]:
+        window.tabifyDockWidget(frames[0], frame)
+    for frame in frames:
+        frame.show()
+
+
+def _columns(window: QMainWindow, frame: QDockWidget) -> list[list[QDockWidget]]:
+    """The columns of this package's docks in the area of a frame, from left to right, each with its tabs."""
+    columns: list[list[QDockWidget]] = []
+    for one in window.findChildren(QDockWidget):
+        if _name(one) is None or not _shares_area(window, one, frame):
+            continue
+        tabs = window.tabifiedDockWidgets(one)
+        column = next((column for column in columns if any(tab in column for tab in tabs)), None)
+        if column is None:
+            columns.append([one])
+        else:
+            column.append(one)
+    return sorted(columns, key=lambda column: max(one.x() for one in column))  # those behind others lie outside
+
+
+def _name(frame: QDockWidget) -> str | None:
+    """Object name of the dock of this package that a frame holds; None where it holds another, or has no place yet."""
+    dock = frame.widget()
+    ours = dock is not None and any(isinstance(child, Docking) and child.is_placed for child in dock.children())
+    return dock.objectName() if dock is not None and ours else None
+
+
+def _shares_area(window: QMainWindow, other: QDockWidget, frame: QDockWidget) -> bool:
+    """Whether a dock is seen in the same area of the window."""
+    in_area = window.dockWidgetArea(other) == window.dockWidgetArea(frame)
+    return in_area and not other.isFloating() and not other.isHidden()
+
+
+DRAWN_MS = 60  # when a dock that was opened is drawn
+
+
+class Waiting(QObject):
+    """Keeps parts of a dock aside, and puts them in bit by bit once it is drawn, or at once where they are needed."""
+
+    opened = Signal()
+    drawn = Signal()
+
+    def __init__(self, dock: QWidget) -> None:
+        super().__init__(dock)
+        self.aside = QWidget()
+        self.is_opening = True
+        self._parts: deque[Callable[[], object]] = deque()
+        self._turns = Turns(self)
+        # A timer of the dock's own: a dock that is closed before takes it along.
+        self._drawn = QTimer(self)
+        self._drawn.setSingleShot(True)
+        self._drawn.timeout.connect(self._begin)
+        dock.destroyed.connect(self.aside.deleteLater)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something still waits."""
+        return bool(self._parts) or self._turns.busy
+
+    def hold(self, part: QWidget, put: Callable[[QWidget], None]) -> None:
+        """Take a part aside."""
+        part.setParent(self.aside)
+        self._parts.append(lambda: put(part))
+
+    def later(self, work: Callable[[], object]) -> None:
+        """Let something be done after the parts are in that nobody needs before."""
+        self._parts.append(work)
+
+    def begin(self) -> None:
+        """The dock is complete but for these, and about to be shown."""
+        QTimer.singleShot(0, self._open)
+        self._drawn.start(DRAWN_MS)
+
+    def then(self, *pieces: Callable[[], None]) -> None:
+        """Do pieces of work as soon as all that waits is in its place, each in a turn of its own."""
+        self._turns.add(*[self._next] * len(self._parts), *pieces)
+
+    def place_all(self) -> None:
+        """Put in what still waits, for it is needed now."""
+        while self._parts:
+            self._next()
+
+    def _open(self) -> None:
+        self.is_opening = False
+        self.opened.emit()
+
+    def _begin(self) -> None:
+        self.drawn.emit()
+        self.then()
+
+    def _next(self) -> None:
+        if self._parts:
+            self._parts.popleft()()
+
+
+PLUGIN, DOCK, SLIDE_DOCK = "napari-melanoma", "Lesion", "Slide"
+
+
+def show_dock(viewer: Viewer, name: str) -> QWidget | None:
+    """Open one of our docks in a viewer, or bring the one that is there to the front.
+
+    Returns the dock's widget; None where this installation has no such dock.
+    """
+    import npe2
+
+    manifest = npe2.PluginManager.instance().get_manifest(PLUGIN)
+    widgets = manifest.contributions.widgets or ()
+    make: Any = next((widget.get_callable() for widget in widgets if widget.display_name == name), None)
+    if make is None:
+        return None
+    docked = getattr(viewer.window, "dock_widgets", {})  # since napari 0.6.2
+    dock: QWidget | None = next((one for one in docked.values() if isinstance(one, make)), None)
+    if dock is None:
+        dock = make(napari_viewer=viewer)
+        # Under the name by which napari's menu looks for it: else the menu would open a second one.
+        viewer.window.add_dock_widget(dock, name=f"{name} ({manifest.display_name})")
+        for docking in dock.findChildren(Docking):
+            docking.settle()
+    frame = dock.parentWidget()
+    if frame is not None:
+        frame.show()
+        frame.raise_()
+    return dock

@@ -1,0 +1,363 @@
+"""Results as napari layers, with consistent units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject
+
+from napari_melanoma.ui.viewer.camera import scale_bar
+from napari_melanoma.ui.viewer.linked import Role, add_part, part
+from napari_melanoma.ui.viewer.photographs import KEY, STAND_IN, own_units
+from napari_melanoma.ui.viewer.view_memory import pictures
+from napari_melanoma.ui.widgets.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from napari.layers import Image, Labels, Layer, Shapes
+    from napari.utils.events import Event
+    from napari.viewer import Viewer
+    from numpy.typing import NDArray
+
+    from napari_melanoma.imaging.masks import Roi
+    from napari_melanoma.lesion.analysis import LesionResult
+    from napari_melanoma.ui.widgets.look import Connections
+
+COLOURS, OPAQUE_FROM = 128, 0.35
+YELLOW, WHITE, BLUE, ORANGE, SKY, PURPLE = "#ffe100", "#ffffff", "#0072b2", "#e69f00", "#56b4e9", "#cc79a7"
+
+
+def show_mask(viewer: Viewer, image: Image, mask: NDArray[np.uint8]) -> Labels:
+    """Show a mask for the first time; a mask that is shown already is changed with ``write_mask``.
+
+    ``mask``: uint8 (row, column), 0 or 1; from now on the layer's own. Editable, in one colour, the brush set to
+    lesion.
+    """
+    from napari.layers import Labels
+    from napari.utils.colormaps import DirectLabelColormap
+
+    colours = DirectLabelColormap(color_dict={None: WHITE, 0: "transparent", 1: WHITE})
+    labels = Labels(mask, opacity=0.08, colormap=colours)  # a coloured veil would change how the lesion looks
+    labels.selected_label = 1
+    labels.brush_size = max(3, round(min(mask.shape) / 40))
+    add_part(viewer, image, "mask", labels)
+    return labels
+
+
+def write_mask(labels: Labels, where: tuple[NDArray[np.intp], ...], mask: NDArray[np.bool_]) -> None:
+    """Change a mask as one step that Ctrl+Z takes back.
+
+    ``where``: rows and columns of the pixels that differ, as ``numpy.nonzero`` gives them. ``mask``: bool (row,
+    column), the new mask.
+    """
+    if not labels.visible:
+        labels.set_view_slice()  # napari slices no layer that was never in sight, and cannot write into no slice
+    labels.data_setitem(where, mask[where].astype(labels.data.dtype))
+
+
+def show_probability(viewer: Viewer, image: Image, probability: NDArray[np.float32]) -> None:
+    """Show the smoothed probability; hidden until the user wants to see it.
+
+    ``probability``: float32 (row, column) in [0, 1].
+    """
+    from napari.layers import Image as ImageLayer
+
+    def make() -> ImageLayer:
+        limits = {"contrast_limits": (0.0, 1.0), "colormap": "magma", "opacity": 0.5, "visible": False}
+        return ImageLayer(probability, **limits)
+
+    layer = _layer(viewer, image, "probability", make)
+    if layer.data is not probability:
+        layer.data = probability
+
+
+def show_heatmap(viewer: Viewer, image: Image, heat: NDArray[np.float32], opacity: float) -> Image:
+    """Show where an answer comes from: magma, the hotter the less is seen through it, nothing where it is cold.
+
+    ``heat``: float32 (row, column) in [0, 1], of the photograph's size. Returns the layer, in sight where the
+    photograph is.
+    """
+    import numpy as np
+    from napari.layers import Image as ImageLayer
+    from napari.utils import Colormap
+    from napari.utils.colormaps import ensure_colormap
+
+    def make() -> ImageLayer:
+        steps = np.linspace(0, 1, COLOURS, dtype=np.float32)
+        colours = ensure_colormap("magma").map(steps).copy()
+        colours[:, 3] = np.minimum(1, steps / OPAQUE_FROM)
+        shown = Colormap(colours, name="magma, clear where it is cold")
+        return ImageLayer(heat, contrast_limits=(0.0, 1.0), colormap=shown, opacity=opacity)
+
+    layer: Image = _layer(viewer, image, "heatmap", make)
+    if layer.data is not heat:
+        layer.data = heat
+    layer.visible = image.visible
+    return layer
+
+
+def show_band(viewer: Viewer, image: Image, band: NDArray[np.bool_] | None) -> None:
+    """Show in blue where the answers about the mirror images disagree; the layer's eye switches it off.
+
+    ``band``: bool (row, column); None where the model was asked once, which takes away what an earlier analysis showed.
+    """
+    from napari.layers import Image as ImageLayer
+    from napari.utils import Colormap
+
+    if band is None:
+        layer = part(viewer, image, "band")
+        if layer is not None:
+            viewer.layers.remove(layer)
+        return
+
+    def make() -> ImageLayer:
+        colours = Colormap([[0.0, 0.0, 0.0, 0.0], SKY], name="uncertain band", interpolation="zero")
+        return ImageLayer(band.astype("uint8"), contrast_limits=(0, 1), colormap=colours, opacity=0.6)
+
+    layer = _layer(viewer, image, "band", make)
+    if (layer.data != band).any():
+        layer.data = band.astype("uint8")
+
+
+def show_contours(viewer: Viewer, image: Image, outlines: Sequence[NDArray[np.float32]]) -> None:
+    """Draw the border of the lesion in yellow.
+
+    ``outlines``: each float32 (point, 2), (row, column), closed.
+    """
+    _show_shapes(viewer, image, "contour", "path", outlines)
+
+
+def show_others(viewer: Viewer, image: Image, result: LesionResult) -> None:
+    """Outline the lesions that were found and are not in the mask."""
+    from napari_melanoma.imaging.masks import contours
+
+    show_other_contours(viewer, image, [] if result.others is None else contours(result.others))
+
+
+def show_other_contours(viewer: Viewer, image: Image, outlines: Sequence[NDArray[np.float32]]) -> None:
+    """Draw thin outlines of other lesions, in a layer that is made with the first of them.
+
+    ``outlines``: each float32 (point, 2), (row, column), closed.
+    """
+    if outlines or part(viewer, image, "other lesions") is not None:
+        _show_shapes(viewer, image, "other lesions", "path", outlines)
+
+
+def show_roi(viewer: Viewer, image: Image, roi: Roi | None) -> None:
+    """Draw the square region of interest in white, or nothing where there is no lesion."""
+    import numpy as np
+
+    corners = []
+    if roi is not None:
+        top, left = roi.box.top - 0.5, roi.box.left - 0.5
+        bottom, right = top + roi.box.height, left + roi.box.width
+        corners = [np.array([[top, left], [top, right], [bottom, right], [bottom, left]], np.float32)]
+    _show_shapes(viewer, image, "ROI", "rectangle", corners)
+
+
+def _show_shapes(viewer: Viewer, image: Image, role: Role, kind: str, outlines: Sequence[NDArray[np.float32]]) -> None:
+    """Draw outlines into the photograph's layer of a role."""
+    from napari.layers import Shapes
+
+    layer = _layer(viewer, image, role, lambda: Shapes(ndim=2, opacity=0.6 if role == "ROI" else 0.9))
+    width = line_width(image) * (0.6 if role == "other lesions" else 1)
+    layer.data = []
+    if outlines:
+        colour = {"contour": YELLOW, "other lesions": PURPLE}.get(role, WHITE)
+        layer.add(list(outlines), shape_type=kind, edge_width=width, edge_color=colour, face_color="transparent")
+    layer.editable = False
+
+
+def _layer(viewer: Viewer, image: Image, role: Role, make: Callable[[], Layer]) -> Any:  # noqa: ANN401 - by the role
+    """Give a photograph's layer of a role, made where it is missing."""
+    layer = part(viewer, image, role)
+    if layer is None:
+        layer = make()
+        add_part(viewer, image, role, layer)
+    return layer
+
+
+def line_width(image: Image) -> float:
+    """Width of a line that is seen on the whole photograph and does not cover its detail.
+
+    In pixels of the photograph.
+    """
+    rows, columns = (image.data[0] if image.multiscale else image.data).shape[:2]
+    return max(1.0, min(rows, columns) / 250)
+
+
+def show_result(viewer: Viewer, image: Image, result: LesionResult) -> None:
+    """Show what follows from a mask: contour, ROI, uncertain band and the measurements as features of the mask."""
+    show_band(viewer, image, result.band)
+    show_contours(viewer, image, result.contours)
+    show_others(viewer, image, result)
+    show_roi(viewer, image, result.roi)
+    show_measurements(viewer, image, result)
+
+
+def show_measurements(viewer: Viewer, image: Image, result: LesionResult) -> None:
+    """Give the mask its measurements as features."""
+    labels = part(viewer, image, "mask")
+    if labels is not None:
+        rows = {name: [value] for name, value in result.measurements.items()}
+        labels.features = {"index": [1], **rows} if rows else {}
+
+
+def scribbles(viewer: Viewer, image: Image) -> Labels:
+    """Give the layer that takes the strokes inside (1) and outside (2) of the lesion, made where it is missing.
+
+    Returns uint8 (row, column).
+    """
+    import numpy as np
+    from napari.layers import Labels
+    from napari.utils.colormaps import DirectLabelColormap
+
+    def make() -> Labels:
+        shape = (image.data[0] if image.multiscale else image.data).shape[:2]
+        colours = DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: BLUE, 2: ORANGE})
+        layer = Labels(np.zeros(shape, np.uint8), opacity=0.85, colormap=colours)
+        layer.brush_size = max(3, round(min(shape) / 100))
+        return layer
+
+    return _layer(viewer, image, "scribbles", make)
+
+
+def ruler(viewer: Viewer, image: Image) -> Shapes:
+    """Give the layer in which the user draws a line over a known length, made where it is missing.
+
+    In the photograph's pixels.
+    """
+    from napari.layers import Shapes
+
+    def make() -> Shapes:
+        layer = Shapes(ndim=2, edge_color=SKY, edge_width=1.5 * line_width(image))
+        layer.current_edge_color, layer.current_edge_width = SKY, 1.5 * line_width(image)
+        return layer
+
+    return _layer(viewer, image, "ruler", make)
+
+
+def add_strokes(strokes: Labels, more: NDArray[np.uint8]) -> None:
+    """Add strokes where there are none yet, as one step that Ctrl+Z takes back.
+
+    ``more``: uint8 (row, column).
+    """
+    where = ((more != 0) & (strokes.data == 0)).nonzero()
+    if where[0].size:
+        strokes.data_setitem(where, more[where])
+
+
+def clear(strokes: Labels) -> None:
+    """Remove all strokes as one step that Ctrl+Z takes back."""
+    where = strokes.data.nonzero()
+    if where[0].size:
+        strokes.data_setitem(where, 0)
+
+
+BY_USER = frozenset({"photograph", "ruler"})  # what is known of an image that somebody else added to the viewer
+
+
+class LayerUnits(QObject):
+    """Keeps the units of layers consistent, and hides the scale bar where it would say something false.
+
+    Layers of the user and of other plugins are not touched. Each dock has one; the second finds nothing left to do.
+    """
+
+    def __init__(self, viewer: Viewer, connections: Connections, parent: QObject) -> None:
+        super().__init__(parent)
+        self._viewer, self._connections = viewer, connections
+        self._hid_bar = False
+        connections.connect_first(viewer.layers.events.inserted, self._on_inserted)  # napari warns as it draws
+        connections.connect(viewer.layers.events.removed, self._on_changed)
+        scale_bar(viewer).events.visible.connect(self._on_visible)  # psygnal's, which lets go by itself
+        for layer in viewer.layers:
+            self._follow(layer)
+        self._on_changed()
+
+    def _follow(self, layer: Layer) -> None:
+        self._connections.connect(layer.events.units, self._on_units)
+        self._connections.connect(layer.events.scale, self._on_changed)
+        self._connections.connect(layer.events.visible, self._on_visible)
+
+    def _on_inserted(self, event: Event) -> None:
+        self._follow(event.value)
+        self._on_changed()
+
+    def _on_units(self, event: Event) -> None:
+        """Forget the stand-in of a layer whose unit was set by somebody else."""
+        layer = event.source
+        if STAND_IN in layer.metadata and str(layer.units[-1]) != layer.metadata[STAND_IN]["shown"]:
+            forget_stand_in(layer)
+        self._on_changed()
+
+    def _on_changed(self, event: Event | None = None) -> None:
+        make_consistent(self._viewer)
+        self._on_visible()
+
+    def _on_visible(self, event: Event | None = None) -> None:
+        """Hide a bar that is not true, and show it again, unless the user does not want it any more."""
+        bar, is_true = scale_bar(self._viewer), is_bar_true(self._viewer)
+        if bar.visible and not is_true:
+            self._hid_bar = True
+            bar.visible = False
+        elif self._hid_bar and is_true:
+            self._hid_bar = False
+            bar.visible = Settings().kept("slide/scale_bar", True)
+
+
+def make_consistent(viewer: Viewer) -> None:
+    """Give the layers of this package units of one kind: that of others, else lengths where there are any."""
+    ours = [layer for layer in viewer.layers if _is_ours(layer)]
+    others = [layer for layer in viewer.layers if not _is_ours(layer)]
+    decisive = others or [layer for layer in ours if not _is_made(layer)]
+    kinds = [_is_length(unit) for layer in decisive for unit in own_units(layer)]
+    if not kinds:
+        return
+    length = all(kinds) if others else any(kinds)
+    for layer in ours:
+        _show_unit(layer, length)
+
+
+def is_bar_true(viewer: Viewer) -> bool:
+    """Say whether the scale bar is true for what is in view.
+
+    False where a picture is visible that is measured by another unit than the bar.
+    """
+    shown = [layer for picture in pictures(viewer) for layer in picture if layer.visible]
+    return all(_is_length(own_units(layer)[-1]) == _is_length(layer.units[-1]) for layer in shown)
+
+
+def forget_stand_in(layer: Layer) -> None:
+    """Let the unit that a layer has be its own again, before it is set."""
+    if STAND_IN in layer.metadata:
+        layer.metadata = {key: value for key, value in layer.metadata.items() if key != STAND_IN}
+
+
+def _show_unit(layer: Layer, length: bool) -> None:
+    """Give a layer its own unit where that is of the kind, else one that stands for it."""
+    own = own_units(layer)
+    if all(_is_length(unit) == length for unit in own):
+        if STAND_IN in layer.metadata:
+            forget_stand_in(layer)
+            layer.units = (*layer.units[:-2], *own)
+        return
+    unit = "micrometer" if length else "pixel"
+    if not _is_made(layer):
+        layer.metadata = {**layer.metadata, STAND_IN: {"own": own, "shown": unit}}
+    if any(str(shown) != unit for shown in layer.units[-2:]):
+        layer.units = (*layer.units[:-2], unit, unit)
+
+
+def _is_ours(layer: Layer) -> bool:
+    """Whether this package read or made a layer."""
+    return bool(set(layer.metadata.get(KEY, {})) - BY_USER)
+
+
+def _is_made(layer: Layer) -> bool:
+    """Whether a layer was made of a picture, whose unit it goes by."""
+    return layer.metadata.get(KEY, {}).get("role", "slide") != "slide"
+
+
+def _is_length(unit: Any) -> bool:  # noqa: ANN401 - a unit of pint, which napari depends on
+    return bool(unit.is_compatible_with("micrometer"))

@@ -1,0 +1,245 @@
+"""The keyboard shortcuts of all docks, and the window that lists them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QApplication,
+    QDialog,
+    QLineEdit,
+    QMainWindow,
+    QStyle,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_melanoma.ui.viewer.photographs import is_photograph
+from napari_melanoma.ui.viewer.view_memory import ViewMemory, picture_in_view
+from napari_melanoma.ui.widgets.look import named, quiet
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+Scope = Literal["window", "dock", "widget"]
+WHERE = {
+    "window": "in the whole window",
+    "dock": "while the dock has the keyboard focus",
+    "widget": "in the list, table or layer that it is about",
+}
+PHOTOGRAPH_DOCKS = ("lesion_dock", "review_dock")
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """A key, what it does, in which group the help lists it, and where it works.
+
+    ``widget``: handled by the widget itself, or by napari.
+    """
+
+    key: str
+    text: str
+    dock: str
+    scope: Scope = "window"
+
+
+SHORTCUTS = {
+    "help": Shortcut("F1", "Show this list", "All docks"),
+    "help.dock": Shortcut("?", "Show this list", "All docks", "dock"),
+    "fit": Shortcut("Ctrl+0", "Fit the photograph or slide in view", "All docks", "widget"),
+    "undo.layer": Shortcut("Ctrl+Z", "Undo on the selected layer", "All docks", "widget"),
+    "lesion.analyse": Shortcut("Ctrl+Return", "Analyse the photograph in view", "Lesion"),
+    "lesion.analyse_all": Shortcut("Ctrl+Shift+Return", "Analyse all photographs that are open", "Lesion"),
+    "lesion.next": Shortcut("Alt+Right", "Next photograph", "Lesion"),
+    "lesion.previous": Shortcut("Alt+Left", "Previous photograph", "Lesion"),
+    "lesion.paint": Shortcut("Alt+B", "Paint on the mask (brush)", "Lesion"),
+    "lesion.erase": Shortcut("Alt+E", "Erase on the mask", "Lesion"),
+    "lesion.brush": Shortcut("[, ]", "Change the size of the brush", "Lesion", "widget"),
+    "lesion.inside": Shortcut("Alt+I", "Draw a stroke inside the lesion", "Lesion"),
+    "lesion.outside": Shortcut("Alt+O", "Draw a stroke on skin", "Lesion"),
+    "lesion.apply": Shortcut("Alt+R", "Redraw the border by the strokes", "Lesion"),
+    "lesion.choose": Shortcut("Alt+U", "Choose one of several lesions with a click", "Lesion"),
+    "lesion.save": Shortcut("Ctrl+Alt+W", "Save", "Lesion"),
+    "lesion.correct": Shortcut("Ctrl+Alt+A", "Add to corrections", "Lesion"),
+    "lesion.copy": Shortcut("Ctrl+C", "Copy the table of measurements", "Lesion", "widget"),
+    "slide.analyse": Shortcut("Ctrl+Return", "Analyse the slide", "Slide"),
+    "slide.analyse_view": Shortcut("Ctrl+Shift+Return", "Analyse what is in view", "Slide"),
+    "slide.next": Shortcut("Alt+Right", "Next slide", "Slide"),
+    "slide.previous": Shortcut("Alt+Left", "Previous slide", "Slide"),
+    "slide.list_next": Shortcut("Alt+PgDown", "Next slide of the folder", "Slide"),
+    "slide.list_previous": Shortcut("Alt+PgUp", "Previous slide of the folder", "Slide"),
+    "slide.bookmark": Shortcut("Alt+K", "Bookmark what is in view", "Slide"),
+    "slide.line": Shortcut("Alt+Q", "Measure a length", "Slide"),
+    "slide.area": Shortcut("Alt+Shift+Q", "Measure an area", "Slide"),
+    "slide.draw": Shortcut("Alt+D", "Draw a lesion; press again to end", "Slide"),
+    "slide.depth": Shortcut("Alt+T", "Measure the Breslow thickness by hand", "Slide"),
+    "slide.classes": Shortcut("1 to 9", "Choose the class of a region", "Slide", "widget"),
+    "slide.rename": Shortcut("F2", "Rename the selected bookmark", "Slide", "widget"),
+    "slide.remove": Shortcut("Delete", "Remove the selected bookmark, measurement or lesion", "Slide", "widget"),
+    "slide.save": Shortcut("Ctrl+Alt+W", "Save the lesions", "Slide"),
+    "review.next": Shortcut("Alt+PgDown", "Next photograph", "Review"),
+    "review.previous": Shortcut("Alt+PgUp", "Previous photograph", "Review"),
+    "review.accept": Shortcut("Alt+A", "Accept: store the mask as it is, and go on", "Review"),
+    "review.reject": Shortcut("Alt+X", "Reject: store as of no use, and go on", "Review"),
+    "train.start": Shortcut("Ctrl+Alt+Return", "Start the training", "Train"),
+    "train.back": Shortcut("Escape", "Leave the page of a run", "Train", "dock"),
+    "case.undo": Shortcut("Ctrl+Z", "Undo the last step", "Case", "dock"),
+    "case.redo": Shortcut("Ctrl+Shift+Z", "Redo the last step", "Case", "dock"),
+    "case.open": Shortcut("Alt+G", "Open the selected images", "Case", "dock"),
+    "case.open_list": Shortcut("Return", "Open the selected images", "Case", "widget"),
+    "case.add_lesion": Shortcut("Alt+N", "Add a lesion", "Case", "dock"),
+    "case.add_image": Shortcut("Alt+M", "Add images", "Case", "dock"),
+    "case.remove": Shortcut("Delete", "Remove the selected image or lesion from the case", "Case", "widget"),
+}
+
+
+def key(name: str) -> str:
+    """Give the key of a shortcut on this platform.
+
+    Returns as Qt reads it. On macOS, where Option types characters and moves by words, Control goes with it.
+    """
+    declared = SHORTCUTS[name].key
+    return f"Meta+{declared}" if sys.platform == "darwin" and declared.startswith("Alt+") else declared
+
+
+def shown_key(name: str) -> str:
+    """Give the key of a shortcut as this platform writes it, for tooltips and the help window.
+
+    Such as ``Alt+Q``, or with the symbols of macOS.
+    """
+    if SHORTCUTS[name].scope == "widget":  # "1 to 9" is no key sequence
+        return key(name)
+    return QKeySequence(key(name)).toString(QKeySequence.SequenceFormat.NativeText)
+
+
+def add_shortcut(dock: QWidget, name: str, act: Callable[[], object]) -> QShortcut:
+    """Let a key act in a dock."""
+    shortcut = QShortcut(QKeySequence(key(name)), dock)
+    shortcut.setObjectName(name)
+    if SHORTCUTS[name].scope == "dock":
+        shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+    shortcut.activated.connect(act)
+    # Two docks that are open may have the same key: Qt calls neither of them, but says so to one.
+    shortcut.activatedAmbiguously.connect(partial(_choose, shortcut))
+    return shortcut
+
+
+def _choose(shortcut: QShortcut) -> None:
+    """Act in the dock that a key is meant for, of several that have it."""
+    dock = shortcut.parent()
+    same = (one for one in dock.window().findChildren(QShortcut) if one.key() == shortcut.key() and one.isEnabled())
+    candidates = [one for one in same if one.objectName() in SHORTCUTS and one.parent().isVisible()]
+    max(candidates, key=lambda one: _fitness(one.parent())).activated.emit()
+
+
+def _fitness(dock: QWidget) -> tuple[bool, bool, bool]:
+    """How much a key is meant for a dock: it has the focus, is about the picture in view, is in front."""
+    focus, memory = QApplication.focusWidget(), dock.findChild(ViewMemory)
+    picture = None if memory is None else picture_in_view(memory.viewer)
+    about_photographs = dock.objectName() in PHOTOGRAPH_DOCKS
+    about_it = picture is not None and about_photographs == is_photograph(picture[0])
+    return focus is not None and dock.isAncestorOf(focus), about_it, not dock.visibleRegion().isEmpty()
+
+
+NAME = "melanoma_shortcuts"
+WIDTH_PX, HEIGHT_PX = 560, 600
+
+
+class ShortcutHelp(QDialog):
+    """Lists the shortcuts; what is typed in the field leaves those that contain it."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName(NAME)
+        self.setWindowTitle("Keyboard shortcuts (Melanoma)")
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.search = named(QLineEdit(), "shortcut_search", "Search", "Search by key, dock or what it does")
+        self.search.setPlaceholderText("Search")
+        self.search.setClearButtonEnabled(True)
+        self.list = named(QTreeWidget(), "shortcut_list", "Keyboard shortcuts")
+        self.list.setToolTip("")
+        self.list.setHeaderHidden(True)
+        self.list.setColumnCount(2)
+        self.list.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
+        self.list.setUniformRowHeights(True)
+        for name, shortcut in SHORTCUTS.items():
+            item = QTreeWidgetItem(self._group(shortcut.dock), [shown_key(name), shortcut.text])
+            for column in range(2):
+                item.setToolTip(column, f"Works {WHERE[shortcut.scope]}.")
+        self.list.expandAll()
+        self.list.resizeColumnToContents(0)
+        self.list.setColumnWidth(0, self.list.columnWidth(0) + 24)
+        self.nothing = quiet("No shortcut matches.")
+        self.nothing.hide()
+        layout = QVBoxLayout(self)
+        for widget in (self.search, self.list, self.nothing):
+            layout.addWidget(widget)
+        self.search.textChanged.connect(self._on_search)
+        room = parent.screen().availableGeometry()
+        self.list.resizeColumnToContents(1)
+        frame = layout.contentsMargins()
+        bar = self.list.style().pixelMetric(QStyle.PixelMetric.PM_ScrollBarExtent) + 2 * self.list.frameWidth()
+        needed = self.list.columnWidth(0) + self.list.columnWidth(1) + bar + frame.left() + frame.right()
+        self.resize(min(max(WIDTH_PX, needed), room.width()), min(HEIGHT_PX, room.height() - 60))
+
+    def _group(self, dock: str) -> QTreeWidgetItem:
+        """The heading of a dock, made where it is missing."""
+        found = self.list.findItems(dock, Qt.MatchFlag.MatchExactly)
+        if found:
+            return found[0]
+        group = QTreeWidgetItem(self.list, [dock])
+        group.setFirstColumnSpanned(True)
+        font = group.font(0)
+        font.setBold(True)
+        group.setFont(0, font)
+        return group
+
+    def _on_search(self, text: str) -> None:
+        found = False
+        for index in range(self.list.topLevelItemCount()):
+            group = self.list.topLevelItem(index)
+            shown = 0
+            for row in range(group.childCount()):
+                item = group.child(row)
+                fits = text.strip().lower() in f"{group.text(0)} {item.text(0)} {item.text(1)}".lower()
+                item.setHidden(not fits)
+                shown += fits
+            group.setHidden(shown == 0)
+            found = found or shown > 0
+        self.nothing.setVisible(not found)
+
+
+def show_help(window: QWidget) -> ShortcutHelp:
+    """Show the list over a window, or bring the one that is there to the front.
+
+    Not modal: it can stay open while one works.
+    """
+    dialog = window.findChild(ShortcutHelp, NAME) or ShortcutHelp(window)
+    dialog.show()
+    dialog.raise_()
+    dialog.activateWindow()
+    dialog.search.setFocus()
+    return dialog
+
+
+def show_shortcuts(napari_viewer: Viewer | None = None) -> None:
+    """Show the list, as napari's menu asks for it."""
+    windows = [window for window in QApplication.topLevelWidgets() if isinstance(window, QMainWindow)]
+    active = [window for window in windows if window.isActiveWindow()] or [one for one in windows if one.isVisible()]
+    if active:
+        show_help(active[0])
+
+
+def add_help(dock: QWidget) -> None:
+    """Let F1 and ``?`` show the list in a dock."""
+    for name in ("help", "help.dock"):
+        add_shortcut(dock, name, lambda: show_help(dock.window()))

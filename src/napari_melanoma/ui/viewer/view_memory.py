@@ -1,0 +1,359 @@
+"""The view of each picture: fitted first, then as it was left; photographs opened and brought into view."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
+
+from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.io.finding import SUFFIXES, find_photographs
+from napari_melanoma.ui.viewer import linked
+from napari_melanoma.ui.viewer.camera import camera
+from napari_melanoma.ui.viewer.photographs import KEY as OURS
+from napari_melanoma.ui.viewer.photographs import is_photograph
+from napari_melanoma.ui.viewer.slide_layers import open_slides
+from napari_melanoma.ui.viewer.slide_layers import parts as slide_parts
+from napari_melanoma.ui.widgets.dialogs import ask
+from napari_melanoma.ui.widgets.job import Job, Work
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Layer
+    from napari.utils.events import Event
+    from napari.viewer import Viewer
+
+    from napari_melanoma.ui.widgets.look import Connections
+
+KEY = "napari_melanoma_view"  # in the metadata of a picture's first layer, so that it ends with the picture
+FILLED = 0.95  # of the canvas, along the side that decides, as napari fits
+FIT_KEY = "Ctrl+0"  # napari's own for fitting all layers
+Picture = tuple["Layer", ...]
+
+
+@dataclass(frozen=True)
+class SavedView:
+    """The view of a picture: what is in the middle (y, x) at which zoom, and the scale of the picture by then."""
+
+    center: tuple[float, float]
+    zoom: float
+    scale: tuple[float, float]
+
+
+def pictures(viewer: Viewer) -> list[Picture]:
+    """List the photographs and slides of a viewer.
+
+    Returns the layers of each: one, or one for each channel of a slide; in the order of the layer list.
+    """
+    slides: list[Picture] = [tuple(slide.layers) for slide in open_slides(viewer)]
+    found = [*slides, *((layer,) for layer in viewer.layers if is_photograph(layer))]
+    return sorted(found, key=lambda picture: viewer.layers.index(picture[0]))
+
+
+def picture_in_view(viewer: Viewer) -> Picture | None:
+    """Find the picture that the view belongs to.
+
+    Returns the one that was turned to last, as long as it is visible; else the topmost that is visible.
+    """
+    shown = [picture for picture in pictures(viewer) if any(layer.visible for layer in picture)]
+    current = next((picture for picture in shown if _state(picture).get("current")), None)
+    return current or (shown[-1] if shown else None)
+
+
+def change_view(viewer: Viewer, picture: Picture) -> None:
+    """Move the camera to a picture: to its view of before, or to all of it; not where the view is its already."""
+    if _state(picture).get("current"):
+        return
+    now = camera(viewer)
+    for other in pictures(viewer):
+        if _state(other).get("current"):
+            view = SavedView((now.center[-2], now.center[-1]), float(now.zoom), _scale(other))
+            fitted = _state(other).get("fitted") == _now(viewer)  # it is fitted again, for the canvas may change
+            _set_state(other, {"view": None if fitted else view, "current": False})
+    kept: SavedView | None = _state(picture).get("view")
+    _set_state(picture, {**_state(picture), "current": True})
+    if kept is None:
+        fit(viewer, picture)
+        return
+    y, x = (new / old for new, old in zip(_scale(picture), kept.scale, strict=True))
+    now.center = (*tuple(now.center)[:-2], kept.center[0] * y, kept.center[1] * x)
+    now.zoom = kept.zoom / (y * x) ** 0.5
+
+
+def fit(viewer: Viewer, picture: Picture | None = None) -> None:
+    """Bring all of a picture into view, whatever else is open."""
+    picture = picture or picture_in_view(viewer)
+    if picture is None:
+        return
+    if viewer.dims.ndisplay == 2 and hasattr(viewer, "canvas"):
+        # reset_view(layers=...) fails where another layer has more dimensions (napari 0.9).
+        corners = np.concatenate([np.asarray(layer.extent.world)[:, -2:] for layer in picture])
+        half = np.array(_scale(picture)) / 2  # extents end in the middle of a pixel
+        low, high = corners.min(axis=0) - half, corners.max(axis=0) + half
+        now = camera(viewer)
+        now.center = (*tuple(now.center)[:-2], *(float(middle) for middle in (low + high) / 2))
+        now.zoom = FILLED * float(np.min(np.array(viewer.canvas.size) / (high - low)))
+    else:
+        viewer.reset_view()
+    _set_state(picture, {**_state(picture), "fitted": _now(viewer)})
+
+
+def show_only(viewer: Viewer, image: Image) -> None:
+    """Show one photograph, and hide the others and the slides, which lie in the same place."""
+    linked.show_only(viewer, image)
+    hide_other_kind(viewer, (image,))
+
+
+def hide_other_kind(viewer: Viewer, picture: Picture) -> None:
+    """Hide the photographs that lie in the place of a slide, or the slides in that of a photograph."""
+    if is_photograph(picture[0]):
+        for slide in open_slides(viewer):
+            for layer in (*slide.layers, *slide_parts(viewer, slide.identity)):
+                layer.visible = False
+        return
+    for layer in viewer.layers:
+        if is_photograph(layer) or linked.identity(layer) is not None:
+            layer.visible = False
+
+
+class ViewMemory(QObject):
+    """Changes the view when another picture is shown, by whatever means: a dock, the layer list, a file that is opened.
+
+    Each dock has one; the second finds nothing left to do.
+    """
+
+    def __init__(self, viewer: Viewer, connections: Connections, parent: QObject) -> None:
+        super().__init__(parent)
+        self.viewer, self._connections = viewer, connections
+        connections.connect(viewer.layers.events.inserted, self._on_inserted)
+        connections.connect(viewer.layers.events.removed, self._on_visible)
+        for layer in viewer.layers:
+            self._follow(layer)
+        shown = picture_in_view(viewer)
+        if shown is not None:
+            _set_state(shown, {**_state(shown), "current": True})  # the view is as the user left it
+        if hasattr(viewer, "canvas"):  # since napari 0.9
+            connections.connect(viewer.canvas.events.size, self._on_size)
+
+    def _follow(self, layer: Layer) -> None:
+        self._connections.connect(layer.events.visible, self._on_visible)
+
+    def _on_inserted(self, event: Event) -> None:
+        """Go to a picture that was read from a file; not for another channel of a slide that is there.
+
+        A photograph is shown alone, by whatever means it was opened: an earlier one would look out from behind it.
+        """
+        self._follow(event.value)
+        if OURS not in event.value.metadata:
+            return  # the user's own, which may lie over a picture on purpose
+        for picture in pictures(self.viewer):
+            new = any(layer == event.value for layer in picture)
+            if new and event.value.visible and "view" not in _state(picture):
+                change_view(self.viewer, picture)
+                if is_photograph(event.value):
+                    show_only(self.viewer, event.value)
+
+    def _on_size(self, size: object = None) -> None:
+        """Fit once more what was fitted, and not moved since, as when the docks have taken their room."""
+        shown = picture_in_view(self.viewer)
+        if shown is not None and _state(shown).get("fitted") == _now(self.viewer):
+            fit(self.viewer, shown)
+
+    def _on_visible(self, event: Event | None = None) -> None:
+        """Go to a picture that is shown instead of the one that the view belongs to."""
+        shown = picture_in_view(self.viewer)
+        if shown is not None:
+            change_view(self.viewer, shown)
+
+
+def _now(viewer: Viewer) -> tuple[tuple[float, ...], float]:
+    """The view as it is."""
+    return tuple(camera(viewer).center), float(camera(viewer).zoom)
+
+
+def _state(picture: Picture) -> dict[str, Any]:
+    found: dict[str, Any] = picture[0].metadata.get(KEY, {})
+    return found
+
+
+def _set_state(picture: Picture, state: dict[str, Any]) -> None:
+    picture[0].metadata = {**picture[0].metadata, KEY: state}
+
+
+def _scale(picture: Picture) -> tuple[float, float]:
+    return float(picture[0].scale[-2]), float(picture[0].scale[-1])
+
+
+def turn_to(viewer: Viewer, image: Image) -> None:
+    """Show one photograph and hide the others; select its mask, and go to its view.
+
+    A layer that is selected already and is of this photograph, or of none, stays selected. Where it is of this
+    photograph, the view stays as well, for the user may have zoomed in.
+    """
+    show_only(viewer, image)
+    active = viewer.layers.selection.active
+    elsewhere = None if active is None else linked.identity(active)
+    if elsewhere == linked.identity(image):
+        return
+    if active is None or elsewhere is not None:
+        mask = linked.part(viewer, image, "mask")
+        viewer.layers.selection.active = image if mask is None else mask
+    change_view(viewer, (image,))
+
+
+LayerData = tuple[Any, dict[str, Any], str]
+
+
+class Opener(QObject):
+    """Opens files and the sample, one wish after the other."""
+
+    started = Signal()
+    progressed = Signal(object)
+    failed = Signal(object)
+    finished = Signal(int)
+
+    def __init__(self, viewer: Viewer, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._job: Job | None = None
+        self._waiting: deque[Work] = deque()
+        self._count = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being opened."""
+        return self._job is not None
+
+    def open(self, paths: Sequence[Path]) -> None:
+        """Open photographs."""
+        self._start(partial(_read, list(paths)))
+
+    def accept(self, path: Path) -> None:
+        """Open a photograph although it is damaged."""
+        self._start(partial(_read, [path], accept_damaged=True))
+
+    def sample(self) -> None:
+        """Open a synthetic photograph."""
+        self._start(_sample)
+
+    def ask(self) -> None:
+        """Let the user choose files."""
+        dialog = QFileDialog(self.parent().window(), "Open photographs")
+        dialog.setObjectName("open_dialog")
+        dialog.setFileMode(QFileDialog.FileMode.ExistingFiles)
+        patterns = " ".join(f"*{suffix}" for suffix in sorted(SUFFIXES))
+        dialog.setNameFilters([f"Photographs ({patterns})", "All files (*)"])
+        dialog.filesSelected.connect(self._on_files)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def _on_files(self, names: list[str]) -> None:
+        self.open([Path(name) for name in names])
+
+    def cancel(self) -> None:
+        """Open nothing more; what is open stays."""
+        self._waiting.clear()
+        if self._job is not None:
+            self._job.cancel()
+
+    def _start(self, work: Work) -> None:
+        self._waiting.append(work)
+        if self._job is None:
+            self._count = 0
+            self.started.emit()
+            self._next()
+
+    def _next(self) -> None:
+        self._job = Job(self._waiting.popleft())
+        self._job.progressed.connect(self.progressed)
+        self._job.succeeded.connect(self._on_read)
+        self._job.failed.connect(self.failed)
+        self._job.finished.connect(self._on_finished)
+        self._job.start()
+
+    def _on_read(self, found: tuple[list[LayerData], list[Exception]]) -> None:
+        from napari.layers import Layer
+
+        layers, errors = found
+        for data, attributes, kind in layers:
+            added = self._viewer.add_layer(Layer.create(data, attributes, kind))
+            show_only(self._viewer, added)
+        self._count += len(layers)
+        for error in errors:
+            if isinstance(error, _Damaged):
+                self._offer(error)
+            else:
+                self.failed.emit(error)
+
+    def _offer(self, found: _Damaged) -> None:
+        """Ask whether a damaged photograph is to be opened; the window lives meanwhile."""
+        dock = self.parent()
+        assert isinstance(dock, QWidget)
+        offer_damaged(dock, found.path, found.damage, partial(self.accept, found.path))
+
+    def _on_finished(self) -> None:
+        self._job = None
+        if self._waiting:
+            self._next()
+            return
+        self.finished.emit(self._count)
+
+
+def offer_damaged(
+    dock: QWidget, path: Path, damage: str, accept: Callable[[], None], decline: Callable[[], None] = lambda: None
+) -> None:
+    """Ask whether a damaged photograph is to be opened; the window lives meanwhile."""
+    box = ask(
+        dock,
+        "damaged_photograph",
+        f"{path.name} is damaged: {damage}.",
+        "Open it anyway? Results may be wrong, and each of them is marked as damaged.",
+        "Damaged photograph",
+    )
+    box.setIcon(QMessageBox.Icon.Warning)
+    box.addButton("Open anyway", QMessageBox.ButtonRole.AcceptRole)
+    box.setDefaultButton(box.addButton("Do not open", QMessageBox.ButtonRole.RejectRole))
+    box.accepted.connect(accept)
+    box.rejected.connect(decline)
+    box.finished.connect(box.deleteLater)
+    box.open()
+
+
+class _Damaged(Exception):  # noqa: N818 - carried beside errors, never raised
+    """A photograph that is opened where the user accepts that a part of it is missing."""
+
+    def __init__(self, path: Path, damage: str) -> None:
+        super().__init__(damage)
+        self.path, self.damage = path, damage
+
+
+def _read(
+    paths: list[Path], run: RunContext, *, accept_damaged: bool = False
+) -> tuple[list[LayerData], list[Exception]]:
+    """Read what can be read; what cannot is said, and the others are opened."""
+    from napari_melanoma.core.errors import DamagedImage, MelanomaError
+    from napari_melanoma.ui.contributions import read_layers
+
+    layers: list[LayerData] = []
+    errors: list[Exception] = []
+    for path in run.track(find_photographs(paths), "Opening"):
+        try:
+            layers += read_layers(str(path), accept_damaged)
+        except DamagedImage as error:
+            errors.append(_Damaged(path, error.damage))
+        except MelanomaError as error:
+            errors.append(error)
+    return layers, errors
+
+
+def _sample(run: RunContext) -> tuple[list[LayerData], list[Exception]]:
+    from napari_melanoma.ui.sample_data import dermoscopic_sample
+
+    run.report(Progress(0, None, "Drawing the sample"))
+    return dermoscopic_sample(), []

@@ -1,0 +1,287 @@
+"""Bars and forest plots, painted in the colors of the theme."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QEvent, QPointF, QRect, QRectF, QSize, Qt
+from qtpy.QtGui import QColor, QFont, QHelpEvent, QPainter, QPaintEvent, QPen
+from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
+
+from napari_melanoma.ui.widgets.look import ThemedIcons, named
+
+if TYPE_CHECKING:
+    from napari_melanoma.metrics.statistics import Estimate
+    from napari_melanoma.ui.widgets.look import Palette
+
+ROW_PX, BAR_PX, GAP_PX = 22, 10, 8
+INDENT_PX = 4  # as labels have it in both themes
+NAME_SHARE, LEAST_BAR_PX = 0.42, 60
+# Orange and blue of Okabe and Ito (2008), which colour-blind eyes tell apart; darker on light grey.
+STRONG, USUAL = {True: "#e69f00", False: "#c46a00"}, {True: "#56b4e9", False: "#0072b2"}
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One row: a name, a bar from zero to ``value``, and a number in words.
+
+    ``interval`` is drawn as a whisker, ``mark`` as a line across the row. ``strong`` is the row that the others are
+    seen beside; a ``faint`` one counts less. A row without a value has no bar.
+    """
+
+    name: str
+    text: str
+    value: float | None = None
+    interval: tuple[float, float] | None = None
+    mark: float | None = None
+    strong: bool = False
+    faint: bool = False
+    tip: str = ""
+
+    @property
+    def spoken(self) -> str:
+        """The row for a screen reader."""
+        return f"{self.name} {self.text}".strip()
+
+
+class Bars(QWidget):
+    """Paints rows on one scale."""
+
+    def __init__(self, icons: ThemedIcons, name: str, spoken: str) -> None:
+        super().__init__()
+        named(self, name, spoken).setToolTip("")
+        self._icons = icons
+        self._low, self._high = 0.0, 1.0
+        self.rows: tuple[Bar, ...] = ()
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        icons.changed.connect(self.update)
+
+    def show_rows(self, rows: Sequence[Bar], low: float = 0.0, high: float = 1.0) -> None:
+        """Show other rows."""
+        self.rows, self._low, self._high = tuple(rows), low, high
+        self.setAccessibleDescription("; ".join(row.spoken for row in rows))
+        self.setVisible(bool(rows))
+        self.updateGeometry()
+        self.update()
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Be as high as the rows."""
+        return QSize(200, ROW_PX * len(self.rows))
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Be as high as the rows, and narrow where there is no room."""
+        return QSize(120, ROW_PX * len(self.rows))
+
+    def event(self, event: QEvent) -> bool:
+        """Explain the row under the mouse."""
+        if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
+            row = event.pos().y() // ROW_PX
+            QToolTip.showText(event.globalPos(), self.rows[row].tip if 0 <= row < len(self.rows) else "", self)
+            return True
+        return super().event(event)
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
+        """Paint the rows; names and numbers get what they need, bars what is left."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setOpacity(1.0 if self.isEnabled() else 0.55)
+        metrics = painter.fontMetrics()
+        numbers = max((metrics.horizontalAdvance(row.text) for row in self.rows), default=0)
+        usual = painter.font()
+        painter.setFont(_bold(usual))  # as which any name may be painted
+        names = 1 + max((painter.fontMetrics().horizontalAdvance(row.name) for row in self.rows), default=0)  # rounded
+        painter.setFont(usual)
+        width = self.width() - INDENT_PX
+        names = max(0, min(names, round(NAME_SHARE * width), width - numbers - LEAST_BAR_PX - 2 * GAP_PX))
+        left = INDENT_PX + names + GAP_PX
+        bar = QRectF(left, 0, self.width() - numbers - GAP_PX - left, ROW_PX)
+        for place, row in enumerate(self.rows):
+            bar.moveTop(place * ROW_PX)
+            self._paint_row(painter, bar, row)
+
+    def _paint_row(self, painter: QPainter, bar: QRectF, row: Bar) -> None:
+        colours = self._icons.palette
+        whole = QRect(INDENT_PX, round(bar.top()), self.width() - INDENT_PX, ROW_PX)
+        middle, left, right = Qt.AlignmentFlag.AlignVCenter, Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight
+        painter.setPen(QColor(colours.faint if row.faint else colours.text))
+        usual = painter.font()
+        painter.setFont(_bold(usual) if row.strong else usual)
+        room = round(bar.left()) - GAP_PX - INDENT_PX
+        name = painter.fontMetrics().elidedText(row.name, Qt.TextElideMode.ElideRight, room)
+        painter.drawText(whole.adjusted(0, 0, room - whole.width() + 1, 0), int(left | middle), name)
+        painter.setFont(usual)
+        painter.drawText(whole, int(right | middle), row.text)
+        if row.value is not None:
+            self._paint_bar(painter, bar, row, colours)
+
+    def _paint_bar(self, painter: QPainter, bar: QRectF, row: Bar, colours: Palette) -> None:
+        """Paint the track, the bar, where the interval ends, and the mark."""
+
+        def x(value: float) -> float:
+            within = min(max(value, self._low), self._high)
+            return bar.left() + bar.width() * (within - self._low) / (self._high - self._low)
+
+        assert row.value is not None
+        track = QRectF(bar.left(), bar.top() + (ROW_PX - BAR_PX) / 2, bar.width(), BAR_PX)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(QColor(colours.raised))
+        painter.drawRoundedRect(track, 2, 2)
+        fill = QColor((STRONG if row.strong else USUAL)[colours.dark])
+        fill.setAlphaF(0.45 if row.faint else 1.0)
+        painter.setBrush(fill)
+        painter.drawRoundedRect(QRectF(QPointF(x(0), track.top()), QPointF(x(row.value), track.bottom())), 2, 2)
+        painter.setPen(QPen(QColor(colours.text), 1.4))
+        if self._low < 0:
+            painter.drawLine(QPointF(x(0), bar.top() + 3), QPointF(x(0), bar.bottom() - 3))
+        if row.interval is not None:
+            centre, (start, end) = bar.center().y(), (x(row.interval[0]), x(row.interval[1]))
+            painter.drawLine(QPointF(start, centre), QPointF(end, centre))
+            for edge in (start, end):
+                painter.drawLine(QPointF(edge, centre - 4), QPointF(edge, centre + 4))
+        if row.mark is not None:
+            painter.setPen(QPen(QColor(colours.text), 1.4, Qt.PenStyle.DotLine))
+            painter.drawLine(QPointF(x(row.mark), bar.top() + 1), QPointF(x(row.mark), bar.bottom() - 1))
+
+
+def _bold(font: QFont) -> QFont:
+    bold = QFont(font)
+    bold.setBold(True)
+    return bold
+
+
+FOREST_ROW_PX, MARGIN_PX = 36, 4  # the margin that napari's labels have
+LEAST_SPAN = 0.02  # an axis that shows less would make much of nothing
+BETTER, WORSE = ("#56b4e9", "#0066a8"), ("#e69f00", "#b35c00")  # on dark, on light; of Okabe and Ito
+
+
+@dataclass(frozen=True)
+class Change:
+    """One row: what it is about, the two means, and the difference."""
+
+    name: str
+    old: float
+    new: float
+    difference: Estimate
+
+    @property
+    def said(self) -> str:
+        """Old and new, in words."""
+        return f"{self.old:.3f} → {self.new:.3f}"
+
+    @property
+    def said_difference(self) -> str:
+        """The difference with its interval, in words."""
+        return said_interval(self.difference)
+
+
+def said_interval(difference: Estimate) -> str:
+    """Say a difference with its interval.
+
+    Such as ``+0.021 (+0.008 to +0.034)``; without the interval where there is none, as of one image.
+    """
+    if not math.isfinite(difference.mean):
+        return "–"
+    if difference.count == 1 or not (math.isfinite(difference.low) and math.isfinite(difference.high)):
+        return f"{difference.mean:+.3f}"
+    return f"{difference.mean:+.3f} ({difference.low:+.3f} to {difference.high:+.3f})"
+
+
+class Forest(QWidget):
+    """A row a data set: its name and means above, its interval and the difference in words below."""
+
+    def __init__(self, icons: ThemedIcons) -> None:
+        super().__init__()
+        named(self, "gate_forest", "Differences by data set", "Point: difference; line: its 95 % interval")
+        self._icons = icons
+        self.changes: tuple[Change, ...] = ()
+        icons.changed.connect(self.update)
+
+    def show_changes(self, changes: Sequence[Change]) -> None:
+        """Show differences."""
+        self.changes = tuple(changes)
+        self.setFixedHeight(FOREST_ROW_PX * len(self.changes))
+        self.setAccessibleDescription("; ".join(f"{c.name}: {c.said}, {c.said_difference}" for c in self.changes))
+        self.update()
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Want the width of a dock."""
+        return QSize(300, FOREST_ROW_PX * len(self.changes))
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
+        """Draw the rows."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        low, high = _axis(self.changes)
+        font = QFont(self.font())
+        font.setBold(True)
+        painter.setFont(font)
+        widest = max((painter.fontMetrics().horizontalAdvance(c.said_difference) for c in self.changes), default=0)
+        for row, change in enumerate(self.changes):
+            font.setBold(row == 0)
+            painter.setFont(font)
+            place = QRectF(MARGIN_PX, row * FOREST_ROW_PX, self.width() - 2 * MARGIN_PX, FOREST_ROW_PX)
+            self._draw_words(painter, place, change)
+            axis = QRectF(MARGIN_PX, place.center().y(), max(40.0, place.width() - widest - 12), FOREST_ROW_PX / 2)
+            self._draw_interval(painter, axis, change.difference, (low, high))
+
+    def _draw_words(self, painter: QPainter, place: QRectF, change: Change) -> None:
+        right, left = Qt.AlignmentFlag.AlignRight, Qt.AlignmentFlag.AlignLeft
+        middle = Qt.AlignmentFlag.AlignVCenter
+        upper, lower = QRectF(place), QRectF(place)
+        upper.setHeight(FOREST_ROW_PX / 2)
+        lower.setTop(place.center().y())
+        painter.setPen(QColor(self._icons.palette.text))
+        painter.drawText(upper, right | middle, change.said)
+        room = int(place.width() - painter.fontMetrics().horizontalAdvance(change.said) - 10)
+        name = painter.fontMetrics().elidedText(change.name, Qt.TextElideMode.ElideRight, room)
+        painter.drawText(upper, left | middle, name)
+        painter.drawText(lower, right | middle, change.said_difference)
+
+    def _draw_interval(self, painter: QPainter, axis: QRectF, change: Estimate, ends: tuple[float, float]) -> None:
+        """Draw the axis with its zero, the interval, and the point; grey where zero lies within."""
+        colours = self._icons.palette
+
+        def at(value: float) -> QPointF:
+            share = (value - ends[0]) / (ends[1] - ends[0])
+            return QPointF(axis.left() + share * axis.width(), axis.center().y())
+
+        zero = at(0.0).x()
+        painter.setPen(QPen(QColor(colours.highlight), 1))
+        painter.drawLine(QPointF(axis.left(), axis.center().y()), QPointF(axis.right(), axis.center().y()))
+        painter.setPen(QPen(QColor(colours.text), 1, Qt.PenStyle.DotLine))
+        painter.drawLine(QPointF(zero, axis.top() + 1), QPointF(zero, axis.bottom() - 1))
+        if not math.isfinite(change.mean):
+            return
+        colour = QColor(interval_colour(change, colours.dark) or colours.faint)
+        painter.setPen(QPen(colour, 3))
+        if math.isfinite(change.low) and math.isfinite(change.high):
+            painter.drawLine(at(change.low), at(change.high))
+        painter.setBrush(colour)
+        painter.drawEllipse(at(change.mean), 3, 3)
+
+
+def interval_colour(change: Estimate, dark: bool) -> str:
+    """Give the colour of a difference that is not nothing.
+
+    Returns as ``#rrggbb``; empty where the interval holds zero, or there is none because it is of one image.
+    """
+    if change.count == 1:
+        return ""
+    if change.low > 0:
+        return BETTER[0] if dark else BETTER[1]
+    if change.high < 0:
+        return WORSE[0] if dark else WORSE[1]
+    return ""
+
+
+def _axis(changes: Sequence[Change]) -> tuple[float, float]:
+    """Give the ends of an axis that holds all intervals and zero, with a margin."""
+    values = [0.0] + [v for c in changes for v in (c.difference.low, c.difference.high, c.difference.mean)]
+    known = [value for value in values if math.isfinite(value)]
+    low, high = min(known), max(known)
+    missing = max(0.0, LEAST_SPAN - (high - low)) / 2
+    margin = 0.06 * (high - low + 2 * missing)
+    return low - missing - margin, high + missing + margin

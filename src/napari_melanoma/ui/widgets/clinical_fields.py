@@ -1,0 +1,259 @@
+"""Fields of clinical metadata that may be unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Literal
+
+from qtpy.QtCore import QEvent, QObject, Qt, Signal
+from qtpy.QtGui import QKeySequence
+from qtpy.QtWidgets import QGridLayout, QLineEdit, QSizePolicy, QWidget
+
+from napari_melanoma.case.model import CasePart
+from napari_melanoma.data.table_schema import Column, check_value, column_named
+from napari_melanoma.data.taxonomy import UNKNOWN, taxonomy
+from napari_melanoma.ui.case.words import ORIGINS
+from napari_melanoma.ui.widgets.editors import StillCombo
+from napari_melanoma.ui.widgets.look import Words, named, quiet, tool
+
+if TYPE_CHECKING:
+    from napari_melanoma.case.model import Origin
+
+
+def guessed(origin: Origin) -> str:
+    """Say where a guess comes from."""
+    return f"Guessed from {ORIGINS[origin]}: nobody has confirmed it."
+
+
+Part = Literal["patient", "lesion", "image"]
+LETTERS = 4  # that a control keeps room for
+EMPTY = "unknown"
+Check = Callable[[Column, str], str]
+
+
+class CaseField(QWidget):
+    """A column of the table as a control."""
+
+    edited = Signal(str, str)
+    refused = Signal(str)
+    rested = Signal()
+    confirmed = Signal(str)
+
+    def __init__(self, part: Part, column: Column, check: Check = check_value) -> None:
+        super().__init__()
+        self.column = column
+        self._check = check
+        self._is_typed = False
+        self._before = ""  # what the case said when the typing began
+        unit = f" ({column.unit})" if column.unit else ""
+        self.label = quiet(f"{column.title}{unit}")
+        self.label.setWordWrap(False)
+        self.control = self._made()
+        named(self.control, f"{part}_{column.name}", column.title, f"{column.description}\nEmpty: nobody knows.")
+        self.label.setBuddy(self.control)
+        self._guess = tool(f"{part}_{column.name}_confirm", f"Confirm {column.title}", "", "?")
+        self._guess.setFixedWidth(24)
+        self._fault = named(Words(), f"{part}_{column.name}_fault", f"What is wrong with {column.title}")
+        self._fault.setProperty("fault", True)
+        self._fault.hide()
+        self._guess.hide()
+        self._lay_out()
+        self._guess.clicked.connect(self._on_confirm)
+
+    def _made(self) -> QLineEdit | StillCombo:
+        if self.column.kind in ("word", "yes_no"):
+            combo = StillCombo()
+            combo.addItem(EMPTY, "")
+            words = taxonomy(self.column.taxonomy or "yes_no")
+            for word in words.words:
+                if word != UNKNOWN:
+                    combo.addItem(words.title(word), word)
+            combo.setMinimumContentsLength(LETTERS)
+            combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+            combo.activated.connect(self._on_edited)
+            return combo
+        line = QLineEdit()
+        line.setPlaceholderText(EMPTY if self.column.kind == "number" else "")
+        line.setMinimumWidth(40)
+        line.setAcceptDrops(False)  # else a file that is dropped writes its path there
+        line.textEdited.connect(self._on_edited)
+        line.editingFinished.connect(self._on_rested)
+        line.installEventFilter(self)
+        return line
+
+    def _lay_out(self) -> None:
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setHorizontalSpacing(2)
+        grid.setVerticalSpacing(1)
+        grid.addWidget(self.label, 0, 0, 1, 2)
+        grid.addWidget(self.control, 1, 0)
+        grid.addWidget(self._guess, 1, 1)
+        grid.addWidget(self._fault, 2, 0, 1, 2)
+        grid.setColumnStretch(0, 1)
+
+    @property
+    def text(self) -> str:
+        """What stands in it, as the table would hold it; empty for unknown."""
+        if isinstance(self.control, StillCombo):
+            return str(self.control.currentData() or "")
+        said = self.control.text().strip()
+        is_empty = self.column.kind == "number" and said.lower() in ("", "?", "-", UNKNOWN)
+        return "" if is_empty else (said.replace(",", ".") if self.column.kind == "number" else said)
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with it; empty where nothing is."""
+        return self._check(self.column, self.text)
+
+    def show_value(self, text: str, origin: Origin | None, editable: bool) -> None:
+        """Show what the case says; nobody is told. What is not allowed stays to be corrected."""
+        if isinstance(self.control, StillCombo):
+            self.control.setCurrentIndex(max(0, self.control.findData(text)))
+            self.control.setEnabled(editable)
+        else:
+            is_wrong = bool(self.fault) and text == self._before
+            self._is_typed = self._is_typed and (is_wrong or self.text == text)
+            if not is_wrong and (self.text != text or not self.control.hasFocus()):
+                self.control.setText(text)
+            self._before = self._before if self._is_typed else text
+            self.control.setReadOnly(not editable)
+        self._guess.setVisible(origin is not None)
+        self._guess.setEnabled(editable)
+        if origin is not None:
+            self._guess.setToolTip(f"{guessed(origin)} Press to confirm.")
+        self._show_fault()
+
+    def forget(self) -> None:
+        """Forget what was typed: what is shown next is of another patient, lesion or image."""
+        if isinstance(self.control, QLineEdit) and self.fault:
+            self.control.clear()
+        self._is_typed = False
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
+        """Leave undo and redo to the case: a line that took them back by itself would know of one field alone."""
+        if event is not None and event.type() == QEvent.Type.ShortcutOverride:
+            for key in (QKeySequence.StandardKey.Undo, QKeySequence.StandardKey.Redo):
+                if event.matches(key):  # type: ignore[attr-defined]
+                    event.ignore()
+                    return True
+        return False
+
+    def _on_edited(self, _: object = None) -> None:
+        self._is_typed = True
+        self._show_fault()
+        if self.fault:
+            self.refused.emit(self.column.name)
+        else:
+            self.edited.emit(self.column.name, self.text)
+
+    def _on_rested(self) -> None:
+        self._is_typed = False
+        self._before = self._before if self.fault else self.text
+        self.rested.emit()
+
+    def _on_confirm(self) -> None:
+        self.control.setFocus(Qt.FocusReason.OtherFocusReason)  # before the button goes, and the focus with it
+        self.confirmed.emit(self.column.name)
+
+    def _show_fault(self) -> None:
+        fault = self.fault
+        self._fault.setText(fault)
+        self._fault.setVisible(bool(fault))
+
+
+NOTE = Column("note", "text", "Note", "Words of your own: they stay in the case and are never exported.")
+LABEL = Column("label", "text", "Name", "What you, or the files, call the lesion.")
+DAY = Column("taken_on", "text", "Taken on", "The day, as 2026-05-31.")
+OWN = {column.name: column for column in (NOTE, LABEL, DAY)}
+Rows = Sequence[tuple[str, ...]]
+PATIENT: Rows = (
+    ("patient_id",),
+    ("age", "sex"),
+    ("fitzpatrick", "ethnicity"),
+    ("personal_history", "family_history"),
+    ("note",),
+)
+LESION: Rows = (("diagnosis",), ("diagnosis_detail",), ("diagnosis_by", "label"), ("note",))
+FINDINGS: Rows = (
+    ("diameter_1_mm", "diameter_2_mm"),
+    ("depth_mm", "clark"),
+    ("mitoses_per_mm2", "ulceration"),
+    ("metastasis",),
+)
+IMAGE: Rows = (("modality", "taken_on"),)
+
+
+class CaseForm(QWidget):
+    """Fields of a patient, a lesion or an image."""
+
+    edited = Signal(str, str)
+    refused = Signal(str)
+    rested = Signal()
+    confirmed = Signal(str)
+
+    def __init__(self, part: Part, rows: Rows, name: str) -> None:
+        super().__init__()
+        named(self, name, f"Form of the {part}").setToolTip("")
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setHorizontalSpacing(8)
+        grid.setVerticalSpacing(4)
+        grid.setColumnStretch(0, 1)
+        grid.setColumnStretch(1, 1)
+        self._shown = ""
+        self.fields: dict[str, CaseField] = {}
+        for place, names in enumerate(rows):
+            for column, field in enumerate(names):
+                made = self.fields[field] = CaseField(
+                    part, OWN.get(field) or _column(field), CHECKS.get(field, check_value)
+                )
+                grid.addWidget(made, place, column, 1, 2 if len(names) == 1 else 1, Qt.AlignmentFlag.AlignTop)
+                made.edited.connect(self.edited)
+                made.refused.connect(self.refused)
+                made.rested.connect(self.rested)
+                made.confirmed.connect(self.confirmed)
+
+    @property
+    def faults(self) -> list[str]:
+        """What is wrong with what stands in the fields."""
+        return [field.fault for field in self.fields.values() if field.fault]
+
+    def show_part(self, part: CasePart, editable: bool) -> None:
+        """Show what the case says."""
+        shown = getattr(part, "id", "")
+        if shown != self._shown:
+            self.forget()
+        self._shown = shown
+        for name, field in self.fields.items():
+            field.show_value(part.cell(name), part.guesses.get(name), editable)
+
+    def forget(self) -> None:
+        """Forget what was typed: what is shown next is of another patient, lesion or image."""
+        for field in self.fields.values():
+            field.forget()
+
+
+def _check_day(column: Column, text: str) -> str:
+    """What is wrong with a day."""
+    try:
+        is_day = not text or (len(text) == len("2026-05-31") and bool(date.fromisoformat(text)))
+    except ValueError:
+        is_day = False
+    return "" if is_day else f"{column.title}: expected a day such as 2026-05-31; found '{text}'."
+
+
+def _check_patient(column: Column, text: str) -> str:
+    """What is wrong with a pseudonym."""
+    return "" if text else f"{column.title}: expected a pseudonym, by which the patient is told from others."
+
+
+CHECKS = {"taken_on": _check_day, "patient_id": _check_patient}
+
+
+def _column(name: str) -> Column:
+    """The column of the table of that name."""
+    column = column_named(name)
+    assert column is not None, name
+    return column

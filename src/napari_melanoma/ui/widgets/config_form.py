@@ -1,0 +1,401 @@
+"""A form made from a configuration model."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QFormLayout, QGridLayout, QLabel, QVBoxLayout, QWidget
+
+from napari_melanoma.core.config import OneOf, OptionsOf, filled_in
+from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.ui.widgets.editors import (
+    CheckEditor,
+    ChoiceEditor,
+    Editor,
+    NumberEditor,
+    NumbersEditor,
+    PathEditor,
+    SeveralEditor,
+    TableEditor,
+    TextEditor,
+    WordOr,
+    WordsEditor,
+)
+from napari_melanoma.ui.widgets.look import ThemedIcons, form, named, section, tool
+from napari_melanoma.ui.widgets.number_box import Bounds, show
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+    from superqt import QCollapsible
+
+    from napari_melanoma.core.config import Config
+    from napari_melanoma.ui.widgets.settings import Settings
+
+
+class ConfigForm(QWidget):
+    """The fields of a configuration; those that are configurations themselves are sections that fold."""
+
+    changed = Signal()
+
+    def __init__(
+        self,
+        model: type[BaseModel],
+        settings: Settings,
+        icons: ThemedIcons,
+        wanted: Callable[[str], bool],
+        prefix: str = "",
+    ) -> None:
+        super().__init__()
+        self._fields: dict[str, FormField] = {}
+        self._parts: dict[str, ConfigForm] = {}
+        self._sections: dict[str, QCollapsible] = {}
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(5)
+        rows = QWidget()
+        layout = form(rows)
+        layout.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)  # in a narrow dock the control goes below
+        column.addWidget(rows)
+        unasked = filled_in(model)
+        for name, info in model.model_fields.items():
+            if name in unasked:
+                continue
+            key = f"{prefix}{name}"
+            if part := _nested(info.annotation):
+                self._add_part(name, ConfigForm(part, settings, icons, wanted, f"{key}."), settings, icons)
+            elif wanted(key) and not _part_that_may_be_absent(info.annotation):
+                options = next((item for item in info.metadata if isinstance(item, OptionsOf)), None)
+                if options and options.field in self._fields:
+                    editor: Editor = self._options_editor(key, options, settings, icons)
+                else:
+                    editor = editor_for(info.annotation, info.metadata)
+                field = FormField(key, info, editor, icons)
+                field.changed.connect(self._on_changed)
+                self._fields[name] = field
+                if isinstance(editor, OptionsEditor):  # rows of its own, which need the whole width
+                    layout.addRow(field.label)
+                    layout.addRow(field)
+                else:
+                    layout.addRow(field.label, field)
+        rows.setVisible(bool(self._fields))
+
+    def __len__(self) -> int:
+        return len(self._fields) + sum(len(part) for part in self._parts.values())
+
+    @property
+    def fields(self) -> Iterator[FormField]:
+        """Every field, those of sections too."""
+        yield from self._fields.values()
+        for part in self._parts.values():
+            yield from part.fields
+
+    @property
+    def faults(self) -> list[str]:
+        """What is wrong with what was typed, a sentence each."""
+        return [f"{field.words}: {field.fault}" for field in self.fields if field.fault]
+
+    @property
+    def changes(self) -> int:
+        """How many fields show another value than was given."""
+        return sum(field.is_changed for field in self.fields)
+
+    def values(self) -> dict[str, Any]:
+        """Give the values as the controls show them.
+
+        By name, nested as the configuration is; fields that are not shown are left out.
+        """
+        found: dict[str, Any] = {name: field.value for name, field in self._fields.items()}
+        return found | {name: part.values() for name, part in self._parts.items()}
+
+    def set_values(self, config: BaseModel) -> None:
+        """Show the values of a configuration; nobody is told."""
+        self._each(config, FormField.set_value)
+
+    def give(self, config: BaseModel) -> None:
+        """Show the values of a configuration, and take them for the ones to come back to; nobody is told."""
+        self._each(config, FormField.give)
+
+    def renew(self, config: BaseModel) -> None:
+        """Take a configuration for the one to come back to, and show it where the user has changed nothing."""
+        self._each(config, FormField.renew)
+
+    def _options_editor(self, key: str, options: OptionsOf, settings: Settings, icons: ThemedIcons) -> OptionsEditor:
+        """Make the control of options that go with the name in another field, and change it with that name."""
+        name = self._fields[options.field]
+        editor = OptionsEditor(
+            lambda: options.config_of(name.value),
+            lambda model: ConfigForm(model, settings, icons, lambda key: True, f"{key}."),
+        )
+        name.changed.connect(editor.renew)
+        return editor
+
+    def _each(self, config: BaseModel, act: Callable[[FormField, Any], None]) -> None:
+        for name, field in self._fields.items():
+            act(field, getattr(config, name))
+        for name, part in self._parts.items():
+            part._each(getattr(config, name), act)
+        self._count()
+
+    def _add_part(self, name: str, part: ConfigForm, settings: Settings, icons: ThemedIcons) -> None:
+        if not len(part):
+            part.deleteLater()
+            return
+        fold = section(spelled(name).capitalize(), f"form_{name}_section", part, settings, False)
+        icons.fold(fold)
+        part.changed.connect(self._on_changed)
+        self._parts[name], self._sections[name] = part, fold
+        self.layout().addWidget(fold)
+
+    def _on_changed(self) -> None:
+        self._count()
+        self.changed.emit()
+
+    def _count(self) -> None:
+        """Say in the title of a section how much in it was changed, so that nothing hides in a fold."""
+        for name, part in self._parts.items():
+            changes = f"  ({part.changes} changed)" if part.changes else ""
+            self._sections[name].setText(spelled(name).capitalize() + changes)
+
+
+def _nested(annotation: object) -> type[BaseModel] | None:
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def _part_that_may_be_absent(annotation: object) -> bool:
+    """Whether a field is a configuration or None: it has a form of its own, where it is there."""
+    return get_origin(annotation) in (Union, types.UnionType) and any(map(_nested, get_args(annotation)))
+
+
+def editor_for(annotation: Any, metadata: Sequence[object] = ()) -> Editor:  # noqa: ANN401 - a type's description
+    """Make the control for a kind of value: the one mapping of fields to controls."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        inner = [item for part in parts[1:] for item in getattr(part, "metadata", [part])]
+        return editor_for(parts[0], [*metadata, *inner])
+    if origin is Literal:
+        return ChoiceEditor(parts)
+    if Path in (annotation, *parts):
+        return PathEditor()
+    if origin in (Union, types.UnionType):
+        return _union_editor(parts, metadata)
+    if origin is tuple:
+        if parts == (str, Ellipsis):
+            return WordsEditor(_shortest(metadata))
+        kind = get_args(parts[0])[0] if get_origin(parts[0]) is Annotated else parts[0]
+        if parts[1:] == (Ellipsis,) and kind in (int, float):
+            return NumbersEditor(kind is int, _shortest(metadata))
+        if Ellipsis not in parts:
+            return SeveralEditor([editor_for(part) for part in parts])
+    if annotation is bool:
+        return CheckEditor()
+    if annotation in (int, float):
+        return NumberEditor(annotation is int, Bounds.of(metadata))
+    if annotation is str:
+        if named := next((item for item in metadata if isinstance(item, OneOf)), None):
+            return ChoiceEditor(named.names, named.title)
+        return TextEditor(_shortest(metadata))
+    if origin is dict:
+        return TableEditor()
+    raise TypeError(f"no control for {annotation}: teach editor_for to make one")
+
+
+def _union_editor(parts: Sequence[Any], metadata: Sequence[object]) -> Editor:
+    """Make the control of a value that may be a word instead."""
+    words = [word for part in parts if get_origin(part) is Literal for word in get_args(part)]
+    words += [None] if type(None) in parts else []
+    values = [part for part in parts if get_origin(part) is not Literal and part is not type(None)]
+    if len(words) != 1 or len(values) != 1:
+        raise TypeError(f"no control for one of {parts}: expected one kind of value and one word")
+    return WordOr(editor_for(values[0], metadata), words[0])
+
+
+def _shortest(metadata: Sequence[object]) -> int:
+    return next((limit.min_length for limit in metadata if hasattr(limit, "min_length")), 0)
+
+
+class OptionsEditor(Editor):
+    """The fields of the configuration that belongs to a name."""
+
+    def __init__(
+        self, config_now: Callable[[], type[Config]], make_form: Callable[[type[BaseModel]], ConfigForm]
+    ) -> None:
+        super().__init__()
+        self._config_now = config_now
+        self._make_form = make_form
+        self._config: type[Config] | None = None
+        self._form: ConfigForm | None = None
+        self._row.addWidget(QLabel("none"), 1)
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401
+        """Every option with its value, by name."""
+        return {} if self._form is None else self._form.values()
+
+    @value.setter
+    def value(self, value: Any) -> None:  # noqa: ANN401
+        config = self._config_now()
+        self._show(config)
+        if self._form is not None:
+            self._form.give(config.model_validate(self.normal(value)))
+
+    def normal(self, value: Any) -> Any:  # noqa: ANN401
+        """Name every option of the configuration as it is now; options of another name's give way to its defaults.
+
+        Every option by name, but for those that the program fills in itself.
+        """
+        config = self._config_now()
+        try:
+            named = config.parse(dict(value), "the table of options")
+        except ConfigError:
+            named = config()
+        return named.model_dump(exclude=filled_in(config))
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with what was typed."""
+        return "; ".join(self._form.faults) if self._form is not None else ""
+
+    def renew(self) -> None:
+        """Show the options of the name as it is now, where it is another one, with their defaults."""
+        if self._config_now() is not self._config:
+            self.value = {}
+            self.changed.emit()
+
+    def _show(self, config: type[Config]) -> None:
+        if config is self._config:
+            return
+        self._config = config
+        self._form = self._make_form(config) if config.model_fields else None
+        before = self.control
+        shown: QWidget = QLabel("none") if self._form is None else self._form
+        shown.setObjectName(before.objectName())
+        if self._form is not None:
+            self._form.changed.connect(self.changed)
+        self._row.replaceWidget(before, shown)
+        before.setParent(None)  # so that nobody finds it any more
+        before.deleteLater()
+
+
+BACK_PX = 20
+SPELLED = {"ema": "EMA", "jpeg": "JPEG"}
+
+
+class FormField(QWidget):
+    """A field's control, with a button that brings back the value that was given."""
+
+    changed = Signal()
+
+    def __init__(self, key: str, info: FieldInfo, editor: Editor, icons: ThemedIcons) -> None:
+        super().__init__()
+        self._given: Any = None
+        self._editor = editor
+        words = spelled(key.rpartition(".")[2])
+        self.words = words
+        self.label = QLabel(words)
+        self.label.setToolTip(tooltip(words, info))
+        self.label.setBuddy(editor.control)
+        for number, control in enumerate(editor.controls, 1):
+            several = f" {number}" if number > 1 else ""
+            named(control, f"{key}{several}", f"{words}{several}", tooltip(words, info))
+        self._back = tool(f"{key}.reset", f"Reset {words}")
+        icons.add(self._back, "step_left")
+        self._back.setFixedWidth(BACK_PX)
+        policy = self._back.sizePolicy()
+        policy.setRetainSizeWhenHidden(True)
+        self._back.setSizePolicy(policy)
+        self._fault = named(QLabel(), f"{key}.fault", f"What is wrong with {words}")
+        self._fault.setProperty("fault", True)
+        self._fault.setWordWrap(True)
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setHorizontalSpacing(2)
+        grid.setVerticalSpacing(1)
+        grid.addWidget(editor, 0, 0)
+        grid.addWidget(self._back, 0, 1, Qt.AlignmentFlag.AlignTop)
+        grid.addWidget(self._fault, 1, 0, 1, 2)
+        grid.setColumnStretch(0, 1)
+        if not info.is_required():
+            self.set_value(info.get_default(call_default_factory=True))
+        editor.changed.connect(self._on_changed)
+        self._back.clicked.connect(self._on_back)
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401 - whatever the field holds
+        """What the control shows; meaningless while there is a fault."""
+        return self._editor.value
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with what was typed; empty where nothing is."""
+        return self._editor.fault
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether the value is another one than was given."""
+        return bool(self.fault) or self.value != self._given
+
+    def set_value(self, value: Any) -> None:  # noqa: ANN401 - whatever the field holds
+        """Show a value; nobody is told."""
+        self._editor.value = value
+        self._show_state()
+
+    def give(self, value: Any) -> None:  # noqa: ANN401 - whatever the field holds
+        """Show a value, and take it for the one to come back to; nobody is told."""
+        self._given = self._editor.normal(value)
+        self.set_value(value)
+
+    def renew(self, value: Any) -> None:  # noqa: ANN401 - whatever the field holds
+        """Take another value for the one to come back to, and show it unless the user has chosen one."""
+        chosen = self.is_changed
+        self._given = self._editor.normal(value)
+        if chosen:
+            self._show_state()
+        else:
+            self.set_value(value)
+
+    def _on_changed(self) -> None:
+        self._show_state()
+        self.changed.emit()
+
+    def _on_back(self) -> None:
+        self._editor.control.setFocus()  # before the button goes, and the focus with it to nobody
+        self.set_value(self._given)
+        self.changed.emit()
+
+    def _show_state(self) -> None:
+        fault = self.fault
+        self._fault.setText(fault)
+        self._fault.setVisible(bool(fault))
+        self._back.setVisible(self.is_changed)
+        self._back.setToolTip(f"Back to {said(self._given)}")
+        font = self.label.font()
+        font.setBold(self.is_changed)
+        self.label.setFont(font)
+
+
+def spelled(name: str) -> str:
+    """Write a name of the configuration as words."""
+    return " ".join(SPELLED.get(word, word) for word in name.split("_"))
+
+
+def tooltip(words: str, info: FieldInfo) -> str:
+    """Say what a field is for and which values it takes."""
+    limits = Bounds.of(info.metadata).words
+    parts = [part for part in (info.description, limits and f"Allowed: {limits}.") if part]
+    return "\n".join(parts) or words.capitalize()
+
+
+def said(value: Any) -> str:  # noqa: ANN401 - whatever a field holds
+    """Write a value for a sentence."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return show(value)
+    if isinstance(value, tuple):
+        return ", ".join(said(part) for part in value) or "nothing"
+    return str(value).replace("_", " ") or "nothing"

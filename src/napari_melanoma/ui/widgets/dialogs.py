@@ -1,0 +1,86 @@
+"""Questions asked before a window closes or work is replaced."""
+
+from __future__ import annotations
+
+import weakref
+
+from qtpy.QtCore import QEvent, QObject, Qt, Signal
+from qtpy.QtWidgets import QAbstractButton, QMainWindow, QMessageBox, QWidget
+
+
+def ask(parent: QWidget, name: str, question: str, details: str, title: str = "Lesion") -> QMessageBox:
+    """Make a question box."""
+    box = QMessageBox(parent.window())
+    box.setObjectName(name)
+    box.setIcon(QMessageBox.Icon.Question)
+    box.setWindowTitle(title)
+    box.setText(question)
+    box.setInformativeText(details)
+    return box
+
+
+def answer(box: QMessageBox) -> QAbstractButton | None:
+    """Ask a question, and let go of its box.
+
+    What was pressed; None where the box was closed, or taken away with its window, unanswered.
+    """
+    pressed: list[QAbstractButton] = []  # not asked of the box, which may be gone by then
+    box.buttonClicked.connect(pressed.append)
+    box.finished.connect(box.deleteLater)
+    box.exec()
+    return pressed[0] if pressed else None
+
+
+class WindowGuard(QObject):
+    """Watches the main window of a dock."""
+
+    failed = Signal(object)
+
+    def __init__(self, dock: QWidget) -> None:
+        super().__init__(dock)
+        self._dock = dock
+        self._watched: weakref.ref[QWidget] | None = None  # a strong one would keep a closed window alive
+
+    def watch(self) -> None:
+        """Watch the outermost window that holds the dock now."""
+        window = self._dock
+        while (parent := window.parentWidget()) is not None:  # of a floating dock, window() is only its own frame
+            window = parent
+        before = self.window
+        if window is not before and window is not self._dock:
+            if before is not None:
+                before.removeEventFilter(self)
+            window.installEventFilter(self)
+            self._watched = weakref.ref(window)
+
+    @property
+    def window(self) -> QWidget | None:
+        """The window that is watched."""
+        return None if self._watched is None else self._watched()
+
+    def may_close(self) -> bool:
+        """Ask the user, where there is something to ask.
+
+        False where the window shall stay.
+        """
+        raise NotImplementedError
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Hold a close event back where the user says so; windows that nobody sees close unasked."""
+        held_back = (
+            event.type() == QEvent.Type.Close
+            and watched is self.window
+            and watched.isVisible()
+            and not _is_torn_down(watched)
+            and not self.may_close()
+        )
+        if held_back:
+            event.ignore()
+        return held_back
+
+
+def _is_torn_down(window: QObject) -> bool:
+    """Whether the canvas has gone already: ``viewer.close()`` of napari removes it, and only then closes the window."""
+    center = window.centralWidget() if isinstance(window, QMainWindow) else None
+    parts = [] if center is None else center.findChildren(QWidget, options=Qt.FindChildOption.FindDirectChildrenOnly)
+    return bool(parts) and not any(part.isVisible() for part in parts)

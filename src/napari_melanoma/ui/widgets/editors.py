@@ -1,0 +1,449 @@
+"""One editor for each kind of configuration value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QWheelEvent
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QHBoxLayout, QLineEdit, QPlainTextEdit, QWidget
+
+from napari_melanoma.core.errors import MalformedFile
+from napari_melanoma.core.parsing import parse_toml
+from napari_melanoma.ui.widgets.look import tool
+from napari_melanoma.ui.widgets.number_box import Bounds, NumberBox, show
+
+LEAST_LETTERS, MOST_LETTERS = 6, 20  # that a list of words keeps room for; wider, it would not fit in a narrow dock
+
+
+class Editor(QWidget):
+    """A control for one value."""
+
+    changed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._row = QHBoxLayout(self)
+        self._row.setContentsMargins(0, 0, 0, 0)
+        self._row.setSpacing(4)
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401 - whatever the field holds
+        """What the control shows; meaningless while there is a fault."""
+        raise NotImplementedError
+
+    @value.setter
+    def value(self, value: Any) -> None:  # noqa: ANN401 - whatever the field holds
+        raise NotImplementedError
+
+    def normal(self, value: Any) -> Any:  # noqa: ANN401 - whatever the field holds
+        """Write a value as ``value`` gives it back."""
+        return value
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with what was typed; empty where nothing is."""
+        return ""
+
+    @property
+    def control(self) -> QWidget:
+        """The widget that takes the focus, and with it the names of the field."""
+        first = self._row.itemAt(0).widget()
+        assert isinstance(first, QWidget)
+        return first
+
+    @property
+    def controls(self) -> list[QWidget]:
+        """Every widget that takes the focus."""
+        return [self.control]
+
+
+class NumberEditor(Editor):
+    """A number."""
+
+    def __init__(self, whole: bool, bounds: Bounds) -> None:
+        super().__init__()
+        self._box = NumberBox(whole, bounds)
+        self._box.changed.connect(self.changed)
+        self._row.addWidget(self._box, 1)
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401
+        """The number."""
+        return self._box.value
+
+    @value.setter
+    def value(self, value: Any) -> None:  # noqa: ANN401
+        self._box.value = value
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with the text."""
+        return self._box.fault
+
+
+class WordOr(Editor):
+    """A value, or a word in its place, such as ``auto``: a button that stays pressed for the word."""
+
+    def __init__(self, editor: Editor, word: str | None) -> None:
+        super().__init__()
+        self._editor = editor
+        self._word = word
+        said = "none" if word is None else word
+        self._button = tool(f"{said}_word", said, f"Press for '{said}' in place of a value", said, checkable=True)
+        self._button.toggled.connect(self._on_toggled)
+        editor.changed.connect(self.changed)
+        self._row.addWidget(editor, 1)
+        self._row.addWidget(self._button)
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401
+        """The value or the word."""
+        return self._word if self._button.isChecked() else self._editor.value
+
+    @value.setter
+    def value(self, value: Any) -> None:  # noqa: ANN401
+        is_word = value == self._word
+        if not is_word:
+            self._editor.value = value
+        self._button.blockSignals(True)
+        self._button.setChecked(is_word)
+        self._button.blockSignals(False)
+        self._editor.setEnabled(not is_word)
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with the value, where it counts."""
+        return "" if self._button.isChecked() else self._editor.fault
+
+    @property
+    def control(self) -> QWidget:
+        """The control of the value."""
+        return self._editor.control
+
+    def _on_toggled(self, on: bool) -> None:
+        self._editor.setEnabled(not on)
+        self.changed.emit()
+
+
+class StillCombo(QComboBox):
+    """A combo box that leaves the wheel to the page unless it is in use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(LEAST_LETTERS)
+
+    def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 - Qt's name
+        """Scrolling past must not choose something else."""
+        if self.hasFocus():
+            super().wheelEvent(event)
+        else:
+            event.ignore()
+
+
+class ChoiceEditor(Editor):
+    """One of a few words."""
+
+    def __init__(self, choices: Sequence[Any], title: Callable[[Any], str] = str) -> None:
+        super().__init__()
+        self._combo = StillCombo()
+        for choice in choices:
+            shown = str(choice).replace("_", " ") if title is str else title(choice)
+            self._combo.addItem(shown, choice)
+        # With room for its words: three networks are called DeepLabv3+ first, and then with what.
+        longest = max((len(self._combo.itemText(place)) for place in range(self._combo.count())), default=0)
+        self._combo.setMinimumContentsLength(min(max(longest, LEAST_LETTERS), MOST_LETTERS))
+        self._combo.currentIndexChanged.connect(self._on_index)
+        self._row.addWidget(self._combo, 1)
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401
+        """The word that is chosen."""
+        return self._combo.currentData()
+
+    @value.setter
+    def value(self, value: Any) -> None:  # noqa: ANN401
+        self._combo.blockSignals(True)
+        self._combo.setCurrentIndex(self._combo.findData(value))
+        self._combo.blockSignals(False)
+
+    def _on_index(self, index: int) -> None:
+        self.changed.emit()
+
+
+class CheckEditor(Editor):
+    """Yes or no."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._check = QCheckBox()
+        self._check.toggled.connect(self._on_toggled)
+        self._row.addWidget(self._check, 1)
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401
+        """Whether it is checked."""
+        return self._check.isChecked()
+
+    @value.setter
+    def value(self, value: Any) -> None:  # noqa: ANN401
+        self._check.blockSignals(True)
+        self._check.setChecked(value)
+        self._check.blockSignals(False)
+
+    def _on_toggled(self, on: bool) -> None:
+        self.changed.emit()
+
+
+class SeveralEditor(Editor):
+    """A fixed number of values side by side."""
+
+    def __init__(self, editors: Sequence[Editor]) -> None:
+        super().__init__()
+        self._editors = list(editors)
+        for editor in editors:
+            editor.changed.connect(self.changed)
+            self._row.addWidget(editor, 1)
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401
+        """A tuple."""
+        return tuple(editor.value for editor in self._editors)
+
+    @value.setter
+    def value(self, value: Any) -> None:  # noqa: ANN401
+        for editor, part in zip(self._editors, value, strict=True):
+            editor.value = part
+
+    @property
+    def fault(self) -> str:
+        """The first fault."""
+        return next((editor.fault for editor in self._editors if editor.fault), "")
+
+    @property
+    def control(self) -> QWidget:
+        """The first control."""
+        return self._editors[0].control
+
+    @property
+    def controls(self) -> list[QWidget]:
+        """Every control, from left to right."""
+        return [control for editor in self._editors for control in editor.controls]
+
+
+LINES = 4  # of a table of options
+TABLE_PX = 220
+
+
+class TextEditor(Editor):
+    """A line of text."""
+
+    def __init__(self, shortest: int = 0) -> None:
+        super().__init__()
+        self._shortest = shortest
+        self._line = QLineEdit()
+        self._line.textEdited.connect(self._on_edited)
+        self._row.addWidget(self._line, 1)
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401
+        """The text."""
+        return str(self._line.text())
+
+    @value.setter
+    def value(self, value: Any) -> None:  # noqa: ANN401
+        self._line.setText(value)
+        self._line.setCursorPosition(0)
+
+    @property
+    def fault(self) -> str:
+        """Say that it is too short."""
+        return "" if len(self.value) >= self._shortest else "is empty: type a few letters"
+
+    def _on_edited(self, text: str) -> None:
+        self.changed.emit()
+
+
+class WordsEditor(TextEditor):
+    """Several texts in one line, with commas between them; one that has a comma itself stands in quotes."""
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401
+        """The texts."""
+        return split_words(str(self._line.text()))
+
+    @value.setter
+    def value(self, value: Any) -> None:  # noqa: ANN401
+        self._line.setText(join_words(value))
+        self._line.setCursorPosition(0)
+
+    @property
+    def fault(self) -> str:
+        """Say that there are too few."""
+        return "" if len(self.value) >= self._shortest else "is empty: name at least one"
+
+
+class NumbersEditor(TextEditor):
+    """Any count of numbers in one line, with commas between them."""
+
+    def __init__(self, whole: bool, shortest: int = 0) -> None:
+        super().__init__(shortest)
+        self._kind = int if whole else float
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401
+        """The numbers, as far as they can be read."""
+        return tuple(self._kind(word) for word in split_words(str(self._line.text())) if self._reads(word))
+
+    @value.setter
+    def value(self, value: Any) -> None:  # noqa: ANN401
+        self._line.setText(", ".join(show(number) for number in value))
+
+    @property
+    def fault(self) -> str:
+        """Say which is no number, or that there are too few."""
+        wrong = [word for word in split_words(str(self._line.text())) if not self._reads(word)]
+        if wrong:
+            return f"'{wrong[0]}' is no {'whole number' if self._kind is int else 'number'}"
+        return "" if len(self.value) >= self._shortest else "is empty: name at least one"
+
+    def _reads(self, word: str) -> bool:
+        try:
+            self._kind(word)
+        except ValueError:
+            return False
+        return True
+
+
+class TableEditor(Editor):
+    """Options whose names are not known here: a line of TOML each, ``decoder_channels = 64``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._text = QPlainTextEdit()
+        self._text.setPlaceholderText("name = value, one a line")
+        self._text.setTabChangesFocus(True)
+        self._text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+        self._text.setFixedHeight(self._text.fontMetrics().lineSpacing() * LINES + 12)
+        self._text.setMinimumWidth(TABLE_PX)
+        self._text.textChanged.connect(self.changed)
+        self._row.addWidget(self._text, 1)
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401
+        """A dict; empty where the text cannot be read."""
+        return self._read()[0]
+
+    @value.setter
+    def value(self, value: Any) -> None:  # noqa: ANN401
+        import tomli_w
+
+        self._text.blockSignals(True)
+        self._text.setPlainText(tomli_w.dumps(value).strip())
+        self._text.blockSignals(False)
+
+    @property
+    def fault(self) -> str:
+        """What a reader of TOML says of the text."""
+        return self._read()[1]
+
+    def _read(self) -> tuple[dict[str, Any], str]:
+        try:
+            text = self._text.document().toRawText()  # toPlainText makes plain blanks of hard ones
+            return parse_toml(text.replace("\u2029", "\n"), "the options"), ""
+        except MalformedFile as error:
+            return {}, f'{error.reason}. Expected lines such as: decoder_channels = 64, encoder = "name"'
+
+
+LEAST_PX = 90
+
+
+class PathEditor(Editor):
+    """A path or nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._line = QLineEdit()
+        self._line.setPlaceholderText("none")
+        self._line.setClearButtonEnabled(True)
+        self._line.setMinimumWidth(LEAST_PX)
+        self._button = tool("browse", "Choose a file", "Choose a file", "...")
+        self._line.textChanged.connect(self._on_text)
+        self._button.clicked.connect(self._on_browse)
+        self._row.addWidget(self._line, 1)
+        self._row.addWidget(self._button)
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401
+        """The path; None where the line is empty."""
+        text = self._line.text().strip()
+        return Path(text) if text else None
+
+    @value.setter
+    def value(self, value: Any) -> None:  # noqa: ANN401
+        self._line.blockSignals(True)
+        self._line.setText("" if value is None else str(value))
+        self._line.setCursorPosition(0)
+        self._line.setToolTip("" if value is None else str(value))
+        self._line.blockSignals(False)
+
+    @property
+    def fault(self) -> str:
+        """Say that there is no such file."""
+        path = self.value
+        return "" if path is None or path.expanduser().is_file() else "there is no such file"
+
+    @property
+    def controls(self) -> list[QWidget]:
+        """The line, then the button."""
+        return [self._line, self._button]
+
+    def _on_text(self, text: str) -> None:
+        self._line.setToolTip(text)
+        self.changed.emit()
+
+    def _on_browse(self) -> None:
+        dialog = QFileDialog(self.window(), "Choose a file", str((self.value or Path.home()).parent))
+        dialog.setObjectName("path_dialog")
+        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+        dialog.fileSelected.connect(self._line.setText)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+
+WORD = re.compile(r'\s*(?:"((?:[^"]|"")*)"\s*|([^,]*))(,|$)')
+
+
+def split_words(text: str) -> tuple[str, ...]:
+    """Read texts that stand in one line.
+
+    Empty for an empty line.
+    """
+    words, at = [], 0
+    while at < len(text):
+        match = WORD.match(text, at)
+        assert match is not None  # the second way matches anything
+        quoted, plain, _ = match.groups()
+        if quoted is not None:
+            words.append(quoted.replace('""', '"'))
+        elif plain.strip():
+            words.append(plain.strip())
+        at = match.end()
+    return tuple(words)
+
+
+def join_words(words: Sequence[str]) -> str:
+    """Write texts into one line."""
+    return ", ".join(_quoted(word) for word in words)
+
+
+def _quoted(word: str) -> str:
+    if word and word == word.strip() and not set(word) & set(',"'):
+        return word
+    doubled = word.replace('"', '""')
+    return f'"{doubled}"'

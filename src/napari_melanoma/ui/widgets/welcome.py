@@ -1,0 +1,101 @@
+"""What an empty dock shows, and files dropped on a dock."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qtpy.QtCore import QEvent, QObject, Qt, Signal
+from qtpy.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
+from qtpy.QtWidgets import QFrame, QLabel, QLineEdit, QVBoxLayout, QWidget
+
+from napari_melanoma.ui.widgets.look import ThemedIcons, named
+
+
+class Welcome(QFrame):
+    """An area for files, with links that do what they say."""
+
+    dropped = Signal(object)
+    followed = Signal(str)
+
+    def __init__(self, icons: ThemedIcons) -> None:
+        super().__init__()
+        self._icons = icons
+        named(self, "welcome", "Drop a photograph here", "JPEG, PNG, TIFF, HEIC, DICOM ...: one or several")
+        self.setAcceptDrops(True)
+        self._words = named(QLabel(), "welcome_words", "Open a photograph or try the sample")
+        self._words.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._words.setWordWrap(True)
+        self._words.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
+        self._words.linkActivated.connect(self.followed)
+        self._hint = QLabel()
+        self._hint.setWordWrap(True)
+        self._hint.setProperty("quiet", True)
+        self._hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(16, 48, 16, 48)
+        layout.addWidget(self._words)
+        layout.addWidget(self._hint)
+        icons.changed.connect(self._say)
+
+    def _say(self) -> None:
+        """Write the invitation in the colours of the theme."""
+        open_, sample = self._icons.link("open", "open one"), self._icons.link("sample", "try the sample")
+        self._words.setText(
+            "<p style='font-size: 14pt'>Drop a photograph here,</p>"
+            f"<p style='font-size: 11pt'>{open_}, or {sample}.</p>"
+        )
+
+    def set_hint(self, hint: str) -> None:
+        """Say why an image that is open is no photograph."""
+        self._hint.setText(hint)
+        self._hint.setVisible(bool(hint))
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802 - Qt's name
+        """Accept files."""
+        if event.mimeData().hasUrls():
+            self._over(True)
+            event.acceptProposedAction()
+
+    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:  # noqa: N802 - Qt's name
+        """Forget files that went by."""
+        self._over(False)
+
+    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802 - Qt's name
+        """Take files."""
+        self._over(False)
+        paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
+        event.acceptProposedAction()
+        if paths:
+            self.dropped.emit(paths)
+
+    def _over(self, over: bool) -> None:
+        self.setProperty("over", over)
+        self.style().unpolish(self)
+        self.style().polish(self)
+
+
+class FileDrops(QObject):
+    """Takes files that are dropped on a dock or on a part of it that does not take them itself."""
+
+    dropped = Signal(object)
+
+    def __init__(self, dock: QWidget, *later: QWidget) -> None:
+        super().__init__(dock)
+        dock.setAcceptDrops(True)
+        dock.installEventFilter(self)
+        for part in (dock, *later):
+            for field in part.findChildren(QLineEdit):
+                field.setAcceptDrops(False)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
+        """Hear files that come over the dock, and those that are dropped."""
+        if event is None or event.type() not in (QEvent.Type.DragEnter, QEvent.Type.Drop):
+            return False
+        assert isinstance(event, QDropEvent)
+        if not event.mimeData().hasUrls():
+            return False
+        event.acceptProposedAction()
+        paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
+        if event.type() == QEvent.Type.Drop and paths:
+            self.dropped.emit(paths)
+        return True

@@ -1,0 +1,221 @@
+"""The viewer's end of the worker process: one warm child, one request at a time, killed to cancel."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import shutil
+import tempfile
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtCore import QObject, QProcess, QTimer, Signal
+
+from napari_melanoma.core import errors
+from napari_melanoma.core.context import Progress
+from napari_melanoma.core.files import temporary_prefix
+from napari_melanoma.core.interpreter import python_executable
+
+log = logging.getLogger(__name__)
+
+
+class Request(QObject):
+    """One question to the worker, with the four signals of a ``Job``."""
+
+    progressed = Signal(object)
+    succeeded = Signal(object)
+    failed = Signal(object)
+    finished = Signal()
+
+    def __init__(self, client: WorkerClient, line: bytes, number: int) -> None:
+        super().__init__()
+        self.line = line
+        self.number = number
+        self._client = client
+
+    def cancel(self) -> None:
+        """Take the question back; a worker that is busy with it is killed."""
+        self._client.withdraw(self)
+
+
+class WorkerClient(QObject):
+    """One warm child process; one request at a time; killed to cancel, and started again when next asked."""
+
+    restarting = Signal(str)
+
+    def __init__(self, command: Sequence[str] | None = None) -> None:
+        super().__init__()
+        self._command = list(command or (python_executable(), "-P", "-m", "napari_melanoma", "worker"))
+        self._waiting: deque[Request] = deque()
+        self._asked: Request | None = None
+        self._count = 0
+        self._said = deque[str](maxlen=20)
+        self._folder: Path | None = None
+        self._process = self._new_process()
+
+    @property
+    def folder(self) -> Path:
+        """A temporary folder for arrays, removed with the client."""
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix=temporary_prefix("worker")))
+        return self._folder
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the child, or None while there is none."""
+        return int(self._process.processId()) or None
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is awaited."""
+        return self._asked is not None
+
+    def warm(self) -> None:
+        """Start the child if it is not running, so that the first answer comes quickly."""
+        if self._process.state() == QProcess.ProcessState.NotRunning:
+            self._process.start(self._command[0], self._command[1:])
+
+    def request(self, verb: str, **arguments: Any) -> Request:  # noqa: ANN401 - whatever JSON can hold
+        """Ask for something; asked questions are answered one after the other."""
+        self._count += 1
+        message = {"id": self._count, "verb": verb, "arguments": arguments}
+        request = Request(self, json.dumps(message).encode() + b"\n", self._count)
+        self._waiting.append(request)
+        QTimer.singleShot(0, self._next)
+        return request
+
+    def withdraw(self, request: Request) -> None:
+        """Forget a question; a child that is busy with it is killed."""
+        if request is self._asked:
+            self._asked = None
+            self._replace_process()
+        elif request in self._waiting:
+            self._waiting.remove(request)
+        else:
+            return
+        request.finished.emit()
+        self._next()
+
+    def close(self) -> None:
+        """End the child and remove the temporary folder; the client can be used again afterwards."""
+        self._waiting.clear()
+        self._asked = None
+        self._replace_process()
+        for process in self.findChildren(QProcess):
+            if process.state() != QProcess.ProcessState.NotRunning:
+                process.waitForFinished(1000)  # a killed child: a few ms, and Qt warns of one destroyed while it runs
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    def _new_process(self) -> QProcess:
+        process = QProcess(self)
+        process.readyReadStandardOutput.connect(self._on_output)
+        process.readyReadStandardError.connect(self._on_error_output)
+        process.errorOccurred.connect(self._on_error)
+        process.finished.connect(self._on_exit)
+        return process
+
+    def _replace_process(self) -> None:
+        """Kill the child without waiting for its end: its last words must not be taken for the next one's."""
+        old, self._process = self._process, self._new_process()
+        for signal in (old.readyReadStandardOutput, old.readyReadStandardError, old.errorOccurred, old.finished):
+            signal.disconnect()
+        if old.state() == QProcess.ProcessState.NotRunning:
+            old.deleteLater()
+        else:
+            old.finished.connect(old.deleteLater)
+            old.kill()
+
+    def _next(self) -> None:
+        if self._asked is None and self._waiting:
+            self._asked = self._waiting.popleft()
+            self._said.clear()
+            self.warm()
+            self._process.write(self._asked.line)
+
+    def _on_output(self) -> None:
+        while self._process.canReadLine():
+            self._on_event(json.loads(bytes(self._process.readLine().data())))
+
+    def _on_event(self, event: dict[str, Any]) -> None:
+        request = self._asked
+        if request is None or event.pop("id") != request.number:
+            return
+        kind = event.pop("kind")
+        if kind == "progressed":
+            request.progressed.emit(Progress(**event))
+        elif kind == "succeeded":
+            self._end(request, "succeeded", event["answer"])
+        else:
+            self._end(request, "failed", _error(event["type"], event["message"]))
+
+    def _end(self, request: Request, kind: str, value: object) -> None:
+        self._asked = None
+        getattr(request, kind).emit(value)
+        request.finished.emit()
+        self._next()
+
+    def _on_error_output(self) -> None:
+        for line in bytes(self._process.readAllStandardError().data()).decode(errors="replace").splitlines():
+            self._said.append(line)
+            log.info("worker: %s", line)
+
+    def _on_error(self, error: QProcess.ProcessError) -> None:
+        if error == QProcess.ProcessError.FailedToStart:
+            self._on_death(f"it cannot be started: {self._process.errorString()} ({self._command[0]})")
+
+    def _on_exit(self, code: int) -> None:
+        self._on_output()
+        last = f"; it said last: {self._said[-1]}" if self._said else ""
+        self._on_death(f"exit code {code}{last}")
+
+    def _on_death(self, reason: str) -> None:
+        if self._asked is None:
+            return  # idle for long, or never needed: nobody waits
+        message = f"The process that runs the model ended in the middle of its work ({reason}). Nothing was changed. "
+        self.restarting.emit(reason)
+        self._end(self._asked, "failed", errors.WorkerDied(message + "It is started again when you next ask."))
+
+
+def _error(kind: str, message: str) -> Exception:
+    """Make the worker's error the same one here, so that a dock need not know where it was raised."""
+    known = getattr(errors, kind, None)
+    if isinstance(known, type) and issubclass(known, errors.MelanomaError):
+        return known(message)
+    return errors.MelanomaError(message)
+
+
+class _Shared:
+    """The one client of this program, which lives as long as a dock uses it."""
+
+    client: WorkerClient | None = None
+    users = 0
+
+
+def acquire_worker() -> WorkerClient:
+    """Take part in the one worker of this program; a model in memory is enough for all docks."""
+    if _Shared.client is None:
+        _Shared.client = WorkerClient()
+        atexit.register(_end_worker)  # a script that ends with its window open deletes docks only after Qt's objects
+    _Shared.users += 1
+    return _Shared.client
+
+
+def release_worker() -> None:
+    """Give the worker back; with the last user the process ends."""
+    _Shared.users = max(0, _Shared.users - 1)
+    if _Shared.users == 0:
+        _end_worker()
+
+
+def _end_worker() -> None:
+    """End the shared worker, if it has not ended."""
+    client, _Shared.client, _Shared.users = _Shared.client, None, 0
+    atexit.unregister(_end_worker)
+    if client is not None:
+        client.close()
+        client.deleteLater()

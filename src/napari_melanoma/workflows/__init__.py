@@ -1,1 +1,0 @@
-"""What a user asks for, as one plain function each."""

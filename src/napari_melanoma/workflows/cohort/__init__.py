@@ -1,1 +1,0 @@
-"""Many slides over several processes or machines: who does which, what became of each, and what is tried again."""
