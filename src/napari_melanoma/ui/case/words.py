@@ -15,16 +15,10 @@ from napari_melanoma.ui.body_map.widget import BodyMark
 from napari_melanoma.ui.lesion.footer import ago
 
 if TYPE_CHECKING:
-    from napari_melanoma.case.model import Case, CaseImage, CaseLesion, Origin
+    from napari_melanoma.case.model import Case, CaseImage, CaseLesion
     from napari_melanoma.ui.case.store import CaseDesk
 
 SHORT = {"tbp_tile": "total body", "wsi": "slide"}
-ORIGINS: dict[Origin, str] = {
-    "name": "the file's name",
-    "dicom": "the DICOM header",
-    "exif": "the camera's notes (EXIF)",
-    "table": "the table",
-}
 QUICK_S = 60
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject
 
 from napari_melanoma.lesion.analysis import LesionOptions
+from napari_melanoma.ui.lesion.state import MASK, REGION, same
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -234,7 +235,6 @@ def region_in_words(options: LesionOptions) -> str:
     return f"margin {100 * roi.margin:.3g} %, {background}, {roi.side_px} px"
 
 
-MASK, REGION = ("threshold", "refinement"), ("roi",)
 COMMON = ("model", "flips")  # settings of the dock: they hold for every analysis that is started
 
 
@@ -278,11 +278,3 @@ class OwnOptions:
 def with_fields(options: LesionOptions, source: LesionOptions, names: tuple[str, ...]) -> LesionOptions:
     """Give options with some fields of others."""
     return options.model_copy(update={name: getattr(source, name) for name in names})
-
-
-def same(one: LesionOptions, other: LesionOptions, names: tuple[str, ...]) -> bool:
-    """Say whether two options agree in some fields.
-
-    True where all of them are equal.
-    """
-    return all(getattr(one, name) == getattr(other, name) for name in names)

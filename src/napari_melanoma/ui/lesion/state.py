@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from napari_melanoma.io.photographs import Photograph
     from napari_melanoma.lesion.analysis import LesionResult, ModelStamp
 
+MASK, REGION = ("threshold", "refinement"), ("roi",)
+
 
 class LesionBook:
     """A ``Lesion`` for each analysed photograph, by the identity of its layer."""
@@ -445,3 +447,8 @@ def _alive(owner: dict[str, float]) -> bool:
         return abs(psutil.Process(int(owner["pid"])).create_time() - owner["created"]) < 1
     except psutil.Error:
         return False
+
+
+def same(one: LesionOptions, other: LesionOptions, names: tuple[str, ...]) -> bool:
+    """Return whether two options agree in some fields."""
+    return all(getattr(one, name) == getattr(other, name) for name in names)

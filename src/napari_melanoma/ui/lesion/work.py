@@ -13,8 +13,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.lesion.analysis import LesionOptions, LesionResult, band_of, derive, remeasure
 from napari_melanoma.ui.lesion import state
-from napari_melanoma.ui.lesion.mask_editing import MASK, REGION, same
-from napari_melanoma.ui.lesion.state import Change, Lesion, LesionBook, Point, threshold_of
+from napari_melanoma.ui.lesion.state import MASK, REGION, Change, Lesion, LesionBook, Point, same, threshold_of
 from napari_melanoma.ui.viewer import layers, linked
 from napari_melanoma.ui.viewer.photographs import pixel_size
 from napari_melanoma.ui.widgets.job import Latest, Turns, Work

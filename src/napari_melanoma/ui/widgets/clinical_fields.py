@@ -13,7 +13,6 @@ from qtpy.QtWidgets import QGridLayout, QLineEdit, QSizePolicy, QWidget
 from napari_melanoma.case.model import CasePart
 from napari_melanoma.data.table_schema import Column, check_value, column_named
 from napari_melanoma.data.taxonomy import UNKNOWN, taxonomy
-from napari_melanoma.ui.case.words import ORIGINS
 from napari_melanoma.ui.widgets.editors import StillCombo
 from napari_melanoma.ui.widgets.look import Words, named, quiet, tool
 
@@ -21,15 +20,21 @@ if TYPE_CHECKING:
     from napari_melanoma.case.model import Origin
 
 
-def guessed(origin: Origin) -> str:
-    """Say where a guess comes from."""
-    return f"Guessed from {ORIGINS[origin]}: nobody has confirmed it."
-
-
 Part = Literal["patient", "lesion", "image"]
+ORIGINS: dict[Origin, str] = {
+    "name": "the file's name",
+    "dicom": "the DICOM header",
+    "exif": "the camera's notes (EXIF)",
+    "table": "the table",
+}
 LETTERS = 4  # that a control keeps room for
 EMPTY = "unknown"
 Check = Callable[[Column, str], str]
+
+
+def guessed(origin: Origin) -> str:
+    """Say where a guess comes from."""
+    return f"Guessed from {ORIGINS[origin]}: nobody has confirmed it."
 
 
 class CaseField(QWidget):
