@@ -201,7 +201,7 @@ def test_a_full_disk_keeps_the_window_open(window, monkeypatch):
     window.opens()
     window.analyses()
     strikes(window, "mole")
-    monkeypatch.setattr(state, "save", full)
+    monkeypatch.setattr(state, "save_recovery", full)
     QTimer.singleShot(20, press)
     assert window.dock.guard.eventFilter(window.dock.guard.window, QEvent(QEvent.Type.Close))
     assert "the disk is full" in window.dock.status.text

@@ -58,7 +58,7 @@ def tomorrow(person, launched, slide_path, monkeypatch):
         box.deleteLater()
         return pressed
 
-    for module in ("analysing", "tissue"):
+    for module in ("analysis", "tissue"):
         monkeypatch.setattr(f"napari_melanoma.ui.slide.{module}.answer", answered)
     return person
 

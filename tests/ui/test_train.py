@@ -623,7 +623,7 @@ def test_a_run_is_resumed_although_its_process_is_still_ending(opens_dock, monke
     run = fake_run(runs.runs_folder(), "cancelled")
     ending = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3)"])
     run.alive(ending.pid)
-    monkeypatch.setattr(processes, "command", lambda out, **options: [sys.executable, "-c", "pass"])
+    monkeypatch.setattr(runs, "command", lambda out, **options: [sys.executable, "-c", "pass"])
     trainer = opens_dock()
     trainer.dock.desk.look_at(run.path)
     trainer.until(trainer.dock.page.run.buttons.resume.isEnabled)

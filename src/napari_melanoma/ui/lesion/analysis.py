@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -37,7 +36,8 @@ class Analysing(QObject):
         self._last: Analysed | None = None
         self._error: Exception | None = None
         self._before: dict[str, str | None] = {}
-        self._summary: tuple[Analysed, float, str] | None = None  # as the status line shows it
+        # Photograph, seconds and sentence of the status line; not the result, which would outlive its photograph.
+        self._summary: tuple[str, float, str] | None = None
         self.queue = AnalysisQueue(client, work.book.source, self)
         self.queue.progressed.connect(partial(controls.status.progress, TASK))
         self.queue.analysed.connect(self._on_analysed)
@@ -108,8 +108,8 @@ class Analysing(QObject):
     def _on_finished(self, done: int, seconds: float) -> None:
         sentence: str | None = None  # what failed was said
         if self._last is not None:
-            sentence = summary(self._last, done, seconds)
-            self._summary = (self._last, seconds, sentence) if done == 1 else None
+            sentence = summary(self._last.result, done, seconds)
+            self._summary = (self._last.identity, seconds, sentence) if done == 1 else None
         elif self._error is None:
             sentence = "Stopped. Nothing was changed."
         self._controls.status.end(TASK, sentence)
@@ -118,32 +118,32 @@ class Analysing(QObject):
 
     def _on_result(self, identity: str) -> None:
         """Let the sentence about an analysis follow its result, such as the number of lesions at another threshold."""
-        if self._summary is None or self._summary[0].identity != identity:
+        if self._summary is None or self._summary[0] != identity:
             return
-        last, seconds, before = self._summary
+        _, seconds, before = self._summary
         lesion, self._summary = self._work.book.lesions.get(identity), None
         if lesion is not None and self._controls.status.text == before:
-            sentence = summary(replace(last, result=lesion.result), 1, seconds)
+            sentence = summary(lesion.result, 1, seconds)
             self._controls.status.say(sentence)
-            self._summary = last, seconds, sentence
+            self._summary = identity, seconds, sentence
 
 
-def summary(last: Analysed, done: int, seconds: float) -> str:
+def summary(result: LesionResult, done: int, seconds: float) -> str:
     """Say in one sentence what was done.
 
     Names the photograph where there was one.
     """
-    model = f"by {last.result.model.name} on {last.result.model.device}"
+    model = f"by {result.model.name} on {result.model.device}"
     if done > 1:
         return f"{done} photographs analysed in {seconds:.1f} s {model}."
-    name = last.result.photograph.name
-    if not last.result.measurements:
-        validity, advice = last.result.validity, "Lower the threshold, or paint one."
+    name = result.photograph.name
+    if not result.measurements:
+        validity, advice = result.validity, "Lower the threshold, or paint one."
         if validity.valid:
             return f"{name}: {validity.headline(f'no lesion found {model}')}. {advice}"
         return f"{name}: {validity.headline('')}. No lesion found {model}. {advice}"  # the reason comes first
-    several = several_in_words(last.result)
-    return f"{name}: analysed in {seconds:.1f} s {model}.{several and ' '}{several}{_said_of_band(last.result)}"
+    several = several_in_words(result)
+    return f"{name}: analysed in {seconds:.1f} s {model}.{several and ' '}{several}{_said_of_band(result)}"
 
 
 def _said_of_band(result: LesionResult) -> str:
