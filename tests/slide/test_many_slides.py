@@ -16,7 +16,7 @@ from pydicom.errors import InvalidDicomError
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DiskFull, SaveError
 from napari_melanoma.io.results import read_table
-from napari_melanoma.io.slide_disk import write_durably
+from napari_melanoma.io.zarr import write_durably
 from napari_melanoma.slides.batch import analyse_slides
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.table import SlideStatus

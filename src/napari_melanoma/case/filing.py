@@ -19,7 +19,7 @@ from napari_melanoma.core.files import open_regular
 from napari_melanoma.core.paths import NamedPaths, Outside
 from napari_melanoma.data.cells import NOWHERE, Place, joined, place
 from napari_melanoma.data.harmonize import Harmoniser, harmonise
-from napari_melanoma.data.mapping import TableMapping as ColumnMapping
+from napari_melanoma.data.mapping import TableMapping
 from napari_melanoma.data.sources.dicom import BESIDE
 from napari_melanoma.data.table_schema import column_named
 from napari_melanoma.data.taxonomy import UNKNOWN, taxonomy
@@ -507,7 +507,7 @@ class CaseTable:
         return self.count - len(with_image)
 
 
-def read_case_table(path: Path, images: Iterable[Path] = (), mapping: ColumnMapping | None = None) -> CaseTable:
+def read_case_table(path: Path, images: Iterable[Path] = (), mapping: TableMapping | None = None) -> CaseTable:
     """Read a table and bring it to our columns and words; rows about images that are not there are only counted.
 
     Without rows, and with a note, where it is no table that names images.

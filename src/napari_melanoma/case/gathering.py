@@ -25,7 +25,6 @@ from napari_melanoma.case.store import CASE, CORRECTIONS, RESULTS, CaseStore, co
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, SaveError, UnreadableImage, in_words
 from napari_melanoma.data.mapping import TableMapping
-from napari_melanoma.data.mapping import TableMapping as ColumnMapping
 from napari_melanoma.io.finding import SLIDE_SUFFIXES, TABLE_SUFFIXES, find_images_and_tables
 from napari_melanoma.io.photographs import stored_size
 from napari_melanoma.lesion.results import is_written_by_us
@@ -53,7 +52,7 @@ class Gathered:
 
 
 def gather(
-    paths: Iterable[Path | str], *, mapping: ColumnMapping | None = None, run: RunContext | None = None
+    paths: Iterable[Path | str], *, mapping: TableMapping | None = None, run: RunContext | None = None
 ) -> Gathered:
     """Find images, and what names, headers and tables say of them, their lesions and patients, as guesses.
 

@@ -215,8 +215,6 @@ def read_mask_array(path: Path) -> NDArray[np.bool_]:
 
 def _mapped(path: Path) -> NDArray:
     """Map an array without reading it; an array of objects, which is a program, is refused."""
-    import numpy as np
-
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (*DAMAGE, MemoryError) as error:

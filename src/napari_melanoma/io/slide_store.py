@@ -77,7 +77,7 @@ class SlideResult:
         """
         import zarr
 
-        from napari_melanoma.io.slide_disk import DurableStore, sync_folder
+        from napari_melanoma.io.zarr import DurableStore, sync_folder
 
         path = folder / STORE
         with atomic_folder(path) as temporary, faults(path):
@@ -111,8 +111,7 @@ class SlideResult:
         """
         import zarr
 
-        from napari_melanoma.io.slide_disk import DurableStore
-        from napari_melanoma.io.zarr import check_metadata
+        from napari_melanoma.io.zarr import DurableStore, check_metadata
 
         path = folder / STORE
         if not path.is_dir():

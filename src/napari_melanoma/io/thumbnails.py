@@ -19,7 +19,6 @@ def read_thumbnail(path: Path, side_px: int) -> NDArray[np.uint8]:
 
     Returns uint8 (row, column, channel=3), upright; the longer side is ``side_px`` or, of a smaller photograph, less.
     """
-    import numpy as np
     from PIL import Image
 
     picture = _jpeg(path, side_px)

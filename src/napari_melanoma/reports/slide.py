@@ -157,9 +157,6 @@ def keep_in_case(folder: Path, image_id: str, depth: SlideDepth) -> Path:
 
 def _picture(info: SlideInfo, line: Line | None) -> NDArray[np.uint8] | None:
     """The slide around the line; none where the slide cannot be read there any more."""
-    from napari_melanoma.core.errors import MelanomaError
-    from napari_melanoma.slides.reading.opening import open_slide
-
     if line is None:
         return None
     try:

@@ -477,8 +477,6 @@ class Familiar:
 
         None where the bundle remembers no textures, or too few.
         """
-        from napari_melanoma.models.zoo import encoder_of
-
         reference = read_reference(info) if info.config.unlike is not None else None
         if reference is None or reference.textures is None or len(reference.textures) < FEWEST:
             return None

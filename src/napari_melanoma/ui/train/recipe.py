@@ -187,7 +187,6 @@ class RecipePicker(QWidget):
     def load(self, path: Path) -> None:
         """Load a recipe from a file and pick it."""
         from napari_melanoma.core.config import read_toml
-        from napari_melanoma.training.recipe import TrainRecipe
 
         try:
             self._loaded[str(path)] = read_toml(path, TrainRecipe)

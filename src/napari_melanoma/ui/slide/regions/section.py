@@ -228,8 +228,6 @@ def _said(regions: Regions, shown: int) -> str:
 
 def _classes(regions: Regions) -> tuple[RegionClass, ...]:
     """The classes that regions have."""
-    from napari_melanoma.slides.regions import RegionClass
-
     found = {one.class_name: one.color or (255, 255, 0) for one in regions if one.class_name}
     return tuple(RegionClass(name, colour) for name, colour in found.items())
 
