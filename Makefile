@@ -18,13 +18,11 @@ QT_TESTS := tests/ui tests/test_qt_binding.py
 MEASURED := core io imaging metrics depth slides/reading
 # Tracing costs a third of the time of whatever runs under it, so only these parts are traced, and only while those tests
 # run that visit them: their own, those of slides, and a few others that are quick and see what these do not.
-TRACED_TESTS := tests/core tests/io tests/analysis tests/slide
-TRACED_FILES := tests/bags/test_bag_reading.py tests/workflows/test_case.py \
-    tests/workflows/test_evaluation_classes.py tests/workflows/test_slide_export.py \
+TRACED_TESTS := tests/core tests/io tests/imaging tests/metrics tests/depth tests/slides
+TRACED_FILES := tests/training/bags/test_bag_reading.py tests/case/test_gathering.py \
+    tests/evaluation/test_evaluation_classes.py tests/reports/test_slide_export.py \
     tests/hostile/test_photographs.py tests/hostile/test_dicom_frames.py \
-    tests/workflows/test_launching.py tests/workflows/test_runs.py \
-    tests/workflows/test_depth_readings.py tests/report/test_depth_words.py tests/workflows/test_lesions_ahead.py \
-    tests/data/test_table_text.py
+    tests/runs/test_launching.py tests/runs/test_runs.py
 comma := ,
 TRACED = $(subst $() ,$(comma),$(subst /,.,$(MEASURED:%=napari_melanoma.%)))
 ALL_TESTS = $(patsubst %/,%,$(wildcard tests/*/)) $(wildcard tests/test_*.py)

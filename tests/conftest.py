@@ -169,7 +169,7 @@ def trained_on_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def quick_figures() -> Iterator[None]:
-    """Figures that are not laid out, which would draw them twice; how they look is what tests/report is about."""
+    """Figures that are not laid out, which would draw them twice; how they look is what tests/figures is about."""
     from matplotlib.figure import Figure
 
     save = Figure.savefig

@@ -11,7 +11,6 @@ from napari.utils.interactions import mouse_move_callbacks, mouse_press_callback
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractSpinBox, QDialog, QLineEdit, QListWidget
 from slide_stage import FIXTURES
-from test_slide_drawing import box, event
 
 from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import read_table
@@ -20,6 +19,8 @@ from napari_melanoma.slides.region_files import REGIONS
 from napari_melanoma.slides.tile_sets import TileDataOptions, tile_set_of
 from napari_melanoma.ui.slide.drawn_layers import HALF
 from napari_melanoma.ui.widgets.job import jobs_running
+
+from .test_drawing import box, event
 
 REGIONS_LAYER, PAINTING = "section regions", "section painting"
 

@@ -9,12 +9,13 @@ import sys
 import psutil
 import pytest
 from qtpy.QtCore import Qt
-from test_train import Trainer, write_data_set
 
 from conftest import FAKE_WORKER
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.ui.train import dock as train
 from napari_melanoma.ui.widgets.worker_client import WorkerClient
+
+from .test_train import Trainer, write_data_set
 
 PATIENCE_MS = 300_000  # a child that imports torch on a machine that is busy otherwise
 TINY = {"encoder": "mobilenetv3_small_050", "decoder_channels": 16}

@@ -10,8 +10,6 @@ from answers import risk_answer
 from fake_slides import FakeAnalysis
 from qtpy.QtWidgets import QLabel
 from slide_stage import FIXTURES
-from test_slide_depth import opens as opens_depth
-from test_slide_depth import page as depth_page
 
 from napari_melanoma.case.edits import add_images, add_lesion
 from napari_melanoma.case.model import Case, CaseImage
@@ -21,6 +19,9 @@ from napari_melanoma.core.validity import PredictionFacts
 from napari_melanoma.slides import runs
 from napari_melanoma.slides.reading.files import fingerprint_of
 from napari_melanoma.ui.widgets.validity import ValidityNotice
+
+from .test_depth import opens as opens_depth
+from .test_depth import page as depth_page
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 REASSURING = re.compile(r"no (metastasis|invasive|lesion)|benign|\bT[12][ab]?\b|at 90 %|0\.08|0\.20", re.IGNORECASE)

@@ -8,7 +8,8 @@ import pytest
 from answers import add_classifier
 from PIL import Image as PillowImage
 from qtpy.QtWidgets import QLabel, QLineEdit, QToolButton
-from test_case import NAMES, PATIENCE_MS, Pathologist, mole
+
+from .test_case import NAMES, PATIENCE_MS, Pathologist, mole
 
 
 @pytest.fixture

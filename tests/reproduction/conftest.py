@@ -156,3 +156,8 @@ def patched(pause: float = 0.0) -> Iterator[Callable[[TrainRecipe, Path], None]]
 def patched_() -> Callable[..., AbstractContextManager[Callable[[TrainRecipe, Path], None]]]:
     """What lets classifiers be written instead of trained for a while."""
     return patched
+
+
+@pytest.fixture(scope="module", autouse=True)
+def figures(quick_figures: None) -> None:
+    """Skip the layout of figures: how they look is tested in tests/figures."""

@@ -12,8 +12,6 @@ from answers import add_risk, risk_answer
 from fake_slides import MPP, draw_fluorescence, draw_slide
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit
 from slide_stage import FIXTURES
-from test_slide_depth import draws as draws_depth
-from test_slide_depth import proposes
 
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.validity import PredictionFacts
@@ -21,6 +19,9 @@ from napari_melanoma.models.registry import user_folder
 from napari_melanoma.ui.shared_state import case_rows
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.widgets import worker_client
+
+from .test_depth import draws as draws_depth
+from .test_depth import proposes
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 VERDICT = "metastasis 0.64 (0.20 to 0.44): cannot tell at 90 % coverage"

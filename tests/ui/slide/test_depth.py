@@ -16,13 +16,14 @@ from napari.utils.interactions import (
 )
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit, QListWidget, QPlainTextEdit, QTableWidget
 from slide_stage import FIXTURES
-from test_slide_drawing import event
 
 from napari_melanoma.core.files import write_json
 from napari_melanoma.depth.readings import read_depth
 from napari_melanoma.slides import depth_readings
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.widgets.job import jobs_running
+
+from .test_drawing import event
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 TOP, DEEP = (60.0, 100.0), (460.0, 100.0)  # 0.2 mm at 0.5 µm a pixel

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 from qtpy.QtWidgets import QCheckBox
-from test_train import blobs, launched, opens_dock, trainer, user, write_data_set
 
 from napari_melanoma.core.prediction import TileConfig
 from napari_melanoma.io.results import read_table, write_table
 from napari_melanoma.slides.tile_sets import TileSet, write_tile_set
+
+from .test_train import blobs, launched, opens_dock, trainer, user, write_data_set
 
 __all__ = ["blobs", "launched", "opens_dock", "trainer", "user"]  # fixtures
 
